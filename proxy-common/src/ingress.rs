@@ -1,0 +1,99 @@
+//! The verdict on a connection that arrives from outside the pod (PREROUTING, rows I1 to I7 and T0 to T6).
+//!
+//! Deliveries over lo are not this function's: iptables never shows them to the inbound chains either.
+
+use crate::{
+    addr::Addr,
+    policy::{Policy, Table, flag, interface_flag, port_flag, range_flag},
+    verdict::{Rule, Target, Verdict},
+};
+
+/// One arriving connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Ingress {
+    /// TCP, otherwise UDP.
+    pub tcp: bool,
+    pub dst: Addr,
+    pub dport: u16,
+    /// [`interface_flag`] bits of the interface it arrives by.
+    pub interface: u8,
+}
+
+#[inline(always)]
+pub fn ingress<T: Table>(table: &T, c: &Ingress) -> Verdict {
+    let policy = table.policy();
+    if !c.dst.is_v4() && !policy.has(flag::IPV6) {
+        return Verdict::bypass(Rule::NoRules);
+    }
+    if policy.has(flag::TPROXY) {
+        return tproxy(table, &policy, c);
+    }
+    if let Some(verdict) = interface(table, &policy, c) {
+        return verdict;
+    }
+    if !c.tcp || !policy.has(flag::INBOUND_ALL | flag::INBOUND_LIST) {
+        return Verdict::bypass(Rule::I7);
+    }
+    if c.dport == policy.tunnel_port {
+        return Verdict::bypass(Rule::I4);
+    }
+    let port = if policy.has(flag::INBOUND_PORTS) { table.port(c.dport) } else { 0 };
+    if policy.has(flag::INBOUND_ALL) {
+        if port & port_flag::INBOUND_EXCLUDE != 0 {
+            return Verdict::bypass(Rule::I5);
+        }
+        return Verdict::to(Target::Inbound, Rule::I6);
+    }
+    if port & port_flag::INBOUND_INCLUDE != 0 {
+        return Verdict::to(Target::Inbound, Rule::I6List);
+    }
+    Verdict::bypass(Rule::I7)
+}
+
+/// Rows I1 to I3: virtual interfaces (KubeVirt) speak for a guest, whose calls are outbound ones.
+#[inline(always)]
+fn interface<T: Table>(table: &T, policy: &Policy, c: &Ingress) -> Option<Verdict> {
+    if c.interface & interface_flag::VIRTUAL != 0 {
+        if c.tcp && policy.has(flag::OUTBOUND_ALL) {
+            return Some(Verdict::to(Target::Outbound, Rule::I1));
+        }
+        if c.tcp && policy.has(flag::RANGES) && table.range(&c.dst) & range_flag::OUTBOUND_INCLUDE != 0 {
+            return Some(Verdict::to(Target::Outbound, Rule::I1Range));
+        }
+        return Some(Verdict::bypass(Rule::I2));
+    }
+    if c.interface & interface_flag::EXCLUDED != 0 {
+        return Some(Verdict::bypass(Rule::I3));
+    }
+    None
+}
+
+#[inline(always)]
+fn tproxy<T: Table>(table: &T, policy: &Policy, c: &Ingress) -> Verdict {
+    if c.interface & interface_flag::EXCLUDED != 0 {
+        return Verdict::bypass(Rule::T0);
+    }
+    if !c.tcp {
+        return Verdict::bypass(Rule::I7);
+    }
+    // mangle comes first; what it leaves alone still meets the nat rows of a virtual interface.
+    let verdict = tproxy_port(table, policy, c.dport);
+    if matches!(verdict.target, Target::Bypass)
+        && let Some(nat) = interface(table, policy, c)
+    {
+        return nat;
+    }
+    verdict
+}
+
+/// Rows T4 and T6. The tunnel port has no exception here (quirk 6).
+#[inline(always)]
+pub(crate) fn tproxy_port<T: Table>(table: &T, policy: &Policy, dport: u16) -> Verdict {
+    let port = if policy.has(flag::INBOUND_PORTS) { table.port(dport) } else { 0 };
+    let captured = if policy.has(flag::INBOUND_ALL) {
+        port & port_flag::INBOUND_EXCLUDE == 0
+    } else {
+        policy.has(flag::INBOUND_LIST) && port & port_flag::INBOUND_INCLUDE != 0
+    };
+    if captured { Verdict::to(Target::Inbound, Rule::T6) } else { Verdict::bypass(Rule::T4) }
+}

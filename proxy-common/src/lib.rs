@@ -1,0 +1,21 @@
+//! What the BPF programs and userspace share: wire types, names, and the redirection decision.
+//!
+//! The decision ([`egress`], [`ingress`]) is a pure function over plain values. The BPF programs call it with a
+//! [`Table`] backed by maps, `explain` and the tests with one backed by collections.
+#![cfg_attr(not(any(test, feature = "std")), no_std)]
+#![deny(unsafe_code)]
+
+pub mod addr;
+pub mod counter;
+pub mod egress;
+pub mod ingress;
+pub mod names;
+pub mod policy;
+pub mod verdict;
+pub mod wire;
+
+pub use addr::{Addr, Port};
+pub use egress::{Egress, egress};
+pub use ingress::{Ingress, ingress};
+pub use policy::{Policy, Table};
+pub use verdict::{Rule, Target, Verdict};

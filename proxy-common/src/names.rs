@@ -1,0 +1,41 @@
+//! Names of programs and maps in the object, and of their pins. `tests/names.rs` asserts that each exists.
+
+/// Programs of the redirection.
+pub mod program {
+    pub const CONNECT4: &str = "connect4";
+    pub const CONNECT6: &str = "connect6";
+    pub const GETPEERNAME4: &str = "getpeername4";
+    pub const GETPEERNAME6: &str = "getpeername6";
+    pub const GETSOCKOPT: &str = "getsockopt";
+    pub const SOCK_CREATE: &str = "sock_create";
+    pub const SOCK_OPS: &str = "sock_ops";
+    pub const INBOUND: &str = "inbound";
+    pub const SENDMSG4: &str = "sendmsg4";
+    pub const SENDMSG6: &str = "sendmsg6";
+    pub const RECVMSG4: &str = "recvmsg4";
+    pub const RECVMSG6: &str = "recvmsg6";
+}
+
+/// Read-only globals of the object.
+pub mod global {
+    pub const POLICY: &str = "POLICY";
+    pub const KERNEL: &str = "KERNEL";
+}
+
+/// Maps. The policy maps are new with every attach; the state maps live as long as the workload is attached.
+pub mod map {
+    pub const RANGES: &str = "RANGES";
+    pub const ROUTES: &str = "ROUTES";
+    pub const PORTS: &str = "PORTS";
+    pub const IDS: &str = "IDS";
+    pub const INTERFACES: &str = "INTERFACES";
+
+    pub const SOCKETS: &str = "SOCKETS";
+    pub const OWNERS: &str = "OWNERS";
+    pub const PENDING: &str = "PENDING";
+    pub const LISTENERS: &str = "LISTENERS";
+    pub const COUNTERS: &str = "COUNTERS";
+
+    pub const POLICY: &[&str] = &[RANGES, ROUTES, PORTS, IDS, INTERFACES];
+    pub const STATE: &[&str] = &[SOCKETS, OWNERS, PENDING, LISTENERS, COUNTERS];
+}

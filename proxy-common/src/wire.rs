@@ -1,0 +1,175 @@
+//! Keys and values of the maps, and what the loader tells the programs about the kernel.
+
+use crate::addr::{Addr, Port};
+
+/// What a socket is to us.
+pub mod role {
+    /// No entry.
+    pub const NONE: u8 = 0;
+    /// Opened by the application, redirected: `orig` is where it wanted to go.
+    pub const CLIENT: u8 = 1;
+    /// Accepted by the sidecar for a redirected client: `orig` is where that wanted to go.
+    pub const ACCEPTED: u8 = 2;
+    /// A listener of the sidecar, or a socket it accepted directly: its own address is the original destination.
+    pub const LISTENER: u8 = 3;
+}
+
+/// What is remembered of a socket (socket storage).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct SocketState {
+    pub orig: Addr,
+    pub port: Port,
+    /// One of [`role`].
+    pub role: u8,
+    pub reserved: u8,
+}
+
+/// A redirected connection between SYN and accept, seen from the client: unique in the namespace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct FlowKey {
+    pub client: Addr,
+    pub sidecar: Addr,
+    pub client_port: Port,
+    pub sidecar_port: Port,
+}
+
+/// Where a redirected connection wanted to go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct OriginalDst {
+    pub addr: Addr,
+    pub port: Port,
+    pub reserved: [u8; 2],
+}
+
+/// uid and gid of the process that created a socket (kernels without BTF).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Owner {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// Key of the range and route tries: the family apart, so that `::/0` does not cover the v4-mapped block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct PrefixKey {
+    /// 4 or 6, in the last byte.
+    pub family: [u8; 4],
+    pub addr: Addr,
+}
+
+/// Bits of the prefix that are always compared: the family, and for IPv4 the mapped form's 96.
+pub const FAMILY_BITS: u32 = 32;
+
+/// What the routing table says about a prefix.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Route {
+    /// The source the kernel chooses; unspecified: the destination itself.
+    pub src: Addr,
+    /// Bits of [`route_flag`].
+    pub flags: u8,
+    pub reserved: [u8; 3],
+}
+
+/// Bits of [`Route::flags`].
+pub mod route_flag {
+    /// Delivered on this host: iptables sees `-o lo`.
+    pub const LOCAL: u8 = 1 << 0;
+    /// Leaves by an excluded interface.
+    pub const EXCLUDED: u8 = 1 << 1;
+    /// Unreachable, blackhole or prohibit: the kernel refuses, there is nothing to capture.
+    pub const UNREACHABLE: u8 = 1 << 2;
+}
+
+/// What the loader found out about the namespace and the running kernel. Read-only data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Kernel {
+    /// Cookie of the workload's network namespace; 0: not checked.
+    pub netns_cookie: u64,
+    /// Offsets for `sk->sk_socket->file->f_cred->fsuid`, as xt_owner reads it; all 0: unknown.
+    pub sk_socket: u32,
+    pub socket_file: u32,
+    pub file_cred: u32,
+    pub cred_fsuid: u32,
+    pub cred_fsgid: u32,
+    /// `bpf_sk_lookup` has `ingress_ifindex` (>= 5.17).
+    pub has_ingress_ifindex: u32,
+    /// `bpf_get_netns_cookie` works in sock_ops (>= 5.15).
+    pub has_sock_ops_cookie: u32,
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<SocketState>() == 20);
+const _: () = assert!(size_of::<FlowKey>() == 36);
+const _: () = assert!(size_of::<OriginalDst>() == 20);
+const _: () = assert!(size_of::<PrefixKey>() == 20);
+const _: () = assert!(size_of::<Route>() == 20);
+const _: () = assert!(size_of::<Kernel>() == 40);
+
+/// Ports are bytes of flags in chunks, so that the array's rounding to eight bytes costs nothing.
+pub const PORT_CHUNK: usize = 64;
+pub type PortChunk = [u8; PORT_CHUNK];
+pub const PORT_CHUNKS: u32 = (65536 / PORT_CHUNK) as u32;
+
+/// Slots of the listener map: sixteen for each group.
+pub const LISTENER_SLOTS: u32 = 16;
+
+/// A group of the sidecar's listeners.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum ListenerGroup {
+    /// Outbound port, reachable over loopback.
+    Outbound4,
+    Outbound6,
+    /// Inbound port, reachable from outside.
+    Inbound4,
+    Inbound6,
+}
+
+impl ListenerGroup {
+    pub const ALL: [Self; 4] = [Self::Outbound4, Self::Outbound6, Self::Inbound4, Self::Inbound6];
+
+    #[inline(always)]
+    pub const fn first_slot(self) -> u32 {
+        self as u32 * LISTENER_SLOTS
+    }
+}
+
+pub const LISTENER_CAPACITY: u32 = ListenerGroup::ALL.len() as u32 * LISTENER_SLOTS;
+
+impl PrefixKey {
+    #[inline(always)]
+    pub fn new(addr: Addr) -> Self {
+        let family = if addr.is_v4() { 4 } else { 6 };
+        Self { family: [0, 0, 0, family], addr }
+    }
+}
+
+impl SocketState {
+    pub const EMPTY: Self =
+        Self { orig: Addr::UNSPECIFIED, port: Port([0; 2]), role: role::NONE, reserved: 0 };
+}
+
+/// Loopback destinations of redirected IPv4 connections start here: 127.128.0.0/9. Spreading over them gives every
+/// original destination an ephemeral port range of its own, as under iptables.
+pub const SPREAD_FIRST_OCTETS: [u8; 2] = [127, 128];
+
+/// The loopback address that stands for an original IPv4 destination.
+#[inline(always)]
+pub fn spread(dst: &Addr, port: Port) -> Addr {
+    let ip = u32::from_ne_bytes(dst.octets4());
+    let mixed = (ip ^ (u32::from(port.get()) << 16)).wrapping_mul(0x9e37_79b1) >> 9;
+    let [_, a, b, c] = mixed.to_be_bytes();
+    Addr::v4([SPREAD_FIRST_OCTETS[0], SPREAD_FIRST_OCTETS[1] | a, b, c])
+}
+
+/// Whether an address is one [`spread`] makes.
+#[inline(always)]
+pub fn is_spread(addr: &Addr) -> bool {
+    addr.is_v4() && addr.0[12] == SPREAD_FIRST_OCTETS[0] && addr.0[13] >= SPREAD_FIRST_OCTETS[1]
+}
