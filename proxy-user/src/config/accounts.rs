@@ -1,0 +1,64 @@
+//! What a configuration has to ask the host: account names and the resolver's servers.
+
+use std::{fs, io};
+
+use nix::unistd::{Group, User};
+
+/// The host a configuration is resolved on. Tests and `sidestep rules` bring their own.
+pub trait Host {
+    fn user_id(&self, name: &str) -> Lookup;
+    fn group_id(&self, name: &str) -> Lookup;
+    /// The text of /etc/resolv.conf.
+    fn resolv_conf(&self) -> io::Result<String>;
+}
+
+/// An account's number, or why there is none ("is not a group on this host").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    Found(u32),
+    Unknown(String),
+}
+
+/// The machine we run on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ThisHost;
+
+/// No machine at all: nothing has a name, there is no resolv.conf.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoHost;
+
+impl Host for ThisHost {
+    fn user_id(&self, name: &str) -> Lookup {
+        match User::from_name(name) {
+            Ok(Some(user)) => Lookup::Found(user.uid.as_raw()),
+            Ok(None) => Lookup::Unknown("is neither a uid nor a user of this host".into()),
+            Err(errno) => Lookup::Unknown(format!("cannot be looked up as a user: {errno}")),
+        }
+    }
+
+    fn group_id(&self, name: &str) -> Lookup {
+        match Group::from_name(name) {
+            Ok(Some(group)) => Lookup::Found(group.gid.as_raw()),
+            Ok(None) => Lookup::Unknown("is neither a gid nor a group of this host".into()),
+            Err(errno) => Lookup::Unknown(format!("cannot be looked up as a group: {errno}")),
+        }
+    }
+
+    fn resolv_conf(&self) -> io::Result<String> {
+        fs::read_to_string("/etc/resolv.conf")
+    }
+}
+
+impl Host for NoHost {
+    fn user_id(&self, _: &str) -> Lookup {
+        Lookup::Unknown("is not a uid, and names are not looked up here".into())
+    }
+
+    fn group_id(&self, _: &str) -> Lookup {
+        Lookup::Unknown("is not a gid, and names are not looked up here".into())
+    }
+
+    fn resolv_conf(&self) -> io::Result<String> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "the host's resolv.conf is not read here"))
+    }
+}
