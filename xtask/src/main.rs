@@ -1,1 +1,61 @@
-fn main(){}
+//! `cargo xtask <verb>`: everything the repository needs done, from a clean clone. One verb per file.
+
+mod apt;
+mod bpf_compiler;
+mod bpf_linker;
+mod build;
+mod demo;
+mod envoy;
+mod lint;
+mod setup;
+mod step;
+mod tally;
+mod test;
+mod test_tools;
+mod version;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", about = "Build, test and demo sidestep; each verb sets up what it needs")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what is missing: BPF compiler, bpf-linker, test tools, Envoy
+    Setup,
+    /// Build the release binaries, with the BPF object embedded
+    Build,
+    /// Check formatting, and run clippy for the host and for the BPF target
+    Lint,
+    /// Build, then run every test (root: the lab makes network namespaces and cgroups)
+    Test(test::Args),
+    /// Build, then run the lo/eth0 experiment against real Envoy and real iptables
+    Demo(demo::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = Workspace::locate().and_then(|workspace| match cli.verb {
+        Verb::Setup => setup::run(&workspace),
+        Verb::Build => build::run(&workspace),
+        Verb::Lint => lint::run(&workspace),
+        Verb::Test(args) => test::run(&workspace, &args),
+        Verb::Demo(args) => demo::run(&workspace, &args),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

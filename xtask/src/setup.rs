@@ -1,0 +1,32 @@
+//! `cargo xtask setup`: everything that is missing, in one apt transaction.
+
+use anyhow::Result;
+
+use crate::{apt, bpf_compiler::BpfCompiler, bpf_linker, envoy, step, test_tools, workspace::Workspace};
+
+/// The BPF toolchain, the test tools and Envoy.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    let mut packages = test_tools::absent_packages();
+    packages.extend(envoy::absent_packages(workspace));
+    install(workspace, packages)?;
+    match envoy::ensure(workspace) {
+        Ok(()) => step::say("Ready", envoy::binary(workspace).display().to_string()),
+        Err(error) => step::say("Warning", format!("no Envoy: {error:#}; `sidestep relay` takes its place")),
+    }
+    Ok(())
+}
+
+/// What compiling the BPF programs needs, and nothing else.
+pub(crate) fn bpf_toolchain(workspace: &Workspace) -> Result<BpfCompiler> {
+    install(workspace, Vec::new())
+}
+
+fn install(workspace: &Workspace, mut packages: Vec<&'static str>) -> Result<BpfCompiler> {
+    packages.extend(BpfCompiler::absent_packages());
+    packages.extend(bpf_linker::absent_packages(workspace));
+    apt::install(&packages)?;
+    let compiler = BpfCompiler::require()?;
+    let linker = bpf_linker::ensure(workspace)?;
+    step::say("Ready", format!("{}, {linker}", compiler.describe()));
+    Ok(compiler)
+}

@@ -1,0 +1,92 @@
+//! `cargo xtask test`: every test, under the profile of the binary they run.
+
+use std::{
+    io::{self, Read, Write as _},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{apt, build, envoy, setup, step, tally::Tally, workspace::Workspace};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// For cargo test, e.g. `-- -p tests --test ipv6 -- --nocapture`
+    #[arg(last = true)]
+    cargo: Vec<String>,
+}
+
+impl Args {
+    fn has(&self, flags: &[&str]) -> bool {
+        self.cargo.iter().any(|arg| flags.contains(&arg.as_str()))
+    }
+
+    /// cargo lets --workspace win over -p without a word.
+    fn picks_package(&self) -> bool {
+        self.has(&["-p", "--package"]) || self.cargo.iter().any(|arg| arg.starts_with("--package="))
+    }
+}
+
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    ensure!(
+        apt::is_root() || args.picks_package(),
+        "the lab tests make network namespaces and load BPF programs: run as root, \
+         or name a package without them: `cargo xtask test -- -p proxy-common`"
+    );
+    setup::run(workspace)?;
+    build::binaries(workspace)?;
+
+    let mut cargo = workspace.cargo("test");
+    cargo.args(["--release", "--no-fail-fast"]);
+    if !args.picks_package() {
+        cargo.arg("--workspace");
+    }
+    cargo.args(&args.cargo);
+    environment(workspace, &mut cargo);
+
+    step::say("Testing", args.cargo.join(" "));
+    let started = Instant::now();
+    let (success, tally) = stream(&mut cargo)?;
+    step::say("Finished", format!("{tally} in {:.1} s", started.elapsed().as_secs_f64()));
+    ensure!(success, "cargo test failed ({tally})");
+    ensure!(
+        tally.ran() > 0 || args.has(&["--no-run", "--list", "--help"]),
+        "no test ran: nothing was checked"
+    );
+    Ok(())
+}
+
+/// What the tests and the demo look up: the binary under test, and Envoy if there is one.
+pub(crate) fn environment(workspace: &Workspace, command: &mut Command) {
+    command.env("SIDESTEP_BIN", workspace.release("sidestep"));
+    let ours = envoy::binary(workspace);
+    if std::env::var_os("SIDESTEP_ENVOY").is_none() && ours.is_file() {
+        command.env("SIDESTEP_ENVOY", ours);
+    }
+}
+
+/// Runs `command`, passing its stdout on as it comes (a test that hangs has already printed its name) while
+/// counting the results in it.
+fn stream(command: &mut Command) -> Result<(bool, Tally)> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("run cargo test")?;
+    let mut output = child.stdout.take().context("stdout of cargo test")?;
+    let mut tally = Tally::default();
+    let mut pending = Vec::new();
+    let mut chunk = [0; 8192];
+    loop {
+        let len = output.read(&mut chunk).context("read the output of cargo test")?;
+        if len == 0 {
+            break;
+        }
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&chunk[..len]).and_then(|()| stdout.flush()).context("write to stdout")?;
+        pending.extend_from_slice(&chunk[..len]);
+        while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = pending.drain(..=end).collect();
+            tally.line(&String::from_utf8_lossy(&line));
+        }
+    }
+    let status = child.wait().context("wait for cargo test")?;
+    Ok((status.success(), tally))
+}

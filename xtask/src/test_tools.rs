@@ -1,0 +1,31 @@
+//! Programs the lab tests and the demo run, and the Debian packages that hold them.
+
+use crate::step;
+
+const TOOLS: [(&str, &str); 13] = [
+    ("ip", "iproute2"),
+    ("ss", "iproute2"),
+    ("tc", "iproute2"),
+    ("iptables-restore", "iptables"),
+    ("ip6tables-restore", "iptables"),
+    ("nsenter", "util-linux"),
+    ("nginx", "nginx-light"),
+    ("haproxy", "haproxy"),
+    ("conntrack", "conntrack"),
+    ("wrk", "wrk"),
+    ("bpftool", "bpftool"),
+    ("curl", "curl"),
+    ("python3", "python3"),
+];
+
+/// Packages of the programs that are nowhere on PATH. Programs are looked for, not packages, so that a tool
+/// installed by other means counts.
+pub(crate) fn absent_packages() -> Vec<&'static str> {
+    let mut packages: Vec<_> = TOOLS
+        .iter()
+        .filter(|(program, _)| step::find(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    packages.dedup();
+    packages
+}
