@@ -1,0 +1,4 @@
+//! The rule sets of the oracle, and what they do not show.
+
+mod oracle;
+mod programs;
