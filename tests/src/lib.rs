@@ -1,1 +1,30 @@
+//! The lab: pods made of processes in their own network namespace and cgroup, networks between them, sidecars,
+//! servers and clients, and the two data planes (iptables, sidestep) to put underneath.
+//!
+//! A test builds a [`network::Network`], starts what it needs in it, and asserts. Everything is a guard: dropping
+//! ends the processes, the cgroup and the namespace, last in first out, also when the test panics. Tests should
+//! fail by panicking (`unwrap`, `assert!`): the guards then print how to enter the pod and what ran in it.
+//!
+//! Nothing here touches the machine's own network namespace; `SIDESTEP_LAB_KEEP=300` keeps a failed pod for 300 s.
 
+pub mod agent;
+pub mod cgroup;
+pub mod client;
+pub mod crowd;
+// pub mod envoy;
+// pub mod envoy_config;
+// pub mod footprint;
+// pub mod iptables;
+pub mod keeper;
+pub mod network;
+pub mod pod;
+pub mod process;
+pub mod readiness;
+// pub mod relay;
+pub mod report;
+// pub mod requirement;
+pub mod server;
+// pub mod sidecar;
+// pub mod sidestep;
+pub mod transcript;
+pub mod veth;

@@ -1,0 +1,74 @@
+//! Becoming a process of a pod.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Uid, execvp, fexecve, setgroups, setresgid, setresuid};
+use tests::cgroup;
+
+/// Open files a process of the lab may have: one holds 40,000 connections and more.
+const OPEN_FILES: u64 = 1 << 20;
+
+#[derive(Debug, Args)]
+pub(crate) struct Enter {
+    #[arg(long)]
+    netns: PathBuf,
+    #[arg(long)]
+    cgroup: PathBuf,
+    #[arg(long)]
+    uid: u32,
+    #[arg(long)]
+    gid: u32,
+    #[arg(last = true, required = true)]
+    command: Vec<CString>,
+}
+
+impl Enter {
+    pub(crate) fn run(self) -> Result<()> {
+        let program = self.command.first().context("no program")?.clone();
+        // Opened while still root: a clone below /root is not reachable for the sidecar's uid.
+        let opened = program
+            .as_bytes()
+            .contains(&b'/')
+            .then(|| open(program.as_c_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()));
+        let netns = File::open(&self.netns).with_context(|| format!("open {}", self.netns.display()))?;
+        raise_open_files();
+        cgroup::join(&self.cgroup)?;
+        setns(netns, CloneFlags::CLONE_NEWNET).with_context(|| format!("enter {}", self.netns.display()))?;
+        become_user(self.uid, self.gid)?;
+        let Err(mut errno) = execvp(&program, &self.command);
+        if let (Errno::EACCES, Some(Ok(file))) = (errno, opened) {
+            let environment: Vec<CString> = std::env::vars()
+                .filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok())
+                .collect();
+            let Err(second) = fexecve(file, &self.command, &environment);
+            errno = second;
+        }
+        bail!("run {}: {errno}", program.to_string_lossy())
+    }
+}
+
+fn raise_open_files() {
+    // Less is enough for most tests, so what the kernel allows will do.
+    if setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES).is_err()
+        && let Ok((_, hard)) = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE)
+    {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok();
+    }
+}
+
+/// Becomes `uid` and `gid` for good, without supplementary groups.
+pub(crate) fn become_user(uid: u32, gid: u32) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    setgroups(&[]).context("drop groups")?;
+    setresgid(gid, gid, gid).with_context(|| format!("become gid {gid}"))?;
+    setresuid(uid, uid, uid).with_context(|| format!("become uid {uid}"))
+}

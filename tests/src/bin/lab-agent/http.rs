@@ -1,0 +1,56 @@
+//! One HTTP question, perhaps asked until the answer is 200.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use tests::report::HttpAnswer;
+
+const ASK_EVERY: Duration = Duration::from_millis(20);
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+pub(crate) struct Http {
+    #[arg(long)]
+    at: SocketAddr,
+    #[arg(long, default_value = "/")]
+    path: String,
+    /// Ask again for this long while there is no 200.
+    #[arg(long)]
+    until_ok_ms: Option<u64>,
+}
+
+impl Http {
+    pub(crate) fn run(self) -> Result<()> {
+        let started = Instant::now();
+        let patience = self.until_ok_ms.map(Duration::from_millis);
+        loop {
+            let answer = self.ask();
+            match (&answer, patience) {
+                (Ok(HttpAnswer { status: 200, .. }), _) | (_, None) => {
+                    println!("{}", serde_json::to_string(&answer?)?);
+                    return Ok(());
+                }
+                (other, Some(patience)) if started.elapsed() > patience => {
+                    bail!("no 200 from {}{} in {patience:?}: {other:?}", self.at, self.path)
+                }
+                _ => std::thread::sleep(ASK_EVERY),
+            }
+        }
+    }
+
+    fn ask(&self) -> Result<HttpAnswer> {
+        let mut stream = TcpStream::connect_timeout(&self.at, ANSWER_WITHIN).context("connect")?;
+        stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+        write!(stream, "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.path, self.at)
+            .context("write")?;
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).context("read")?;
+        let text = String::from_utf8_lossy(&text);
+        let (head, body) = text.split_once("\r\n\r\n").context("no end of headers")?;
+        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).context("no status line")?;
+        Ok(HttpAnswer { status, body: body.to_owned() })
+    }
+}

@@ -1,0 +1,45 @@
+//! `lab-agent`: everything the lab needs done by one process inside a pod. The lab builds the command lines; see
+//! `tests::agent`.
+
+mod connect;
+mod connect_many;
+mod enter;
+mod http;
+mod keep;
+mod original_dst;
+mod serve;
+mod sysctl;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// Helper of the sidestep test lab.
+#[derive(Debug, Parser)]
+enum Verb {
+    /// Make a cgroup and a network namespace, and hold them until standard input closes.
+    Keep(keep::Keep),
+    /// Join a namespace and a cgroup, become a user, run a program.
+    Enter(enter::Enter),
+    /// Set a sysctl of this network namespace.
+    Sysctl(sysctl::Sysctl),
+    /// TCP servers.
+    Serve(serve::Serve),
+    /// One TCP connection.
+    Connect(connect::Connect),
+    /// Many TCP connections at once.
+    ConnectMany(connect_many::ConnectMany),
+    /// One HTTP question.
+    Http(http::Http),
+}
+
+fn main() -> Result<()> {
+    match Verb::parse() {
+        Verb::Keep(verb) => verb.run(),
+        Verb::Enter(verb) => verb.run(),
+        Verb::Sysctl(verb) => verb.run(),
+        Verb::Serve(verb) => verb.run(),
+        Verb::Connect(verb) => verb.run(),
+        Verb::ConnectMany(verb) => verb.run(),
+        Verb::Http(verb) => verb.run(),
+    }
+}

@@ -1,0 +1,143 @@
+//! TCP servers: each accepted connection is recorded on standard output.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket, sockopt,
+};
+use tests::report::Accepted;
+
+use crate::original_dst;
+
+const BACKLOG: i32 = 4096;
+/// Longest a closing server waits for the client's end of the stream.
+const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[arg(long, required = true)]
+    listen: Vec<SocketAddr>,
+    /// Send this line and close.
+    #[arg(long, group = "speech")]
+    banner: Option<String>,
+    /// Send what was seen of the connection, one JSON line, and close.
+    #[arg(long, group = "speech")]
+    report: bool,
+    /// Send back what comes.
+    #[arg(long, group = "speech")]
+    echo: bool,
+    /// Keep connections open.
+    #[arg(long)]
+    hold: bool,
+    /// [::] takes IPv4 too.
+    #[arg(long)]
+    dual: bool,
+    /// Listening sockets per address.
+    #[arg(long, default_value_t = 1)]
+    workers: u32,
+    /// Buffer offered to SO_ORIGINAL_DST.
+    #[arg(long, default_value_t = 128)]
+    optlen: u32,
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> Result<()> {
+        let server = Arc::new(self);
+        let mut listeners = Vec::new();
+        for &address in &server.listen {
+            for _ in 0..server.workers {
+                let listener = server.open(address).with_context(|| format!("listen on {address}"))?;
+                listeners.push((address, listener));
+            }
+        }
+        println!("ready");
+        let threads: Vec<_> = listeners
+            .into_iter()
+            .map(|(address, listener)| {
+                let server = Arc::clone(&server);
+                std::thread::spawn(move || server.accept(address, &listener))
+            })
+            .collect();
+        for thread in threads {
+            thread.join().map_err(|_| anyhow::anyhow!("a listener's thread panicked"))??;
+        }
+        Ok(())
+    }
+
+    fn open(&self, address: SocketAddr) -> Result<TcpListener> {
+        let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+        if self.workers > 1 {
+            setsockopt(&fd, sockopt::ReusePort, &true)?;
+        }
+        if address.is_ipv6() {
+            setsockopt(&fd, sockopt::Ipv6V6Only, &!self.dual)?;
+        }
+        bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrStorage::from(address))?;
+        listen(&fd, Backlog::new(BACKLOG)?)?;
+        Ok(TcpListener::from(fd))
+    }
+
+    fn accept(self: &Arc<Self>, address: SocketAddr, listener: &TcpListener) -> Result<()> {
+        let mut held = Vec::new();
+        loop {
+            let (mut stream, peer) = match listener.accept() {
+                Ok(accepted) => accepted,
+                // The client left between its handshake and this call.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => return Err(error).context("accept"),
+            };
+            let record = self.record(address, &stream, peer)?;
+            println!("{record}");
+            if self.hold {
+                self.greet(&mut stream, &record).ok();
+                held.push(stream);
+                continue;
+            }
+            let server = Arc::clone(self);
+            std::thread::spawn(move || server.converse(stream, &record));
+        }
+    }
+
+    fn record(&self, listener: SocketAddr, stream: &TcpStream, peer: SocketAddr) -> Result<String> {
+        let accepted = Accepted {
+            peer,
+            local: stream.local_addr().context("getsockname")?,
+            listener,
+            sol_ip: original_dst::read(stream, libc::SOL_IP, self.optlen),
+            sol_ipv6: original_dst::read(stream, libc::SOL_IPV6, self.optlen),
+        };
+        Ok(serde_json::to_string(&accepted)?)
+    }
+
+    fn greet(&self, stream: &mut TcpStream, record: &str) -> io::Result<()> {
+        match &self.banner {
+            Some(text) => writeln!(stream, "{text}"),
+            None if self.report => writeln!(stream, "{record}"),
+            None => Ok(()),
+        }
+    }
+
+    /// Closing with unread bytes would reset the connection and take the greeting with it.
+    fn converse(&self, mut stream: TcpStream, record: &str) -> io::Result<()> {
+        if self.echo {
+            let mut reader = stream.try_clone()?;
+            io::copy(&mut reader, &mut stream)?;
+            return stream.shutdown(Shutdown::Write);
+        }
+        self.greet(&mut stream, record)?;
+        if self.banner.is_some() || self.report {
+            stream.shutdown(Shutdown::Write)?;
+            stream.set_read_timeout(Some(DRAIN_WITHIN))?;
+        }
+        let mut rest = [0; 4096];
+        while stream.read(&mut rest)? > 0 {}
+        Ok(())
+    }
+}

@@ -1,0 +1,289 @@
+//! Running a program in a pod, as a user, with its output kept.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
+
+use crate::pod::Pod;
+use crate::transcript::Transcript;
+use crate::{agent, cgroup};
+
+/// Longest a command may run under [`Command::run`].
+pub const RUN_WITHIN: Duration = Duration::from_secs(60);
+/// Longest a server may take to say it is ready.
+pub const READY_WITHIN: Duration = Duration::from_secs(20);
+
+#[derive(Debug)]
+enum Input {
+    Null,
+    Text(String),
+    Held,
+}
+
+/// A program to run in a pod.
+#[derive(Debug)]
+pub struct Command {
+    pod: Pod,
+    netns: PathBuf,
+    cgroup: PathBuf,
+    program: OsString,
+    args: Vec<OsString>,
+    envs: Vec<(OsString, OsString)>,
+    user: (u32, u32),
+    input: Input,
+}
+
+impl Command {
+    pub(crate) fn new(pod: &Pod, program: &OsStr) -> Self {
+        Self {
+            pod: pod.clone(),
+            netns: pod.netns(),
+            cgroup: pod.cgroup().to_owned(),
+            program: program.to_owned(),
+            args: Vec::new(),
+            envs: Vec::new(),
+            user: (0, 0),
+            input: Input::Null,
+        }
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.envs.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Runs as this uid and gid, without supplementary groups.
+    pub fn user(mut self, uid: u32, gid: u32) -> Self {
+        self.user = (uid, gid);
+        self
+    }
+
+    /// In the pod's namespace but in the cgroup2 root: not of the workload.
+    pub fn outside_cgroup(mut self) -> Result<Self> {
+        self.cgroup = cgroup::mount()?;
+        Ok(self)
+    }
+
+    /// In the pod's cgroup but in another pod's namespace.
+    pub fn in_netns_of(mut self, other: &Pod) -> Self {
+        self.netns = other.netns();
+        self
+    }
+
+    /// Text for its standard input (small: it is written in one go).
+    pub fn input(mut self, text: &str) -> Self {
+        self.input = Input::Text(text.to_owned());
+        self
+    }
+
+    /// Keeps its standard input open until [`Process::close_input`] or the drop.
+    pub fn hold_input(mut self) -> Self {
+        self.input = Input::Held;
+        self
+    }
+
+    fn line(&self) -> String {
+        let words = std::iter::once(&self.program).chain(&self.args);
+        words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Starts it.
+    pub fn spawn(self) -> Result<Process> {
+        let line = self.line();
+        let stdin = if matches!(self.input, Input::Null) { Stdio::null() } else { Stdio::piped() };
+        let mut child = std::process::Command::new(agent::path()?)
+            .arg("enter")
+            .arg("--netns")
+            .arg(&self.netns)
+            .arg("--cgroup")
+            .arg(&self.cgroup)
+            .args(["--uid", &self.user.0.to_string(), "--gid", &self.user.1.to_string(), "--"])
+            .arg(&self.program)
+            .args(&self.args)
+            .envs(self.envs)
+            .current_dir("/")
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start {line}"))?;
+        let stdout = Transcript::follow(child.stdout.take().context("no stdout")?);
+        let stderr = Transcript::follow(child.stderr.take().context("no stderr")?);
+        let mut stdin = child.stdin.take();
+        if let Input::Text(text) = self.input
+            && let Some(mut pipe) = stdin.take()
+        {
+            pipe.write_all(text.as_bytes()).with_context(|| format!("write to {line}"))?;
+        }
+        Ok(Process { pod: self.pod, line, child, stdin, stdout, stderr, ended: None })
+    }
+
+    /// Runs it to its end, at most [`RUN_WITHIN`]; an error unless it succeeds. Returns its standard output.
+    pub fn run(self) -> Result<String> {
+        let mut process = self.spawn()?;
+        let status = process.wait(RUN_WITHIN)?;
+        if !status.success() {
+            bail!("`{}` in pod {}: {status}: {}", process.line, process.pod.name(), process.stderr().trim());
+        }
+        Ok(process.stdout())
+    }
+
+    /// Runs it and reads its standard output as JSON.
+    pub fn run_json<T: DeserializeOwned>(self) -> Result<T> {
+        let line = self.line();
+        let text = self.run()?;
+        serde_json::from_str(&text).with_context(|| format!("`{line}` printed {text:?}"))
+    }
+}
+
+/// A running program; ends with this value.
+#[derive(Debug)]
+pub struct Process {
+    pod: Pod,
+    line: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Transcript,
+    stderr: Transcript,
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Its pid (the same before and after it entered the pod).
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The pod it runs in.
+    pub fn pod(&self) -> &Pod {
+        &self.pod
+    }
+
+    /// The command line.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+
+    /// Standard output so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// Standard error so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// The transcript of its standard output, to wait on.
+    pub fn output(&self) -> &Transcript {
+        &self.stdout
+    }
+
+    /// Waits for a line of standard output that is exactly `token`.
+    pub fn wait_for(&self, token: &str) -> Result<()> {
+        let seen =
+            self.stdout.wait(READY_WITHIN, |text| text.lines().any(|line| line == token).then_some(()));
+        seen.with_context(|| format!("`{}` never said {token:?}: {}", self.line, self.stderr().trim()))
+    }
+
+    /// Closes its standard input.
+    pub fn close_input(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Waits for its end; kills it and fails after `within`.
+    pub fn wait(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.close_input();
+        if let Some(status) = self.ended {
+            return Ok(status);
+        }
+        // Both ends of stream come with the process's end: no need to poll for the status.
+        let ended = self.stdout.wait_end(within) && self.stderr.wait_end(within);
+        if !ended {
+            self.child.kill().ok();
+        }
+        let status = self.child.wait().with_context(|| format!("wait for {}", self.line))?;
+        self.ended = Some(status);
+        if !ended {
+            bail!("`{}` still ran after {within:?}: {}", self.line, self.stderr().trim());
+        }
+        Ok(status)
+    }
+
+    /// Sends a signal; does nothing once it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        if self.ended.is_some() {
+            return Ok(());
+        }
+        let pid = Pid::from_raw(i32::try_from(self.pid())?);
+        kill(pid, signal).with_context(|| format!("send {signal} to {}", self.line))
+    }
+
+    /// Asks it to end (SIGTERM) and waits.
+    pub fn terminate(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        self.wait(within)
+    }
+
+    /// Lines of its standard output that are JSON of type `T`.
+    pub fn records<T: DeserializeOwned>(&self) -> Vec<T> {
+        records(&self.stdout())
+    }
+}
+
+/// Lines of `text` that are JSON of type `T`.
+pub(crate) fn records<T: DeserializeOwned>(text: &str) -> Vec<T> {
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            // Killing a child that ended by itself is an error that does not matter.
+            self.child.kill().ok();
+            self.child.wait().ok();
+        }
+        if std::thread::panicking() {
+            eprintln!("lab: in pod {}: {} ({:?})", self.pod.name(), self.line, self.ended);
+            print_tail("stdout", &self.stdout());
+            print_tail("stderr", &self.stderr());
+        }
+    }
+}
+
+/// Prints the last lines of a log to standard error.
+pub(crate) fn print_tail(title: &str, text: &str) {
+    let lines: Vec<&str> = text.lines().collect();
+    for line in &lines[lines.len().saturating_sub(20)..] {
+        eprintln!("lab:   {title}: {line}");
+    }
+}
+
+/// A program on PATH.
+pub fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]).any(|dir| {
+        let file: &Path = &dir.join(program);
+        file.is_file()
+    })
+}

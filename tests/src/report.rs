@@ -1,0 +1,138 @@
+//! What `lab-agent` prints, one JSON object a line.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+/// Answer of `getsockopt(level, 80)`, SO_ORIGINAL_DST or its IPv6 twin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginalDst {
+    pub address: Option<SocketAddr>,
+    /// optlen after the call.
+    pub length: Option<u32>,
+    pub errno: Option<i32>,
+}
+
+/// One accepted connection, as the server saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    /// Address the accepting listener was started on.
+    pub listener: SocketAddr,
+    /// SOL_IP (0).
+    pub sol_ip: OriginalDst,
+    /// SOL_IPV6 (41).
+    pub sol_ipv6: OriginalDst,
+}
+
+impl Accepted {
+    /// The answer at the level of the connection's family: SOL_IP for IPv4 and v4-mapped, SOL_IPV6 otherwise.
+    pub fn original_dst(&self) -> OriginalDst {
+        if canonical(self.local).is_ipv4() { self.sol_ip } else { self.sol_ipv6 }
+    }
+}
+
+/// `addr` without the v4-mapped prefix.
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+/// The call that failed and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub call: String,
+    pub errno: i32,
+}
+
+impl Failure {
+    /// The errno as nix's enum.
+    pub fn errno(&self) -> Errno {
+        Errno::from_raw(self.errno)
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {:?}", self.call, self.errno())
+    }
+}
+
+/// One connection, as the client saw it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connected {
+    /// Set once connect succeeded.
+    pub sockname: Option<SocketAddr>,
+    pub peername: Option<SocketAddr>,
+    pub peername_error: Option<Failure>,
+    /// Everything up to the end of the stream.
+    pub received: String,
+    pub failure: Option<Failure>,
+}
+
+/// How a client's attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Bytes came.
+    Answered,
+    /// connect: ECONNREFUSED.
+    Refused,
+    /// Accepted, then reset.
+    Reset,
+    /// Accepted, then closed without a byte.
+    Closed,
+    /// No answer in time.
+    Timeout,
+    /// Anything else; `Connected::failure` says what.
+    Failed,
+}
+
+impl Connected {
+    /// How it ended.
+    pub fn outcome(&self) -> Outcome {
+        let errno = self.failure.as_ref().map(Failure::errno);
+        match errno {
+            _ if !self.received.is_empty() => Outcome::Answered,
+            None => Outcome::Closed,
+            Some(Errno::ECONNREFUSED) => Outcome::Refused,
+            Some(Errno::ECONNRESET | Errno::EPIPE) => Outcome::Reset,
+            Some(Errno::ETIMEDOUT | Errno::EAGAIN) => Outcome::Timeout,
+            Some(_) => Outcome::Failed,
+        }
+    }
+
+    /// The server's own report, when it was one that sends [`Accepted`].
+    pub fn report(&self) -> Option<Accepted> {
+        serde_json::from_str(self.received.lines().next()?).ok()
+    }
+}
+
+/// Many connections at once, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crowd {
+    pub attempted: u32,
+    /// Connected, and answered when answers were asked for.
+    pub connected: u32,
+    /// Failed connections by errno name.
+    pub failed: BTreeMap<String, u32>,
+    /// Answered by a server whose report names another destination: the first few, as `wanted got`.
+    pub mismatched: Vec<String>,
+    pub mismatches: u32,
+    /// Distinct source ports seen by getsockname.
+    pub source_ports: u32,
+}
+
+/// Status line and body of one HTTP answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpAnswer {
+    pub status: u16,
+    pub body: String,
+}
+
+/// An address without its port, for comparing runs whose ephemeral ports differ.
+pub fn ip(addr: Option<SocketAddr>) -> Option<IpAddr> {
+    addr.map(|addr| addr.ip())
+}

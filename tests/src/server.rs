@@ -1,0 +1,150 @@
+//! TCP servers in a pod.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+
+use crate::pod::Pod;
+use crate::process::{Process, READY_WITHIN};
+use crate::report::Accepted;
+
+/// uid and gid of applications.
+pub const APP_USER: (u32, u32) = (1000, 1000);
+/// uid and gid of the sidecar.
+pub const PROXY_USER: (u32, u32) = (1337, 1337);
+
+/// What a server says to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Speech {
+    Banner(String),
+    Report,
+    Echo,
+    Silence,
+}
+
+/// A server to start. Every accepted connection is recorded, see [`RunningServer::accepted`].
+#[derive(Clone, Debug)]
+pub struct Server {
+    pod: Pod,
+    listen: Vec<SocketAddr>,
+    user: (u32, u32),
+    speech: Speech,
+    flags: Vec<String>,
+}
+
+impl Server {
+    /// A server in `pod` that runs as [`APP_USER`] and sends its [`Accepted`] report, one JSON line, to each client.
+    pub fn on(pod: &Pod) -> Self {
+        Self {
+            pod: pod.clone(),
+            listen: Vec::new(),
+            user: APP_USER,
+            speech: Speech::Report,
+            flags: Vec::new(),
+        }
+    }
+
+    /// Listens on `address`; may be said several times. `[::]` takes IPv6 only, unless [`Server::dual`].
+    pub fn listen(mut self, address: impl Into<SocketAddr>) -> Self {
+        self.listen.push(address.into());
+        self
+    }
+
+    /// Runs as this user.
+    pub fn user(mut self, (uid, gid): (u32, u32)) -> Self {
+        self.user = (uid, gid);
+        self
+    }
+
+    /// Sends `text` and closes.
+    pub fn banner(mut self, text: &str) -> Self {
+        self.speech = Speech::Banner(text.to_owned());
+        self
+    }
+
+    /// Sends back what comes.
+    pub fn echo(mut self) -> Self {
+        self.speech = Speech::Echo;
+        self
+    }
+
+    /// Accepts, and says nothing.
+    pub fn silent(mut self) -> Self {
+        self.speech = Speech::Silence;
+        self
+    }
+
+    /// Keeps every connection open until the server ends.
+    pub fn hold(mut self) -> Self {
+        self.flags.push("--hold".into());
+        self
+    }
+
+    /// `[::]` also takes IPv4, as v4-mapped.
+    pub fn dual(mut self) -> Self {
+        self.flags.push("--dual".into());
+        self
+    }
+
+    /// `count` listening sockets per address, with SO_REUSEPORT, as Envoy's workers have.
+    pub fn workers(mut self, count: u32) -> Self {
+        self.flags.extend(["--workers".into(), count.to_string()]);
+        self
+    }
+
+    /// Buffer length offered to SO_ORIGINAL_DST (128 unless said).
+    pub fn original_dst_length(mut self, length: u32) -> Self {
+        self.flags.extend(["--optlen".into(), length.to_string()]);
+        self
+    }
+
+    /// Starts it; returns once it listens.
+    pub fn start(self) -> Result<RunningServer> {
+        let (uid, gid) = self.user;
+        let mut command = self.pod.agent("serve")?.user(uid, gid).args(&self.flags);
+        for address in &self.listen {
+            command = command.args(["--listen", &address.to_string()]);
+        }
+        command = match &self.speech {
+            Speech::Banner(text) => command.args(["--banner", text]),
+            Speech::Report => command.arg("--report"),
+            Speech::Echo => command.arg("--echo"),
+            Speech::Silence => command,
+        };
+        let process = command.spawn()?;
+        process.wait_for("ready")?;
+        Ok(RunningServer { process })
+    }
+}
+
+/// A stand-in for the sidecar: listens on 15001 and 15006, IPv4 and IPv6, as [`PROXY_USER`], and reports to its client
+/// what it saw and what SO_ORIGINAL_DST said.
+pub fn stand_in(pod: &Pod) -> Server {
+    let any = ["0.0.0.0:15001", "0.0.0.0:15006", "[::]:15001", "[::]:15006"];
+    let listen = any.iter().filter_map(|text| text.parse().ok()).collect();
+    Server { listen, ..Server::on(pod).user(PROXY_USER) }
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct RunningServer {
+    process: Process,
+}
+
+impl RunningServer {
+    /// Connections accepted so far, in order.
+    pub fn accepted(&self) -> Vec<Accepted> {
+        self.process.records()
+    }
+
+    /// Waits until one accepted connection satisfies `wanted`.
+    pub fn wait_accepted(&self, wanted: impl Fn(&Accepted) -> bool) -> Result<Accepted> {
+        let find = |text: &str| crate::process::records::<Accepted>(text).into_iter().find(&wanted);
+        self.process.output().wait(READY_WITHIN, find).context("the server never accepted such a connection")
+    }
+
+    /// The process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+}
