@@ -63,7 +63,7 @@ pub(super) fn parse_cidrs(setting: &Setting, text: &str, faults: &mut ConfigFaul
             Ok(net) => nets.push(net),
             Err(reason) => {
                 let next = "write address/prefix-length, for example 10.0.0.0/8 or 2001:db8::/32";
-                faults.add_item(setting, text, item, reason, next);
+                faults.add_item(setting, item, reason, next);
             }
         }
     }

@@ -116,3 +116,21 @@ fn given_fault(text: &str) -> Fault {
     }
     DNS_SERVER.fault(text, "is not an IP address", "give the server's IPv4 or IPv6 address, or none")
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::parse_resolv_conf;
+
+    #[rstest]
+    #[case::usual("nameserver 127.0.0.53\noptions edns0\n", &["127.0.0.53"])]
+    #[case::both("nameserver 1.1.1.1\r\n\tnameserver\t::1 # local\n", &["1.1.1.1", "::1"])]
+    #[case::zone("nameserver fe80::1%eth0", &["fe80::1"])]
+    #[case::comments("#nameserver 1.1.1.1\n; nameserver 1.1.1.1\n", &[])]
+    #[case::broken("nameserver\nnameserver x\nnameservers 1.1.1.1\n", &[])]
+    fn resolv_conf(#[case] text: &str, #[case] expected: &[&str]) {
+        let found: Vec<String> = parse_resolv_conf(text).iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected);
+    }
+}

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Fault {
     /// Every spelling under which the value can be given: flag, environment, annotation.
     pub names: String,
-    /// The value as it was written.
+    /// The value as it was written; of a list, the item.
     pub value: String,
     pub reason: String,
     /// What to do about it.
@@ -40,7 +40,7 @@ impl std::error::Error for ConfigFaults {}
 
 /// Quotes a value for a message: a list of ten thousand CIDRs must not become a message of that length, and control
 /// characters must not reach the terminal.
-pub(super) fn quoted(value: &str) -> String {
+fn quoted(value: &str) -> String {
     const LONGEST: usize = 120;
     match value.char_indices().nth(LONGEST) {
         Some((cut, _)) => format!("{:?}...", &value[..cut]),

@@ -5,6 +5,8 @@
 //! Nothing here reads the host by itself: what has to be looked up goes through [`Host`].
 
 mod accounts;
+mod annotation_checks;
+mod annotations;
 mod cidr;
 mod dns;
 mod environment;
@@ -22,6 +24,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 pub use accounts::{Host, Lookup, NoHost, ThisHost};
+pub use annotations::{Defaults, Interception, OptOut, ProxySettings, from_annotations, opted_out};
 pub use cidr::CidrSet;
 pub use dns::{DnsCapture, DnsServers, parse_resolv_conf};
 pub use environment::Environment;

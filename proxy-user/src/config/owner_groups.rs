@@ -92,7 +92,6 @@ fn parse_groups(
             Lookup::Found(gid) => groups.push(OwnerGroup { gid, name: Some(item.to_owned()) }),
             Lookup::Unknown(reason) => faults.add_item(
                 setting,
-                text,
                 item,
                 reason,
                 "give the numeric gid, or create the group on this host",

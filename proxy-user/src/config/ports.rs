@@ -61,16 +61,15 @@ pub(super) fn parse_ports(setting: &Setting, text: &str, faults: &mut ConfigFaul
         match parse_number::<u16>(item) {
             Ok(port) => ports.push(port),
             Err(_) if item == "*" => {
-                faults.add_item(setting, text, item, "is not a port", "list ports, or leave it empty")
+                faults.add_item(setting, item, "is not a port", "list ports, or leave it empty")
             }
             Err(_) if item.contains([':', '-']) => faults.add_item(
                 setting,
-                text,
                 item,
                 "is a port range, which Istio does not define",
                 "list each port, separated by commas",
             ),
-            Err(reason) => faults.add_item(setting, text, item, reason, PORT_STEP),
+            Err(reason) => faults.add_item(setting, item, reason, PORT_STEP),
         }
     }
     ports

@@ -105,7 +105,7 @@ impl Resolver<'_> {
 
     fn run_options(&mut self, flags: &IstioFlags) -> RunOptions {
         let defaults = RunOptions::default();
-        let probe_port = match self.given(&setting::PROBE_PORT, &flags.iptables_probe_port) {
+        let probe_port = match self.given_value(&setting::PROBE_PORT, &flags.iptables_probe_port) {
             Some(text) => parse_listener(&setting::PROBE_PORT, &text, defaults.probe_port, &mut self.faults),
             None => defaults.probe_port,
         };
@@ -142,14 +142,15 @@ impl Resolver<'_> {
         parse(setting, &text, &mut self.faults)
     }
 
+    /// A setting that is no text in Istio (boolean, probe port, timeout): an empty variable is not set, because
+    /// templates write VAR="" for that, and Istio drops what it cannot parse from the environment.
+    fn given_value(&self, setting: &Setting, flag: &Option<String>) -> Option<String> {
+        let variable = || self.env.get(setting).filter(|text| !text.is_empty()).map(str::to_owned);
+        flag.clone().or_else(variable)
+    }
+
     fn boolean(&mut self, setting: &Setting, flag: &Option<String>) -> bool {
-        // Istio drops what it cannot parse from the environment; of that only the empty text is worth keeping:
-        // templates write VAR="" for "not set".
-        let Some(text) =
-            flag.clone().or_else(|| self.env.get(setting).filter(|text| !text.is_empty()).map(str::to_owned))
-        else {
-            return false;
-        };
+        let Some(text) = self.given_value(setting, flag) else { return false };
         parse_bool(&text).unwrap_or_else(|| {
             self.faults.add(setting.fault(text, "is not a boolean", "write true or false"));
             false
@@ -200,7 +201,7 @@ impl Resolver<'_> {
             match parse_number(item).map_or_else(|_| look_up(item), Lookup::Found) {
                 Lookup::Found(id) => ids.push(id),
                 Lookup::Unknown(reason) => {
-                    self.faults.add_item(setting, text, item, reason, "give the sidecar's numeric id")
+                    self.faults.add_item(setting, item, reason, "give the sidecar's numeric id")
                 }
             }
         }
@@ -250,7 +251,7 @@ impl Resolver<'_> {
     }
 
     fn timeout(&mut self, flag: &Option<String>, default: Duration) -> Duration {
-        let Some(text) = self.given(&setting::PROBE_TIMEOUT, flag) else { return default };
+        let Some(text) = self.given_value(&setting::PROBE_TIMEOUT, flag) else { return default };
         parse_duration(&text).unwrap_or_else(|| {
             let reason = "is not a duration";
             self.faults.add(setting::PROBE_TIMEOUT.fault(text, reason, "write it as 5s, 500ms or 1m30s"));
@@ -277,3 +278,6 @@ impl Resolver<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::fault::{ConfigFaults, Fault, quoted};
+use super::fault::{ConfigFaults, Fault};
 
 pub(super) const DEFAULT_PROXY_ID: u32 = 1337;
 pub(super) const DEFAULT_TPROXY_MARK: u32 = 1337;
@@ -156,16 +156,9 @@ impl ConfigFaults {
         self.0.push(fault);
     }
 
-    /// An item of a list is wrong; the list as a whole is the value shown.
-    pub(super) fn add_item(
-        &mut self,
-        setting: &Setting,
-        list: &str,
-        item: &str,
-        reason: impl fmt::Display,
-        next: &str,
-    ) {
-        self.add(setting.fault(list, format!("{} {reason}", quoted(item)), next));
+    /// An item of a list is wrong. The item is the value shown: the list may have thousands.
+    pub(super) fn add_item(&mut self, setting: &Setting, item: &str, reason: impl Into<String>, next: &str) {
+        self.add(setting.fault(item, reason, next));
     }
 
     pub(super) fn or<T>(self, value: T) -> Result<T, ConfigFaults> {

@@ -57,7 +57,10 @@ fn normalised(rules: &str) -> String {
     rules
         .lines()
         .filter(|line| !matches!(*line, "iptables-save" | "ip6tables-save"))
-        .map(|line| line.replacen("* ", "*", 1) + "\n")
+        .map(|line| match line.strip_prefix("* ") {
+            Some(table) => format!("*{table}\n"),
+            None => format!("{line}\n"),
+        })
         .collect::<String>()
         .replace("--gid-owner java ", "--gid-owner 203 ")
         .replace("--gid-owner ftp ", "--gid-owner 204 ")
