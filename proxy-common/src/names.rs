@@ -29,6 +29,8 @@ pub mod map {
     pub const PORTS: &str = "PORTS";
     pub const IDS: &str = "IDS";
     pub const INTERFACES: &str = "INTERFACES";
+    /// Who is attached and how, as JSON in chunks: for `status` and `explain`.
+    pub const META: &str = "META";
 
     pub const SOCKETS: &str = "SOCKETS";
     pub const OWNERS: &str = "OWNERS";
@@ -36,6 +38,6 @@ pub mod map {
     pub const LISTENERS: &str = "LISTENERS";
     pub const COUNTERS: &str = "COUNTERS";
 
-    pub const POLICY: &[&str] = &[RANGES, ROUTES, PORTS, IDS, INTERFACES];
+    pub const POLICY: &[&str] = &[RANGES, ROUTES, PORTS, IDS, INTERFACES, META];
     pub const STATE: &[&str] = &[SOCKETS, OWNERS, PENDING, LISTENERS, COUNTERS];
 }

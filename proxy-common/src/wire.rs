@@ -116,6 +116,9 @@ pub const PORT_CHUNK: usize = 64;
 pub type PortChunk = [u8; PORT_CHUNK];
 pub const PORT_CHUNKS: u32 = (65536 / PORT_CHUNK) as u32;
 
+/// A piece of the JSON in the META map; the rest of the last one is zero.
+pub type MetaChunk = [u8; 256];
+
 /// Slots of the listener map: sixteen for each group.
 pub const LISTENER_SLOTS: u32 = 16;
 
@@ -155,7 +158,7 @@ impl SocketState {
         Self { orig: Addr::UNSPECIFIED, port: Port([0; 2]), role: role::NONE, reserved: 0 };
 }
 
-/// Loopback destinations of redirected IPv4 connections start here: 127.128.0.0/9. Spreading over them gives every
+/// Loopback destinations of redirected IPv4 connections start here: 127.128.0.0/10. Spreading over them gives every
 /// original destination an ephemeral port range of its own, as under iptables.
 pub const SPREAD_FIRST_OCTETS: [u8; 2] = [127, 128];
 
@@ -163,7 +166,7 @@ pub const SPREAD_FIRST_OCTETS: [u8; 2] = [127, 128];
 #[inline(always)]
 pub fn spread(dst: &Addr, port: Port) -> Addr {
     let ip = u32::from_ne_bytes(dst.octets4());
-    let mixed = (ip ^ (u32::from(port.get()) << 16)).wrapping_mul(0x9e37_79b1) >> 9;
+    let mixed = (ip ^ (u32::from(port.get()) << 16)).wrapping_mul(0x9e37_79b1) >> 10;
     let [_, a, b, c] = mixed.to_be_bytes();
     Addr::v4([SPREAD_FIRST_OCTETS[0], SPREAD_FIRST_OCTETS[1] | a, b, c])
 }

@@ -1,3 +1,47 @@
+//! The BPF programs. Entry points only: read the context, ask the decision, act, count.
+//!
+//! | program | hook | takes the place of |
+//! |---|---|---|
+//! | connect4/6 | cgroup/connect | nat OUTPUT: ISTIO_OUTPUT, ISTIO_REDIRECT, ISTIO_IN_REDIRECT |
+//! | sendmsg4/6, recvmsg4/6 | cgroup/sendmsg, recvmsg | nat OUTPUT for DNS and the way back |
+//! | inbound | sk_lookup | nat PREROUTING: ISTIO_INBOUND |
+//! | sock_ops | cgroup/sock_ops | conntrack: original destinations from SYN to accept; knows the listeners |
+//! | getsockopt | cgroup/getsockopt | SO_ORIGINAL_DST |
+//! | getpeername4/6 | cgroup/getpeername | conntrack: the application sees its true peer |
+//! | sock_create | cgroup/sock_create | xt_owner, on kernels whose structures are not described by BTF |
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+#![deny(unsafe_code)]
+
+mod connect;
+mod ctx;
+mod dns;
+mod getpeername;
+mod getsockopt;
+mod inbound;
+mod listeners;
+mod maps;
+mod outgoing;
+mod owner;
+mod sock_addr;
+mod sock_create;
+mod sock_ops;
+mod storage;
+mod table;
+
+#[cfg(target_arch = "bpf")]
+#[allow(unsafe_code, reason = "the section is what the kernel reads the licence from")]
+// SAFETY: a plain byte string in a section of its own.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses an object in which this can be reached.
+    loop {}
+}
+
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -1,0 +1,78 @@
+//! cgroup/connect: a captured connection is turned to the sidecar; the socket remembers where it wanted to go.
+#![allow(unsafe_code, reason = "the entry points are exported by name")]
+
+use aya_ebpf::{bindings::bpf_sock, macros::cgroup_sock_addr, programs::SockAddrContext};
+use proxy_common::{
+    addr::{Addr, Port},
+    counter::Event,
+    verdict::Target,
+    wire::{role, spread},
+};
+
+use crate::{
+    maps,
+    outgoing::{self, Outgoing},
+    sock_addr::{Hook, SockAddr},
+    storage, table,
+};
+
+const ALLOW: i32 = 1;
+/// connect fails with EPERM.
+const REFUSE: i32 = 0;
+
+#[cgroup_sock_addr(connect4)]
+pub(crate) fn connect4(ctx: SockAddrContext) -> i32 {
+    connect(&SockAddr::new(&ctx, Hook::V4))
+}
+
+#[cgroup_sock_addr(connect6)]
+pub(crate) fn connect6(ctx: SockAddrContext) -> i32 {
+    connect(&SockAddr::new(&ctx, Hook::V6))
+}
+
+#[inline(always)]
+fn connect(call: &SockAddr) -> i32 {
+    let sk = call.sk();
+    if sk.is_null() || !call.is_tcp_or_udp() {
+        return ALLOW;
+    }
+    let Some(out) = outgoing::decide(call, sk) else { return ALLOW };
+    let policy = table::policy();
+    match out.verdict.target {
+        Target::Bypass => {
+            storage::clear(sk);
+            ALLOW
+        }
+        Target::Outbound => {
+            let to = if out.dst.is_v4() { spread(&out.dst, out.port) } else { Addr::V6_LOOPBACK };
+            redirect(call, sk, &out, to, policy.outbound_port)
+        }
+        Target::Inbound => redirect(call, sk, &out, loopback(&out.dst), policy.inbound_port),
+        Target::Dns => redirect(call, sk, &out, loopback(&out.dst), policy.dns_port),
+    }
+}
+
+/// Where `REDIRECT` in OUTPUT sends a packet of this family.
+#[inline(always)]
+pub(crate) fn loopback(dst: &Addr) -> Addr {
+    if dst.is_v4() { Addr::V4_LOOPBACK } else { Addr::V6_LOOPBACK }
+}
+
+#[inline(always)]
+fn redirect(call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing, mut to: Addr, port: u16) -> i32 {
+    if !storage::set(sk, out.dst, out.port, role::CLIENT) {
+        maps::count_event(Event::StorageFull);
+        return REFUSE;
+    }
+    // The route to loopback would choose a loopback source; under iptables the source is chosen before the rewrite.
+    if !out.keep_src.is_unspecified() {
+        if call.has_bound_port(sk) {
+            // Bound to a port only: it cannot be bound again, but towards its own address the kernel chooses the same.
+            to = out.keep_src;
+        } else if !call.bind(&out.keep_src) {
+            maps::count_event(Event::SourceNotKept);
+        }
+    }
+    call.set(&to, Port::new(port));
+    ALLOW
+}

@@ -1,0 +1,84 @@
+//! sk_lookup: a connection from outside goes to the sidecar's inbound listener. No NAT: the accepted socket's own
+//! address is the original destination and its peer is the client.
+#![allow(unsafe_code, reason = "the entry point is exported by name")]
+
+use aya_ebpf::{bindings::{bpf_sk_lookup, sk_action}, macros::sk_lookup, programs::SkLookupContext};
+use proxy_common::{
+    addr::Addr,
+    counter::Event,
+    ingress::{Ingress, ingress},
+    policy::flag,
+    verdict::Target,
+    wire::{ListenerGroup, is_spread, route_flag},
+};
+
+use crate::{
+    ctx::{load_addr, load32},
+    listeners, maps,
+    sock_addr::AF_INET,
+    table::{self, Maps},
+};
+
+const PASS: u32 = sk_action::SK_PASS;
+/// The connection is refused, as when nobody listens on the port REDIRECT names.
+const REFUSE: u32 = sk_action::SK_DROP;
+const IPPROTO_TCP: u32 = 6;
+
+#[sk_lookup]
+pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
+    if load32!(ctx.lookup, bpf_sk_lookup, protocol) != IPPROTO_TCP {
+        return PASS;
+    }
+    let (local, remote) = addresses(&ctx);
+    let port = load32!(ctx.lookup, bpf_sk_lookup, local_port) as u16;
+    let policy = table::policy();
+    if local.is_loopback() || remote.is_loopback() {
+        // A sidecar bound to 127.0.0.1 alone still has to be found under the addresses connections are spread over.
+        if port == policy.outbound_port && is_spread(&local) {
+            let _ = to_listener(&ctx, &local, ListenerGroup::Outbound4, ListenerGroup::Outbound6);
+        }
+        return PASS;
+    }
+    // Over lo between the pod's own addresses: PREROUTING does not capture what OUTPUT has let pass. The arrival
+    // interface would not tell, it is the one that holds the address.
+    if remote == local || maps::route(&remote).is_some_and(|route| route.flags & route_flag::LOCAL != 0) {
+        return PASS;
+    }
+    let interface = if policy.has(flag::INTERFACES) && table::kernel().has_ingress_ifindex != 0 {
+        maps::interface(load32!(ctx.lookup, bpf_sk_lookup, ingress_ifindex))
+    } else {
+        0
+    };
+    let verdict = ingress(&Maps, &Ingress { tcp: true, dst: local, dport: port, interface });
+    maps::count_rule(verdict.rule);
+    let found = match verdict.target {
+        Target::Bypass | Target::Dns => return PASS,
+        Target::Inbound => to_listener(&ctx, &local, ListenerGroup::Inbound4, ListenerGroup::Inbound6),
+        Target::Outbound => to_listener(&ctx, &local, ListenerGroup::Outbound4, ListenerGroup::Outbound6),
+    };
+    if found {
+        return PASS;
+    }
+    maps::count_event(Event::NoListener);
+    REFUSE
+}
+
+/// IPv4 goes to an IPv4 listener or to an IPv6 one that takes both.
+#[inline(always)]
+fn to_listener(ctx: &SkLookupContext, local: &Addr, v4: ListenerGroup, v6: ListenerGroup) -> bool {
+    (local.is_v4() && listeners::assign(ctx, v4)) || listeners::assign(ctx, v6)
+}
+
+#[inline(always)]
+fn addresses(ctx: &SkLookupContext) -> (Addr, Addr) {
+    if load32!(ctx.lookup, bpf_sk_lookup, family) == u32::from(AF_INET) {
+        return (
+            Addr::v4(load32!(ctx.lookup, bpf_sk_lookup, local_ip4).to_ne_bytes()),
+            Addr::v4(load32!(ctx.lookup, bpf_sk_lookup, remote_ip4).to_ne_bytes()),
+        );
+    }
+    (
+        load_addr!(ctx.lookup, bpf_sk_lookup, local_ip6),
+        load_addr!(ctx.lookup, bpf_sk_lookup, remote_ip6),
+    )
+}

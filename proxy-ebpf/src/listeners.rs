@@ -1,0 +1,41 @@
+//! The sidecar's listeners, by group. sock_ops adds them as they start to listen, the loader those that already do;
+//! a listener that closes leaves its slot by itself. Kept apart from the sockets of the acceleration, and without
+//! programs, so that accepted sockets are plain TCP ones.
+#![allow(unsafe_code, reason = "the map update takes the raw context")]
+
+use aya_ebpf::{
+    bindings::bpf_sock_ops,
+    macros::map,
+    maps::SockMap,
+    programs::SkLookupContext,
+};
+use proxy_common::wire::{LISTENER_CAPACITY, LISTENER_SLOTS, ListenerGroup};
+
+const BPF_NOEXIST: u64 = 1;
+
+#[map]
+static LISTENERS: SockMap = SockMap::with_max_entries(LISTENER_CAPACITY, 0);
+
+/// Puts a listener into the first free slot of its group.
+#[inline(always)]
+pub(crate) fn add(ops: *mut bpf_sock_ops, group: ListenerGroup) -> bool {
+    for slot in 0..LISTENER_SLOTS {
+        // SAFETY: the context of this very call.
+        if unsafe { LISTENERS.update(group.first_slot() + slot, ops, BPF_NOEXIST) }.is_ok() {
+            return true;
+        }
+    }
+    false
+}
+
+/// Hands the connection to a listener of the group. One is enough: the kernel chooses among the members of its
+/// SO_REUSEPORT group (`net/core/filter.c: bpf_sk_lookup_assign` without NO_REUSEPORT).
+#[inline(always)]
+pub(crate) fn assign(ctx: &SkLookupContext, group: ListenerGroup) -> bool {
+    for slot in 0..LISTENER_SLOTS {
+        if LISTENERS.redirect_sk_lookup(ctx, group.first_slot() + slot, 0).is_ok() {
+            return true;
+        }
+    }
+    false
+}

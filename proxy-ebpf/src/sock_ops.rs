@@ -1,0 +1,168 @@
+//! cgroup/sock_ops: learns the sidecar's listeners, and carries the original destination from the client's socket to
+//! the one the sidecar accepts. The source port is known in TCP_CONNECT_CB, before the SYN leaves: later would be too
+//! late for TCP Fast Open.
+#![allow(unsafe_code, reason = "helpers take the raw context")]
+
+use aya_ebpf::{
+    bindings::{
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE, bpf_sock, bpf_sock_ops,
+    },
+    helpers::generated::bpf_get_netns_cookie,
+    macros::sock_ops,
+    programs::SockOpsContext,
+};
+use proxy_common::{
+    addr::{Addr, Port},
+    counter::Event,
+    wire::{FlowKey, ListenerGroup, OriginalDst, role},
+};
+
+use crate::{
+    ctx::{load_addr, load32, load64},
+    listeners, maps,
+    sock_addr::AF_INET,
+    storage, table,
+};
+
+#[sock_ops]
+pub(crate) fn sock_ops(ctx: SockOpsContext) -> u32 {
+    match load32!(ctx.ops, bpf_sock_ops, op) {
+        BPF_SOCK_OPS_TCP_LISTEN_CB => listening(&ctx),
+        BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(&ctx),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => accepted(&ctx),
+        BPF_SOCK_OPS_STATE_CB => closing(&ctx),
+        _ => {}
+    }
+    1
+}
+
+#[inline(always)]
+fn sk(ctx: &SockOpsContext) -> *mut bpf_sock {
+    load64!(ctx.ops, bpf_sock_ops, __bindgen_anon_2) as *mut bpf_sock
+}
+
+/// A socket of the workload starts to listen: if it is the sidecar's, it is found again by inbound.
+#[inline(always)]
+fn listening(ctx: &SockOpsContext) {
+    let kernel = table::kernel();
+    // SAFETY: the helper takes the context.
+    if kernel.has_sock_ops_cookie != 0
+        && kernel.netns_cookie != unsafe { bpf_get_netns_cookie(ctx.ops.cast()) }
+    {
+        return;
+    }
+    let policy = table::policy();
+    let port = load32!(ctx.ops, bpf_sock_ops, local_port) as u16;
+    let v4 = load32!(ctx.ops, bpf_sock_ops, family) == u32::from(AF_INET);
+    let (local, _) = addresses(ctx);
+    let group = if port == policy.outbound_port {
+        if v4 { ListenerGroup::Outbound4 } else { ListenerGroup::Outbound6 }
+    } else if port == policy.inbound_port {
+        if v4 { ListenerGroup::Inbound4 } else { ListenerGroup::Inbound6 }
+    } else {
+        return;
+    };
+    let sk = sk(ctx);
+    if sk.is_null() {
+        return;
+    }
+    if !storage::set(sk, Addr::UNSPECIFIED, Port([0; 2]), role::LISTENER) {
+        maps::count_event(Event::StorageFull);
+    }
+    // On loopback alone it cannot be reached from outside, with iptables neither.
+    if port == policy.inbound_port && local.is_loopback() {
+        return;
+    }
+    if !listeners::add(ctx.ops, group) {
+        maps::count_event(Event::ListenerFull);
+    }
+}
+
+/// The SYN of a redirected connection is about to leave.
+#[inline(always)]
+fn connecting(ctx: &SockOpsContext) {
+    let sk = sk(ctx);
+    if sk.is_null() {
+        return;
+    }
+    let Some(state) = storage::get(sk) else { return };
+    if state.role != role::CLIENT {
+        return;
+    }
+    let key = key_of_client(ctx);
+    let orig = OriginalDst { addr: state.orig, port: state.port, reserved: [0; 2] };
+    if !maps::pending_insert(&key, &orig) {
+        maps::count_event(Event::PendingFull);
+        return;
+    }
+    // For the entry's removal if nobody accepts.
+    let _ = ctx.set_cb_flags((load32!(ctx.ops, bpf_sock_ops, bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
+}
+
+/// The sidecar's side of a connection exists.
+#[inline(always)]
+fn accepted(ctx: &SockOpsContext) {
+    let policy = table::policy();
+    let port = load32!(ctx.ops, bpf_sock_ops, local_port) as u16;
+    if port != policy.outbound_port && port != policy.inbound_port && port != policy.dns_port {
+        return;
+    }
+    let (local, remote) = addresses(ctx);
+    let key = FlowKey {
+        client: remote,
+        sidecar: local,
+        client_port: remote_port(ctx),
+        sidecar_port: Port::new(port),
+    };
+    let Some(orig) = maps::pending_take(&key) else { return };
+    let sk = sk(ctx);
+    if sk.is_null() {
+        return;
+    }
+    if !storage::set(sk, orig.addr, orig.port, role::ACCEPTED) {
+        maps::count_event(Event::StorageFull);
+    }
+}
+
+/// A redirected client is gone. If it was never accepted its entry is still there.
+#[inline(always)]
+fn closing(ctx: &SockOpsContext) {
+    // The second argument of STATE_CB is the new state.
+    let new_state = load32!(ctx.ops, bpf_sock_ops, __bindgen_anon_1 + 4);
+    if new_state == BPF_TCP_CLOSE {
+        maps::pending_remove(&key_of_client(ctx));
+    }
+}
+
+#[inline(always)]
+fn key_of_client(ctx: &SockOpsContext) -> FlowKey {
+    let (local, remote) = addresses(ctx);
+    FlowKey {
+        client: local,
+        sidecar: remote,
+        client_port: Port::new(load32!(ctx.ops, bpf_sock_ops, local_port) as u16),
+        sidecar_port: remote_port(ctx),
+    }
+}
+
+#[inline(always)]
+fn remote_port(ctx: &SockOpsContext) -> Port {
+    // Network order in the upper half of a big-endian word.
+    Port::new(u32::from_be(load32!(ctx.ops, bpf_sock_ops, remote_port)) as u16)
+}
+
+/// Local and remote. A v4-mapped socket says AF_INET6 and carries mapped addresses.
+#[inline(always)]
+fn addresses(ctx: &SockOpsContext) -> (Addr, Addr) {
+    if load32!(ctx.ops, bpf_sock_ops, family) == u32::from(AF_INET) {
+        return (
+            Addr::v4(load32!(ctx.ops, bpf_sock_ops, local_ip4).to_ne_bytes()),
+            Addr::v4(load32!(ctx.ops, bpf_sock_ops, remote_ip4).to_ne_bytes()),
+        );
+    }
+    (
+        load_addr!(ctx.ops, bpf_sock_ops, local_ip6),
+        load_addr!(ctx.ops, bpf_sock_ops, remote_ip6),
+    )
+}

@@ -1,0 +1,36 @@
+//! `sidestep detach`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::place::PlaceArgs;
+use crate::dataplane;
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  sidestep detach --netns /proc/4711/ns/net\n  sidestep detach --all")]
+pub(crate) struct DetachArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Every workload of this node, also those whose namespace is gone
+    #[arg(long, conflicts_with_all = ["netns", "cgroup"])]
+    all: bool,
+}
+
+pub(crate) fn run(args: &DetachArgs) -> Result<ExitCode> {
+    let gone = if args.all {
+        dataplane::detach_all()?
+    } else {
+        // A namespace has one workload; its cgroup may be gone already.
+        let cgroup = args.place.cgroup.as_ref().map(|_| args.place.cgroup()).transpose()?;
+        dataplane::detach(args.place.netns()?.id().ino, cgroup.map(|cgroup| cgroup.id()))?
+    };
+    if gone.is_empty() {
+        println!("nothing was attached");
+    }
+    for pins in gone {
+        println!("detached workload {}", pins.name());
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,30 @@
+//! Which workload a verb acts on.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::{cgroup::Cgroup, netns::Netns};
+
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Workload")]
+pub(crate) struct PlaceArgs {
+    /// Network namespace of the workload: /proc/<pid>/ns/net or /run/netns/<name> [default: the caller's]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) netns: Option<PathBuf>,
+
+    /// Its cgroup, below the cgroup2 mount [default: the caller's]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    pub(crate) fn netns(&self) -> Result<Netns> {
+        self.netns.as_deref().map_or_else(Netns::own, Netns::open)
+    }
+
+    pub(crate) fn cgroup(&self) -> Result<Cgroup> {
+        self.cgroup.as_deref().map_or_else(Cgroup::own, Cgroup::open)
+    }
+}

@@ -1,0 +1,66 @@
+//! `sidestep status`.
+
+use std::{collections::BTreeMap, process::ExitCode};
+
+use anyhow::Result;
+use clap::Args;
+use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+
+use super::Output;
+use crate::dataplane::{self, WorkloadStatus};
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  sidestep status --output json")]
+pub(crate) struct StatusArgs {
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode> {
+    let (workloads, unreadable) = dataplane::status()?;
+    match args.output {
+        Output::Json => println!(
+            "{}",
+            serde_json::json!({ "schema": 1, "workloads": workloads, "unreadable": unreadable })
+        ),
+        Output::Table => print_table(&workloads),
+    }
+    for line in &unreadable {
+        eprintln!("sidestep: {line}; run `sidestep attach` again, or `sidestep detach --all`");
+    }
+    Ok(if unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print_table(workloads: &[WorkloadStatus]) {
+    if workloads.is_empty() {
+        println!("no workload is attached");
+        return;
+    }
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["WORKLOAD", "MODE", "IP", "PROGRAMS", "CGROUP", "DECISIONS", "EVENTS"]);
+    for workload in workloads {
+        let config = &workload.meta.config;
+        let programs = format!(
+            "{}{}",
+            workload.programs.len(),
+            if workload.complete { "" } else { " (incomplete: attach again)" }
+        );
+        table.add_row([
+            workload.workload.clone(),
+            format!("{:?}", config.mode).to_uppercase(),
+            if workload.meta.ipv6 { "4+6" } else { "4" }.to_owned(),
+            programs,
+            workload.meta.cgroup_path.display().to_string(),
+            counts(&workload.counters.rules),
+            counts(&workload.counters.events),
+        ]);
+    }
+    println!("{table}");
+}
+
+fn counts(counters: &BTreeMap<&'static str, u64>) -> String {
+    let lines: Vec<String> = counters.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    lines.join("\n")
+}

@@ -1,0 +1,75 @@
+//! Which program hangs where, in the order of attaching: what answers questions comes before what redirects, so that
+//! no connection is ever turned to a sidecar that could not find out where it wanted to go.
+
+use proxy_common::names::program;
+
+use crate::{
+    config::Config,
+    sys::bpf_link::AttachType,
+};
+
+/// What a program is attached to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    Cgroup,
+    Netns,
+}
+
+/// What decides whether a hook is needed.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    pub dns: bool,
+    /// The kernel does not say how to read a socket's creator: remember it.
+    pub owner_record: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Hook {
+    pub program: &'static str,
+    pub kind: AttachType,
+    pub target: Target,
+    needed: fn(Needs) -> bool,
+}
+
+impl Needs {
+    pub fn of(config: &Config, offsets_known: bool) -> Self {
+        Self { dns: config.dns_active().is_some(), owner_record: !offsets_known }
+    }
+}
+
+impl Hook {
+    pub fn is_needed(&self, needs: Needs) -> bool {
+        (self.needed)(needs)
+    }
+}
+
+const fn on_cgroup(program: &'static str, kind: AttachType, needed: fn(Needs) -> bool) -> Hook {
+    Hook { program, kind, target: Target::Cgroup, needed }
+}
+
+const fn always(_: Needs) -> bool {
+    true
+}
+
+const fn dns(needs: Needs) -> bool {
+    needs.dns
+}
+
+const fn owner_record(needs: Needs) -> bool {
+    needs.owner_record
+}
+
+pub const HOOKS: &[Hook] = &[
+    on_cgroup(program::SOCK_CREATE, AttachType::SockCreate, owner_record),
+    on_cgroup(program::SOCK_OPS, AttachType::SockOps, always),
+    on_cgroup(program::GETSOCKOPT, AttachType::Getsockopt, always),
+    on_cgroup(program::GETPEERNAME4, AttachType::Getpeername4, always),
+    on_cgroup(program::GETPEERNAME6, AttachType::Getpeername6, always),
+    on_cgroup(program::RECVMSG4, AttachType::Recvmsg4, dns),
+    on_cgroup(program::RECVMSG6, AttachType::Recvmsg6, dns),
+    Hook { program: program::INBOUND, kind: AttachType::SkLookup, target: Target::Netns, needed: always },
+    on_cgroup(program::CONNECT4, AttachType::Connect4, always),
+    on_cgroup(program::CONNECT6, AttachType::Connect6, always),
+    on_cgroup(program::SENDMSG4, AttachType::Sendmsg4, dns),
+    on_cgroup(program::SENDMSG6, AttachType::Sendmsg6, dns),
+];

@@ -1,0 +1,59 @@
+//! Who is attached and how: JSON in a pinned map, because a bpffs holds no files.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, Map, MapData};
+use proxy_common::wire::MetaChunk;
+use serde::{Deserialize, Serialize};
+
+use crate::{config::Config, netns::NetnsId};
+
+const CHUNK: usize = size_of::<MetaChunk>();
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Meta {
+    /// Version of sidestep that attached.
+    pub version: String,
+    /// Version of the maps' layout; another one is not re-used.
+    pub layout: u32,
+    pub netns: NetnsId,
+    pub netns_path: PathBuf,
+    pub netns_cookie: Option<u64>,
+    pub cgroup_path: PathBuf,
+    pub cgroup_id: u64,
+    /// Whether IPv6 rules exist.
+    pub ipv6: bool,
+    /// Seconds since the epoch.
+    pub attached_at: u64,
+    pub config: Config,
+}
+
+impl Meta {
+    /// Raised when a state map's key, value or meaning changes.
+    pub const LAYOUT: u32 = 1;
+
+    pub(super) fn to_chunks(&self) -> Result<Vec<MetaChunk>> {
+        let json = serde_json::to_vec(self).context("encode the workload's description")?;
+        Ok(json
+            .chunks(CHUNK)
+            .map(|piece| {
+                let mut chunk = [0u8; CHUNK];
+                chunk[..piece.len()].copy_from_slice(piece);
+                chunk
+            })
+            .collect())
+    }
+
+    /// Reads a pinned description.
+    pub fn read(path: &std::path::Path) -> Result<Self> {
+        let data = MapData::from_pin(path).with_context(|| format!("open {}", path.display()))?;
+        let chunks: Array<_, MetaChunk> = Array::try_from(Map::Array(data)).context("read the description")?;
+        let mut json = Vec::new();
+        for chunk in chunks.iter() {
+            json.extend_from_slice(&chunk.context("read the description")?);
+        }
+        let end = json.iter().position(|byte| *byte == 0).unwrap_or(json.len());
+        serde_json::from_slice(&json[..end]).context("decode the workload's description")
+    }
+}

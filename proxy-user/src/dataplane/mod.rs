@@ -1,0 +1,24 @@
+//! The programs and maps of one workload, from attach to detach. The kernel's pins are the only state.
+
+mod attach;
+mod bpffs;
+mod compile;
+mod detach;
+mod hooks;
+mod late_listeners;
+mod meta;
+mod object;
+mod pins;
+mod privileges;
+mod status;
+mod wire;
+
+pub use attach::{Attached, attach};
+pub use bpffs::root as pin_root;
+pub use compile::{Compiled, compile};
+pub use detach::{detach, detach_all};
+pub use hooks::{HOOKS, Hook, Target};
+pub use meta::Meta;
+pub use object::{OBJECT, program_stats};
+pub use pins::WorkloadPins;
+pub use status::{Counters, WorkloadStatus, status};

@@ -1,0 +1,136 @@
+//! Loads the embedded object: globals, map sizes, contents.
+
+use std::{fmt::Write as _, os::fd::BorrowedFd, path::Path};
+
+use anyhow::{Context, Result, anyhow};
+use aya::{
+    Btf, Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::{Array, HashMap, LpmTrie, lpm_trie::Key},
+    programs::Program,
+};
+use ipnet::IpNet;
+use proxy_common::{
+    addr::Addr,
+    names::{global, map},
+    wire::{FAMILY_BITS, Kernel, MetaChunk, PORT_CHUNK, PortChunk, PrefixKey, Route},
+};
+
+use super::{
+    compile::Compiled,
+    pins::map_in,
+    wire::Raw,
+};
+
+/// The compiled programs.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SIDESTEP_BPF_OBJECT"));
+
+/// Loads programs and maps. State maps pinned in `state_dir` are used again, otherwise made and pinned there.
+pub(super) fn load(
+    compiled: &Compiled,
+    kernel: &Kernel,
+    meta: &[MetaChunk],
+    state_dir: &Path,
+) -> Result<Ebpf> {
+    let (policy, kernel) = (Raw(compiled.policy), Raw(*kernel));
+    let btf = Btf::from_sys_fs().ok();
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(btf.as_ref())
+        .verifier_log_level(VerifierLogLevel::STATS)
+        .override_global(global::POLICY, &policy, true)
+        .override_global(global::KERNEL, &kernel, true)
+        .map_max_entries(map::RANGES, entries(compiled.ranges.len()))
+        .map_max_entries(map::ROUTES, entries(compiled.routes.len()))
+        .map_max_entries(map::IDS, entries(compiled.ids.len()))
+        .map_max_entries(map::INTERFACES, entries(compiled.interfaces.len()))
+        .map_max_entries(map::META, entries(meta.len()));
+    for name in map::STATE {
+        loader.map_pin_path(*name, map_in(state_dir, name));
+    }
+    let mut ebpf = loader.load(OBJECT).context("create the BPF maps")?;
+    fill(&mut ebpf, compiled, meta)?;
+    Ok(ebpf)
+}
+
+/// Room for at least one: the kernel makes no empty maps.
+fn entries(count: usize) -> u32 {
+    u32::try_from(count.max(1)).unwrap_or(u32::MAX)
+}
+
+fn fill(ebpf: &mut Ebpf, compiled: &Compiled, meta: &[MetaChunk]) -> Result<()> {
+    let mut ranges: LpmTrie<_, Raw<PrefixKey>, u8> = typed(ebpf, map::RANGES)?;
+    for (net, bits) in &compiled.ranges {
+        ranges.insert(&prefix_key(net), bits, 0).with_context(|| format!("store the range {net}"))?;
+    }
+    let mut routes: LpmTrie<_, Raw<PrefixKey>, Raw<Route>> = typed(ebpf, map::ROUTES)?;
+    for (net, route) in &compiled.routes {
+        routes.insert(&prefix_key(net), Raw(*route), 0).with_context(|| format!("store the route {net}"))?;
+    }
+    let mut ports: Array<_, PortChunk> = typed(ebpf, map::PORTS)?;
+    for (index, bits) in compiled.ports.chunks_exact(PORT_CHUNK).enumerate() {
+        if bits.iter().any(|bits| *bits != 0) {
+            let chunk: PortChunk = bits.try_into().context("port chunk")?;
+            ports.set(index as u32, chunk, 0).context("store the ports")?;
+        }
+    }
+    let mut ids: HashMap<_, u32, u8> = typed(ebpf, map::IDS)?;
+    for (id, bits) in &compiled.ids {
+        ids.insert(id, bits, 0).with_context(|| format!("store the id {id}"))?;
+    }
+    let mut interfaces: HashMap<_, u32, u8> = typed(ebpf, map::INTERFACES)?;
+    for (index, bits) in &compiled.interfaces {
+        interfaces.insert(index, bits, 0).with_context(|| format!("store the interface {index}"))?;
+    }
+    let mut chunks: Array<_, MetaChunk> = typed(ebpf, map::META)?;
+    for (index, chunk) in meta.iter().enumerate() {
+        chunks.set(index as u32, chunk, 0).context("store the workload's description")?;
+    }
+    Ok(())
+}
+
+fn typed<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<T>
+where
+    T: TryFrom<&'a mut aya::maps::Map>,
+    T::Error: std::error::Error + Send + Sync + 'static,
+{
+    let map = ebpf.map_mut(name).ok_or_else(|| anyhow!("the object has no map {name}"))?;
+    T::try_from(map).with_context(|| format!("map {name}"))
+}
+
+fn prefix_key(net: &IpNet) -> Key<Raw<PrefixKey>> {
+    let mapped = if matches!(net, IpNet::V4(_)) { 96 } else { 0 };
+    let length = FAMILY_BITS + mapped + u32::from(net.prefix_len());
+    Key::new(length, Raw(PrefixKey::new(Addr::from(net.network()))))
+}
+
+/// Has the kernel verify one program.
+pub(super) fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
+    use std::os::fd::AsFd as _;
+    let program = ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
+    let loaded = match program {
+        Program::CgroupSock(p) => p.load(),
+        Program::CgroupSockAddr(p) => p.load(),
+        Program::CgroupSockopt(p) => p.load(),
+        Program::SockOps(p) => p.load(),
+        Program::SkLookup(p) => p.load(),
+        other => return Err(anyhow!("{name}: unexpected program type {:?}", other.prog_type())),
+    };
+    loaded.with_context(|| format!("the kernel refuses the program {name}"))?;
+    Ok(program.fd().with_context(|| format!("program {name}"))?.as_fd())
+}
+
+/// One line per loaded program: verified instructions, JITed size. For tests and `doctor`.
+pub fn program_stats(ebpf: &Ebpf) -> String {
+    let mut text = String::new();
+    for (name, program) in ebpf.programs() {
+        if let Ok(info) = program.info() {
+            let _ = writeln!(
+                text,
+                "{name}: {} instructions, {} bytes JITed",
+                info.verified_instruction_count().unwrap_or(0),
+                info.size_jitted()
+            );
+        }
+    }
+    text
+}

@@ -1,0 +1,24 @@
+//! aya's `Pod` for the types shared with the programs. The one place that vouches for their layout.
+#![allow(unsafe_code)]
+
+use proxy_common::{
+    policy::Policy,
+    wire::{Kernel, PrefixKey, Route, SocketState},
+};
+
+/// A shared type as aya wants it.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub(crate) struct Raw<T>(pub(crate) T);
+
+/// Types without padding or invalid bit patterns; `proxy-common` asserts their sizes.
+pub(crate) trait Plain: Copy + 'static {}
+
+impl Plain for Kernel {}
+impl Plain for Policy {}
+impl Plain for PrefixKey {}
+impl Plain for Route {}
+impl Plain for SocketState {}
+
+// SAFETY: see `Plain`.
+unsafe impl<T: Plain> aya::Pod for Raw<T> {}

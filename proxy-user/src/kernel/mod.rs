@@ -1,0 +1,4 @@
+//! What the running kernel is and can do.
+
+pub mod btf;
+pub mod version;

@@ -1,0 +1,10 @@
+//! The workload's network namespace: its identity, addresses, interfaces and routes.
+
+mod addresses;
+mod handle;
+mod netlink;
+mod routes;
+
+pub use addresses::{Interface, Interfaces};
+pub use handle::{Netns, NetnsId};
+pub use routes::{RouteEntry, Routes};

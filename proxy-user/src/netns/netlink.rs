@@ -1,0 +1,83 @@
+//! One route netlink socket, used synchronously.
+
+use anyhow::{Context, Result, bail};
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+pub(super) struct Netlink {
+    socket: Socket,
+    sequence: u32,
+}
+
+/// What a single request came back with.
+pub(super) enum Answer {
+    Message(Box<RouteNetlinkMessage>),
+    /// The kernel's refusal: for a route, that there is none.
+    Refused,
+}
+
+impl Netlink {
+    pub(super) fn open() -> Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE).context("open a netlink socket")?;
+        socket.bind_auto().context("bind the netlink socket")?;
+        socket.connect(&SocketAddr::new(0, 0)).context("connect the netlink socket")?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    pub(super) fn dump(&mut self, request: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
+        self.send(request, NLM_F_REQUEST | NLM_F_DUMP)?;
+        let mut found = Vec::new();
+        loop {
+            for message in self.receive()? {
+                match message.payload {
+                    NetlinkPayload::Done(_) => return Ok(found),
+                    NetlinkPayload::InnerMessage(inner) => found.push(inner),
+                    NetlinkPayload::Error(error) => bail!("netlink: {}", error.to_io()),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    pub(super) fn ask(&mut self, request: RouteNetlinkMessage) -> Result<Answer> {
+        self.send(request, NLM_F_REQUEST)?;
+        for message in self.receive()? {
+            match message.payload {
+                NetlinkPayload::InnerMessage(inner) => return Ok(Answer::Message(Box::new(inner))),
+                NetlinkPayload::Error(_) => return Ok(Answer::Refused),
+                _ => {}
+            }
+        }
+        bail!("netlink: empty answer")
+    }
+
+    fn send(&mut self, request: RouteNetlinkMessage, flags: u16) -> Result<()> {
+        self.sequence += 1;
+        let mut header = NetlinkHeader::default();
+        header.flags = flags;
+        header.sequence_number = self.sequence;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
+        message.finalize();
+        let mut buffer = vec![0; message.buffer_len()];
+        message.serialize(&mut buffer);
+        self.socket.send(&buffer, 0).context("send to netlink")?;
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<Vec<NetlinkMessage<RouteNetlinkMessage>>> {
+        let (data, _) = self.socket.recv_from_full().context("receive from netlink")?;
+        let mut messages = Vec::new();
+        let mut rest = &data[..];
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+                .context("decode a netlink message")?;
+            let length = (message.header.length as usize).next_multiple_of(4).max(16);
+            rest = rest.get(length..).unwrap_or(&[]);
+            messages.push(message);
+        }
+        Ok(messages)
+    }
+}

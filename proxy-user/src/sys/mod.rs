@@ -1,0 +1,9 @@
+//! System calls nobody else wraps, one per file. The only place in userspace with `unsafe`.
+
+pub mod bpf_link;
+pub mod bpf_pin;
+pub mod pidfd;
+pub mod setns;
+pub mod socket_cookie;
+
+mod bpf;
