@@ -33,12 +33,11 @@ impl Pod {
         let count = COUNTER.fetch_add(1, Ordering::Relaxed);
         let unique = format!("sidestep-lab-{}-{count}-{name}", std::process::id());
         let cgroup = cgroup::mount()?.join(&unique);
-        let scratch = tempfile::Builder::new()
-            .prefix(&unique)
-            // Processes of any uid write their logs here.
-            .permissions(std::fs::Permissions::from_mode(0o777))
-            .tempdir()
-            .context("make the pod's scratch directory")?;
+        let scratch =
+            tempfile::Builder::new().prefix(&unique).tempdir().context("make the pod's scratch directory")?;
+        // Processes of any uid write their logs here.
+        let anyone = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(scratch.path(), anyone).context("open the pod's scratch directory")?;
         let keeper = Keeper::start(&cgroup).with_context(|| format!("pod {name}"))?;
         Ok(Self(Arc::new(Inner { name: name.to_owned(), keeper, cgroup, scratch })))
     }

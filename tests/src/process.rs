@@ -206,6 +206,11 @@ impl Process {
         seen.with_context(|| format!("`{}` never said {token:?}: {}", self.line, self.stderr().trim()))
     }
 
+    /// Whether it still runs (its standard output is open).
+    pub fn is_running(&self) -> bool {
+        !self.stdout.wait_end(Duration::ZERO)
+    }
+
     /// Closes its standard input.
     pub fn close_input(&mut self) {
         self.stdin = None;

@@ -17,27 +17,33 @@ pub(crate) struct Http {
     at: SocketAddr,
     #[arg(long, default_value = "/")]
     path: String,
-    /// Ask again for this long while there is no 200.
+    /// Ask again until the answer is 200 and contains this.
     #[arg(long)]
-    until_ok_ms: Option<u64>,
+    until_contains: Option<String>,
+    /// How long to ask again.
+    #[arg(long, default_value_t = 10_000)]
+    patience_ms: u64,
 }
 
 impl Http {
     pub(crate) fn run(self) -> Result<()> {
         let started = Instant::now();
-        let patience = self.until_ok_ms.map(Duration::from_millis);
+        let patience = Duration::from_millis(self.patience_ms);
         loop {
             let answer = self.ask();
-            match (&answer, patience) {
-                (Ok(HttpAnswer { status: 200, .. }), _) | (_, None) => {
-                    println!("{}", serde_json::to_string(&answer?)?);
-                    return Ok(());
-                }
-                (other, Some(patience)) if started.elapsed() > patience => {
-                    bail!("no 200 from {}{} in {patience:?}: {other:?}", self.at, self.path)
-                }
-                _ => std::thread::sleep(ASK_EVERY),
+            let done = match (&self.until_contains, &answer) {
+                (None, _) => true,
+                (Some(text), Ok(answer)) => answer.status == 200 && answer.body.contains(text),
+                (Some(_), Err(_)) => false,
+            };
+            if done {
+                println!("{}", serde_json::to_string(&answer?)?);
+                return Ok(());
             }
+            if started.elapsed() > patience {
+                bail!("{}{}: not the answer in {patience:?}: {answer:?}", self.at, self.path);
+            }
+            std::thread::sleep(ASK_EVERY);
         }
     }
 

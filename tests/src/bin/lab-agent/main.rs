@@ -10,6 +10,8 @@ mod original_dst;
 mod serve;
 mod sysctl;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::Parser;
 
@@ -32,8 +34,18 @@ enum Verb {
     Http(http::Http),
 }
 
-fn main() -> Result<()> {
-    match Verb::parse() {
+fn main() -> ExitCode {
+    match run(Verb::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lab-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<()> {
+    match verb {
         Verb::Keep(verb) => verb.run(),
         Verb::Enter(verb) => verb.run(),
         Verb::Sysctl(verb) => verb.run(),

@@ -1,0 +1,57 @@
+//! What a test needs of its machine. A test that cannot run says why and is counted as skipped; where
+//! `SIDESTEP_STRICT` is set (CI) it fails, unless `SIDESTEP_MAY_SKIP` (comma separated) names the requirement.
+
+use nix::unistd::Uid;
+
+use crate::iptables::{self, Backend};
+use crate::{cgroup, envoy, process, sidestep};
+
+/// Something a machine may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    Root,
+    Cgroup2,
+    Envoy,
+    Sidestep,
+    Iptables(Backend),
+    /// A program on PATH, with the Debian package that has it.
+    Program(&'static str, &'static str),
+}
+
+impl Requirement {
+    fn name(self) -> String {
+        match self {
+            Self::Iptables(backend) => format!("iptables-{backend:?}").to_lowercase(),
+            Self::Program(program, _) => program.to_owned(),
+            other => format!("{other:?}").to_lowercase(),
+        }
+    }
+
+    /// Why it is not met, if so.
+    pub fn missing(self) -> Option<String> {
+        match self {
+            Self::Root => (!Uid::effective().is_root()).then(|| "needs root".to_owned()),
+            Self::Cgroup2 => cgroup::mount().err().map(|error| format!("{error:#}")),
+            Self::Envoy => envoy::binary().is_none().then(|| "no Envoy: `cargo xtask setup`".to_owned()),
+            Self::Sidestep => sidestep::binary().err().map(|error| format!("{error:#}")),
+            Self::Iptables(backend) => iptables::missing(backend),
+            Self::Program(program, package) => {
+                (!process::on_path(program)).then(|| format!("no {program}: `apt-get install {package}`"))
+            }
+        }
+    }
+}
+
+/// True when the calling test can run. Otherwise prints `SKIPPED`, or panics where skipping is not allowed.
+pub fn met(requirements: &[Requirement]) -> bool {
+    for requirement in requirements {
+        let Some(why) = requirement.missing() else { continue };
+        let name = requirement.name();
+        let allowed = std::env::var("SIDESTEP_MAY_SKIP").unwrap_or_default();
+        let may_skip = allowed.split(',').any(|entry| entry == name);
+        assert!(std::env::var_os("SIDESTEP_STRICT").is_none() || may_skip, "cannot run ({name}): {why}");
+        eprintln!("SKIPPED ({name}): {why}");
+        return false;
+    }
+    true
+}

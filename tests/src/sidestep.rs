@@ -1,0 +1,109 @@
+//! The data plane under test, known only by its command line.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::agent;
+use crate::pod::Pod;
+use crate::process::print_tail;
+
+/// What istio-init passes in a default installation.
+#[rustfmt::skip]
+pub const DEFAULT_FLAGS: [&str; 18] = [
+    "-p", "15001", "-z", "15006", "-u", "1337", "-g", "1337", "-m", "REDIRECT",
+    "-i", "*", "-x", "", "-b", "*", "-d", "15090,15021,15020",
+];
+
+/// The binary: `SIDESTEP_BIN`, else next to the running binary, else `target/release/sidestep`.
+pub fn binary() -> Result<PathBuf> {
+    let release = agent::repository().join("target/release/sidestep");
+    agent::beside_current_exe("SIDESTEP_BIN", "sidestep")
+        .or_else(|| release.is_file().then_some(release))
+        .context("no sidestep binary: `cargo xtask build`, or set SIDESTEP_BIN")
+}
+
+/// A pod with sidestep attached; detaches when dropped.
+#[derive(Debug)]
+pub struct Sidestep {
+    pod: Pod,
+    attached: bool,
+}
+
+impl Sidestep {
+    /// Runs `sidestep attach` with these istio-iptables flags for `pod`, from outside of it.
+    pub fn attach(pod: &Pod, flags: &[&str]) -> Result<Self> {
+        Self::attach_with(pod, flags, &[])
+    }
+
+    /// The same with environment variables.
+    pub fn attach_with(pod: &Pod, flags: &[&str], env: &[(&str, &str)]) -> Result<Self> {
+        let mut detach = vec![binary()?.display().to_string(), "detach".into()];
+        detach.extend(workload(pod));
+        pod.undo_at_end(&[detach])?;
+        // A guard from here on: a failing attach that leaves something is detached all the same.
+        let sidestep = Self { pod: pod.clone(), attached: true };
+        let mut command = Command::new(binary()?);
+        command.arg("attach").args(workload(pod)).args(flags).envs(env.iter().copied());
+        succeed(command)?;
+        Ok(sidestep)
+    }
+
+    /// The pod.
+    pub fn pod(&self) -> &Pod {
+        &self.pod
+    }
+
+    /// Runs `sidestep detach` now and reports its failure.
+    pub fn detach(mut self) -> Result<()> {
+        self.detach_once()
+    }
+
+    fn detach_once(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.attached) {
+            run(&["detach"], &self.pod)?;
+            self.pod.undo_at_end(&[])?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Sidestep {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("lab: {}", self.pod.nsenter_line());
+            print_tail("sidestep status", &status().unwrap_or_else(|error| format!("{error:#}")));
+        }
+        if let Err(error) = self.detach_once() {
+            eprintln!("lab: {error:#}");
+        }
+    }
+}
+
+/// `--netns` and `--cgroup` of a pod.
+pub fn workload(pod: &Pod) -> [String; 4] {
+    let (netns, cgroup) = (pod.netns().display().to_string(), pod.cgroup().display().to_string());
+    ["--netns".into(), netns, "--cgroup".into(), cgroup]
+}
+
+/// Runs `sidestep <verb...> --netns .. --cgroup ..` for `pod`; an error unless it succeeds. Returns what it printed.
+pub fn run(verb: &[&str], pod: &Pod) -> Result<String> {
+    let mut command = Command::new(binary()?);
+    command.args(verb).args(workload(pod));
+    succeed(command)
+}
+
+/// What `sidestep status` prints.
+pub fn status() -> Result<String> {
+    let mut command = Command::new(binary()?);
+    command.arg("status");
+    succeed(command)
+}
+
+fn succeed(mut command: Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("run {command:?}"))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {}: {}", output.status, stderr.trim());
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
