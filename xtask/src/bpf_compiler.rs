@@ -32,7 +32,7 @@ impl BpfCompiler {
     fn debian() -> Option<Self> {
         let version = release(&step::ask(DEBIAN_RUSTC, &["--version"])?)?;
         let sysroot = step::ask(DEBIAN_RUSTC, &["--print", "sysroot"])?;
-        let core = Path::new(&sysroot).join("lib/rustlib").join(TARGET);
+        let core = Path::new(&sysroot).join("lib/rustlib").join(TARGET).join("lib");
         (new_enough(&version) && core.is_dir()).then_some(Self::Debian { version })
     }
 

@@ -63,7 +63,7 @@ pub(crate) fn run(verb: &str, what: impl AsRef<str>, command: &mut Command) -> R
         .status()
         .with_context(|| format!("run {}", name(command)))?;
     if !status.success() {
-        bail!("{}: {} ({status})", name(command), what);
+        bail!("{what}: {} failed ({status})", name(command));
     }
     Ok(())
 }
