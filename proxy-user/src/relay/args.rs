@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum, value_parser};
 
-/// Flags of `sidestep relay`.
+/// Embedded L4 sidecar in place of Envoy, for the demo and for tests
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Example:\n  setpriv --reuid 1337 --regid 1337 --clear-groups sidestep relay --access-log -"

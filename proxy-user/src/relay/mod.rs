@@ -6,6 +6,7 @@ mod args;
 mod connection;
 mod drain;
 mod listener;
+mod open_files;
 mod original_dst;
 mod pump;
 mod server;
@@ -30,6 +31,7 @@ pub async fn run(args: RelayArgs) -> Result<()> {
     // Caught from before `ready` on: whoever read that may stop us at once.
     let mut terminate = signal(SignalKind::terminate()).context("catch SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("catch SIGINT")?;
+    open_files::raise_limit();
     let relay = Relay::bind(&args, Box::new(original_dst::from_kernel))?;
     announce(&relay).context("print the addresses")?;
     relay
