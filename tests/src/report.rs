@@ -1,7 +1,7 @@
 //! What `lab-agent` prints, one JSON object a line.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -125,14 +125,25 @@ pub struct Crowd {
     pub source_ports: u32,
 }
 
+/// Exchanges with an echo server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchanges {
+    /// Sent, and came back the same.
+    pub completed: u64,
+    /// By errno name, or what was wrong.
+    pub failed: BTreeMap<String, u64>,
+}
+
+impl Exchanges {
+    /// Completed and failed ones.
+    pub fn total(&self) -> u64 {
+        self.completed + self.failed.values().sum::<u64>()
+    }
+}
+
 /// Status line and body of one HTTP answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpAnswer {
     pub status: u16,
     pub body: String,
-}
-
-/// An address without its port, for comparing runs whose ephemeral ports differ.
-pub fn ip(addr: Option<SocketAddr>) -> Option<IpAddr> {
-    addr.map(|addr| addr.ip())
 }
