@@ -94,22 +94,19 @@ fn owner<T: Table>(table: &T, policy: &Policy, c: &Egress) -> Option<Verdict> {
     let dns = policy.has(flag::DNS);
     let dns_port = dns && c.dport == DNS;
     // The gid's row O6 never got the exception for port 53 that the uid's row O3 has.
-    let self_call =
-        c.tcp && c.out_lo && c.dport != policy.tunnel_port && !policy.is_loopback_range(&c.dst);
+    let self_call = c.tcp && c.out_lo && c.dport != policy.tunnel_port && !policy.is_loopback_range(&c.dst);
     let own = |rule_in: Rule, rule_out: Rule, inbound: bool| {
         Some(if inbound { Verdict::to(Target::Inbound, rule_in) } else { Verdict::bypass(rule_out) })
     };
 
-    let guarded =
-        c.out_lo && !policy.has(flag::LOOPBACK_INCLUDED) && (!dns || (c.tcp && c.dport != DNS));
+    let guarded = c.out_lo && !policy.has(flag::LOOPBACK_INCLUDED) && (!dns || (c.tcp && c.dport != DNS));
     if guarded {
         if c.uid != policy.first_uid {
             return Some(Verdict::bypass(Rule::O4));
         }
         return own(Rule::O3, Rule::O5, self_call && !dns_port);
     }
-    if c.uid == policy.first_uid
-        || (policy.has(flag::MORE_IDS) && table.id(c.uid) & id_flag::PROXY_UID != 0)
+    if c.uid == policy.first_uid || (policy.has(flag::MORE_IDS) && table.id(c.uid) & id_flag::PROXY_UID != 0)
     {
         return own(Rule::O3, Rule::O5, self_call && !dns_port);
     }

@@ -25,7 +25,10 @@ pub struct Cgroup {
 impl Cgroup {
     pub fn open(path: &Path) -> Result<Self> {
         let dir = File::open(path).with_context(|| {
-            format!("cgroup {}: cannot be opened; give --cgroup a directory below the cgroup2 mount", path.display())
+            format!(
+                "cgroup {}: cannot be opened; give --cgroup a directory below the cgroup2 mount",
+                path.display()
+            )
         })?;
         let stat = nix::sys::statfs::fstatfs(&dir).context("fstatfs")?;
         let meta = dir.metadata().context("stat of the cgroup")?;
@@ -36,7 +39,10 @@ impl Cgroup {
             };
             return Err(Failure::new(
                 Class::Unavailable,
-                format!("cgroup {}: not a cgroup2 directory (cgroup v1 cannot carry these programs); {hint}", path.display()),
+                format!(
+                    "cgroup {}: not a cgroup2 directory (cgroup v1 cannot carry these programs); {hint}",
+                    path.display()
+                ),
             ));
         }
         Ok(Self { dir, path: path.to_owned(), id: meta.ino() })

@@ -8,7 +8,7 @@ use clap::Args;
 use super::place::PlaceArgs;
 use crate::{
     config::{Environment, IstioFlags, ThisHost},
-    dataplane,
+    dataplane::{self, Accelerate, Acceleration, DEFAULT_LIMIT},
     exit::{Class, Failure},
 };
 
@@ -21,6 +21,20 @@ pub(crate) struct AttachArgs {
     place: PlaceArgs,
     #[command(flatten)]
     flags: IstioFlags,
+    #[command(flatten)]
+    acceleration: AccelerationArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Acceleration")]
+struct AccelerationArgs {
+    /// Which local connections skip the TCP/IP stack
+    #[arg(long, value_enum, default_value_t, env = "SIDESTEP_ACCELERATE")]
+    accelerate: Accelerate,
+
+    /// Bytes that may wait unread at a receiver before its connection goes back to the stack
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_LIMIT, env = "SIDESTEP_INFLIGHT_LIMIT")]
+    inflight_limit: u32,
 }
 
 pub(crate) fn run(args: &AttachArgs) -> Result<ExitCode> {
@@ -28,7 +42,10 @@ pub(crate) fn run(args: &AttachArgs) -> Result<ExitCode> {
         .flags
         .resolve(&Environment::of_process(), &ThisHost)
         .map_err(|faults| Failure::new(Class::Usage, faults.to_string()))?;
-    let attached = dataplane::attach(&args.place.netns()?, &args.place.cgroup()?, &resolved.config)?;
+    let acceleration =
+        Acceleration { mode: args.acceleration.accelerate, inflight_limit: args.acceleration.inflight_limit };
+    let attached =
+        dataplane::attach(&args.place.netns()?, &args.place.cgroup()?, &resolved.config, acceleration)?;
     for warning in &attached.warnings {
         tracing::warn!("{warning}");
     }

@@ -7,21 +7,27 @@
 use std::{
     fs,
     os::fd::{AsFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
 use aya::Ebpf;
-use proxy_common::{names::map, wire::Kernel};
+use proxy_common::{
+    accel::AccelKernel,
+    names::map,
+    wire::{Kernel, MetaChunk},
+};
 
 use super::{
+    acceleration::Acceleration,
     bpffs, compile,
     compile::Compiled,
     hooks::{HOOKS, Hook, Needs, Target},
     late_listeners,
     meta::Meta,
-    object,
+    node,
+    object::{self, Facts},
     pins::{self, WorkloadPins},
     privileges,
 };
@@ -45,7 +51,12 @@ pub struct Attached {
 }
 
 /// Attaches one workload. On error everything is as before.
-pub fn attach(netns: &Netns, cgroup: &Cgroup, config: &Config) -> Result<Attached> {
+pub fn attach(
+    netns: &Netns,
+    cgroup: &Cgroup,
+    config: &Config,
+    acceleration: Acceleration,
+) -> Result<Attached> {
     privileges::check()?;
     let pins = WorkloadPins::new(netns, cgroup);
     let interfaces = Interfaces::of(netns)?;
@@ -58,23 +69,65 @@ pub fn attach(netns: &Netns, cgroup: &Cgroup, config: &Config) -> Result<Attache
             ),
         ));
     };
-    let compiled = compile::compile(config, ipv6, &interfaces, &Routes::of(netns)?);
+    let routes = Routes::of(netns)?;
+    let compiled = compile::compile(config, ipv6, &interfaces, &routes);
     let cookie = netns.cookie()?;
     let (kernel, mut warnings) = kernel_facts(cookie)?;
     let needs = Needs::of(config, kernel.sk_socket != 0);
     warnings.extend(unknown_interfaces(config, &interfaces));
-    let meta = describe(netns, cgroup, config, cookie, ipv6)?;
+    acceleration.plan(0)?;
+
+    let root = bpffs::ensure_root()?;
+    let lock = node::Lock::take(&root)?;
+    let slot = node::slot_for(&pins)?;
+    let plan = acceleration.plan(slot)?;
+    let meta = Meta {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        layout: Meta::LAYOUT,
+        netns: netns.id(),
+        netns_path: netns.path().to_owned(),
+        netns_cookie: cookie,
+        cgroup_path: cgroup.path().to_owned(),
+        cgroup_id: cgroup.id(),
+        ipv6,
+        attached_at: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .context("the clock is before 1970")?
+            .as_secs(),
+        config: config.clone(),
+        acceleration,
+        not_accelerated: plan.reason,
+        slot,
+        addresses: routes.own_addresses(),
+    };
     forget_stale(&pins, &meta)?;
     refuse_second_owner(&pins)?;
-
-    let chunks = meta.to_chunks()?;
-    bpffs::ensure_root()?;
-    let updated = pins.exists();
-    let listeners = if updated {
-        update(&pins, netns, cgroup, needs, &compiled, &kernel, &chunks)?
-    } else {
-        create(&pins, netns, cgroup, needs, &compiled, &kernel, &chunks)?
+    let not_accelerated = AccelKernel::UNKNOWN;
+    let job = Job {
+        pins: &pins,
+        netns,
+        cgroup,
+        needs,
+        compiled: &compiled,
+        facts: Facts { kernel, accel: plan.kernel.unwrap_or(not_accelerated) },
+        meta: meta.to_chunks()?,
+        node_dir: node::ensure_dir()?,
     };
+    let updated = pins.exists();
+    let result = if updated { job.update() } else { job.create() };
+    let listeners = match result {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            node::remove_if_unused()?;
+            let _ = fs::remove_dir(&root);
+            return Err(error);
+        }
+    };
+    match plan.kernel {
+        Some(_) => node::switch_on(&job.node_dir, slot, acceleration.switch(), &meta.addresses)?,
+        None => node::switch_off(&pins)?,
+    }
+    drop(lock);
     if listeners.1 > 0 {
         warnings.push(format!(
             "{} of {} sidecar listeners belong to processes not visible here; they are found when they listen again",
@@ -86,93 +139,96 @@ pub fn attach(netns: &Netns, cgroup: &Cgroup, config: &Config) -> Result<Attache
 
 type Listeners = (usize, usize);
 
-fn create(
-    pins: &WorkloadPins,
-    netns: &Netns,
-    cgroup: &Cgroup,
+/// What both kinds of attach work with.
+struct Job<'a> {
+    pins: &'a WorkloadPins,
+    netns: &'a Netns,
+    cgroup: &'a Cgroup,
     needs: Needs,
-    compiled: &Compiled,
-    kernel: &Kernel,
-    meta: &[proxy_common::wire::MetaChunk],
-) -> Result<Listeners> {
-    let stage = pins.staging();
-    pins::remove(&stage)?;
-    fs::create_dir(&stage).with_context(|| format!("create {}", stage.display()))?;
-    let result = (|| {
-        let mut ebpf = object::load(compiled, kernel, meta, &stage)?;
-        pin_policy_maps(&ebpf, &stage)?;
-        let mut links = Vec::new();
-        let mut listeners = (0, 0);
-        for hook in HOOKS.iter().filter(|hook| hook.is_needed(needs)) {
-            if hook.target == Target::Netns {
-                // From here on connections are redirected, and sock_ops already sees new listeners.
-                listeners = late_listeners::add(netns, &compiled.policy, &stage)?;
-            }
-            links.push(attach_hook(&mut ebpf, hook, netns, cgroup, &stage)?);
-        }
-        fs::rename(&stage, pins.dir()).with_context(|| format!("rename to {}", pins.dir().display()))?;
-        Ok(listeners)
-    })();
-    if result.is_err() {
-        // Links without pin and descriptor are gone already; this removes the pins of those that have one.
-        pins::remove(&stage)?;
-    }
-    result
+    compiled: &'a Compiled,
+    facts: Facts,
+    meta: Vec<MetaChunk>,
+    node_dir: PathBuf,
 }
 
-fn update(
-    pins: &WorkloadPins,
-    netns: &Netns,
-    cgroup: &Cgroup,
-    needs: Needs,
-    compiled: &Compiled,
-    kernel: &Kernel,
-    meta: &[proxy_common::wire::MetaChunk],
-) -> Result<Listeners> {
-    let stage = pins.staging();
-    pins::remove(&stage)?;
-    fs::create_dir(&stage).with_context(|| format!("create {}", stage.display()))?;
-    let mut undo = Undo::default();
-    let result = (|| {
-        let mut ebpf = object::load(compiled, kernel, meta, pins.dir())?;
-        pin_policy_maps(&ebpf, &stage)?;
-        for hook in HOOKS {
-            let path = pins.link(hook.program);
-            match (hook.is_needed(needs), path.exists()) {
-                (true, true) => {
-                    let prog = object::load_program(&mut ebpf, hook.program)?;
-                    let link = bpf_pin::open(&path).with_context(|| format!("open {}", path.display()))?;
-                    let old = bpf_link::program_id(link.as_fd()).and_then(bpf_link::program_by_id);
-                    bpf_link::update(link.as_fd(), prog)
-                        .with_context(|| format!("update the link of {}", hook.program))?;
-                    undo.updated.push((link, old.context("the program in place")?));
+impl Job<'_> {
+    fn create(&self) -> Result<Listeners> {
+        let Self { pins, netns, cgroup, needs, compiled, .. } = *self;
+        let stage = pins.staging();
+        pins::remove(&stage)?;
+        fs::create_dir(&stage).with_context(|| format!("create {}", stage.display()))?;
+        let result = (|| {
+            let mut ebpf = object::load(compiled, &self.facts, &self.meta, &stage, &self.node_dir)?;
+            node::install(&mut ebpf, &self.node_dir)?;
+            pin_policy_maps(&ebpf, &stage)?;
+            let mut links = Vec::new();
+            let mut listeners = (0, 0);
+            for hook in HOOKS.iter().filter(|hook| hook.is_needed(needs)) {
+                if hook.target == Target::Netns {
+                    // From here on connections are redirected, and sock_ops already sees new listeners.
+                    listeners = late_listeners::add(netns, &compiled.policy, &stage)?;
                 }
-                (true, false) => {
-                    attach_hook(&mut ebpf, hook, netns, cgroup, pins.dir())?;
-                    undo.made.push(path);
-                }
-                (false, true) => undo.unneeded.push(path),
-                (false, false) => {}
+                links.push(attach_hook(&mut ebpf, hook, netns, cgroup, &stage)?);
             }
-        }
-        late_listeners::add(netns, &compiled.policy, pins.dir())
-    })();
-    match result {
-        Ok(listeners) => {
-            for path in std::mem::take(&mut undo.unneeded) {
-                super::detach::remove_link(&path)?;
-            }
-            for name in map::POLICY {
-                let (from, to) = (pins::map_in(&stage, name), pins.map(name));
-                fs::rename(&from, &to).with_context(|| format!("rename to {}", to.display()))?;
-            }
-            pins::remove(&stage)?;
+            fs::rename(&stage, pins.dir()).with_context(|| format!("rename to {}", pins.dir().display()))?;
             Ok(listeners)
-        }
-        Err(error) => {
-            undo.run();
+        })();
+        if result.is_err() {
+            // Links without pin and descriptor are gone already; this removes the pins of those that have one.
             pins::remove(&stage)?;
-            Err(error)
+        }
+        result
+    }
+
+    fn update(&self) -> Result<Listeners> {
+        let Self { pins, netns, cgroup, needs, compiled, .. } = *self;
+        let stage = pins.staging();
+        pins::remove(&stage)?;
+        fs::create_dir(&stage).with_context(|| format!("create {}", stage.display()))?;
+        let mut undo = Undo::default();
+        let result = (|| {
+            let mut ebpf = object::load(compiled, &self.facts, &self.meta, pins.dir(), &self.node_dir)?;
+            node::install(&mut ebpf, &self.node_dir)?;
+            pin_policy_maps(&ebpf, &stage)?;
+            for hook in HOOKS {
+                let path = pins.link(hook.program);
+                match (hook.is_needed(needs), path.exists()) {
+                    (true, true) => {
+                        let prog = object::load_program(&mut ebpf, hook.program)?;
+                        let link =
+                            bpf_pin::open(&path).with_context(|| format!("open {}", path.display()))?;
+                        let old = bpf_link::program_id(link.as_fd()).and_then(bpf_link::program_by_id);
+                        bpf_link::update(link.as_fd(), prog)
+                            .with_context(|| format!("update the link of {}", hook.program))?;
+                        undo.updated.push((link, old.context("the program in place")?));
+                    }
+                    (true, false) => {
+                        attach_hook(&mut ebpf, hook, netns, cgroup, pins.dir())?;
+                        undo.made.push(path);
+                    }
+                    (false, true) => undo.unneeded.push(path),
+                    (false, false) => {}
+                }
+            }
+            late_listeners::add(netns, &compiled.policy, pins.dir())
+        })();
+        match result {
+            Ok(listeners) => {
+                for path in std::mem::take(&mut undo.unneeded) {
+                    super::detach::remove_link(&path)?;
+                }
+                for name in map::POLICY {
+                    let (from, to) = (pins::map_in(&stage, name), pins.map(name));
+                    fs::rename(&from, &to).with_context(|| format!("rename to {}", to.display()))?;
+                }
+                pins::remove(&stage)?;
+                Ok(listeners)
+            }
+            Err(error) => {
+                undo.run();
+                pins::remove(&stage)?;
+                Err(error)
+            }
         }
     }
 }
@@ -181,8 +237,8 @@ fn update(
 #[derive(Default)]
 struct Undo {
     updated: Vec<(OwnedFd, OwnedFd)>,
-    made: Vec<std::path::PathBuf>,
-    unneeded: Vec<std::path::PathBuf>,
+    made: Vec<PathBuf>,
+    unneeded: Vec<PathBuf>,
 }
 
 impl Undo {
@@ -261,22 +317,6 @@ fn unknown_interfaces(config: &Config, interfaces: &Interfaces) -> Vec<String> {
         .collect()
 }
 
-fn describe(netns: &Netns, cgroup: &Cgroup, config: &Config, cookie: Option<u64>, ipv6: bool) -> Result<Meta> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    Ok(Meta {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        layout: Meta::LAYOUT,
-        netns: netns.id(),
-        netns_path: netns.path().to_owned(),
-        netns_cookie: cookie,
-        cgroup_path: cgroup.path().to_owned(),
-        cgroup_id: cgroup.id(),
-        ipv6,
-        attached_at: now.as_secs(),
-        config: config.clone(),
-    })
-}
-
 /// Namespace numbers are used again: pins of a namespace that is gone are not this workload's.
 fn forget_stale(pins: &WorkloadPins, new: &Meta) -> Result<()> {
     if !pins.exists() {
@@ -285,7 +325,11 @@ fn forget_stale(pins: &WorkloadPins, new: &Meta) -> Result<()> {
     let stale = match Meta::read(&pins.map(map::META)) {
         Ok(old) => old.netns_cookie != new.netns_cookie || old.layout != new.layout,
         Err(error) => {
-            tracing::warn!(workload = pins.name(), error = format!("{error:#}"), "unreadable pins are replaced");
+            tracing::warn!(
+                workload = pins.name(),
+                error = format!("{error:#}"),
+                "unreadable pins are replaced"
+            );
             true
         }
     };

@@ -6,7 +6,9 @@ use std::{fs, os::fd::AsFd, path::Path};
 use anyhow::{Context, Result};
 
 use super::{
+    bpffs,
     hooks::HOOKS,
+    node,
     pins::{self, WorkloadPins},
 };
 use crate::sys::{bpf_link, bpf_pin};
@@ -17,9 +19,17 @@ pub fn detach(netns_inode: u64, cgroup_id: Option<u64>) -> Result<Vec<WorkloadPi
     found.retain(|pins| {
         pins.netns_inode() == netns_inode && cgroup_id.is_none_or(|cgroup| pins.cgroup_id() == cgroup)
     });
+    if found.is_empty() {
+        return Ok(found);
+    }
+    let lock = node::Lock::take(&bpffs::root())?;
     for pins in &found {
         remove_workload(pins)?;
     }
+    node::remove_if_unused()?;
+    drop(lock);
+    // The last one takes the directory with it; it is not empty as long as there are others.
+    let _ = fs::remove_dir(bpffs::root());
     Ok(found)
 }
 
@@ -29,12 +39,14 @@ pub fn detach_all() -> Result<Vec<WorkloadPins>> {
     for pins in &found {
         remove_workload(pins)?;
     }
+    node::remove_if_unused()?;
     // Also what an attach left that was killed halfway.
-    pins::remove(&super::bpffs::root())?;
+    pins::remove(&bpffs::root())?;
     Ok(found)
 }
 
 pub(super) fn remove_workload(pins: &WorkloadPins) -> Result<()> {
+    node::switch_off(pins)?;
     // What redirects goes first, what answers questions last: the reverse of attaching.
     for hook in HOOKS.iter().rev() {
         let path = pins.link(hook.program);
@@ -44,8 +56,6 @@ pub(super) fn remove_workload(pins: &WorkloadPins) -> Result<()> {
     }
     pins::remove(pins.dir())?;
     pins::remove(&pins.staging())?;
-    // The last one takes the directory with it; it is not empty as long as there are others.
-    let _ = fs::remove_dir(super::bpffs::root());
     Ok(())
 }
 

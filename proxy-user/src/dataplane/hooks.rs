@@ -3,10 +3,7 @@
 
 use proxy_common::names::program;
 
-use crate::{
-    config::Config,
-    sys::bpf_link::AttachType,
-};
+use crate::{config::Config, sys::bpf_link::AttachType};
 
 /// What a program is attached to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

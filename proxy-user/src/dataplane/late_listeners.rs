@@ -134,7 +134,9 @@ fn socket_of(netns: &Netns, inode: u64) -> Result<Option<OwnedFd>> {
     let home = format!("net:[{}]", netns.id().ino);
     let mut refused = HashSet::new();
     for entry in fs::read_dir("/proc").context("list /proc")?.filter_map(Result::ok) {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         if fs::read_link(entry.path().join("ns/net")).is_ok_and(|link| link.as_os_str() != home.as_str()) {
             continue;
         }
@@ -155,7 +157,10 @@ fn socket_of(netns: &Netns, inode: u64) -> Result<Option<OwnedFd>> {
         return Ok(None);
     }
     let reasons: Vec<String> = refused.into_iter().collect();
-    Err(anyhow!("the sidecar's listener cannot be borrowed ({}); CAP_SYS_PTRACE is needed", reasons.join(", ")))
+    Err(anyhow!(
+        "the sidecar's listener cannot be borrowed ({}); CAP_SYS_PTRACE is needed",
+        reasons.join(", ")
+    ))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The programs and maps of one workload, from attach to detach. The kernel's pins are the only state.
 
+mod acceleration;
 mod attach;
 mod bpffs;
 mod compile;
@@ -7,12 +8,14 @@ mod detach;
 mod hooks;
 mod late_listeners;
 mod meta;
+mod node;
 mod object;
 mod pins;
 mod privileges;
 mod status;
 mod wire;
 
+pub use acceleration::{Accelerate, Acceleration, DEFAULT_LIMIT};
 pub use attach::{Attached, attach};
 pub use bpffs::root as pin_root;
 pub use compile::{Compiled, compile};
