@@ -200,6 +200,16 @@ impl Reason {
     pub const COUNT: usize = Self::ALL.len();
 }
 
+/// A program, as the kernel numbers its file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(C)]
+pub struct Executable {
+    pub ino: u64,
+    /// `super_block.s_dev`: major << 20 | minor.
+    pub dev: u32,
+    pub reserved: u32,
+}
+
 /// Switches of a workload, by slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
@@ -241,6 +251,13 @@ pub struct AccelKernel {
     pub tcp_copied_seq: u32,
     pub tcp_write_seq: u32,
     pub tcp_is_mptcp: u32,
+    /// `current->mm->exe_file->f_inode->{i_ino, i_sb->s_dev}`: which program runs; all or none.
+    pub task_mm: u32,
+    pub mm_exe_file: u32,
+    pub file_inode: u32,
+    pub inode_ino: u32,
+    pub inode_sb: u32,
+    pub sb_dev: u32,
     /// Slot of the workload; u32::MAX: not accelerated.
     pub slot: u32,
     pub reserved: u32,
@@ -256,6 +273,12 @@ impl AccelKernel {
         tcp_copied_seq: 0,
         tcp_write_seq: 0,
         tcp_is_mptcp: 0,
+        task_mm: 0,
+        mm_exe_file: 0,
+        file_inode: 0,
+        inode_ino: 0,
+        inode_sb: 0,
+        sb_dev: 0,
         slot: u32::MAX,
         reserved: 0,
     };
@@ -264,7 +287,7 @@ impl AccelKernel {
 const _: () = assert!(size_of::<EndKey>() == 44 && size_of::<End>() == 24);
 const _: () = assert!(size_of::<Flow>() == 12);
 const _: () = assert!(size_of::<Record>() == 144);
-const _: () = assert!(size_of::<AccelKernel>() == 40);
+const _: () = assert!(size_of::<AccelKernel>() == 64);
 
 #[cfg(test)]
 mod tests {

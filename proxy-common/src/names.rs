@@ -47,6 +47,8 @@ pub mod map {
     pub const RECORDS: &str = "RECORDS";
     pub const SWITCHES: &str = "SWITCHES";
     pub const LOCAL_ADDRS: &str = "LOCAL_ADDRS";
+    pub const READERS: &str = "READERS";
+    pub const READER_MARKS: &str = "READER_MARKS";
     pub const DECLINED: &str = "DECLINED";
     pub const ACTIVITY: &str = "ACTIVITY";
     pub const ACCEL_COUNTERS: &str = "ACCEL_COUNTERS";
@@ -55,6 +57,17 @@ pub mod map {
     pub const POLICY: &[&str] = &[RANGES, ROUTES, PORTS, IDS, INTERFACES, META];
     pub const STATE: &[&str] = &[SOCKETS, OWNERS, PENDING, LISTENERS, COUNTERS];
     /// One for all workloads of the node.
-    pub const NODE: &[&str] =
-        &[SOCKS, ENDS, RECORDS, SWITCHES, LOCAL_ADDRS, DECLINED, ACTIVITY, ACCEL_COUNTERS, DISPATCH];
+    pub const NODE: &[&str] = &[
+        SOCKS,
+        ENDS,
+        RECORDS,
+        SWITCHES,
+        LOCAL_ADDRS,
+        READERS,
+        READER_MARKS,
+        DECLINED,
+        ACTIVITY,
+        ACCEL_COUNTERS,
+        DISPATCH,
+    ];
 }

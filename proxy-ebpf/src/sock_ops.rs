@@ -62,6 +62,11 @@ fn listening(ctx: &SockOpsContext) {
     {
         return;
     }
+    let sk = sk(ctx);
+    if sk.is_null() {
+        return;
+    }
+    enroll::listening(sk);
     let policy = table::policy();
     let port = load32!(ctx.ops, bpf_sock_ops, local_port) as u16;
     let v4 = load32!(ctx.ops, bpf_sock_ops, family) == u32::from(AF_INET);
@@ -73,10 +78,6 @@ fn listening(ctx: &SockOpsContext) {
     } else {
         return;
     };
-    let sk = sk(ctx);
-    if sk.is_null() {
-        return;
-    }
     if !storage::set(sk, Addr::UNSPECIFIED, Port([0; 2]), role::LISTENER) {
         maps::count_event(Event::StorageFull);
     }
@@ -96,6 +97,8 @@ fn connecting(ctx: &SockOpsContext) {
     if sk.is_null() {
         return;
     }
+    let (_, remote) = addresses(ctx);
+    enroll::connecting(sk, &remote);
     let Some(state) = storage::get(sk) else { return };
     if state.role != role::CLIENT {
         return;

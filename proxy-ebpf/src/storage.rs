@@ -16,7 +16,7 @@ use proxy_common::{
 };
 
 pub(crate) const BPF_F_NO_PREALLOC: usize = 1;
-const BPF_F_CLONE: usize = 1 << 9;
+pub(crate) const BPF_F_CLONE: usize = 1 << 9;
 const BPF_SK_STORAGE_GET_F_CREATE: u64 = 1;
 
 /// A BTF map definition: aya-ebpf's own `SkStorage` has neither the clone flag nor contexts other than sock_addr.

@@ -15,8 +15,32 @@ use proxy_common::{
     wire::route_flag,
 };
 
-use super::{maps, peer, record};
+use super::{maps, peer, reader, record};
 use crate::{ctx::load32, maps as workload};
+
+/// TCP_LISTEN_CB, in the listening process: how it reads holds for what it accepts.
+#[inline(always)]
+pub(crate) fn listening(sk: *mut bpf_sock) {
+    if peer::slot().is_none() {
+        return;
+    }
+    let marks = reader::flags_of_caller(sk);
+    if marks != 0 {
+        record::mark(sk, marks);
+    }
+}
+
+/// TCP_CONNECT_CB, in the connecting process.
+#[inline(always)]
+pub(crate) fn connecting(sk: *mut bpf_sock, remote: &Addr) {
+    if peer::slot().is_none() || !is_on_node(remote) {
+        return;
+    }
+    let marks = reader::flags_of_caller(sk);
+    if marks != 0 {
+        record::mark(sk, marks);
+    }
+}
 
 /// ACTIVE_ESTABLISHED.
 #[inline(always)]
@@ -94,7 +118,7 @@ fn enter(ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, slot: u32, mut ke
     record.peer_key = key.reversed();
     record.slot = slot;
     record.flow = Flow::default();
-    if !maps::end_insert(&key, &End { sk: number, cookie, slot, flags: 0 }) {
+    if !maps::end_insert(&key, &End { sk: number, cookie, slot, flags: record::marks(sk) }) {
         maps::count(slot, Reason::NotEnrolled, 0);
         return false;
     }

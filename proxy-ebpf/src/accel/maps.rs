@@ -9,8 +9,8 @@ use aya_ebpf::{
 };
 use proxy_common::{
     accel::{
-        ACCEL_COUNTERS as COUNTERS, ACTIVITY as ACTIVITY_COUNT, End, EndKey, Reason, SLOTS, Switch,
-        counter_index,
+        ACCEL_COUNTERS as COUNTERS, ACTIVITY as ACTIVITY_COUNT, End, EndKey, Executable, Reason, SLOTS,
+        Switch, counter_index,
     },
     addr::Addr,
 };
@@ -36,6 +36,10 @@ static SWITCHES: Array<Switch> = Array::with_max_entries(SLOTS, 0);
 /// Addresses of attached workloads. Userspace writes; sock_ops reads: another address cannot be local.
 #[map]
 static LOCAL_ADDRS: HashMap<Addr, u8> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
+
+/// Programs whose code does not splice(2) from sockets. Userspace writes.
+#[map]
+static READERS: HashMap<Executable, u8> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
 
 /// Servers (address and port in the key's local half) whose side stayed out of the map lately.
 #[map]
@@ -88,6 +92,11 @@ pub(super) fn switch(slot: u32) -> Option<&'static Switch> {
 #[inline(always)]
 pub(super) fn is_local_workload(addr: &Addr) -> bool {
     LOCAL_ADDRS.get_ptr(addr).is_some()
+}
+
+#[inline(always)]
+pub(super) fn is_known_reader(program: &Executable) -> bool {
+    READERS.get_ptr(program).is_some()
 }
 
 #[inline(always)]

@@ -4,5 +4,6 @@
 pub(crate) mod enroll;
 mod maps;
 mod peer;
+mod reader;
 mod record;
 mod redirect;

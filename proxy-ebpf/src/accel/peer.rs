@@ -77,8 +77,31 @@ pub(super) fn is_nonblocking(file: u64) -> bool {
     read::<u32>(file, offset!(file_flags)).is_some_and(|flags| flags & O_NONBLOCK != 0)
 }
 
+/// Offsets on the way to the calling process's program.
+pub(super) struct ProgramOffsets {
+    pub(super) task_mm: u32,
+    pub(super) mm_exe_file: u32,
+    pub(super) file_inode: u32,
+    pub(super) inode_ino: u32,
+    pub(super) inode_sb: u32,
+    pub(super) sb_dev: u32,
+}
+
 #[inline(always)]
-fn read<T>(base: u64, offset: u32) -> Option<T> {
+pub(super) fn program_offsets() -> Option<ProgramOffsets> {
+    let task_mm = offset!(task_mm);
+    (task_mm != 0).then(|| ProgramOffsets {
+        task_mm,
+        mm_exe_file: offset!(mm_exe_file),
+        file_inode: offset!(file_inode),
+        inode_ino: offset!(inode_ino),
+        inode_sb: offset!(inode_sb),
+        sb_dev: offset!(sb_dev),
+    })
+}
+
+#[inline(always)]
+pub(super) fn read<T>(base: u64, offset: u32) -> Option<T> {
     // SAFETY: the helper checks the address itself and fails instead of faulting.
     unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
 }

@@ -7,7 +7,7 @@ use aya_ebpf::{
     macros::sk_msg,
     programs::SkMsgContext,
 };
-use proxy_common::accel::{Path, Reason, Record, Sight, choose, switch_flag};
+use proxy_common::accel::{Path, Reason, Record, Sight, choose, end_flag, switch_flag};
 
 use super::{maps, peer, record};
 use crate::ctx::{load32, load64};
@@ -48,6 +48,8 @@ fn path(record: &mut Record, state: u32, size: u32) -> Path {
 
 #[inline(always)]
 fn look(record: &mut Record, state: u32, size: u32) -> Result<Path, Reason> {
+    // Also what goes over the stack is an answer to the other end.
+    maps::active(record.sk);
     if record.peer.sk == 0 {
         record.peer = maps::end(&record.peer_key).ok_or(Reason::NoPeer)?;
     }
@@ -67,6 +69,9 @@ fn look(record: &mut Record, state: u32, size: u32) -> Result<Path, Reason> {
         record.peer_file = peer::file(sk).unwrap_or(0);
     }
     let strict = other.flags & switch_flag::ANY_READER == 0;
+    if strict && record.peer.flags & end_flag::NO_SPLICE == 0 {
+        return Err(Reason::MaySplice);
+    }
     if strict && (record.peer_file == 0 || !peer::is_nonblocking(record.peer_file)) {
         return Err(Reason::BlockingReader);
     }
@@ -75,7 +80,6 @@ fn look(record: &mut Record, state: u32, size: u32) -> Result<Path, Reason> {
     else {
         return Err(Reason::PeerGone);
     };
-    maps::active(record.sk);
     let sight = Sight {
         size,
         queued,

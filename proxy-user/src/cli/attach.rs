@@ -1,6 +1,6 @@
 //! `sidestep attach`.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::Args;
@@ -35,6 +35,15 @@ struct AccelerationArgs {
     /// Bytes that may wait unread at a receiver before its connection goes back to the stack
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_LIMIT, env = "SIDESTEP_INFLIGHT_LIMIT")]
     inflight_limit: u32,
+
+    /// A program that never reads sockets with splice(2), beside those found safe by looking; repeatable
+    #[arg(
+        long = "trust-program",
+        value_name = "PATH",
+        env = "SIDESTEP_TRUST_PROGRAMS",
+        value_delimiter = ':'
+    )]
+    trust_programs: Vec<PathBuf>,
 }
 
 pub(crate) fn run(args: &AttachArgs) -> Result<ExitCode> {
@@ -42,10 +51,13 @@ pub(crate) fn run(args: &AttachArgs) -> Result<ExitCode> {
         .flags
         .resolve(&Environment::of_process(), &ThisHost)
         .map_err(|faults| Failure::new(Class::Usage, faults.to_string()))?;
-    let acceleration =
-        Acceleration { mode: args.acceleration.accelerate, inflight_limit: args.acceleration.inflight_limit };
+    let acceleration = Acceleration {
+        mode: args.acceleration.accelerate,
+        inflight_limit: args.acceleration.inflight_limit,
+        trusted: args.acceleration.trust_programs.clone(),
+    };
     let attached =
-        dataplane::attach(&args.place.netns()?, &args.place.cgroup()?, &resolved.config, acceleration)?;
+        dataplane::attach(&args.place.netns()?, &args.place.cgroup()?, &resolved.config, &acceleration)?;
     for warning in &attached.warnings {
         tracing::warn!("{warning}");
     }

@@ -1,5 +1,7 @@
 //! Whether and how a workload is accelerated: the user's wish, and what the running kernel allows.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::ValueEnum;
 use proxy_common::accel::{AccelKernel, Switch, switch_flag};
@@ -14,10 +16,10 @@ use crate::{
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Accelerate {
-    /// Event loops only (O_NONBLOCK on both ends); without it where the kernel is not safe
+    /// Event loops (O_NONBLOCK) whose program is known not to splice; without it where the kernel is not safe
     #[default]
     Strict,
-    /// Blocking sockets as well: their recv may return early, as after a signal
+    /// Every reader: a blocking recv may return early, splice(2) from a socket does not see redirected data
     Auto,
     /// Redirection only
     Off,
@@ -25,11 +27,14 @@ pub enum Accelerate {
     Require,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Acceleration {
     pub mode: Accelerate,
     /// Bytes a receiver may have waiting.
     pub inflight_limit: u32,
+    /// Programs the user vouches for: they read sockets with recv, never with splice.
+    #[serde(default)]
+    pub trusted: Vec<PathBuf>,
 }
 
 /// What stock TCP lets a loopback receiver hold, roughly (net.ipv4.tcp_rmem).
@@ -37,7 +42,7 @@ pub const DEFAULT_LIMIT: u32 = 4 << 20;
 
 impl Default for Acceleration {
     fn default() -> Self {
-        Self { mode: Accelerate::default(), inflight_limit: DEFAULT_LIMIT }
+        Self { mode: Accelerate::default(), inflight_limit: DEFAULT_LIMIT, trusted: Vec::new() }
     }
 }
 
@@ -73,7 +78,17 @@ impl Acceleration {
 }
 
 fn offsets(slot: u32) -> Result<AccelKernel, String> {
-    let types = ["sock_common", "sock", "socket", "file", "tcp_sock"];
+    let types = [
+        "sock_common",
+        "sock",
+        "socket",
+        "file",
+        "tcp_sock",
+        "task_struct",
+        "mm_struct",
+        "inode",
+        "super_block",
+    ];
     let btf = Offsets::of_running_kernel(&types)
         .map_err(|error| format!("no kernel type information to read receivers by ({error:#})"))?;
     let at = |strukt: &str, member: &str| {
@@ -89,6 +104,12 @@ fn offsets(slot: u32) -> Result<AccelKernel, String> {
         tcp_copied_seq: at("tcp_sock", "copied_seq")?,
         tcp_write_seq: at("tcp_sock", "write_seq")?,
         tcp_is_mptcp: btf.get("tcp_sock", "is_mptcp").unwrap_or(0),
+        task_mm: at("task_struct", "mm")?,
+        mm_exe_file: at("mm_struct", "exe_file")?,
+        file_inode: at("file", "f_inode")?,
+        inode_ino: at("inode", "i_ino")?,
+        inode_sb: at("inode", "i_sb")?,
+        sb_dev: at("super_block", "s_dev")?,
         slot,
         reserved: 0,
     })

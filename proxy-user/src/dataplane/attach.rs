@@ -29,7 +29,7 @@ use super::{
     node,
     object::{self, Facts},
     pins::{self, WorkloadPins},
-    privileges,
+    privileges, readers,
 };
 use crate::{
     cgroup::Cgroup,
@@ -55,7 +55,7 @@ pub fn attach(
     netns: &Netns,
     cgroup: &Cgroup,
     config: &Config,
-    acceleration: Acceleration,
+    acceleration: &Acceleration,
 ) -> Result<Attached> {
     privileges::check()?;
     let pins = WorkloadPins::new(netns, cgroup);
@@ -76,6 +76,8 @@ pub fn attach(
     let needs = Needs::of(config, kernel.sk_socket != 0);
     warnings.extend(unknown_interfaces(config, &interfaces));
     acceleration.plan(0)?;
+    let trusted =
+        acceleration.trusted.iter().map(|path| readers::program(path)).collect::<Result<Vec<_>>>()?;
 
     let root = bpffs::ensure_root()?;
     let lock = node::Lock::take(&root)?;
@@ -95,13 +97,13 @@ pub fn attach(
             .context("the clock is before 1970")?
             .as_secs(),
         config: config.clone(),
-        acceleration,
+        acceleration: acceleration.clone(),
         not_accelerated: plan.reason,
         slot,
         addresses: routes.own_addresses(),
     };
     forget_stale(&pins, &meta)?;
-    refuse_second_owner(&pins)?;
+    refuse_second_owner(&pins, &meta)?;
     let not_accelerated = AccelKernel::UNKNOWN;
     let job = Job {
         pins: &pins,
@@ -124,7 +126,12 @@ pub fn attach(
         }
     };
     match plan.kernel {
-        Some(_) => node::switch_on(&job.node_dir, slot, acceleration.switch(), &meta.addresses)?,
+        Some(_) => {
+            let found = readers::in_cgroup(cgroup.path())?;
+            node::trust(&job.node_dir, found.into_iter().chain(trusted.iter().map(|p| (p.ino, p.dev))))?;
+            readers::mark_listeners(netns, &compiled.policy, &job.node_dir)?;
+            node::switch_on(&job.node_dir, slot, acceleration.switch(), &meta.addresses)?;
+        }
         None => node::switch_off(&pins)?,
     }
     drop(lock);
@@ -336,19 +343,26 @@ fn forget_stale(pins: &WorkloadPins, new: &Meta) -> Result<()> {
     if stale { super::detach::remove_workload(pins) } else { Ok(()) }
 }
 
-/// Two sets of programs on one namespace would both decide.
-fn refuse_second_owner(pins: &WorkloadPins) -> Result<()> {
+/// Two sets of programs on one namespace would both decide. Pins of a namespace or cgroup that is gone are removed.
+fn refuse_second_owner(pins: &WorkloadPins, new: &Meta) -> Result<()> {
     for other in WorkloadPins::all()? {
-        if other.netns_inode() == pins.netns_inode() && other != *pins {
-            return Err(Failure::new(
-                Class::Usage,
-                format!(
-                    "this network namespace is attached already with another cgroup (workload {}): run \
-                     `sidestep detach --netns PATH` first",
-                    other.name()
-                ),
-            ));
+        if other.netns_inode() != pins.netns_inode() || other == *pins {
+            continue;
         }
+        let alive = Meta::read(&other.map(map::META))
+            .is_ok_and(|old| old.netns_cookie == new.netns_cookie && old.cgroup_exists());
+        if !alive {
+            super::detach::remove_workload(&other)?;
+            continue;
+        }
+        return Err(Failure::new(
+            Class::Usage,
+            format!(
+                "this network namespace is attached already with another cgroup (workload {}): run \
+                 `sidestep detach --netns PATH` first",
+                other.name()
+            ),
+        ));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Who is attached and how: JSON in a pinned map, because a bpffs holds no files.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, Map, MapData};
@@ -40,6 +40,11 @@ pub struct Meta {
 impl Meta {
     /// Raised when a state map's key, value or meaning changes.
     pub const LAYOUT: u32 = 1;
+
+    /// Whether the cgroup is still the one that was attached.
+    pub fn cgroup_exists(&self) -> bool {
+        std::fs::metadata(&self.cgroup_path).is_ok_and(|meta| meta.ino() == self.cgroup_id)
+    }
 
     pub(super) fn to_chunks(&self) -> Result<Vec<MetaChunk>> {
         let json = serde_json::to_vec(self).context("encode the workload's description")?;

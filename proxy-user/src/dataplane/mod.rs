@@ -12,6 +12,7 @@ mod node;
 mod object;
 mod pins;
 mod privileges;
+mod readers;
 mod status;
 mod wire;
 

@@ -15,7 +15,7 @@ use aya::{
 };
 use nix::fcntl::{Flock, FlockArg};
 use proxy_common::{
-    accel::{SLOTS, Switch},
+    accel::{Executable, SLOTS, Switch},
     addr::Addr,
     names::{map, program},
 };
@@ -121,6 +121,16 @@ pub(super) fn remove_if_unused() -> Result<()> {
         let _ = bpf_map::delete(table.fd().as_fd(), 0);
     }
     pins::remove(&dir)
+}
+
+/// Makes programs known that do not splice.
+pub(super) fn trust(dir: &Path, programs: impl IntoIterator<Item = (u64, u32)>) -> Result<()> {
+    let mut readers: HashMap<MapData, Raw<Executable>, u8> =
+        HashMap::try_from(Map::HashMap(pinned(dir, map::READERS)?)).context("open the readers")?;
+    for (ino, dev) in programs {
+        readers.insert(Raw(Executable { ino, dev, reserved: 0 }), 1u8, 0).context("store a reader")?;
+    }
+    Ok(())
 }
 
 fn set_switch(dir: &Path, slot: u32, switch: Switch) -> Result<()> {

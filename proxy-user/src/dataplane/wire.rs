@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use proxy_common::{
-    accel::{AccelKernel, Switch},
+    accel::{AccelKernel, Executable, Switch},
     addr::Addr,
     policy::Policy,
     wire::{Kernel, PrefixKey, Route, SocketState},
@@ -18,6 +18,7 @@ pub(crate) trait Plain: Copy + 'static {}
 
 impl Plain for AccelKernel {}
 impl Plain for Addr {}
+impl Plain for Executable {}
 impl Plain for Kernel {}
 impl Plain for Policy {}
 impl Plain for PrefixKey {}
