@@ -1,17 +1,21 @@
 //! TCP servers in a pod.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 
 use crate::pod::Pod;
-use crate::process::{Process, READY_WITHIN};
+use crate::process::{Command, Process, READY_WITHIN, records};
 use crate::report::Accepted;
 
 /// uid and gid of applications.
 pub const APP_USER: (u32, u32) = (1000, 1000);
 /// uid and gid of the sidecar.
 pub const PROXY_USER: (u32, u32) = (1337, 1337);
+
+/// How long one process is waited for before the next is looked at.
+const LOOK_FOR: Duration = Duration::from_millis(50);
 
 /// What a server says to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +34,7 @@ pub struct Server {
     user: (u32, u32),
     speech: Speech,
     flags: Vec<String>,
+    processes: u32,
 }
 
 impl Server {
@@ -41,6 +46,7 @@ impl Server {
             user: APP_USER,
             speech: Speech::Report,
             flags: Vec::new(),
+            processes: 1,
         }
     }
 
@@ -92,6 +98,13 @@ impl Server {
         self
     }
 
+    /// `count` processes that share the addresses: for holding more connections than one process may open files.
+    pub fn processes(mut self, count: u32) -> Self {
+        self.processes = count;
+        self.flags.push("--reuseport".into());
+        self
+    }
+
     /// Buffer length offered to SO_ORIGINAL_DST (128 unless said).
     pub fn original_dst_length(mut self, length: u32) -> Self {
         self.flags.extend(["--optlen".into(), length.to_string()]);
@@ -100,20 +113,23 @@ impl Server {
 
     /// Starts it; returns once it listens.
     pub fn start(self) -> Result<RunningServer> {
+        let processes = (0..self.processes).map(|_| self.command()?.spawn()).collect::<Result<Vec<_>>>()?;
+        processes.iter().try_for_each(|process| process.wait_for("ready"))?;
+        Ok(RunningServer { processes })
+    }
+
+    fn command(&self) -> Result<Command> {
         let (uid, gid) = self.user;
         let mut command = self.pod.agent("serve")?.user(uid, gid).args(&self.flags);
         for address in &self.listen {
             command = command.args(["--listen", &address.to_string()]);
         }
-        command = match &self.speech {
+        Ok(match &self.speech {
             Speech::Banner(text) => command.args(["--banner", text]),
             Speech::Report => command.arg("--report"),
             Speech::Echo => command.arg("--echo"),
             Speech::Silence => command,
-        };
-        let process = command.spawn()?;
-        process.wait_for("ready")?;
-        Ok(RunningServer { process })
+        })
     }
 }
 
@@ -128,23 +144,31 @@ pub fn stand_in(pod: &Pod) -> Server {
 /// A server that listens.
 #[derive(Debug)]
 pub struct RunningServer {
-    process: Process,
+    processes: Vec<Process>,
 }
 
 impl RunningServer {
-    /// Connections accepted so far, in order.
+    /// Connections accepted so far, in order for each process.
     pub fn accepted(&self) -> Vec<Accepted> {
-        self.process.records()
+        self.processes.iter().flat_map(Process::records).collect()
     }
 
     /// Waits until one accepted connection satisfies `wanted`.
     pub fn wait_accepted(&self, wanted: impl Fn(&Accepted) -> bool) -> Result<Accepted> {
-        let find = |text: &str| crate::process::records::<Accepted>(text).into_iter().find(&wanted);
-        self.process.output().wait(READY_WITHIN, find).context("the server never accepted such a connection")
+        let find = |text: &str| records::<Accepted>(text).into_iter().find(&wanted);
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            let seen = self.processes.iter().find_map(|process| process.output().wait(LOOK_FOR, find));
+            match seen {
+                Some(accepted) => return Ok(accepted),
+                None if Instant::now() > deadline => bail!("the server never accepted such a connection"),
+                None => {}
+            }
+        }
     }
 
-    /// The process.
-    pub fn process(&self) -> &Process {
-        &self.process
+    /// Its processes; one unless [`Server::processes`] said otherwise.
+    pub fn processes(&self) -> &[Process] {
+        &self.processes
     }
 }
