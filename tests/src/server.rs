@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 
 use crate::pod::Pod;
-use crate::process::{Command, Process, READY_WITHIN, records};
+use crate::process::{Command, Process, READY_WITHIN};
 use crate::report::Accepted;
 
 /// uid and gid of applications.
@@ -14,8 +14,7 @@ pub const APP_USER: (u32, u32) = (1000, 1000);
 /// uid and gid of the sidecar.
 pub const PROXY_USER: (u32, u32) = (1337, 1337);
 
-/// How long one process is waited for before the next is looked at.
-const LOOK_FOR: Duration = Duration::from_millis(50);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What a server says to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,22 +147,31 @@ pub struct RunningServer {
 }
 
 impl RunningServer {
-    /// Connections accepted so far, in order for each process.
+    /// Connections accepted so far, in order for each process. A client can have its answer a moment before its
+    /// connection shows here: wait with one of the other two where that matters.
     pub fn accepted(&self) -> Vec<Accepted> {
         self.processes.iter().flat_map(Process::records).collect()
     }
 
     /// Waits until one accepted connection satisfies `wanted`.
     pub fn wait_accepted(&self, wanted: impl Fn(&Accepted) -> bool) -> Result<Accepted> {
-        let find = |text: &str| records::<Accepted>(text).into_iter().find(&wanted);
+        self.wait(|all| all.iter().find(|accepted| wanted(accepted)).cloned())
+    }
+
+    /// Waits until at least `count` were accepted; all of them.
+    pub fn wait_accepted_count(&self, count: usize) -> Result<Vec<Accepted>> {
+        self.wait(|all| (all.len() >= count).then(|| all.to_vec()))
+    }
+
+    fn wait<T>(&self, found: impl Fn(&[Accepted]) -> Option<T>) -> Result<T> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            let seen = self.processes.iter().find_map(|process| process.output().wait(LOOK_FOR, find));
-            match seen {
-                Some(accepted) => return Ok(accepted),
-                None if Instant::now() > deadline => bail!("the server never accepted such a connection"),
-                None => {}
+            let all = self.accepted();
+            if let Some(value) = found(&all) {
+                return Ok(value);
             }
+            ensure!(Instant::now() < deadline, "the server never accepted that; it accepted {all:?}");
+            std::thread::sleep(LOOK_EVERY);
         }
     }
 
