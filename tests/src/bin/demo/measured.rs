@@ -1,7 +1,7 @@
 //! What was measured under one data plane, and what it must be.
 
+use ::tests::report::Outcome;
 use serde::Serialize;
-use tests::report::Outcome;
 
 /// Where the application listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
