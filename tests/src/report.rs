@@ -145,13 +145,6 @@ pub struct Exchanges {
     pub failed: BTreeMap<String, u64>,
 }
 
-impl Exchanges {
-    /// Completed and failed ones.
-    pub fn total(&self) -> u64 {
-        self.completed + self.failed.values().sum::<u64>()
-    }
-}
-
 /// Status line and body of one HTTP answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpAnswer {
