@@ -46,7 +46,7 @@ impl Load {
         self
     }
 
-    /// Starts it in `pod`; returns once there were as many exchanges as connections, failed ones included.
+    /// Starts it in `pod`; returns once each connection or worker has had its first exchange, failed ones included.
     pub fn start(&self, pod: &Pod) -> Result<RunningLoad> {
         let (uid, gid) = self.user;
         let process = pod.agent("load")?.user(uid, gid).args(&self.flags).hold_input().spawn()?;

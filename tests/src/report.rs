@@ -121,8 +121,19 @@ pub struct Crowd {
     /// Answered by a server whose report names another destination: the first few, as `wanted got`.
     pub mismatched: Vec<String>,
     pub mismatches: u32,
-    /// Distinct source ports seen by getsockname.
-    pub source_ports: u32,
+}
+
+impl Crowd {
+    /// Adds what another process counted.
+    pub fn add(&mut self, other: Self) {
+        self.attempted += other.attempted;
+        self.connected += other.connected;
+        self.mismatches += other.mismatches;
+        self.mismatched.extend(other.mismatched);
+        for (why, count) in other.failed {
+            *self.failed.entry(why).or_default() += count;
+        }
+    }
 }
 
 /// Exchanges with an echo server.
@@ -132,13 +143,6 @@ pub struct Exchanges {
     pub completed: u64,
     /// By errno name, or what was wrong.
     pub failed: BTreeMap<String, u64>,
-}
-
-impl Exchanges {
-    /// Completed and failed ones.
-    pub fn total(&self) -> u64 {
-        self.completed + self.failed.values().sum::<u64>()
-    }
 }
 
 /// Status line and body of one HTTP answer.

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -31,11 +31,14 @@ pub(crate) struct Load {
 struct Shared {
     stop: AtomicBool,
     exchanges: Mutex<Exchanges>,
+    /// Workers that have had their first exchange.
+    started: AtomicU32,
 }
 
 impl Load {
     pub(crate) fn run(self) -> Result<()> {
-        let shared = Shared { stop: AtomicBool::new(false), exchanges: Mutex::default() };
+        let shared =
+            Shared { stop: AtomicBool::new(false), exchanges: Mutex::default(), started: AtomicU32::new(0) };
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..self.connections).map(|_| scope.spawn(|| self.work(&shared))).collect();
             std::io::stdin().read_to_end(&mut Vec::new()).ok();
@@ -56,7 +59,11 @@ impl Load {
             }
             let result = self.exchange(&mut stream, number);
             let failed = result.is_err();
-            self.count(shared, result);
+            count(shared, result);
+            // The token once every worker has had a turn.
+            if number == 0 && shared.started.fetch_add(1, Ordering::Relaxed) + 1 == self.connections {
+                println!("ready");
+            }
             // A broken lasting connection stays broken: that it broke is the result.
             if failed && !self.renew {
                 return;
@@ -87,19 +94,15 @@ impl Load {
             got => Err(io::Error::other(format!("sent {sent:?}, got {got:?}"))),
         }
     }
+}
 
-    fn count(&self, shared: &Shared, result: io::Result<()>) {
-        let mut exchanges = shared.exchanges.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match result {
-            Ok(()) => exchanges.completed += 1,
-            Err(error) => {
-                let name = error.raw_os_error().map(|code| format!("{:?}", Errno::from_raw(code)));
-                *exchanges.failed.entry(name.unwrap_or_else(|| error.to_string())).or_default() += 1;
-            }
-        }
-        // The token once every worker has had a turn.
-        if exchanges.total() == u64::from(self.connections) {
-            println!("ready");
+fn count(shared: &Shared, result: io::Result<()>) {
+    let mut exchanges = shared.exchanges.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    match result {
+        Ok(()) => exchanges.completed += 1,
+        Err(error) => {
+            let name = error.raw_os_error().map(|code| format!("{:?}", Errno::from_raw(code)));
+            *exchanges.failed.entry(name.unwrap_or_else(|| error.to_string())).or_default() += 1;
         }
     }
 }
