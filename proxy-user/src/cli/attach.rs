@@ -50,7 +50,7 @@ pub(crate) fn run(args: &AttachArgs) -> Result<ExitCode> {
     let resolved = args
         .flags
         .resolve(&Environment::of_process(), &ThisHost)
-        .map_err(|faults| Failure::new(Class::Usage, faults.to_string()))?;
+        .map_err(|faults| Failure::error(Class::Usage, faults.to_string()))?;
     let acceleration = Acceleration {
         mode: args.acceleration.accelerate,
         inflight_limit: args.acceleration.inflight_limit,

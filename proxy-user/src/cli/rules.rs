@@ -22,7 +22,7 @@ pub(crate) fn run(args: &RulesArgs) -> Result<ExitCode> {
     let resolved = args
         .flags
         .resolve(&Environment::of_process(), &NoHost)
-        .map_err(|faults| Failure::new(Class::Usage, faults.to_string()))?;
+        .map_err(|faults| Failure::error(Class::Usage, faults.to_string()))?;
     print!("{}", rules::render(&resolved.config));
     Ok(ExitCode::SUCCESS)
 }

@@ -68,7 +68,7 @@ impl Acceleration {
         let allowed = KernelRelease::current()?.allows_acceleration().and_then(|()| offsets(slot));
         match allowed {
             Ok(kernel) => Ok(Plan { kernel: Some(kernel), reason: None }),
-            Err(reason) if self.mode == Accelerate::Require => Err(Failure::new(
+            Err(reason) if self.mode == Accelerate::Require => Err(Failure::error(
                 Class::Unavailable,
                 format!("--accelerate require: {reason}; use --accelerate strict to go without"),
             )),

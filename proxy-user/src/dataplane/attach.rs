@@ -61,7 +61,7 @@ pub fn attach(
     let pins = WorkloadPins::new(netns, cgroup);
     let interfaces = Interfaces::of(netns)?;
     let Some(ipv6) = interfaces.enable_ipv6(config.dual_stack) else {
-        return Err(Failure::new(
+        return Err(Failure::error(
             Class::Other,
             format!(
                 "no valid local IP address found in {}: attach after the pod's interface is configured",
@@ -355,7 +355,7 @@ fn refuse_second_owner(pins: &WorkloadPins, new: &Meta) -> Result<()> {
             super::detach::remove_workload(&other)?;
             continue;
         }
-        return Err(Failure::new(
+        return Err(Failure::error(
             Class::Usage,
             format!(
                 "this network namespace is attached already with another cgroup (workload {}): run \

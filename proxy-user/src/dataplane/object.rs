@@ -51,10 +51,10 @@ pub(super) fn load(
         .map_max_entries(map::INTERFACES, entries(compiled.interfaces.len()))
         .map_max_entries(map::META, entries(meta.len()));
     for name in map::STATE {
-        loader.map_pin_path(*name, map_in(state_dir, name));
+        loader.map_pin_path(name, map_in(state_dir, name));
     }
     for name in map::NODE {
-        loader.map_pin_path(*name, map_in(node_dir, name));
+        loader.map_pin_path(name, map_in(node_dir, name));
     }
     let mut ebpf = loader.load(OBJECT).context("create the BPF maps")?;
     fill(&mut ebpf, compiled, meta)?;
