@@ -14,6 +14,10 @@ pub mod program {
     pub const SENDMSG6: &str = "sendmsg6";
     pub const RECVMSG4: &str = "recvmsg4";
     pub const RECVMSG6: &str = "recvmsg6";
+    pub const BIND4: &str = "bind4";
+    pub const BIND6: &str = "bind6";
+    pub const GETSOCKNAME4: &str = "getsockname4";
+    pub const GETSOCKNAME6: &str = "getsockname6";
 }
 
 /// Read-only globals of the object.

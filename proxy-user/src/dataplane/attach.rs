@@ -22,6 +22,7 @@ use super::{
     late_listeners,
     meta::Meta,
     object,
+    passthrough6::Passthrough6,
     pins::{self, WorkloadPins},
     privileges,
 };
@@ -58,14 +59,16 @@ pub fn attach(netns: &Netns, cgroup: &Cgroup, config: &Config) -> Result<Attache
             ),
         ));
     };
-    let compiled = compile::compile(config, ipv6, &interfaces, &Routes::of(netns)?);
     let cookie = netns.cookie()?;
     let (kernel, mut warnings) = kernel_facts(cookie)?;
     let needs = Needs::of(config, kernel.sk_socket != 0);
     warnings.extend(unknown_interfaces(config, &interfaces));
-    let meta = describe(netns, cgroup, config, cookie, ipv6)?;
+    let mut meta = describe(netns, cgroup, config, cookie, ipv6)?;
     forget_stale(&pins, &meta)?;
     refuse_second_owner(&pins)?;
+    let passthrough6 = Passthrough6::ensure(netns, &pins, config, ipv6, &mut warnings)?;
+    meta.added_passthrough6 = passthrough6.ours();
+    let compiled = compile::compile(config, ipv6, &interfaces, &Routes::of(netns)?);
 
     let chunks = meta.to_chunks()?;
     bpffs::ensure_root()?;
@@ -81,6 +84,7 @@ pub fn attach(netns: &Netns, cgroup: &Cgroup, config: &Config) -> Result<Attache
             listeners.1, listeners.0
         ));
     }
+    passthrough6.keep();
     Ok(Attached { pins, updated, warnings })
 }
 
@@ -272,6 +276,7 @@ fn describe(netns: &Netns, cgroup: &Cgroup, config: &Config, cookie: Option<u64>
         cgroup_path: cgroup.path().to_owned(),
         cgroup_id: cgroup.id(),
         ipv6,
+        added_passthrough6: false,
         attached_at: now.as_secs(),
         config: config.clone(),
     })

@@ -4,9 +4,12 @@
 use std::{fs, os::fd::AsFd, path::Path};
 
 use anyhow::{Context, Result};
+use proxy_common::names::map;
 
 use super::{
     hooks::HOOKS,
+    meta::Meta,
+    passthrough6,
     pins::{self, WorkloadPins},
 };
 use crate::sys::{bpf_link, bpf_pin};
@@ -35,6 +38,7 @@ pub fn detach_all() -> Result<Vec<WorkloadPins>> {
 }
 
 pub(super) fn remove_workload(pins: &WorkloadPins) -> Result<()> {
+    let meta = Meta::read(&pins.map(map::META)).ok();
     // What redirects goes first, what answers questions last: the reverse of attaching.
     for hook in HOOKS.iter().rev() {
         let path = pins.link(hook.program);
@@ -44,6 +48,9 @@ pub(super) fn remove_workload(pins: &WorkloadPins) -> Result<()> {
     }
     pins::remove(pins.dir())?;
     pins::remove(&pins.staging())?;
+    if let Some(meta) = meta.filter(|meta| meta.added_passthrough6) {
+        passthrough6::remove(&meta)?;
+    }
     // The last one takes the directory with it; it is not empty as long as there are others.
     let _ = fs::remove_dir(super::bpffs::root());
     Ok(())

@@ -8,6 +8,7 @@ mod hooks;
 mod late_listeners;
 mod meta;
 mod object;
+mod passthrough6;
 mod pins;
 mod privileges;
 mod status;
