@@ -7,6 +7,7 @@
 use crate::{
     addr::Addr,
     policy::{Policy, Table, flag, id_flag, port_flag, range_flag},
+    tproxy::is_sidecar,
     verdict::{Rule, Target, Verdict},
 };
 
@@ -132,11 +133,7 @@ fn tproxy_self_call<T: Table>(table: &T, policy: &Policy, c: &Egress) -> Option<
     if !c.tcp || !c.out_lo || c.mark == policy.tproxy_mark || policy.is_loopback_range(&c.dst) {
         return None;
     }
-    let is_uid = c.uid == policy.first_uid
-        || (policy.has(flag::MORE_IDS) && table.id(c.uid) & id_flag::PROXY_UID != 0);
-    let is_gid = c.gid == policy.first_gid
-        || (policy.has(flag::MORE_IDS) && table.id(c.gid) & id_flag::PROXY_GID != 0);
-    if (!is_uid && !is_gid) || c.src.is_passthrough_source() {
+    if !is_sidecar(table, policy, c.uid, c.gid) || c.src.is_passthrough_source() {
         return None;
     }
     let inbound = crate::ingress::tproxy_port(table, policy, c.dport);

@@ -12,6 +12,7 @@ pub mod egress;
 pub mod ingress;
 pub mod names;
 pub mod policy;
+pub mod tproxy;
 pub mod verdict;
 pub mod wire;
 

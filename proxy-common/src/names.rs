@@ -17,6 +17,10 @@ pub mod program {
     /// sk_msg: the program of the map, and the one it passes on to.
     pub const DISPATCH: &str = "dispatch";
     pub const REDIRECT: &str = "redirect";
+    pub const BIND4: &str = "bind4";
+    pub const BIND6: &str = "bind6";
+    pub const GETSOCKNAME4: &str = "getsockname4";
+    pub const GETSOCKNAME6: &str = "getsockname6";
 }
 
 /// Read-only globals of the object.

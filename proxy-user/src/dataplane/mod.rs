@@ -3,13 +3,17 @@
 mod acceleration;
 mod attach;
 mod bpffs;
+mod claim;
 mod compile;
 mod detach;
+mod facts;
 mod hooks;
+mod job;
 mod late_listeners;
 mod meta;
 mod node;
 mod object;
+mod passthrough6;
 mod pins;
 mod privileges;
 mod readers;
