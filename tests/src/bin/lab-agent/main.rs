@@ -8,6 +8,7 @@ mod connect_many;
 mod enter;
 mod http;
 mod keep;
+mod load;
 mod original_dst;
 mod serve;
 mod sysctl;
@@ -36,6 +37,8 @@ enum Verb {
     Connect(connect::Connect),
     /// Many TCP connections at once.
     ConnectMany(connect_many::ConnectMany),
+    /// Steady traffic to an echo server.
+    Load(load::Load),
     /// One HTTP question.
     Http(http::Http),
 }
@@ -60,6 +63,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Attempt(verb) => verb.run(),
         Verb::Connect(verb) => verb.run(),
         Verb::ConnectMany(verb) => verb.run(),
+        Verb::Load(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
     }
 }

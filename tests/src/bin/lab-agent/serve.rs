@@ -40,6 +40,9 @@ pub(crate) struct Serve {
     /// Listening sockets per address.
     #[arg(long, default_value_t = 1)]
     workers: u32,
+    /// Share the addresses with other processes.
+    #[arg(long)]
+    reuseport: bool,
     /// Buffer offered to SO_ORIGINAL_DST.
     #[arg(long, default_value_t = 128)]
     optlen: u32,
@@ -73,7 +76,7 @@ impl Serve {
         let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-        if self.workers > 1 {
+        if self.workers > 1 || self.reuseport {
             setsockopt(&fd, sockopt::ReusePort, &true)?;
         }
         if address.is_ipv6() {
