@@ -2,6 +2,7 @@
 
 pub mod bpf_link;
 pub mod bpf_pin;
+pub mod bpf_test_run;
 pub mod pidfd;
 pub mod setns;
 pub mod socket_cookie;
