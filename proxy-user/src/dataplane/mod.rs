@@ -11,6 +11,8 @@ mod object;
 mod pins;
 mod privileges;
 mod status;
+mod tables;
+mod which;
 mod wire;
 
 pub use attach::{Attached, attach};
@@ -22,3 +24,5 @@ pub use meta::Meta;
 pub use object::{OBJECT, program_stats};
 pub use pins::WorkloadPins;
 pub use status::{Counters, WorkloadStatus, status};
+pub use tables::pinned_tables;
+pub use which::Which;
