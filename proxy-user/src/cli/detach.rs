@@ -26,11 +26,6 @@ pub(crate) fn run(args: &DetachArgs) -> Result<ExitCode> {
         let cgroup = args.place.cgroup.as_ref().map(|_| args.place.cgroup()).transpose()?;
         dataplane::detach(args.place.netns()?.id().ino, cgroup.map(|cgroup| cgroup.id()))?
     };
-    if gone.is_empty() {
-        println!("nothing was attached");
-    }
-    for pins in gone {
-        println!("detached workload {}", pins.name());
-    }
+    super::install::say_detached(&gone);
     Ok(ExitCode::SUCCESS)
 }
