@@ -17,3 +17,6 @@ pub use place::Place;
 pub use question::{Caller, Destination, Question};
 pub use row::{EXTRA_ROWS, describe};
 pub use walk::Step;
+
+#[cfg(test)]
+mod tests;
