@@ -134,7 +134,12 @@ fn owner<T: Table>(table: &T, policy: &Policy, c: &Egress) -> Option<Verdict> {
 fn tproxy_self_call<T: Table>(table: &T, policy: &Policy, c: &Egress) -> Option<Verdict> {
     // Row T1 returns what carries the sidecar's mark, also if that is the mark of self calls; row T0 what goes over an
     // excluded lo.
-    if !c.tcp || !c.out_lo || c.out_excluded || c.mark == policy.tproxy_mark || policy.tproxy_mark == SELF_CALL {
+    if !c.tcp
+        || !c.out_lo
+        || c.out_excluded
+        || c.mark == policy.tproxy_mark
+        || policy.tproxy_mark == SELF_CALL
+    {
         return None;
     }
     if policy.is_loopback_range(&c.dst) || c.src.is_passthrough_source() {

@@ -18,6 +18,8 @@ mod pins;
 mod privileges;
 mod readers;
 mod status;
+mod tables;
+mod which;
 mod wire;
 
 pub use acceleration::{Accelerate, Acceleration, DEFAULT_LIMIT};
@@ -30,3 +32,5 @@ pub use meta::Meta;
 pub use object::{OBJECT, program_stats};
 pub use pins::WorkloadPins;
 pub use status::{Counters, WorkloadStatus, status};
+pub use tables::pinned_tables;
+pub use which::Which;
