@@ -7,6 +7,7 @@
 
 pub mod addr;
 pub mod counter;
+pub mod dns;
 pub mod egress;
 pub mod ingress;
 pub mod names;

@@ -38,10 +38,11 @@ pub mod map {
 
     pub const SOCKETS: &str = "SOCKETS";
     pub const OWNERS: &str = "OWNERS";
+    pub const DNS_SERVERS: &str = "DNS_SERVERS";
     pub const PENDING: &str = "PENDING";
     pub const LISTENERS: &str = "LISTENERS";
     pub const COUNTERS: &str = "COUNTERS";
 
     pub const POLICY: &[&str] = &[RANGES, ROUTES, PORTS, IDS, INTERFACES, META];
-    pub const STATE: &[&str] = &[SOCKETS, OWNERS, PENDING, LISTENERS, COUNTERS];
+    pub const STATE: &[&str] = &[SOCKETS, OWNERS, DNS_SERVERS, PENDING, LISTENERS, COUNTERS];
 }

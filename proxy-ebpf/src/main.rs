@@ -17,6 +17,7 @@
 mod connect;
 mod ctx;
 mod dns;
+mod dns_servers;
 mod getpeername;
 mod getsockopt;
 mod inbound;
