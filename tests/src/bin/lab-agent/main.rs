@@ -3,6 +3,9 @@
 
 mod connect;
 mod connect_many;
+mod dns_ask;
+mod dns_forward;
+mod dns_message;
 mod enter;
 mod http;
 mod keep;
@@ -30,6 +33,10 @@ enum Verb {
     Connect(connect::Connect),
     /// Many TCP connections at once.
     ConnectMany(connect_many::ConnectMany),
+    /// DNS questions that look where the replies come from.
+    DnsAsk(dns_ask::DnsAsk),
+    /// A DNS forwarder like the Istio agent's.
+    DnsForward(dns_forward::DnsForward),
     /// One HTTP question.
     Http(http::Http),
 }
@@ -52,6 +59,8 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Serve(verb) => verb.run(),
         Verb::Connect(verb) => verb.run(),
         Verb::ConnectMany(verb) => verb.run(),
+        Verb::DnsAsk(verb) => verb.run(),
+        Verb::DnsForward(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
     }
 }
