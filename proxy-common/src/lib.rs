@@ -8,6 +8,7 @@
 pub mod accel;
 pub mod addr;
 pub mod counter;
+pub mod dns;
 pub mod egress;
 pub mod ingress;
 pub mod names;

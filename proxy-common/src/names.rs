@@ -42,6 +42,7 @@ pub mod map {
 
     pub const SOCKETS: &str = "SOCKETS";
     pub const OWNERS: &str = "OWNERS";
+    pub const DNS_SERVERS: &str = "DNS_SERVERS";
     pub const PENDING: &str = "PENDING";
     pub const LISTENERS: &str = "LISTENERS";
     pub const COUNTERS: &str = "COUNTERS";
@@ -59,7 +60,7 @@ pub mod map {
     pub const DISPATCH: &str = "DISPATCH";
 
     pub const POLICY: &[&str] = &[RANGES, ROUTES, PORTS, IDS, INTERFACES, META];
-    pub const STATE: &[&str] = &[SOCKETS, OWNERS, PENDING, LISTENERS, COUNTERS];
+    pub const STATE: &[&str] = &[SOCKETS, OWNERS, DNS_SERVERS, PENDING, LISTENERS, COUNTERS];
     /// One for all workloads of the node.
     pub const NODE: &[&str] = &[
         SOCKS,

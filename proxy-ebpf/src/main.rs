@@ -18,6 +18,7 @@ mod accel;
 mod connect;
 mod ctx;
 mod dns;
+mod dns_servers;
 mod getpeername;
 mod getsockopt;
 mod inbound;

@@ -67,6 +67,16 @@ impl Sidestep {
         self.counter("rules", name)
     }
 
+    /// Entries of one of its maps, by the map's name.
+    pub fn entries(&self, map: &str) -> Result<usize> {
+        let workload = format!("{}-{}", self.pod.netns_inode()?, self.pod.cgroup_id()?);
+        let mut command = Command::new("bpftool");
+        command.args(["--json", "map", "dump", "pinned"]);
+        command.arg(format!("/sys/fs/bpf/sidestep/{workload}/map_{map}"));
+        let dump: serde_json::Value = serde_json::from_str(&succeed(command)?)?;
+        Ok(dump.as_array().context("bpftool printed no list")?.len())
+    }
+
     fn counter(&self, kind: &str, name: &str) -> Result<u64> {
         let mut command = Command::new(binary()?);
         command.args(["status", "--output", "json"]);

@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use rstest::rstest;
 use tests::client::Connect;
 use tests::envoy_config::{Forward, SidecarConfig, TPROXY_MARK};
-use tests::iptables::{self, Backend};
 use tests::network::Network;
+use tests::plane::Plane;
 use tests::report::{Outcome, canonical};
 use tests::requirement::{Requirement, met};
 use tests::server::{self, APP_USER, Server};
@@ -21,56 +21,12 @@ const FLAGS: [&str; 18] = [
 ];
 const SIDECAR: (u32, u32) = (0, 1337);
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Plane {
-    Iptables,
-    Sidestep,
-}
-
-struct Lab {
-    network: Network,
-    sidestep: Option<Sidestep>,
-}
-
-fn lab(name: &str, plane: Plane) -> Option<Lab> {
-    let needed =
-        [Requirement::Root, Requirement::Cgroup2, Requirement::Iptables(Backend::Nft), Requirement::Sidestep];
-    if !met(&needed) {
-        return None;
-    }
-    let network = Network::new(name).unwrap();
-    let flags: Vec<&str> = FLAGS.into_iter().chain(["--dual-stack"]).collect();
-    let sidestep = match plane {
-        Plane::Sidestep => Some(Sidestep::attach(&network.pod, &flags).unwrap()),
-        Plane::Iptables => {
-            iptables::apply(&network.pod, &iptables::rules_for(&flags).unwrap(), Backend::Nft).unwrap();
-            network
-                .pod
-                .ip("route add local 0.0.0.0/0 dev lo table 133\nroute add local ::/0 dev lo table 133\n")
-                .unwrap();
-            for family in ["-4", "-6"] {
-                let rule = [family, "rule", "add", "fwmark", "1337", "lookup", "133"];
-                network.pod.command("ip").args(rule).run().unwrap();
-            }
-            None
-        }
-    };
-    Some(Lab { network, sidestep })
-}
-
-impl Lab {
-    /// An event's counter; 0 under iptables.
-    fn event(&self, name: &str) -> u64 {
-        self.sidestep.as_ref().map_or(0, |sidestep| sidestep.event(name).unwrap())
-    }
-}
-
 #[rstest]
 fn envoy_forwards_as_the_client(#[values(Plane::Iptables, Plane::Sidestep)] plane: Plane) {
     if !met(&[Requirement::Envoy]) {
         return;
     }
-    let Some(lab) = lab("tproxy-envoy", plane) else { return };
+    let Some(lab) = plane.network("tproxy-envoy", &FLAGS) else { return };
     let network = &lab.network;
     let config = SidecarConfig::new(Forward::Passthrough, &[8080]).transparent();
     let sidecar = Sidecar::start_kind(Kind::Envoy, &network.pod, &config).unwrap();
@@ -104,7 +60,7 @@ fn envoy_forwards_as_the_client(#[values(Plane::Iptables, Plane::Sidestep)] plan
 
 #[rstest]
 fn a_dual_stack_application_sees_the_mapped_client(#[values(Plane::Iptables, Plane::Sidestep)] plane: Plane) {
-    let Some(lab) = lab("tproxy-mapped", plane) else { return };
+    let Some(lab) = plane.network("tproxy-mapped", &FLAGS) else { return };
     let network = &lab.network;
     let _app =
         Server::on(&network.pod).listen("[::]:8080".parse::<SocketAddr>().unwrap()).dual().start().unwrap();
@@ -121,7 +77,7 @@ fn upstream(to: SocketAddr, client: SocketAddr) -> Connect {
 
 #[rstest]
 fn a_kept_client_port_is_seen_and_may_be_shared(#[values(Plane::Iptables, Plane::Sidestep)] plane: Plane) {
-    let Some(lab) = lab("tproxy-port", plane) else { return };
+    let Some(lab) = plane.network("tproxy-port", &FLAGS) else { return };
     let network = &lab.network;
     let _app = Server::on(&network.pod)
         .listen("0.0.0.0:8080".parse::<SocketAddr>().unwrap())
@@ -144,7 +100,7 @@ fn a_kept_client_port_is_seen_and_may_be_shared(#[values(Plane::Iptables, Plane:
 /// What is not the sidecar's transparent socket keeps its address.
 #[rstest]
 fn other_sockets_are_left_alone(#[values(Plane::Iptables, Plane::Sidestep)] plane: Plane) {
-    let Some(lab) = lab("tproxy-others", plane) else { return };
+    let Some(lab) = plane.network("tproxy-others", &FLAGS) else { return };
     let network = &lab.network;
     let _app =
         Server::on(&network.pod).listen("0.0.0.0:8080".parse::<SocketAddr>().unwrap()).start().unwrap();
@@ -176,7 +132,7 @@ fn other_sockets_are_left_alone(#[values(Plane::Iptables, Plane::Sidestep)] plan
 fn an_application_cannot_take_the_way_of_the_sidecar(
     #[values(Plane::Iptables, Plane::Sidestep)] plane: Plane,
 ) {
-    let Some(lab) = lab("tproxy-refused", plane) else { return };
+    let Some(lab) = plane.network("tproxy-refused", &FLAGS) else { return };
     let foreign: SocketAddr = "10.96.3.3:0".parse().unwrap();
     let connect = Connect::to(lab.network.pod4(8080)).user((0, 0)).mark(TPROXY_MARK).bind(foreign);
     let failure = connect.from(&lab.network.pod).unwrap().failure.unwrap();
@@ -188,7 +144,7 @@ fn an_application_cannot_take_the_way_of_the_sidecar(
 /// as its own address; the connection it then makes is not caught again.
 #[rstest]
 fn a_self_call_arrives_once(#[values(Plane::Iptables, Plane::Sidestep)] plane: Plane) {
-    let Some(lab) = lab("tproxy-self", plane) else { return };
+    let Some(lab) = plane.network("tproxy-self", &FLAGS) else { return };
     let network = &lab.network;
     let _sidecar = server::stand_in(&network.pod).user(SIDECAR).transparent().start().unwrap();
     let _app = Server::on(&network.pod)

@@ -5,6 +5,9 @@ mod answer;
 mod attempt;
 mod connect;
 mod connect_many;
+mod dns_ask;
+mod dns_forward;
+mod dns_message;
 mod enter;
 mod http;
 mod keep;
@@ -39,6 +42,10 @@ enum Verb {
     ConnectMany(connect_many::ConnectMany),
     /// Steady traffic to an echo server.
     Load(load::Load),
+    /// DNS questions that look where the replies come from.
+    DnsAsk(dns_ask::DnsAsk),
+    /// A DNS forwarder like the Istio agent's.
+    DnsForward(dns_forward::DnsForward),
     /// One HTTP question.
     Http(http::Http),
 }
@@ -64,6 +71,8 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Connect(verb) => verb.run(),
         Verb::ConnectMany(verb) => verb.run(),
         Verb::Load(verb) => verb.run(),
+        Verb::DnsAsk(verb) => verb.run(),
+        Verb::DnsForward(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
     }
 }
