@@ -16,6 +16,8 @@ use aya_ebpf::{
 use proxy_common::{
     addr::{Addr, Port},
     counter::Event,
+    policy::flag,
+    tproxy::is_transparent_source,
     wire::{FlowKey, ListenerGroup, OriginalDst, role},
 };
 
@@ -100,11 +102,13 @@ fn connecting(ctx: &SockOpsContext) {
     let (_, remote) = addresses(ctx);
     enroll::connecting(sk, &remote);
     let Some(state) = storage::get(sk) else { return };
-    if state.role != role::CLIENT {
-        return;
-    }
     let key = key_of_client(ctx);
-    let orig = OriginalDst { addr: state.orig, port: state.port, reserved: [0; 2] };
+    let port = match state.role {
+        role::CLIENT => state.port,
+        role::TRANSPARENT => key.client_port,
+        _ => return,
+    };
+    let orig = OriginalDst { addr: state.orig, port, reserved: [0; 2] };
     if !maps::pending_insert(&key, &orig) {
         maps::count_event(Event::PendingFull);
         return;
@@ -125,15 +129,19 @@ fn connected(ctx: &SockOpsContext) {
     }
 }
 
-/// The sidecar's side of a connection exists.
+/// The sidecar's side of a connection exists, or in TPROXY mode the application's.
 #[inline(always)]
 fn accepted(ctx: &SockOpsContext) {
     let policy = table::policy();
     let port = load32!(ctx.ops, bpf_sock_ops, local_port) as u16;
-    if port != policy.outbound_port && port != policy.inbound_port && port != policy.dns_port {
-        return;
-    }
     let (local, remote) = addresses(ctx);
+    let role = if port == policy.outbound_port || port == policy.inbound_port || port == policy.dns_port {
+        role::ACCEPTED
+    } else if policy.has(flag::TPROXY) && is_transparent_source(&remote) {
+        role::TPROXY_PEER
+    } else {
+        return;
+    };
     let key = FlowKey {
         client: remote,
         sidecar: local,
@@ -145,7 +153,7 @@ fn accepted(ctx: &SockOpsContext) {
     if sk.is_null() {
         return;
     }
-    if !storage::set(sk, orig.addr, orig.port, role::ACCEPTED) {
+    if !storage::set(sk, orig.addr, orig.port, role) {
         maps::count_event(Event::StorageFull);
     }
 }
