@@ -226,7 +226,8 @@ mod tests {
 
     #[test]
     fn a_range_inherits_from_those_that_cover_it() {
-        let nets = [("10.0.0.0/8", 1), ("10.1.0.0/16", 2), ("10.1.2.3/32", 4), ("11.0.0.0/8", 2), ("::/0", 1)];
+        let nets =
+            [("10.0.0.0/8", 1), ("10.1.0.0/16", 2), ("10.1.2.3/32", 4), ("11.0.0.0/8", 2), ("::/0", 1)];
         let table = inherit(nets.iter().map(|(net, bits)| (net.parse().unwrap(), *bits)).collect());
         let bits = |net: &str| table[&net.parse::<IpNet>().unwrap()];
         assert_eq!([bits("10.0.0.0/8"), bits("10.1.0.0/16"), bits("10.1.2.3/32")], [1, 3, 7]);

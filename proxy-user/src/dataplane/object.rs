@@ -10,28 +10,33 @@ use aya::{
 };
 use ipnet::IpNet;
 use proxy_common::{
+    accel::AccelKernel,
     addr::Addr,
     names::{global, map},
     wire::{FAMILY_BITS, Kernel, MetaChunk, PORT_CHUNK, PortChunk, PrefixKey, Route},
 };
 
-use super::{
-    compile::Compiled,
-    pins::map_in,
-    wire::Raw,
-};
+use super::{compile::Compiled, pins::map_in, wire::Raw};
 
 /// The compiled programs.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SIDESTEP_BPF_OBJECT"));
 
+/// What the programs are told about the running kernel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub(super) kernel: Kernel,
+    pub(super) accel: AccelKernel,
+}
+
 /// Loads programs and maps. State maps pinned in `state_dir` are used again, otherwise made and pinned there.
 pub(super) fn load(
     compiled: &Compiled,
-    kernel: &Kernel,
+    facts: &Facts,
     meta: &[MetaChunk],
     state_dir: &Path,
+    node_dir: &Path,
 ) -> Result<Ebpf> {
-    let (policy, kernel) = (Raw(compiled.policy), Raw(*kernel));
+    let (policy, kernel, accel) = (Raw(compiled.policy), Raw(facts.kernel), Raw(facts.accel));
     let btf = Btf::from_sys_fs().ok();
     let mut loader = EbpfLoader::new();
     loader
@@ -39,13 +44,17 @@ pub(super) fn load(
         .verifier_log_level(VerifierLogLevel::STATS)
         .override_global(global::POLICY, &policy, true)
         .override_global(global::KERNEL, &kernel, true)
+        .override_global(global::ACCEL, &accel, true)
         .map_max_entries(map::RANGES, entries(compiled.ranges.len()))
         .map_max_entries(map::ROUTES, entries(compiled.routes.len()))
         .map_max_entries(map::IDS, entries(compiled.ids.len()))
         .map_max_entries(map::INTERFACES, entries(compiled.interfaces.len()))
         .map_max_entries(map::META, entries(meta.len()));
     for name in map::STATE {
-        loader.map_pin_path(*name, map_in(state_dir, name));
+        loader.map_pin_path(name, map_in(state_dir, name));
+    }
+    for name in map::NODE {
+        loader.map_pin_path(name, map_in(node_dir, name));
     }
     let mut ebpf = loader.load(OBJECT).context("create the BPF maps")?;
     fill(&mut ebpf, compiled, meta)?;
@@ -115,6 +124,7 @@ pub(super) fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<Borrowe
         Program::CgroupSockopt(p) => p.load(),
         Program::SockOps(p) => p.load(),
         Program::SkLookup(p) => p.load(),
+        Program::SkMsg(p) => p.load(),
         other => return Err(anyhow!("{name}: unexpected program type {:?}", other.prog_type())),
     };
     loaded.with_context(|| format!("the kernel refuses the program {name}"))?;
