@@ -5,12 +5,14 @@
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 #![deny(unsafe_code)]
 
+pub mod accel;
 pub mod addr;
 pub mod counter;
 pub mod egress;
 pub mod ingress;
 pub mod names;
 pub mod policy;
+pub mod tproxy;
 pub mod verdict;
 pub mod wire;
 

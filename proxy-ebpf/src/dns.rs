@@ -2,12 +2,7 @@
 #![allow(unsafe_code, reason = "the entry points are exported by name")]
 
 use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
-use proxy_common::{
-    addr::Port,
-    counter::Event,
-    verdict::Target,
-    wire::role,
-};
+use proxy_common::{addr::Port, counter::Event, verdict::Target, wire::role};
 
 use crate::{
     connect::loopback,

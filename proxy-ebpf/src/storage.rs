@@ -15,13 +15,13 @@ use proxy_common::{
     wire::{Owner, SocketState, role},
 };
 
-const BPF_F_NO_PREALLOC: usize = 1;
-const BPF_F_CLONE: usize = 1 << 9;
+pub(crate) const BPF_F_NO_PREALLOC: usize = 1;
+pub(crate) const BPF_F_CLONE: usize = 1 << 9;
 const BPF_SK_STORAGE_GET_F_CREATE: u64 = 1;
 
 /// A BTF map definition: aya-ebpf's own `SkStorage` has neither the clone flag nor contexts other than sock_addr.
 #[repr(C)]
-struct SkStorage<T, const FLAGS: usize> {
+pub(crate) struct SkStorage<T, const FLAGS: usize> {
     r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
     key: *const i32,
     value: *const T,
@@ -33,7 +33,7 @@ struct SkStorage<T, const FLAGS: usize> {
 unsafe impl<T, const FLAGS: usize> Sync for SkStorage<T, FLAGS> {}
 
 impl<T, const FLAGS: usize> SkStorage<T, FLAGS> {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             r#type: ptr::null(),
             key: ptr::null(),
@@ -44,12 +44,17 @@ impl<T, const FLAGS: usize> SkStorage<T, FLAGS> {
     }
 
     #[inline(always)]
-    fn get(&self, sk: *mut bpf_sock, flags: u64) -> Option<&'static mut T> {
+    pub(crate) fn get(&self, sk: *mut bpf_sock, flags: u64) -> Option<&'static mut T> {
         let map: *mut c_void = ptr::from_ref(self).cast_mut().cast();
         // SAFETY: `sk` comes from a context and was checked for null.
         let value = unsafe { bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), flags) };
         // SAFETY: null or a value of this map, which lives as long as the program runs.
         unsafe { value.cast::<T>().as_mut() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn get_or_create(&self, sk: *mut bpf_sock) -> Option<&'static mut T> {
+        self.get(sk, BPF_SK_STORAGE_GET_F_CREATE)
     }
 }
 
@@ -74,7 +79,7 @@ pub(crate) fn get(sk: *mut bpf_sock) -> Option<&'static mut SocketState> {
 /// Remembers where a socket wanted to go. False: no memory.
 #[inline(always)]
 pub(crate) fn set(sk: *mut bpf_sock, orig: Addr, port: Port, role: u8) -> bool {
-    let Some(state) = SOCKETS.get(sk, BPF_SK_STORAGE_GET_F_CREATE) else { return false };
+    let Some(state) = SOCKETS.get_or_create(sk) else { return false };
     *state = SocketState { orig, port, role, reserved: 0 };
     true
 }
@@ -96,7 +101,7 @@ pub(crate) fn owner(sk: *mut bpf_sock) -> Option<Owner> {
 
 #[inline(always)]
 pub(crate) fn set_owner(sk: *mut bpf_sock, owner: Owner) {
-    if let Some(slot) = OWNERS.get(sk, BPF_SK_STORAGE_GET_F_CREATE) {
+    if let Some(slot) = OWNERS.get_or_create(sk) {
         *slot = owner;
     }
 }

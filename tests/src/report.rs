@@ -18,7 +18,10 @@ pub struct OriginalDst {
 /// One accepted connection, as the server saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
+    /// What accept(2) said.
     pub peer: SocketAddr,
+    /// What getpeername(2) says afterwards.
+    pub peername: Option<SocketAddr>,
     pub local: SocketAddr,
     /// Address the accepting listener was started on.
     pub listener: SocketAddr,

@@ -57,6 +57,26 @@ impl Sidestep {
         &self.pod
     }
 
+    /// How often an event was counted (`sidestep status`), 0 for one that never was.
+    pub fn event(&self, name: &str) -> Result<u64> {
+        self.counter("events", name)
+    }
+
+    /// How often a rule decided.
+    pub fn rule(&self, name: &str) -> Result<u64> {
+        self.counter("rules", name)
+    }
+
+    fn counter(&self, kind: &str, name: &str) -> Result<u64> {
+        let mut command = Command::new(binary()?);
+        command.args(["status", "--output", "json"]);
+        let status: serde_json::Value = serde_json::from_str(&succeed(command)?)?;
+        let inode = self.pod.netns_inode()?;
+        let workloads = status["workloads"].as_array().context("status lists no workloads")?;
+        let ours = workloads.iter().find(|workload| workload["meta"]["netns"]["ino"] == inode);
+        Ok(ours.context("status does not list the pod")?["counters"][kind][name].as_u64().unwrap_or(0))
+    }
+
     /// Runs `sidestep detach` now and reports its failure.
     pub fn detach(mut self) -> Result<()> {
         self.detach_once()

@@ -34,7 +34,11 @@ fn annotations_configure_a_workload() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(row(&network.pod, &["--from", "1000:1000", "--to", "10.99.0.1:80"]), "O13");
     assert_eq!(row(&network.pod, &["--from", "1000:1000", "--to", "10.96.0.1:80"]), "O15");
-    assert_eq!(row(&network.pod, &["--from", "1000:1000", "--to", "10.96.0.1:15020"]), "O1", "the CNI's default");
+    assert_eq!(
+        row(&network.pod, &["--from", "1000:1000", "--to", "10.96.0.1:15020"]),
+        "O1",
+        "the CNI's default"
+    );
 }
 
 #[test]
@@ -49,7 +53,10 @@ fn a_pod_that_wants_no_capture_gets_none() {
     ] {
         let output = attach(&network.pod, annotations, &[]);
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success() && stdout.contains("nothing is attached") && stdout.contains(reason), "{stdout}");
+        assert!(
+            output.status.success() && stdout.contains("nothing is attached") && stdout.contains(reason),
+            "{stdout}"
+        );
     }
     assert!(!sidestep::status().unwrap().contains(&network.pod.netns_inode().unwrap().to_string()));
 }

@@ -47,7 +47,10 @@ fn a_dry_run_prints_the_rules_and_changes_nothing() {
     let env = [("DRY_RUN_FILE_PATH", file.to_str().unwrap())];
     let flags = [&DEFAULT_FLAGS[..], &["--dry-run"]].concat();
     let text = stdout(&run(&network.pod, &flags, &env));
-    assert!(text.starts_with("*nat\n-N ISTIO_INBOUND\n") && text.contains("ISTIO_OUTPUT -j ISTIO_REDIRECT"), "{text}");
+    assert!(
+        text.starts_with("*nat\n-N ISTIO_INBOUND\n") && text.contains("ISTIO_OUTPUT -j ISTIO_REDIRECT"),
+        "{text}"
+    );
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
     assert!(!is_attached(&network.pod));
     // The pod has an IPv6 address, so with dual stack there is a second text.
@@ -86,7 +89,10 @@ fn validation_as_the_proxy_user_needs_no_privilege() {
     assert!(error.contains("126") && error.contains("failed at step validation-ipv4"), "{error}");
     let _sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
     let text = validate("5s").unwrap();
-    assert!(text.contains("pass  validation-ipv4") && text.contains("SO_ORIGINAL_DST is 127.0.0.6:15002"), "{text}");
+    assert!(
+        text.contains("pass  validation-ipv4") && text.contains("SO_ORIGINAL_DST is 127.0.0.6:15002"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -97,7 +103,10 @@ fn a_vm_is_configured_from_its_env_files() {
     let network = Network::new("vm").unwrap();
     let files = [
         ("sidecar.env", "# knobs\nISTIO_SERVICE_CIDR='10.0.0.0/8'\n"),
-        ("cluster.env", "ISTIO_INBOUND_PORTS='*'\nISTIO_LOCAL_EXCLUDE_PORTS='22,15090,15021,15020'\nISTIO_SERVICE_CIDR='*'\n"),
+        (
+            "cluster.env",
+            "ISTIO_INBOUND_PORTS='*'\nISTIO_LOCAL_EXCLUDE_PORTS='22,15090,15021,15020'\nISTIO_SERVICE_CIDR='*'\n",
+        ),
     ];
     let mut args = vec!["--dry-run".to_owned()];
     for (name, text) in files {
@@ -107,7 +116,10 @@ fn a_vm_is_configured_from_its_env_files() {
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let text = stdout(&run(&network.pod, &args, &[]));
-    assert!(text.contains("--dport 22 -j RETURN") && text.contains("-A ISTIO_OUTPUT -j ISTIO_REDIRECT"), "{text}");
+    assert!(
+        text.contains("--dport 22 -j RETURN") && text.contains("-A ISTIO_OUTPUT -j ISTIO_REDIRECT"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub fn default_cgroup() -> Result<PathBuf> {
 }
 
 fn hidden(reason: &str) -> anyhow::Error {
-    Failure::new(
+    Failure::error(
         Class::Unavailable,
         format!(
             "which cgroup is the pod's: {reason}; mount the host's cgroup2 (hostPath /sys/fs/cgroup) into the \
@@ -64,7 +64,7 @@ impl Standpoint {
     fn of_this_process() -> Result<Self> {
         let text = fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
         let path = text.lines().find_map(|line| line.strip_prefix("0::")).ok_or_else(|| {
-            Failure::new(Class::Unavailable, "this process is in no cgroup2 hierarchy; give --cgroup PATH")
+            Failure::error(Class::Unavailable, "this process is in no cgroup2 hierarchy; give --cgroup PATH")
         })?;
         let namespace = match fs::read_link("/proc/self/ns/cgroup") {
             Ok(link) => link.display().to_string(),
@@ -112,7 +112,8 @@ fn choose(from: &Standpoint) -> Choice {
 /// The innermost directory on the path that is a pod's.
 fn pod_of(path: &Path) -> Option<PathBuf> {
     let is_pod = |dir: &&Path| dir.file_name().and_then(|name| name.to_str()).is_some_and(is_pod_name);
-    let below_kubepods = path.components().any(|part| part.as_os_str().to_string_lossy().contains("kubepods"));
+    let below_kubepods =
+        path.components().any(|part| part.as_os_str().to_string_lossy().contains("kubepods"));
     path.ancestors().filter(|_| below_kubepods).find(is_pod).map(Path::to_owned)
 }
 
@@ -124,7 +125,9 @@ fn is_pod_name(name: &str) -> bool {
         Some(_) => None,
         None => name.strip_prefix("pod"),
     };
-    uid.is_some_and(|uid| !uid.is_empty() && uid.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)))
+    uid.is_some_and(|uid| {
+        !uid.is_empty() && uid.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+    })
 }
 
 /// The cgroup below `mount` that lists this process: by pid, because a namespace hides its name.

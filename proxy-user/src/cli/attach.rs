@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{
+    acceleration::AccelerationArgs,
     install::{self, Workload},
     place::PlaceArgs,
     settings::SettingsArgs,
@@ -25,9 +26,11 @@ pub(crate) struct AttachArgs {
     place: PlaceArgs,
     #[command(flatten)]
     settings: SettingsArgs,
+    #[command(flatten)]
+    acceleration: AccelerationArgs,
 }
 
 pub(crate) fn run(args: &AttachArgs) -> Result<ExitCode> {
     let workload = Workload { netns: args.place.netns.as_deref(), cgroup: args.place.cgroup.as_deref() };
-    install::run(&args.settings, &workload, Cgroup::own)
+    install::run(&args.settings, &workload, &args.acceleration, Cgroup::own)
 }

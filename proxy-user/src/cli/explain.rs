@@ -100,7 +100,7 @@ fn of_flags(args: &ExplainArgs) -> Result<Option<Place>> {
 }
 
 fn of_workload(args: &ExplainArgs) -> Result<Place> {
-    let usage = |message: String| Failure::new(Class::Usage, message);
+    let usage = |message: String| Failure::error(Class::Usage, message);
     if args.settings.flags != IstioFlags::default() || args.settings.has_annotations() {
         return Err(usage(
             "an attached workload has its configuration already: leave the istio options and --annotations out, or \
@@ -119,13 +119,16 @@ fn of_workload(args: &ExplainArgs) -> Result<Place> {
     let which = args.place.which(args.workload.as_deref())?;
     match which.find()?.as_slice() {
         [pins] => Place::of_pins(pins, netns.as_ref()),
-        [] => Err(Failure::new(
+        [] => Err(Failure::error(
             Class::Usage,
             format!("{which} is not attached; run `sidestep attach`, `sidestep status` shows what is"),
         )),
         several => {
             let names: Vec<String> = several.iter().map(crate::dataplane::WorkloadPins::name).collect();
-            Err(usage(format!("{which} has several workloads: name one with --workload, {}", names.join(" or "))))
+            Err(usage(format!(
+                "{which} has several workloads: name one with --workload, {}",
+                names.join(" or ")
+            )))
         }
     }
 }

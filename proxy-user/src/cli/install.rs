@@ -4,11 +4,14 @@ use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 
-use super::settings::{Capture, SettingsArgs};
+use super::{
+    acceleration::AccelerationArgs,
+    settings::{Capture, SettingsArgs},
+};
 use crate::{
     cgroup::Cgroup,
     config::{Config, RunOptions, ThisHost},
-    dataplane::{self, WorkloadPins},
+    dataplane::{self, Acceleration, WorkloadPins},
     exit::{Class, Failure},
     netns::{Interfaces, Netns},
     rules::{self, Family},
@@ -24,6 +27,7 @@ pub(crate) struct Workload<'a> {
 pub(crate) fn run(
     settings: &SettingsArgs,
     workload: &Workload<'_>,
+    acceleration: &AccelerationArgs,
     default_cgroup: impl FnOnce() -> Result<Cgroup>,
 ) -> Result<ExitCode> {
     let settings = settings.resolve(&ThisHost)?;
@@ -44,7 +48,8 @@ pub(crate) fn run(
     }
     if !run.skip_rule_apply {
         let cgroup = workload.cgroup.map_or_else(default_cgroup, Cgroup::open)?;
-        attach(&netns.as_ref().map_or_else(Netns::own, |netns| Netns::open(netns.path()))?, &cgroup, config)?;
+        let netns = netns.as_ref().map_or_else(Netns::own, |netns| Netns::open(netns.path()))?;
+        attach(&netns, &cgroup, config, &acceleration.resolve(settings.opted_out_of_acceleration))?;
     }
     if run.run_validation {
         let cgroup = workload.cgroup.map(Cgroup::open).transpose()?;
@@ -59,7 +64,7 @@ pub(crate) fn run(
 /// --netns and --network-namespace are the same thing.
 fn named_netns(workload: &Workload<'_>, run: &RunOptions) -> Result<Option<Netns>> {
     match (workload.netns, run.network_namespace.as_deref()) {
-        (Some(netns), Some(other)) if netns != other => Err(Failure::new(
+        (Some(netns), Some(other)) if netns != other => Err(Failure::error(
             Class::Usage,
             format!(
                 "--netns {} and --network-namespace (env NETWORK_NAMESPACE) {} differ; give one of them",
@@ -72,8 +77,8 @@ fn named_netns(workload: &Workload<'_>, run: &RunOptions) -> Result<Option<Netns
     }
 }
 
-fn attach(netns: &Netns, cgroup: &Cgroup, config: &Config) -> Result<()> {
-    let attached = dataplane::attach(netns, cgroup, config)?;
+fn attach(netns: &Netns, cgroup: &Cgroup, config: &Config, acceleration: &Acceleration) -> Result<()> {
+    let attached = dataplane::attach(netns, cgroup, config, acceleration)?;
     for warning in &attached.warnings {
         tracing::warn!("{warning}");
     }
@@ -88,8 +93,7 @@ fn clean_up(netns: Option<&Netns>, cgroup: Option<&Path>) -> Result<ExitCode> {
         Some(netns) => netns.id(),
         None => Netns::own()?.id(),
     };
-    let cgroup = cgroup.map(Cgroup::open).transpose()?;
-    say_detached(&dataplane::detach(id.ino, cgroup.map(|cgroup| cgroup.id()))?);
+    say_detached(&dataplane::detach(id.ino, cgroup)?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, Parser};
 
 use super::{
+    acceleration::AccelerationArgs,
     install::{self, Workload},
     settings::SettingsArgs,
 };
@@ -26,6 +27,9 @@ pub(crate) struct IstioIptablesArgs {
 
     #[command(flatten)]
     settings: SettingsArgs,
+
+    #[command(flatten)]
+    acceleration: AccelerationArgs,
 }
 
 /// Redirect a pod's or this machine's traffic through its sidecar, with eBPF in place of iptables.
@@ -38,5 +42,5 @@ pub(crate) struct IstioIptables {
 
 pub(crate) fn run(args: &IstioIptablesArgs) -> Result<ExitCode> {
     let workload = Workload { netns: None, cgroup: args.cgroup.as_deref() };
-    install::run(&args.settings, &workload, || Cgroup::open(&default_cgroup()?))
+    install::run(&args.settings, &workload, &args.acceleration, || Cgroup::open(&default_cgroup()?))
 }

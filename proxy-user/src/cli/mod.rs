@@ -1,5 +1,6 @@
 //! The command line: one verb per file.
 
+mod acceleration;
 mod attach;
 mod detach;
 mod explain;

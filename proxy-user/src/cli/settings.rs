@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::Read as _, path::PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-use super::Output;
+use super::{Output, acceleration::ANNOTATION};
 use crate::{
     config::{
         Config, Defaults, Environment, Host, Interception, IstioFlags, OptOut, ProxySettings, RunOptions,
@@ -56,6 +56,8 @@ enum DefaultsOf {
 pub(crate) struct Settings {
     pub(crate) run: RunOptions,
     pub(crate) capture: Capture,
+    /// The pod's annotation turns the acceleration off.
+    pub(crate) opted_out_of_acceleration: bool,
 }
 
 #[derive(Debug)]
@@ -75,11 +77,19 @@ impl SettingsArgs {
         let env = Environment::of_process();
         let resolved = self.flags.resolve(&env, host).map_err(usage)?;
         let Some(path) = &self.annotations else {
-            return Ok(Settings { run: resolved.run, capture: Capture::Of(Box::new(resolved.config)) });
+            return Ok(Settings {
+                run: resolved.run,
+                capture: Capture::Of(Box::new(resolved.config)),
+                opted_out_of_acceleration: false,
+            });
         };
         let shown = path.display().to_string();
         let annotations = parse_annotations(&shown, &read(path)?).map_err(usage)?;
-        Ok(Settings { run: resolved.run, capture: self.of_annotations(&annotations, host)? })
+        Ok(Settings {
+            run: resolved.run,
+            capture: self.of_annotations(&annotations, host)?,
+            opted_out_of_acceleration: opts_out(&annotations)?,
+        })
     }
 
     fn of_annotations(&self, annotations: &BTreeMap<String, String>, host: &dyn Host) -> Result<Capture> {
@@ -99,16 +109,31 @@ impl SettingsArgs {
     }
 }
 
+/// `sidestep.io/accelerate`.
+fn opts_out(annotations: &BTreeMap<String, String>) -> Result<bool> {
+    match annotations.get(ANNOTATION).map(String::as_str) {
+        None | Some("true") => Ok(false),
+        Some("false") => Ok(true),
+        Some(other) => Err(Failure::error(
+            Class::Usage,
+            format!("invalid value '{other}' for annotation '{ANNOTATION}': use \"true\" or \"false\""),
+        )),
+    }
+}
+
 /// Says that a verb has nothing to do, and why.
 pub(crate) fn say_nothing(output: Output, done: &str, reason: &str) {
     match output {
         Output::Table => println!("nothing is {done}: {reason}"),
-        Output::Json => println!("{}", serde_json::json!({ "schema": 1, "captured": false, "reason": reason })),
+        Output::Json => {
+            println!("{}", serde_json::json!({ "schema": 1, "captured": false, "reason": reason }))
+        }
     }
 }
 
 fn variables() -> BTreeMap<String, String> {
-    let utf8 = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let utf8 = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     utf8.collect()
 }
 
@@ -119,13 +144,16 @@ fn read(path: &std::path::Path) -> Result<String> {
         return Ok(text);
     }
     std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(
+        Failure::error(
             Class::Usage,
-            format!("--annotations {}: cannot be read: {error}; give the path of a readable file, or -", path.display()),
+            format!(
+                "--annotations {}: cannot be read: {error}; give the path of a readable file, or -",
+                path.display()
+            ),
         )
     })
 }
 
 fn usage(faults: crate::config::ConfigFaults) -> anyhow::Error {
-    Failure::new(Class::Usage, faults.to_string())
+    Failure::error(Class::Usage, faults.to_string())
 }

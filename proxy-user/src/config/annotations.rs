@@ -168,7 +168,8 @@ impl<'a> Reader<'a> {
         flags.istio_local_exclude_ports = Some(self.excluded_inbound());
         flags.kube_virt_interfaces = Some(self.virtual_interfaces());
         if defaults == Defaults::Cni {
-            let dns = flags.redirect_dns.get_or_insert_with(|| env_bool(proxy, "ISTIO_META_DNS_CAPTURE")).clone();
+            let dns =
+                flags.redirect_dns.get_or_insert_with(|| env_bool(proxy, "ISTIO_META_DNS_CAPTURE")).clone();
             flags.capture_all_dns.get_or_insert(dns);
             flags.drop_invalid.get_or_insert_with(|| env_bool(proxy, "INVALID_DROP"));
             flags.dual_stack.get_or_insert_with(|| env_bool(proxy, "ISTIO_DUAL_STACK"));

@@ -52,7 +52,9 @@ fn lines(shown: &str, text: &str, faults: &mut ConfigFaults) -> BTreeMap<String,
             Ok((key, value)) => {
                 found.insert(key, value);
             }
-            Err(reason) => faults.add(ANNOTATIONS.fault(shown, format!("line {}: {reason}", number + 1), FORM)),
+            Err(reason) => {
+                faults.add(ANNOTATIONS.fault(shown, format!("line {}: {reason}", number + 1), FORM))
+            }
         }
     }
     found
@@ -61,7 +63,8 @@ fn lines(shown: &str, text: &str, faults: &mut ConfigFaults) -> BTreeMap<String,
 /// strconv.Unquote of what strconv.Quote wrote (pkg/fieldpath: FormatMap).
 fn unquote(text: &str) -> Result<String, &'static str> {
     const ESCAPE: &str = "has an escape that Go's %q does not write";
-    let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or("has a value without quotes")?;
+    let inner =
+        text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or("has a value without quotes")?;
     let mut bytes = Vec::new();
     let mut chars = inner.chars();
     while let Some(c) = chars.next() {

@@ -33,7 +33,9 @@ impl fmt::Display for Which {
         match self {
             Which::Named(name) => write!(f, "workload {name}"),
             Which::At { netns, cgroup: None } => write!(f, "network namespace {netns}"),
-            Which::At { netns, cgroup: Some(cgroup) } => write!(f, "network namespace {netns} with cgroup {cgroup}"),
+            Which::At { netns, cgroup: Some(cgroup) } => {
+                write!(f, "network namespace {netns} with cgroup {cgroup}")
+            }
         }
     }
 }

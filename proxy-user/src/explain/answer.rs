@@ -30,11 +30,19 @@ pub enum Outcome {
     /// Left alone.
     Bypass,
     /// Turned to one of the sidecar's listeners.
-    Outbound { port: u16 },
-    Inbound { port: u16 },
-    Dns { port: u16 },
+    Outbound {
+        port: u16,
+    },
+    Inbound {
+        port: u16,
+    },
+    Dns {
+        port: u16,
+    },
     /// The kernel refuses the call before any rule.
-    Refused { reason: String },
+    Refused {
+        reason: String,
+    },
 }
 
 /// The connection, as the decision sees it.
@@ -90,7 +98,9 @@ pub fn explain(place: &Place, question: &Question) -> Result<Answer> {
 
 fn leaving(place: &Place, question: &Question) -> Result<Answer> {
     let Some((uid, gid)) = question.caller.owner else {
-        return Err(usage("--from has no user; write uid:gid@source, or --inbound for what comes from outside".into()));
+        return Err(usage(
+            "--from has no user; write uid:gid@source, or --inbound for what comes from outside".into(),
+        ));
     };
     let to = question.to;
     let route = place.route(to.ip);
@@ -108,7 +118,9 @@ fn leaving(place: &Place, question: &Question) -> Result<Answer> {
         return Ok(answer.refused("a loopback source cannot leave the pod (EINVAL)"));
     }
     if route.is_none() {
-        answer.notes.push("no route to it is known: if the kernel has none either, it refuses the call".into());
+        answer
+            .notes
+            .push("no route to it is known: if the kernel has none either, it refuses the call".into());
     }
     let connection = Egress {
         tcp: to.tcp,
@@ -137,7 +149,9 @@ fn arriving(place: &Place, question: &Question) -> Result<Answer> {
     let local = place.is_local(to.ip);
     let mut answer = Answer::new(question, question.caller.src, local);
     if question.caller.owner.is_some() {
-        answer.notes.push("uid and gid of the other side are not known here: no inbound rule looks at them".into());
+        answer
+            .notes
+            .push("uid and gid of the other side are not known here: no inbound rule looks at them".into());
     }
     if to.ip.is_loopback() {
         answer.notes.push(format!("{} never arrives from outside", to.ip));
@@ -208,7 +222,8 @@ impl Answer {
         };
         if verdict.rule == Rule::NoRules {
             self.notes.push(
-                "Istio makes IPv6 rules if the pod's first address is IPv6, or with --dual-stack if any is".into(),
+                "Istio makes IPv6 rules if the pod's first address is IPv6, or with --dual-stack if any is"
+                    .into(),
             );
             return self;
         }
@@ -245,5 +260,5 @@ impl<T: Table> Table for WithoutMangle<'_, T> {
 }
 
 fn usage(message: String) -> anyhow::Error {
-    Failure::new(Class::Usage, message)
+    Failure::error(Class::Usage, message)
 }

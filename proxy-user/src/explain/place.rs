@@ -109,7 +109,7 @@ impl Place {
 }
 
 fn usage(message: String) -> anyhow::Error {
-    Failure::new(Class::Usage, message)
+    Failure::error(Class::Usage, message)
 }
 
 fn imagined_interfaces(config: &Config, pod_ips: &[IpAddr], way_out: &str) -> Interfaces {

@@ -87,7 +87,9 @@ fn wrong_destination(text: &str) -> String {
         return format!("destination {text:?} has no port; {FORM}");
     }
     if text.parse::<IpAddr>().is_ok() {
-        return format!("destination {text:?} has no port or no brackets; write an IPv6 address as [{text}]:80");
+        return format!(
+            "destination {text:?} has no port or no brackets; write an IPv6 address as [{text}]:80"
+        );
     }
     match text.rsplit_once(':') {
         Some((_, port)) if port.parse::<u16>().is_err() => {
@@ -100,7 +102,9 @@ fn wrong_destination(text: &str) -> String {
             format!("destination {text:?}: an IPv6 address needs brackets; write [{host}]:{port}")
         }
         Some((host, _)) => {
-            format!("destination {text:?}: {host:?} is not an IP address, and names are not looked up; {FORM}")
+            format!(
+                "destination {text:?}: {host:?} is not an IP address, and names are not looked up; {FORM}"
+            )
         }
         None => format!("destination {text:?} is not an address with a port; {FORM}"),
     }

@@ -77,7 +77,9 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Outcome::Bypass => f.write_str("bypass: left alone"),
-            Outcome::Outbound { port } => write!(f, "outbound: to the sidecar's outbound listener, port {port}"),
+            Outcome::Outbound { port } => {
+                write!(f, "outbound: to the sidecar's outbound listener, port {port}")
+            }
             Outcome::Inbound { port } => write!(f, "inbound: to the sidecar's inbound listener, port {port}"),
             Outcome::Dns { port } => write!(f, "dns: to the agent's DNS listener, port {port}"),
             Outcome::Refused { reason } => write!(f, "refused: {reason}"),

@@ -95,8 +95,7 @@ fn one(rules: &[Rule], (table, chain): (Table, Chain), packet: &Packet<'_>, row:
     let mut steps: Vec<Step> = Vec::new();
     for rule in way {
         let Some(name) = rule.row else { continue };
-        let matched =
-            name == row.name() && packet.flow.fits(rule) && on_interface(rule, packet.interface);
+        let matched = name == row.name() && packet.flow.fits(rule) && on_interface(rule, packet.interface);
         let same = |step: &&mut Step| step.row == name && step.chain == rule.chain.name();
         match steps.last_mut().filter(same) {
             Some(step) => {

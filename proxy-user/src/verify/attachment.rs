@@ -31,8 +31,14 @@ pub(super) fn check(
     let meta = &status.meta;
     let namespace = same_netns(netns.unwrap_or(&meta.netns_path), meta);
     let group = same_cgroup(meta);
-    report.add("netns", describe(&namespace, |netns| format!("{} (inode {})", netns.path().display(), meta.netns.ino)));
-    report.add("cgroup", describe(&group, |group| format!("{} (id {})", group.path().display(), meta.cgroup_id)));
+    report.add(
+        "netns",
+        describe(&namespace, |netns| format!("{} (inode {})", netns.path().display(), meta.netns.ino)),
+    );
+    report.add(
+        "cgroup",
+        describe(&group, |group| format!("{} (id {})", group.path().display(), meta.cgroup_id)),
+    );
     report.add("programs", programs(pins, status));
     Some(Ground { netns: namespace.ok()?, cgroup: group.ok()? })
 }
@@ -79,16 +85,16 @@ fn programs(pins: &WorkloadPins, status: &WorkloadStatus) -> Result<String> {
             Target::Netns => Place::Netns(u32::try_from(status.meta.netns.ino).unwrap_or(0)),
         };
         match place {
-            Place::Cgroup(0) | Place::Netns(0) => bail!("{} is detached from the workload; {AGAIN}", hook.program),
-            place if place != want => bail!("{} hangs on {place:?} in place of {want:?}; {AGAIN}", hook.program),
+            Place::Cgroup(0) | Place::Netns(0) => {
+                bail!("{} is detached from the workload; {AGAIN}", hook.program)
+            }
+            place if place != want => {
+                bail!("{} hangs on {place:?} in place of {want:?}; {AGAIN}", hook.program)
+            }
             Place::Cgroup(_) => on_cgroup += 1,
             _ => on_netns += 1,
         }
     }
-    ensure!(
-        status.complete,
-        "programs are missing, there are only {}; {AGAIN}",
-        status.programs.join(", ")
-    );
+    ensure!(status.complete, "programs are missing, there are only {}; {AGAIN}", status.programs.join(", "));
     Ok(format!("{on_cgroup} on the cgroup, {on_netns} on the namespace"))
 }

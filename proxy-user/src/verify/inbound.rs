@@ -32,7 +32,9 @@ pub(super) fn nobody(v6: bool) -> IpAddr {
 
 /// `Ok(Err)`: nothing to check, and why.
 pub(super) fn check(pins: &WorkloadPins, place: &Place, v6: bool) -> Result<Result<String, String>> {
-    let Some(own) = own_address(place, v6) else { return Ok(Err("the pod has no address of this family".into())) };
+    let Some(own) = own_address(place, v6) else {
+        return Ok(Err("the pod has no address of this family".into()));
+    };
     let Some((to, row)) = captured(place, own)? else {
         return Ok(Err("this configuration captures nothing inbound".into()));
     };

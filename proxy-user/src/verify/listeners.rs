@@ -45,8 +45,10 @@ mod tests {
 
     #[test]
     fn only_listeners_count() {
-        let listener = "   0: 0100007F:3A99 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1337 0 1 1";
-        let connection = "   1: 0100007F:3A9E 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  0 0 1 1";
+        let listener =
+            "   0: 0100007F:3A99 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1337 0 1 1";
+        let connection =
+            "   1: 0100007F:3A9E 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  0 0 1 1";
         assert_eq!(port_of_listener(listener), Some(15001));
         assert_eq!(port_of_listener(connection), None);
         assert_eq!(port_of_listener("  sl  local_address rem_address   st tx_queue"), None);

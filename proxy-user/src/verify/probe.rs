@@ -16,8 +16,8 @@ use anyhow::{Context, Result, bail};
 use nix::{
     sys::{
         socket::{
-            AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, listen, setsockopt, socket,
-            sockopt,
+            AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, listen, setsockopt,
+            socket, sockopt,
         },
         time::TimeVal,
     },
@@ -44,16 +44,29 @@ pub struct Orders {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Act {
     /// Accept until standard input ends.
-    Listen { at: Vec<SocketAddr> },
-    Connect { to: SocketAddr, bind: Option<IpAddr>, timeout_ms: u64 },
+    Listen {
+        at: Vec<SocketAddr>,
+    },
+    Connect {
+        to: SocketAddr,
+        bind: Option<IpAddr>,
+        timeout_ms: u64,
+    },
 }
 
 /// One line of its output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Said {
     Listening,
-    Accepted { at: SocketAddr, peer: SocketAddr, original: Option<SocketAddr> },
-    Connected { local: SocketAddr, original: Option<SocketAddr> },
+    Accepted {
+        at: SocketAddr,
+        peer: SocketAddr,
+        original: Option<SocketAddr>,
+    },
+    Connected {
+        local: SocketAddr,
+        original: Option<SocketAddr>,
+    },
     /// The connection did not come about: the system's words.
     NotConnected(String),
     /// The probe itself could not work.

@@ -63,7 +63,7 @@ impl Report {
     pub fn result(&self) -> Result<()> {
         match self.first_failure() {
             None => Ok(()),
-            Some(step) => Err(Failure::new(
+            Some(step) => Err(Failure::error(
                 Class::Verification,
                 format!("verification failed at step {}: {}", step.name, step.detail),
             )),

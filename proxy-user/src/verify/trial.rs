@@ -60,7 +60,9 @@ impl Trial {
             Some(original) if original == self.to => {
                 Ok(format!("{} arrives on port {}, SO_ORIGINAL_DST is {original}", self.to, self.expect))
             }
-            Some(original) => bail!("it arrived on port {}, but SO_ORIGINAL_DST says {original}", self.expect),
+            Some(original) => {
+                bail!("it arrived on port {}, but SO_ORIGINAL_DST says {original}", self.expect)
+            }
             None => bail!("it arrived on port {}, but SO_ORIGINAL_DST does not answer", self.expect),
         }
     }
@@ -81,7 +83,10 @@ impl Trial {
             return Ok(format!("{} is accepted by what listens on port {}", self.to, self.expect));
         };
         ensure!(count()? > before, "the connection succeeded, but row {} did not count it", row.name);
-        Ok(format!("{} is accepted by the sidecar on port {}, row {} counted it", self.to, self.expect, row.name))
+        Ok(format!(
+            "{} is accepted by the sidecar on port {}, row {} counted it",
+            self.to, self.expect, row.name
+        ))
     }
 
     fn connect(&self, ground: &Ground) -> Result<(SocketAddr, Option<SocketAddr>)> {

@@ -97,6 +97,7 @@ fn once(what: &Validation<'_>, ground: &Ground, v6: bool) -> Result<String> {
     }
     let free = [ports.outbound, ports.inbound].into_iter().filter(|port| !taken.contains(port));
     let at = free.map(|port| SocketAddr::new(at, port)).collect();
-    let listener = Probe::listen(&ground.orders(user, Act::Listen { at })).context("stand in for the sidecar")?;
+    let listener =
+        Probe::listen(&ground.orders(user, Act::Listen { at })).context("stand in for the sidecar")?;
     trial.against(ground, &listener)
 }

@@ -37,13 +37,19 @@ pub fn verify(which: &Which, netns: Option<&Netns>) -> Result<Report> {
     let mut report = Report::default();
     let (all, unreadable) = dataplane::status()?;
     let pins = which.find()?;
-    let found = pins.iter().find_map(|pins| Some((pins, all.iter().find(|status| status.workload == pins.name())?)));
+    let found =
+        pins.iter().find_map(|pins| Some((pins, all.iter().find(|status| status.workload == pins.name())?)));
     let Some((pins, status)) = found else {
         let broken = unreadable.iter().find(|line| pins.iter().any(|pins| line.starts_with(&pins.name())));
-        report.add("attached", Err(match broken {
-            Some(line) => anyhow!("{line}; run `sidestep attach` again"),
-            None => anyhow!("{which} is not attached; run `sidestep attach`, `sidestep status` shows what is"),
-        }));
+        report.add(
+            "attached",
+            Err(match broken {
+                Some(line) => anyhow!("{line}; run `sidestep attach` again"),
+                None => {
+                    anyhow!("{which} is not attached; run `sidestep attach`, `sidestep status` shows what is")
+                }
+            }),
+        );
         return Ok(report);
     };
     report.workload = Some(status.workload.clone());
@@ -67,7 +73,8 @@ fn connections(
     let ground = Ground { cgroup_procs: Some(room.procs()), netns: Some(PathBuf::from(place.netns.path())) };
     let ports = tables.config.ports;
     let taken = listeners::listening(Some(&place.netns))?;
-    let free: Vec<u16> = [ports.outbound, ports.inbound].into_iter().filter(|port| !taken.contains(port)).collect();
+    let free: Vec<u16> =
+        [ports.outbound, ports.inbound].into_iter().filter(|port| !taken.contains(port)).collect();
     let listener = stand_in(&ground, &tables.config, &free, ipv6)?;
     let bench = Bench { pins, tables: &tables, ground: &ground, listener: listener.as_ref(), free: &free };
     for v6 in [false, true] {
@@ -81,7 +88,9 @@ fn connections(
         bench.trial(report, validation, &self_call(&tables.config, v6))?;
         match captured_outbound(&tables, v6)? {
             Some(question) => bench.trial(report, outbound, &question)?,
-            None => report.skip(outbound, "this configuration captures no outbound address that can be tried"),
+            None => {
+                report.skip(outbound, "this configuration captures no outbound address that can be tried")
+            }
         }
         match inbound::check(pins, &tables, v6) {
             Ok(Err(reason)) => report.skip(inbound, reason),
@@ -105,7 +114,11 @@ fn stand_in(ground: &Ground, config: &Config, free: &[u16], ipv6: bool) -> Resul
     let mut at = Vec::new();
     for port in free {
         for v6 in [false, true].into_iter().filter(|v6| !v6 || ipv6) {
-            let any: IpAddr = if v6 { std::net::Ipv6Addr::UNSPECIFIED.into() } else { std::net::Ipv4Addr::UNSPECIFIED.into() };
+            let any: IpAddr = if v6 {
+                std::net::Ipv6Addr::UNSPECIFIED.into()
+            } else {
+                std::net::Ipv4Addr::UNSPECIFIED.into()
+            };
             let loopback = validation::addresses(v6).0;
             at.push(SocketAddr::new(if *port == config.ports.inbound { any } else { loopback }, *port));
         }
@@ -136,7 +149,8 @@ fn self_call(config: &Config, v6: bool) -> Question {
 fn captured_outbound(tables: &Place, v6: bool) -> Result<Option<Question>> {
     let config = &tables.config;
     let port = config.outbound_ports_include.first().copied();
-    let mut goals: Vec<(IpAddr, u16)> = [Some(80), port].into_iter().flatten().map(|port| (nobody(v6), port)).collect();
+    let mut goals: Vec<(IpAddr, u16)> =
+        [Some(80), port].into_iter().flatten().map(|port| (nobody(v6), port)).collect();
     if let CidrSet::List(nets) = &config.outbound_include {
         let family = nets.iter().filter(|net| net.addr().is_ipv6() == v6);
         goals.extend(family.filter_map(|net| net.hosts().next()).take(MOST_RANGES).map(|ip| (ip, 80)));
@@ -173,9 +187,13 @@ impl Bench<'_> {
     /// Makes the connection, if the decision captures it, and holds the kernel to that.
     fn trial(&self, report: &mut Report, name: &'static str, question: &Question) -> Result<()> {
         let answer = explain(self.tables, question)?;
-        let (Outcome::Outbound { port } | Outcome::Inbound { port } | Outcome::Dns { port }) = answer.verdict else {
+        let (Outcome::Outbound { port } | Outcome::Inbound { port } | Outcome::Dns { port }) = answer.verdict
+        else {
             let row = answer.row.unwrap_or("no row");
-            report.skip(name, format!("this configuration does not capture it ({row}: {})", answer.description));
+            report.skip(
+                name,
+                format!("this configuration does not capture it ({row}: {})", answer.description),
+            );
             return Ok(());
         };
         let trial = Trial {

@@ -64,7 +64,10 @@ fn where_no_rule_matches_the_text_says_so() {
     assert_eq!(answer.row, Some("O16"));
     assert!(answer.rules.is_empty() && answer.chain.iter().all(|step| !step.matched));
     let text = answer.to_string();
-    assert!(text.contains("the chains end without a match") && text.contains("-> O16 no rule matched"), "{text}");
+    assert!(
+        text.contains("the chains end without a match") && text.contains("-> O16 no rule matched"),
+        "{text}"
+    );
 }
 
 #[test]

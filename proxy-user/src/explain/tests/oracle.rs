@@ -59,7 +59,10 @@ fn check(name: &str, place: &super::Place, row: &Row) {
     let to = format!("{}:{dst}:{}", row.proto, row.dport);
     let src = row.src.as_ref().map_or_else(String::new, |src| format!("@{src}"));
     let from = match row.ns.as_str() {
-        "peer" => format!("@{}", row.src.as_deref().unwrap_or(if row.dst.contains(':') { "fd00:244::1" } else { "10.244.0.1" })),
+        "peer" => format!(
+            "@{}",
+            row.src.as_deref().unwrap_or(if row.dst.contains(':') { "fd00:244::1" } else { "10.244.0.1" })
+        ),
         _ => format!("{}:{}{src}", row.uid, row.gid),
     };
     let answer = ask(place, &from, &to);
@@ -71,7 +74,9 @@ fn check(name: &str, place: &super::Place, row: &Row) {
         Outcome::Refused { reason } => panic!("{name}: {row:?}: {reason}"),
     };
     let sidecar = ["15001", "15006", "15053"].contains(&row.who.as_str());
-    let said = accepted.map(|port| port.to_string()).filter(|port| ["15001", "15006", "15053"].contains(&port.as_str()));
+    let said = accepted
+        .map(|port| port.to_string())
+        .filter(|port| ["15001", "15006", "15053"].contains(&port.as_str()));
     assert_eq!(said, sidecar.then(|| row.who.clone()), "{name}: {row:?}\n{answer}");
     // Where a rule decided, the walk ends at it; else the chains end. TPROXY has a second chain after nat OUTPUT.
     let at_match = answer.chain.last().is_some_and(|step| step.matched && Some(step.row) == answer.row);

@@ -1,6 +1,8 @@
 //! `lab-agent`: everything the lab needs done by one process inside a pod. The lab builds the command lines; see
 //! `tests::agent`.
 
+mod answer;
+mod attempt;
 mod connect;
 mod connect_many;
 mod enter;
@@ -27,6 +29,10 @@ enum Verb {
     Sysctl(sysctl::Sysctl),
     /// TCP servers.
     Serve(serve::Serve),
+    /// Servers that say who they are, over TCP and UDP.
+    Answer(answer::Answerer),
+    /// A sample of connections, each as its own user.
+    Attempt(attempt::Attempts),
     /// One TCP connection.
     Connect(connect::Connect),
     /// Many TCP connections at once.
@@ -53,6 +59,8 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Enter(verb) => verb.run(),
         Verb::Sysctl(verb) => verb.run(),
         Verb::Serve(verb) => verb.run(),
+        Verb::Answer(verb) => verb.run(),
+        Verb::Attempt(verb) => verb.run(),
         Verb::Connect(verb) => verb.run(),
         Verb::ConnectMany(verb) => verb.run(),
         Verb::Load(verb) => verb.run(),
