@@ -76,5 +76,8 @@ fn the_page_has_every_row() {
         fs::write(&path, page).unwrap();
         return;
     }
-    assert_eq!(there, wanted, "docs/decisions.md is behind the code: run this test with SIDESTEP_UPDATE_DOCS=1");
+    assert_eq!(
+        there, wanted,
+        "docs/decisions.md is behind the code: run this test with SIDESTEP_UPDATE_DOCS=1"
+    );
 }
