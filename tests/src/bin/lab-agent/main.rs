@@ -2,6 +2,7 @@
 //! `tests::agent`.
 
 mod connect;
+mod connect_loop;
 mod connect_many;
 mod enter;
 mod http;
@@ -29,6 +30,8 @@ enum Verb {
     Serve(serve::Serve),
     /// One TCP connection.
     Connect(connect::Connect),
+    /// How long connects take, a batch per line of standard input.
+    ConnectLoop(connect_loop::ConnectLoop),
     /// Many TCP connections at once.
     ConnectMany(connect_many::ConnectMany),
     /// Steady traffic to an echo server.
@@ -54,6 +57,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Sysctl(verb) => verb.run(),
         Verb::Serve(verb) => verb.run(),
         Verb::Connect(verb) => verb.run(),
+        Verb::ConnectLoop(verb) => verb.run(),
         Verb::ConnectMany(verb) => verb.run(),
         Verb::Load(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
