@@ -117,6 +117,6 @@ fn status_of(pod: &Pod) -> Result<Value> {
     let cgroup = pod.cgroup().display().to_string();
     let workloads = status["workloads"].as_array().cloned().unwrap_or_default();
     let found =
-        workloads.into_iter().find(|workload| workload["meta"]["cgroup_path"] == Value::from(cgroup.clone()));
+        workloads.into_iter().find(|workload| workload["meta"]["cgroup_path"] == cgroup.clone());
     found.with_context(|| format!("{cgroup} is not attached"))
 }

@@ -109,7 +109,7 @@ impl DnsAsk {
 
 fn to_mapped(address: SocketAddr) -> SocketAddr {
     match address.ip() {
-        IpAddr::V4(v4) => SocketAddr::new(IpAddr::V6(Ipv6Addr::from(v4.to_ipv6_mapped())), address.port()),
+        IpAddr::V4(v4) => SocketAddr::new(IpAddr::V6(v4.to_ipv6_mapped()), address.port()),
         IpAddr::V6(_) => address,
     }
 }
