@@ -116,7 +116,6 @@ fn status_of(pod: &Pod) -> Result<Value> {
     let status: Value = serde_json::from_slice(&output.stdout).context("read sidestep status")?;
     let cgroup = pod.cgroup().display().to_string();
     let workloads = status["workloads"].as_array().cloned().unwrap_or_default();
-    let found =
-        workloads.into_iter().find(|workload| workload["meta"]["cgroup_path"] == cgroup.clone());
+    let found = workloads.into_iter().find(|workload| workload["meta"]["cgroup_path"] == cgroup.as_str());
     found.with_context(|| format!("{cgroup} is not attached"))
 }

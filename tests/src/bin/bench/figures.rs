@@ -69,6 +69,8 @@ pub(crate) struct Judged {
     pub(crate) least: f64,
     pub(crate) aim: f64,
     pub(crate) measured: Option<f64>,
+    /// Requests per second of CPU: on a machine that is not quiet, the truer number.
+    pub(crate) by_cpu: Option<f64>,
     pub(crate) verdict: Verdict,
 }
 
@@ -96,7 +98,17 @@ impl Figure {
             Some(value) if reaches(value, self.least) => Verdict::Pass,
             Some(_) => Verdict::Miss,
         };
-        Judged { work: self.work.to_owned(), least: self.least, aim: self.aim, measured: value, verdict }
+        let cpu =
+            to.and_then(|to| measured.case(self.case)?.ratio(Metric::CpuPerRequest, Mode::Sidestep, to));
+        let rate = self.metric == Metric::RequestsPerSecond;
+        Judged {
+            work: self.work.to_owned(),
+            least: self.least,
+            aim: self.aim,
+            measured: value,
+            by_cpu: cpu.filter(|_| rate).map(|summary| 1.0 / summary.median),
+            verdict,
+        }
     }
 }
 
@@ -117,6 +129,7 @@ fn judge_p99(measured: &Measured) -> Judged {
         least: P99_MOST,
         aim: P99_MOST,
         measured: worst.map(|(_, value)| value),
+        by_cpu: None,
         verdict,
     }
 }

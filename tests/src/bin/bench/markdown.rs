@@ -39,11 +39,14 @@ fn machine(out: &mut String, machine: &Machine) {
 }
 
 fn figures(out: &mut String, judged: &[Judged]) {
-    writeln!(out, "### Figures\n\n| work | at least | aim | measured | |\n|---|---|---|---|---|").ok();
+    writeln!(out, "### Figures\n").ok();
+    writeln!(out, "| work | at least | aim | measured | | per second of CPU |\n|---|---|---|---|---|---|")
+        .ok();
     for figure in judged {
-        let Judged { work, least, aim, measured, verdict } = figure;
-        let measured = measured.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
-        writeln!(out, "| {work} | {least:.2} | {aim:.2} | {measured} | {} |", verdict.name()).ok();
+        let Judged { work, least, aim, measured, by_cpu, verdict } = figure;
+        let [measured, by_cpu] = [measured, by_cpu]
+            .map(|value| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}")));
+        writeln!(out, "| {work} | {least:.2} | {aim:.2} | {measured} | {} | {by_cpu} |", verdict.name()).ok();
     }
     writeln!(out).ok();
 }

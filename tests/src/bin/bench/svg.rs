@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::measured::{Measured, Metric};
 use crate::mode::Mode;
+use crate::summary::Summary;
 
 const WIDTH: f64 = 1000.0;
 const LEFT: f64 = 60.0;
@@ -11,6 +12,9 @@ const TOP: f64 = 60.0;
 const HEIGHT: f64 = 360.0;
 /// Slanted names of the cases.
 const BELOW: f64 = 130.0;
+
+/// Taller bars are cut off: without a sidecar anything is possible, and it is not what is compared.
+const HIGHEST: f64 = 3.5;
 
 const TEXT: &str = "font-family=\"sans-serif\" font-size=\"12\" fill=\"#333\"";
 
@@ -56,41 +60,21 @@ pub(crate) fn bars(measured: &Measured) -> String {
         .cases
         .first()
         .map_or_else(Vec::new, |case| case.modes.iter().map(|measured| measured.mode).collect());
-    let ratio =
-        |case: &crate::measured::MeasuredCase, mode| case.ratio(Metric::RequestsPerSecond, mode, base);
-    let highest = measured
-        .cases
-        .iter()
-        .flat_map(|case| modes.iter().filter_map(|mode| Some(ratio(case, *mode)?.max)))
-        .fold(2.0, f64::max);
-    let top = (highest * 2.0).ceil() / 2.0;
-    let y = |value: f64| TOP + HEIGHT * (1.0 - value / top);
     let legend: Vec<_> = modes.iter().map(|mode| (mode.name().to_owned(), colour(*mode))).collect();
     let title =
         format!("requests per second relative to {} (medians; lines: range over rounds)", base.name());
     let mut out = open(&title, &legend, TOP + HEIGHT + BELOW);
-    let mut value = 0.0;
-    while value <= top {
-        grid(&mut out, y(value), &format!("{value:.1}"), value == 1.0);
-        value += 0.5;
+    for half in 0..=(2.0 * HIGHEST) as u32 {
+        let value = f64::from(half) / 2.0;
+        grid(&mut out, bar_y(value), &format!("{value:.1}"), half == 2);
     }
     let group = (WIDTH - LEFT) / measured.cases.len().max(1) as f64;
-    let bar = group * 0.8 / modes.len().max(1) as f64;
+    let width = group * 0.8 / modes.len().max(1) as f64;
     for (index, case) in measured.cases.iter().enumerate() {
         let left = LEFT + group * (index as f64 + 0.1);
         for (number, mode) in modes.iter().enumerate() {
-            let Some(summary) = ratio(case, *mode) else { continue };
-            let x = left + bar * number as f64;
-            let (tall, fill) = (y(0.0) - y(summary.median), colour(*mode));
-            let start = y(summary.median);
-            writeln!(
-                out,
-                "<rect x=\"{x:.1}\" y=\"{start:.1}\" width=\"{:.1}\" height=\"{tall:.1}\" fill=\"{fill}\"/>",
-                bar * 0.92
-            )
-            .ok();
-            let (middle, low, high) = (x + bar * 0.46, y(summary.min), y(summary.max));
-            writeln!(out, "<path d=\"M{middle:.1} {low:.1}V{high:.1}\" stroke=\"#333\"/>").ok();
+            let Some(ratio) = case.ratio(Metric::RequestsPerSecond, *mode, base) else { continue };
+            bar(&mut out, left + width * number as f64, width, ratio, *mode);
         }
         let (x, y) = (left + group * 0.4, TOP + HEIGHT + 14.0);
         let turned = format!("transform=\"rotate(-35 {x:.1} {y:.1})\"");
@@ -105,6 +89,24 @@ pub(crate) fn bars(measured: &Measured) -> String {
     out
 }
 
+fn bar_y(value: f64) -> f64 {
+    TOP + HEIGHT * (1.0 - value.min(HIGHEST) / HIGHEST)
+}
+
+fn bar(out: &mut String, x: f64, width: f64, ratio: Summary, mode: Mode) {
+    let (start, fill) = (bar_y(ratio.median), colour(mode));
+    let (tall, broad) = (bar_y(0.0) - start, width * 0.92);
+    let size = format!("width=\"{broad:.1}\" height=\"{tall:.1}\"");
+    writeln!(out, "<rect x=\"{x:.1}\" y=\"{start:.1}\" {size} fill=\"{fill}\"/>").ok();
+    let (middle, low, high) = (x + width * 0.46, bar_y(ratio.min), bar_y(ratio.max));
+    writeln!(out, "<path d=\"M{middle:.1} {low:.1}V{high:.1}\" stroke=\"#333\"/>").ok();
+    if mode == Mode::Sidestep {
+        let above = high.min(start) - 4.0;
+        let text = format!("text-anchor=\"middle\" {TEXT}");
+        writeln!(out, "<text x=\"{middle:.1}\" y=\"{above:.1}\" {text}>{:.2}</text>", ratio.median).ok();
+    }
+}
+
 /// A named line of `(x, y)` points.
 pub(crate) struct Curve {
     pub(crate) name: String,
@@ -112,44 +114,35 @@ pub(crate) struct Curve {
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// Curves with both axes logarithmic, from the decade below the least to the one above the most.
+/// Curves over a logarithmic x axis, from 0 upwards.
 pub(crate) fn curves(title: &str, x_title: &str, curves: &[Curve]) -> String {
-    let decades = |values: &mut dyn Iterator<Item = f64>| {
-        let (low, high) =
-            values.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)));
-        (low.max(1e-3).log10().floor(), high.max(1e-2).log10().ceil())
-    };
-    let (x0, x1) = decades(&mut curves.iter().flat_map(|curve| curve.points.iter().map(|point| point.0)));
-    let (y0, y1) = decades(&mut curves.iter().flat_map(|curve| curve.points.iter().map(|point| point.1)));
-    let right = WIDTH - LEFT - 40.0;
-    let x = |value: f64| LEFT + 20.0 + right * (value.log10() - x0) / (x1 - x0).max(1.0);
-    let y = |value: f64| TOP + HEIGHT * (1.0 - (value.max(1e-3).log10() - y0) / (y1 - y0).max(1.0));
+    let points = || curves.iter().flat_map(|curve| curve.points.iter().copied());
+    let decades = points().map(|(x, _)| x.log10().ceil()).fold(1.0, f64::max);
+    let top = (points().map(|(_, y)| y).fold(1.0, f64::max) / 10.0).ceil() * 10.0;
+    let right = WIDTH - LEFT - 60.0;
+    let x = |value: f64| LEFT + 20.0 + right * value.log10() / decades;
+    let y = |value: f64| TOP + HEIGHT * (1.0 - value / top);
     let legend: Vec<_> = curves.iter().map(|curve| (curve.name.clone(), curve.colour)).collect();
     let mut out = open(title, &legend, TOP + HEIGHT + 50.0);
-    for decade in y0 as i32..=y1 as i32 {
-        let value = 10f64.powi(decade);
-        grid(&mut out, y(value), &format!("{value}"), decade == y0 as i32);
+    for step in 0..=5 {
+        let value = top * f64::from(step) / 5.0;
+        grid(&mut out, y(value), &format!("{value:.0}"), step == 0);
     }
-    for decade in x0 as i32..=x1 as i32 {
+    for decade in 0..=decades as i32 {
         let value = 10f64.powi(decade);
         let (at, below) = (x(value), TOP + HEIGHT + 18.0);
         writeln!(out, "<text x=\"{at:.1}\" y=\"{below}\" text-anchor=\"middle\" {TEXT}>{value}</text>").ok();
     }
     let (middle, below) = (LEFT + right / 2.0, TOP + HEIGHT + 38.0);
     writeln!(out, "<text x=\"{middle}\" y=\"{below}\" text-anchor=\"middle\" {TEXT}>{x_title}</text>").ok();
-    for curve in curves {
+    for Curve { colour, points, .. } in curves {
         let path: Vec<String> =
-            curve.points.iter().map(|point| format!("{:.1},{:.1}", x(point.0), y(point.1))).collect();
-        writeln!(
-            out,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\"/>",
-            path.join(" "),
-            curve.colour
-        )
-        .ok();
-        for point in &curve.points {
+            points.iter().map(|point| format!("{:.1},{:.1}", x(point.0), y(point.1))).collect();
+        let (path, stroke) = (path.join(" "), format!("stroke=\"{colour}\" stroke-width=\"2\""));
+        writeln!(out, "<polyline points=\"{path}\" fill=\"none\" {stroke}/>").ok();
+        for point in points {
             let (cx, cy) = (x(point.0), y(point.1));
-            writeln!(out, "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"3\" fill=\"{}\"/>", curve.colour).ok();
+            writeln!(out, "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"3\" fill=\"{colour}\"/>").ok();
         }
     }
     out.push_str("</svg>\n");

@@ -159,7 +159,7 @@ impl Report {
         out
     }
 
-    /// Times, not differences: on a logarithmic axis a difference of nothing has no place.
+    /// Times with what a connect takes in any case.
     fn svg(&self) -> String {
         let curve = |decider: Decider, colour| Curve {
             name: decider.name().to_owned(),
