@@ -1,7 +1,7 @@
 //! A resolver that looks where each reply comes from: one socket for all servers (musl), or one connected socket for
 //! each (glibc, c-ares).
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
