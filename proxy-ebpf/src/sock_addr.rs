@@ -124,7 +124,6 @@ impl SockAddr {
 
     #[inline(always)]
     /// 0: none yet.
-    #[inline(always)]
     pub(crate) fn bound_port(&self, sk: *mut bpf_sock) -> u32 {
         load32!(sk, bpf_sock, src_port)
     }

@@ -54,14 +54,22 @@ fn sk(ctx: &SockOpsContext) -> *mut bpf_sock {
     load64!(ctx.ops, bpf_sock_ops, __bindgen_anon_2) as *mut bpf_sock
 }
 
+/// Whether the socket is in the workload's network namespace, where the kernel can tell.
+#[inline(always)]
+fn in_netns(ctx: &SockOpsContext) -> bool {
+    let kernel = table::kernel();
+    if kernel.has_sock_ops_cookie == 0 {
+        return true;
+    }
+    // SAFETY: the helper takes the context.
+    let cookie = unsafe { bpf_get_netns_cookie(ctx.ops.cast()) };
+    cookie == kernel.netns_cookie
+}
+
 /// A socket of the workload starts to listen: if it is the sidecar's, it is found again by inbound.
 #[inline(always)]
 fn listening(ctx: &SockOpsContext) {
-    let kernel = table::kernel();
-    // SAFETY: the helper takes the context.
-    if kernel.has_sock_ops_cookie != 0
-        && kernel.netns_cookie != unsafe { bpf_get_netns_cookie(ctx.ops.cast()) }
-    {
+    if !in_netns(ctx) {
         return;
     }
     let sk = sk(ctx);

@@ -148,6 +148,15 @@ pub struct Exchanges {
     pub failed: BTreeMap<String, u64>,
 }
 
+/// Connects in a row, timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectTimes {
+    pub count: usize,
+    pub median_ns: u64,
+    pub min_ns: u64,
+    pub max_ns: u64,
+}
+
 /// Status line and body of one HTTP answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpAnswer {

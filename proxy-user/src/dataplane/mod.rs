@@ -1,5 +1,6 @@
 //! The programs and maps of one workload, from attach to detach. The kernel's pins are the only state.
 
+mod accel_counters;
 mod acceleration;
 mod attach;
 mod bpffs;
@@ -22,6 +23,7 @@ mod tables;
 mod which;
 mod wire;
 
+pub use accel_counters::Traffic;
 pub use acceleration::{Accelerate, Acceleration, DEFAULT_LIMIT};
 pub use attach::{Attached, attach};
 pub use bpffs::root as pin_root;

@@ -7,7 +7,12 @@ use aya::maps::{Map, MapData, PerCpuArray};
 use proxy_common::{counter::Event, names::map, verdict::Rule};
 use serde::Serialize;
 
-use super::{hooks::HOOKS, meta::Meta, pins::WorkloadPins};
+use super::{
+    accel_counters::{self, Traffic},
+    hooks::HOOKS,
+    meta::Meta,
+    pins::WorkloadPins,
+};
 
 /// One workload.
 #[derive(Debug, Serialize)]
@@ -18,6 +23,8 @@ pub struct WorkloadStatus {
     pub programs: Vec<&'static str>,
     pub meta: Meta,
     pub counters: Counters,
+    /// What became of messages between local sockets.
+    pub acceleration: BTreeMap<&'static str, Traffic>,
 }
 
 /// Decisions and events since attach; only those that happened.
@@ -45,7 +52,14 @@ fn of(pins: &WorkloadPins) -> Result<WorkloadStatus> {
         HOOKS.iter().map(|hook| hook.program).filter(|program| pins.link(program).exists()).collect();
     let needs = super::hooks::Needs::of(&meta.config, !programs.contains(&"sock_create"));
     let complete = HOOKS.iter().all(|hook| !hook.is_needed(needs) || programs.contains(&hook.program));
-    Ok(WorkloadStatus { workload: pins.name(), complete, programs, counters: Counters::read(pins)?, meta })
+    Ok(WorkloadStatus {
+        workload: pins.name(),
+        complete,
+        programs,
+        counters: Counters::read(pins)?,
+        acceleration: accel_counters::read(meta.slot)?,
+        meta,
+    })
 }
 
 impl Counters {

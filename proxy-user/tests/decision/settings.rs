@@ -248,11 +248,9 @@ fn port_set() -> impl Strategy<Value = PortSet> {
     ]
 }
 
-fn parsed<T: std::str::FromStr<Err: std::fmt::Debug>>(
-    texts: &'static [&'static str],
-) -> impl Strategy<Value = T>
+fn parsed<T>(texts: &'static [&'static str]) -> impl Strategy<Value = T>
 where
-    T: std::fmt::Debug,
+    T: std::str::FromStr<Err: std::fmt::Debug> + std::fmt::Debug,
 {
     select(texts).prop_map(|text| text.parse().expect("an address or range"))
 }

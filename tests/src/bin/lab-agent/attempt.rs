@@ -17,9 +17,9 @@ use tests::answerer::Answer;
 use tests::report::canonical;
 use tests::sample::{Attempt, Observed, Transport};
 
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 256;
 /// Longest a connection and its answer may take.
-const WITHIN: Duration = Duration::from_millis(1500);
+const WITHIN: Duration = Duration::from_millis(1200);
 
 #[derive(Debug, Args)]
 pub(crate) struct Attempts {

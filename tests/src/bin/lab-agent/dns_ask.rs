@@ -1,7 +1,7 @@
 //! A resolver that looks where each reply comes from: one socket for all servers (musl), or one connected socket for
 //! each (glibc, c-ares).
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
@@ -109,7 +109,7 @@ impl DnsAsk {
 
 fn to_mapped(address: SocketAddr) -> SocketAddr {
     match address.ip() {
-        IpAddr::V4(v4) => SocketAddr::new(IpAddr::V6(Ipv6Addr::from(v4.to_ipv6_mapped())), address.port()),
+        IpAddr::V4(v4) => SocketAddr::new(IpAddr::V6(v4.to_ipv6_mapped()), address.port()),
         IpAddr::V6(_) => address,
     }
 }

@@ -4,6 +4,7 @@
 mod answer;
 mod attempt;
 mod connect;
+mod connect_loop;
 mod connect_many;
 mod dns_ask;
 mod dns_forward;
@@ -38,6 +39,8 @@ enum Verb {
     Attempt(attempt::Attempts),
     /// One TCP connection.
     Connect(connect::Connect),
+    /// How long connects take, a batch per line of standard input.
+    ConnectLoop(connect_loop::ConnectLoop),
     /// Many TCP connections at once.
     ConnectMany(connect_many::ConnectMany),
     /// Steady traffic to an echo server.
@@ -69,6 +72,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Answer(verb) => verb.run(),
         Verb::Attempt(verb) => verb.run(),
         Verb::Connect(verb) => verb.run(),
+        Verb::ConnectLoop(verb) => verb.run(),
         Verb::ConnectMany(verb) => verb.run(),
         Verb::Load(verb) => verb.run(),
         Verb::DnsAsk(verb) => verb.run(),
