@@ -11,7 +11,7 @@ use std::{ffi::OsString, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{exit::Class, relay};
+use crate::{bench, exit::Class, relay};
 
 /// Istio sidecar redirection with eBPF in place of iptables.
 #[derive(Parser, Debug)]
@@ -33,6 +33,8 @@ enum Verb {
     Rules(rules::RulesArgs),
     /// Embedded L4 sidecar for the demo and for tests without Envoy
     Relay(relay::RelayArgs),
+    /// Measure this node: redirection and acceleration against iptables, with the embedded sidecar
+    Bench(bench::BenchArgs),
 }
 
 /// How results are printed.
@@ -59,6 +61,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Verb::Detach(args) => detach::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Rules(args) => rules::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Relay(args) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(relay::run(args)).map(|()| ExitCode::SUCCESS)

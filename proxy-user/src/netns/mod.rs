@@ -2,6 +2,7 @@
 
 mod addresses;
 mod handle;
+pub mod loopback;
 mod netlink;
 mod routes;
 
