@@ -8,9 +8,11 @@
 //! Nothing here touches the machine's own network namespace; `SIDESTEP_LAB_KEEP=300` keeps a failed pod for 300 s.
 
 pub mod agent;
+pub mod answerer;
 pub mod cgroup;
 pub mod client;
 pub mod crowd;
+pub mod dns;
 pub mod envoy;
 pub mod envoy_config;
 pub mod footprint;
@@ -18,12 +20,14 @@ pub mod iptables;
 pub mod keeper;
 pub mod load;
 pub mod network;
+pub mod plane;
 pub mod pod;
 pub mod process;
 pub mod readiness;
 pub mod relay;
 pub mod report;
 pub mod requirement;
+pub mod sample;
 pub mod server;
 pub mod sidecar;
 pub mod sidestep;

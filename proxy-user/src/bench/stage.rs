@@ -42,8 +42,8 @@ pub(super) struct StageArgs {
 pub(super) fn serve(args: &StageArgs) -> Result<()> {
     fs::write(args.cgroup.join("cgroup.procs"), "0").context("join the cgroup")?;
     unshare(CloneFlags::CLONE_NEWNET).context("unshare the network namespace")?;
-    netns::loopback::up()?;
-    netns::loopback::add(ADDRESS)?;
+    netns::lo_up()?;
+    netns::add_to_lo(ADDRESS)?;
     if args.iptables {
         plane::load_rules()?;
     }

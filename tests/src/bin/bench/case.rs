@@ -1,7 +1,7 @@
 //! What is measured.
 
+use ::tests::envoy_config::{Forward, Protocol};
 use serde::Serialize;
-use tests::envoy_config::{Forward, Protocol};
 
 /// Who calls whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -1,8 +1,8 @@
 //! CPU time of pods, from their cgroups: cpu.stat is there without the cpu controller. Packets handled in softirq are
 //! charged to whoever runs, which here is one of them.
 
+use ::tests::pod::Pod;
 use anyhow::{Context, Result};
-use tests::pod::Pod;
 
 /// Microseconds the pods' processes have run, ended ones included.
 pub(crate) fn used_us(pods: &[&Pod]) -> Result<u64> {

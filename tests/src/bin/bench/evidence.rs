@@ -1,10 +1,10 @@
 //! Which way the traffic of a run went, by counters of everybody it had to pass.
 
+use ::tests::pod::Pod;
+use ::tests::sidestep;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::Value;
-use tests::pod::Pod;
-use tests::sidestep;
 
 use crate::case::{Case, Work};
 use crate::mode::Mode;

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
+use ::tests::{agent, envoy, sidestep};
 use anyhow::Result;
 use serde::Serialize;
-use tests::{agent, envoy, sidestep};
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {

@@ -24,9 +24,9 @@ mod wrk;
 
 use std::process::ExitCode;
 
+use ::tests::requirement::Requirement;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use tests::requirement::Requirement;
 
 use case::Case;
 use figures::{Judged, Verdict};

@@ -1,8 +1,8 @@
 //! What stands between the client and the application.
 
+use ::tests::iptables::Backend;
+use ::tests::requirement::Requirement;
 use serde::Serialize;
-use tests::iptables::Backend;
-use tests::requirement::Requirement;
 
 /// A data plane under measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

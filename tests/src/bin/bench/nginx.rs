@@ -4,11 +4,11 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ::tests::pod::Pod;
+use ::tests::process::Process;
+use ::tests::readiness;
+use ::tests::server::APP_USER;
 use anyhow::{Context, Result};
-use tests::pod::Pod;
-use tests::process::Process;
-use tests::readiness;
-use tests::server::APP_USER;
 
 use crate::case::Work;
 

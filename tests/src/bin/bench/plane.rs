@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use ::tests::iptables::{self, Backend};
+use ::tests::network::Network;
+use ::tests::pod::Pod;
+use ::tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 use anyhow::Result;
-use tests::iptables::{self, Backend};
-use tests::network::Network;
-use tests::pod::Pod;
-use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 
 use crate::case::Topology;
 use crate::mode::Mode;

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use ::tests::envoy::{self, ADMIN};
+use ::tests::envoy_config::SidecarConfig;
+use ::tests::pod::Pod;
+use ::tests::process::Process;
+use ::tests::readiness;
+use ::tests::server::PROXY_USER;
 use anyhow::{Context, Result};
 use serde_json::Value;
-use tests::envoy::{self, ADMIN};
-use tests::envoy_config::SidecarConfig;
-use tests::pod::Pod;
-use tests::process::Process;
-use tests::readiness;
-use tests::server::PROXY_USER;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Bytes that came from upstream, of every cluster.

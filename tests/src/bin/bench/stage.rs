@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
+use ::tests::envoy_config::{Forward, Protocol, SidecarConfig};
+use ::tests::network::Network;
+use ::tests::pod::Pod;
+use ::tests::process::Process;
 use anyhow::{Context, Result};
 use serde::Serialize;
-use tests::envoy_config::{Forward, Protocol, SidecarConfig};
-use tests::network::Network;
-use tests::pod::Pod;
-use tests::process::Process;
 
 use crate::case::{Case, Setup, Topology, Work};
 use crate::evidence::Evidence;

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ::tests::pod::Pod;
+use ::tests::server::APP_USER;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use tests::pod::Pod;
-use tests::server::APP_USER;
 
 use crate::case::Work;
 

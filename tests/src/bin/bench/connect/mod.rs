@@ -7,9 +7,9 @@ mod cidrs;
 mod report;
 mod subject;
 
+use ::tests::iptables::{self, Backend};
+use ::tests::requirement::Requirement;
 use anyhow::{Context, Result, bail};
-use tests::iptables::{self, Backend};
-use tests::requirement::Requirement;
 
 use crate::case::Cpus;
 use crate::machine::{self, Machine};

@@ -3,15 +3,15 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use ::tests::agent;
+use ::tests::iptables::{self, Backend};
+use ::tests::network::Network;
+use ::tests::process::Process;
+use ::tests::report::ConnectTimes;
+use ::tests::server::{APP_USER, PROXY_USER};
+use ::tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 use anyhow::{Context, Result};
 use serde::Serialize;
-use tests::agent;
-use tests::iptables::{self, Backend};
-use tests::network::Network;
-use tests::process::Process;
-use tests::report::ConnectTimes;
-use tests::server::{APP_USER, PROXY_USER};
-use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 
 use super::cidrs;
 
