@@ -4,6 +4,7 @@
 //! reads those pins.
 #![deny(unsafe_code)]
 
+pub mod bench;
 pub mod cgroup;
 pub mod cli;
 pub mod config;

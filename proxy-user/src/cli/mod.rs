@@ -22,7 +22,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use self::istio_iptables::IstioIptables;
-use crate::{exit::Class, relay};
+use crate::{bench, exit::Class, relay};
 
 /// Istio sidecar redirection with eBPF in place of iptables.
 #[derive(Parser, Debug)]
@@ -52,6 +52,8 @@ enum Verb {
     VerifyProbe(verify::ProbeArgs),
     /// Embedded L4 sidecar for the demo and for tests without Envoy
     Relay(relay::RelayArgs),
+    /// Measure this node: redirection and acceleration against iptables, with the embedded sidecar
+    Bench(bench::BenchArgs),
 }
 
 /// How results are printed.
@@ -88,6 +90,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Verb::Rules(args) => rules::run(&args),
         Verb::IstioIptables(args) => istio_iptables::run(&args),
         Verb::VerifyProbe(args) => verify::run_probe(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Relay(args) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(relay::run(args)).map(|()| ExitCode::SUCCESS)

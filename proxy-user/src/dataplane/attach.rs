@@ -99,7 +99,7 @@ pub fn attach(
     if plan.kernel.is_some() {
         let found = readers::in_cgroup(cgroup.path())?;
         node::trust(&job.node_dir, found.into_iter().chain(trusted.iter().map(|p| (p.ino, p.dev))))?;
-        readers::mark_listeners(netns, &compiled.policy, &job.node_dir)?;
+        readers::mark_listeners(netns, &compiled.policy, &job.node_dir, &trusted)?;
         node::switch_on(&job.node_dir, slot, acceleration.switch(), &meta.addresses)?;
     } else {
         node::switch_off(&pins)?;

@@ -46,7 +46,12 @@ pub(super) fn in_cgroup(cgroup: &Path) -> Result<BTreeSet<(u64, u32)>> {
 }
 
 /// Marks the listeners that are there already: what they accept from now on is read by a trusted process.
-pub(super) fn mark_listeners(netns: &Netns, policy: &Policy, node_dir: &Path) -> Result<()> {
+pub(super) fn mark_listeners(
+    netns: &Netns,
+    policy: &Policy,
+    node_dir: &Path,
+    vouched: &[Executable],
+) -> Result<()> {
     let path = map_in(node_dir, map::READER_MARKS);
     let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
     let mut marks: SkStorage<MapData, Raw<Mark>> = SkStorage::try_from(Map::SkStorage(data))?;
@@ -55,7 +60,8 @@ pub(super) fn mark_listeners(netns: &Netns, policy: &Policy, node_dir: &Path) ->
         // Not ours to look into: its connections stay on the stack.
         let Ok(Some((pid, socket))) = late_listeners::socket_of(netns, &listener) else { continue };
         let sidecar = [policy.outbound_port, policy.inbound_port].contains(&listener.addr.port());
-        let trusted = sidecar || is_safe(pid, &mut verdicts).unwrap_or(false);
+        let named = executable(pid).is_ok_and(|program| vouched.contains(&program));
+        let trusted = sidecar || named || is_safe(pid, &mut verdicts).unwrap_or(false);
         let nonblocking = fcntl(&socket, FcntlArg::F_GETFL)
             .is_ok_and(|flags| OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
         let flags = if trusted { end_flag::NO_SPLICE } else { 0 }

@@ -11,6 +11,7 @@ mod measured;
 mod mode;
 mod nginx;
 mod options;
+mod own_bpffs;
 mod pinning;
 mod plane;
 mod progress;
@@ -57,6 +58,7 @@ fn run(options: &Options) -> Result<bool> {
     let cases = rounds::chosen(&options.only);
     ensure!(!cases.is_empty(), "no case is called {:?}; there are {}", options.only, names(case::CASES));
     let modes = modes(options)?;
+    own_bpffs::mount_over()?;
     let pinning = Pinning::new(options.cpu)?;
     let progress = Progress::start();
     let mut machine = Machine::look()?;

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::case::Cpus;
 use crate::machine::{self, Machine};
 use crate::options::ConnectOptions;
+use crate::own_bpffs;
 use crate::pinning::Pinning;
 use crate::progress::Progress;
 use report::Report;
@@ -29,6 +30,7 @@ pub(crate) fn run(options: &ConnectOptions) -> Result<bool> {
             bail!(why);
         }
     }
+    own_bpffs::mount_over()?;
     Pinning::new(options.cpu)?.apply(Cpus::One)?;
     let progress = Progress::start();
     let mut machine = Machine::look()?;
