@@ -62,7 +62,7 @@ fn stop(reason: &str) -> ! {
 /// Debian's rustc-web with libstd-rust-web-dev-bpf: `core` for the BPF target comes with it.
 fn debian() -> Option<Command> {
     let sysroot = output(Command::new(DEBIAN_RUSTC).args(["--print", "sysroot"]))?;
-    if !Path::new(&sysroot).join("lib/rustlib").join(TARGET).is_dir() {
+    if !Path::new(&sysroot).join("lib/rustlib").join(TARGET).join("lib").is_dir() {
         return None;
     }
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));

@@ -32,6 +32,8 @@ pub struct Egress {
 }
 
 const DNS: u16 = 53;
+/// The mark mangle OUTPUT gives to the proxy's calls to its own pod in TPROXY mode. Istio has no setting for it.
+const SELF_CALL: u32 = 1338;
 
 #[inline(always)]
 pub fn egress<T: Table>(table: &T, c: &Egress) -> Verdict {
@@ -95,22 +97,19 @@ fn owner<T: Table>(table: &T, policy: &Policy, c: &Egress) -> Option<Verdict> {
     let dns = policy.has(flag::DNS);
     let dns_port = dns && c.dport == DNS;
     // The gid's row O6 never got the exception for port 53 that the uid's row O3 has.
-    let self_call =
-        c.tcp && c.out_lo && c.dport != policy.tunnel_port && !policy.is_loopback_range(&c.dst);
+    let self_call = c.tcp && c.out_lo && c.dport != policy.tunnel_port && !policy.is_loopback_range(&c.dst);
     let own = |rule_in: Rule, rule_out: Rule, inbound: bool| {
         Some(if inbound { Verdict::to(Target::Inbound, rule_in) } else { Verdict::bypass(rule_out) })
     };
 
-    let guarded =
-        c.out_lo && !policy.has(flag::LOOPBACK_INCLUDED) && (!dns || (c.tcp && c.dport != DNS));
+    let guarded = c.out_lo && !policy.has(flag::LOOPBACK_INCLUDED) && (!dns || (c.tcp && c.dport != DNS));
     if guarded {
         if c.uid != policy.first_uid {
             return Some(Verdict::bypass(Rule::O4));
         }
         return own(Rule::O3, Rule::O5, self_call && !dns_port);
     }
-    if c.uid == policy.first_uid
-        || (policy.has(flag::MORE_IDS) && table.id(c.uid) & id_flag::PROXY_UID != 0)
+    if c.uid == policy.first_uid || (policy.has(flag::MORE_IDS) && table.id(c.uid) & id_flag::PROXY_UID != 0)
     {
         return own(Rule::O3, Rule::O5, self_call && !dns_port);
     }
@@ -133,10 +132,20 @@ fn owner<T: Table>(table: &T, policy: &Policy, c: &Egress) -> Option<Verdict> {
 /// TPROXY mode: mangle OUTPUT marks the proxy's calls to its own pod, mangle PREROUTING on lo hands them over.
 #[inline(always)]
 fn tproxy_self_call<T: Table>(table: &T, policy: &Policy, c: &Egress) -> Option<Verdict> {
-    if !c.tcp || !c.out_lo || c.mark == policy.tproxy_mark || policy.is_loopback_range(&c.dst) {
+    // Row T1 returns what carries the sidecar's mark, also if that is the mark of self calls; row T0 what goes over an
+    // excluded lo.
+    if !c.tcp
+        || !c.out_lo
+        || c.out_excluded
+        || c.mark == policy.tproxy_mark
+        || policy.tproxy_mark == SELF_CALL
+    {
         return None;
     }
-    if !is_sidecar(table, policy, c.uid, c.gid) || c.src.is_passthrough_source() {
+    if policy.is_loopback_range(&c.dst) || c.src.is_passthrough_source() {
+        return None;
+    }
+    if !is_sidecar(table, policy, c.uid, c.gid) && c.mark != SELF_CALL {
         return None;
     }
     let inbound = crate::ingress::tproxy_port(table, policy, c.dport);

@@ -5,6 +5,7 @@
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 #![deny(unsafe_code)]
 
+pub mod accel;
 pub mod addr;
 pub mod counter;
 pub mod dns;

@@ -14,6 +14,9 @@ pub mod program {
     pub const SENDMSG6: &str = "sendmsg6";
     pub const RECVMSG4: &str = "recvmsg4";
     pub const RECVMSG6: &str = "recvmsg6";
+    /// sk_msg: the program of the map, and the one it passes on to.
+    pub const DISPATCH: &str = "dispatch";
+    pub const REDIRECT: &str = "redirect";
     pub const BIND4: &str = "bind4";
     pub const BIND6: &str = "bind6";
     pub const GETSOCKNAME4: &str = "getsockname4";
@@ -24,6 +27,7 @@ pub mod program {
 pub mod global {
     pub const POLICY: &str = "POLICY";
     pub const KERNEL: &str = "KERNEL";
+    pub const ACCEL: &str = "ACCEL";
 }
 
 /// Maps. The policy maps are new with every attach; the state maps live as long as the workload is attached.
@@ -43,6 +47,32 @@ pub mod map {
     pub const LISTENERS: &str = "LISTENERS";
     pub const COUNTERS: &str = "COUNTERS";
 
+    pub const SOCKS: &str = "SOCKS";
+    pub const ENDS: &str = "ENDS";
+    pub const RECORDS: &str = "RECORDS";
+    pub const SWITCHES: &str = "SWITCHES";
+    pub const LOCAL_ADDRS: &str = "LOCAL_ADDRS";
+    pub const READERS: &str = "READERS";
+    pub const READER_MARKS: &str = "READER_MARKS";
+    pub const DECLINED: &str = "DECLINED";
+    pub const ACTIVITY: &str = "ACTIVITY";
+    pub const ACCEL_COUNTERS: &str = "ACCEL_COUNTERS";
+    pub const DISPATCH: &str = "DISPATCH";
+
     pub const POLICY: &[&str] = &[RANGES, ROUTES, PORTS, IDS, INTERFACES, META];
     pub const STATE: &[&str] = &[SOCKETS, OWNERS, DNS_SERVERS, PENDING, LISTENERS, COUNTERS];
+    /// One for all workloads of the node.
+    pub const NODE: &[&str] = &[
+        SOCKS,
+        ENDS,
+        RECORDS,
+        SWITCHES,
+        LOCAL_ADDRS,
+        READERS,
+        READER_MARKS,
+        DECLINED,
+        ACTIVITY,
+        ACCEL_COUNTERS,
+        DISPATCH,
+    ];
 }

@@ -89,9 +89,7 @@ use proxy_common::addr::Addr;
 #[inline(always)]
 pub(crate) fn from_words(words: [u32; 4]) -> Addr {
     let [a, b, c, d] = words.map(u32::to_ne_bytes);
-    Addr([
-        a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3],
-    ])
+    Addr([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]])
 }
 
 #[inline(always)]

@@ -45,7 +45,11 @@ pub(crate) fn getsockopt(ctx: SockoptContext) -> i32 {
     }
     let Some((orig, port)) = original_dst(sk) else { return ALLOW };
     // A v4-mapped socket has its answer at SOL_IP only, a native IPv6 one at SOL_IPV6 only.
-    let written = if level == SOL_IP { orig.is_v4() && write_v4(opt, &orig, port) } else { !orig.is_v4() && write_v6(opt, &orig, port) };
+    let written = if level == SOL_IP {
+        orig.is_v4() && write_v4(opt, &orig, port)
+    } else {
+        !orig.is_v4() && write_v6(opt, &orig, port)
+    };
     if written {
         // optlen stays as the caller gave it, as the kernel leaves it (`net/netfilter/nf_conntrack_proto.c: getorigdst`).
         store32!(opt, bpf_sockopt, retval, 0);

@@ -2,7 +2,11 @@
 //! address is the original destination and its peer is the client.
 #![allow(unsafe_code, reason = "the entry point is exported by name")]
 
-use aya_ebpf::{bindings::{bpf_sk_lookup, sk_action}, macros::sk_lookup, programs::SkLookupContext};
+use aya_ebpf::{
+    bindings::{bpf_sk_lookup, sk_action},
+    macros::sk_lookup,
+    programs::SkLookupContext,
+};
 use proxy_common::{
     addr::Addr,
     counter::Event,
@@ -77,8 +81,5 @@ fn addresses(ctx: &SkLookupContext) -> (Addr, Addr) {
             Addr::v4(load32!(ctx.lookup, bpf_sk_lookup, remote_ip4).to_ne_bytes()),
         );
     }
-    (
-        load_addr!(ctx.lookup, bpf_sk_lookup, local_ip6),
-        load_addr!(ctx.lookup, bpf_sk_lookup, remote_ip6),
-    )
+    (load_addr!(ctx.lookup, bpf_sk_lookup, local_ip6), load_addr!(ctx.lookup, bpf_sk_lookup, remote_ip6))
 }

@@ -3,12 +3,7 @@
 //! programs, so that accepted sockets are plain TCP ones.
 #![allow(unsafe_code, reason = "the map update takes the raw context")]
 
-use aya_ebpf::{
-    bindings::bpf_sock_ops,
-    macros::map,
-    maps::SockMap,
-    programs::SkLookupContext,
-};
+use aya_ebpf::{bindings::bpf_sock_ops, macros::map, maps::SockMap, programs::SkLookupContext};
 use proxy_common::wire::{LISTENER_CAPACITY, LISTENER_SLOTS, ListenerGroup};
 
 const BPF_NOEXIST: u64 = 1;

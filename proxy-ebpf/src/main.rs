@@ -14,6 +14,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![deny(unsafe_code)]
 
+mod accel;
 mod connect;
 mod ctx;
 mod dns;

@@ -189,17 +189,14 @@ impl SockAddr {
     #[inline(always)]
     pub(crate) fn bind(&self, addr: &Addr) -> bool {
         let ret = if self.hook == Hook::V4 {
-            let mut sa =
-                SockAddrIn { family: AF_INET, port: [0; 2], addr: addr.octets4(), zero: [0; 8] };
+            let mut sa = SockAddrIn { family: AF_INET, port: [0; 2], addr: addr.octets4(), zero: [0; 8] };
             // SAFETY: a sockaddr on the stack and its length.
             unsafe { bpf_bind(self.ctx, (&raw mut sa).cast(), mem::size_of::<SockAddrIn>() as i32) }
         } else {
-            let mut sa =
-                SockAddrIn6 { family: AF_INET6, port: [0; 2], flow: 0, addr: addr.0, scope: 0 };
+            let mut sa = SockAddrIn6 { family: AF_INET6, port: [0; 2], flow: 0, addr: addr.0, scope: 0 };
             // SAFETY: as above.
             unsafe { bpf_bind(self.ctx, (&raw mut sa).cast(), mem::size_of::<SockAddrIn6>() as i32) }
         };
         ret == 0
     }
 }
-

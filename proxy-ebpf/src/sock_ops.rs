@@ -5,8 +5,9 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
-        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE, bpf_sock, bpf_sock_ops,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
+        BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE,
+        bpf_sock, bpf_sock_ops,
     },
     helpers::generated::bpf_get_netns_cookie,
     macros::sock_ops,
@@ -21,6 +22,7 @@ use proxy_common::{
 };
 
 use crate::{
+    accel::enroll,
     ctx::{load_addr, load32, load64},
     listeners, maps,
     sock_addr::AF_INET,
@@ -32,7 +34,15 @@ pub(crate) fn sock_ops(ctx: SockOpsContext) -> u32 {
     match load32!(ctx.ops, bpf_sock_ops, op) {
         BPF_SOCK_OPS_TCP_LISTEN_CB => listening(&ctx),
         BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(&ctx),
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => accepted(&ctx),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => connected(&ctx),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
+            accepted(&ctx);
+            let (local, remote) = addresses(&ctx);
+            let sk = sk(&ctx);
+            if !sk.is_null() {
+                enroll::server(&ctx, sk, local, remote);
+            }
+        }
         BPF_SOCK_OPS_STATE_CB => closing(&ctx),
         _ => {}
     }
@@ -54,6 +64,11 @@ fn listening(ctx: &SockOpsContext) {
     {
         return;
     }
+    let sk = sk(ctx);
+    if sk.is_null() {
+        return;
+    }
+    enroll::listening(sk);
     let policy = table::policy();
     let port = load32!(ctx.ops, bpf_sock_ops, local_port) as u16;
     let v4 = load32!(ctx.ops, bpf_sock_ops, family) == u32::from(AF_INET);
@@ -65,10 +80,6 @@ fn listening(ctx: &SockOpsContext) {
     } else {
         return;
     };
-    let sk = sk(ctx);
-    if sk.is_null() {
-        return;
-    }
     if !storage::set(sk, Addr::UNSPECIFIED, Port([0; 2]), role::LISTENER) {
         maps::count_event(Event::StorageFull);
     }
@@ -88,6 +99,8 @@ fn connecting(ctx: &SockOpsContext) {
     if sk.is_null() {
         return;
     }
+    let (_, remote) = addresses(ctx);
+    enroll::connecting(sk, &remote);
     let Some(state) = storage::get(sk) else { return };
     let key = key_of_client(ctx);
     let port = match state.role {
@@ -101,7 +114,19 @@ fn connecting(ctx: &SockOpsContext) {
         return;
     }
     // For the entry's removal if nobody accepts.
-    let _ = ctx.set_cb_flags((load32!(ctx.ops, bpf_sock_ops, bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
+    let _ = ctx.set_cb_flags(
+        (load32!(ctx.ops, bpf_sock_ops, bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_STATE_CB_FLAG) as i32,
+    );
+}
+
+/// A client of the workload is connected.
+#[inline(always)]
+fn connected(ctx: &SockOpsContext) {
+    let sk = sk(ctx);
+    if !sk.is_null() {
+        let (local, remote) = addresses(ctx);
+        enroll::client(ctx, sk, local, remote);
+    }
 }
 
 /// The sidecar's side of a connection exists, or in TPROXY mode the application's.
@@ -140,6 +165,10 @@ fn closing(ctx: &SockOpsContext) {
     let new_state = load32!(ctx.ops, bpf_sock_ops, __bindgen_anon_1 + 4);
     if new_state == BPF_TCP_CLOSE {
         maps::pending_remove(&key_of_client(ctx));
+        let sk = sk(ctx);
+        if !sk.is_null() {
+            enroll::closed(sk);
+        }
     }
 }
 
@@ -169,8 +198,5 @@ fn addresses(ctx: &SockOpsContext) -> (Addr, Addr) {
             Addr::v4(load32!(ctx.ops, bpf_sock_ops, remote_ip4).to_ne_bytes()),
         );
     }
-    (
-        load_addr!(ctx.ops, bpf_sock_ops, local_ip6),
-        load_addr!(ctx.ops, bpf_sock_ops, remote_ip6),
-    )
+    (load_addr!(ctx.ops, bpf_sock_ops, local_ip6), load_addr!(ctx.ops, bpf_sock_ops, remote_ip6))
 }

@@ -13,6 +13,10 @@ use anyhow::{Context, Result};
 
 use crate::exit::{Class, Failure};
 
+mod installer;
+
+pub use installer::default_cgroup;
+
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 
 #[derive(Debug)]
@@ -25,18 +29,24 @@ pub struct Cgroup {
 impl Cgroup {
     pub fn open(path: &Path) -> Result<Self> {
         let dir = File::open(path).with_context(|| {
-            format!("cgroup {}: cannot be opened; give --cgroup a directory below the cgroup2 mount", path.display())
+            format!(
+                "cgroup {}: cannot be opened; give --cgroup a directory below the cgroup2 mount",
+                path.display()
+            )
         })?;
         let stat = nix::sys::statfs::fstatfs(&dir).context("fstatfs")?;
         let meta = dir.metadata().context("stat of the cgroup")?;
-        if i64::from(stat.filesystem_type().0) != CGROUP2_MAGIC || !meta.is_dir() {
+        if stat.filesystem_type().0 != CGROUP2_MAGIC || !meta.is_dir() {
             let hint = match mount_point() {
                 Ok(mount) => format!("give --cgroup a directory below {}", mount.display()),
                 Err(error) => error.to_string(),
             };
-            return Err(Failure::new(
+            return Err(Failure::error(
                 Class::Unavailable,
-                format!("cgroup {}: not a cgroup2 directory (cgroup v1 cannot carry these programs); {hint}", path.display()),
+                format!(
+                    "cgroup {}: not a cgroup2 directory (cgroup v1 cannot carry these programs); {hint}",
+                    path.display()
+                ),
             ));
         }
         Ok(Self { dir, path: path.to_owned(), id: meta.ino() })
@@ -46,7 +56,7 @@ impl Cgroup {
     pub fn own() -> Result<Self> {
         let text = fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
         let relative = text.lines().find_map(|line| line.strip_prefix("0::")).ok_or_else(|| {
-            Failure::new(Class::Unavailable, "this process is in no cgroup2 hierarchy; give --cgroup PATH")
+            Failure::error(Class::Unavailable, "this process is in no cgroup2 hierarchy; give --cgroup PATH")
         })?;
         Self::open(&mount_point()?.join(relative.trim_start_matches('/')))
     }
@@ -71,7 +81,7 @@ impl AsFd for Cgroup {
 pub fn mount_point() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
     find_mount(&mounts, "cgroup2").ok_or_else(|| {
-        Failure::new(
+        Failure::error(
             Class::Unavailable,
             "no cgroup2 is mounted: mount it with `mount -t cgroup2 none /sys/fs/cgroup/unified`, or boot with \
              systemd.unified_cgroup_hierarchy=1",

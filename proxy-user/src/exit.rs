@@ -52,7 +52,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub fn new(class: Class, message: impl Into<String>) -> anyhow::Error {
+    pub fn error(class: Class, message: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self { class, message: message.into() })
     }
 }

@@ -7,15 +7,14 @@ use anyhow::{Context, Result};
 
 /// Path of `lab-agent`: `SIDESTEP_LAB_AGENT`, else next to the running binary (or its parent, for `deps/`).
 pub fn path() -> Result<PathBuf> {
-    beside_current_exe("SIDESTEP_LAB_AGENT", "lab-agent")
+    std::env::var_os("SIDESTEP_LAB_AGENT")
+        .map(PathBuf::from)
+        .or_else(|| beside_current_exe("lab-agent"))
         .context("lab-agent is missing: run `cargo build -p tests`, or set SIDESTEP_LAB_AGENT")
 }
 
-/// A binary named by an environment variable, or built into the same target directory as the running one.
-pub(crate) fn beside_current_exe(variable: &str, name: &str) -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os(variable) {
-        return Some(PathBuf::from(path));
-    }
+/// A binary built into the same target directory as the running one.
+pub(crate) fn beside_current_exe(name: &str) -> Option<PathBuf> {
     let exe = std::env::current_exe().ok()?;
     exe.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.is_file())
 }

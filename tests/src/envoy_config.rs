@@ -44,7 +44,14 @@ impl SidecarConfig {
     /// TCP, two workers, IPv4 and IPv6.
     pub fn new(forward: Forward, declared_ports: &[u16]) -> Self {
         let declared_ports = declared_ports.to_vec();
-        Self { forward, declared_ports, protocol: Protocol::Tcp, concurrency: 2, ipv6: true, transparent: false }
+        Self {
+            forward,
+            declared_ports,
+            protocol: Protocol::Tcp,
+            concurrency: 2,
+            ipv6: true,
+            transparent: false,
+        }
     }
 
     /// As Istio configures it for interceptionMode TPROXY.

@@ -23,12 +23,14 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Starts a keeper that makes `cgroup`.
-    pub fn start(cgroup: &Path) -> Result<Self> {
+    /// Starts a keeper that makes `cgroup`, and at the end removes it and the directory `scratch`.
+    pub fn start(cgroup: &Path, scratch: &Path) -> Result<Self> {
         let mut child = Command::new(agent::path()?)
             .arg("keep")
             .arg("--cgroup")
             .arg(cgroup)
+            .arg("--scratch")
+            .arg(scratch)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Its own process group: an interrupt from the terminal ends the test, and the keeper then cleans up.

@@ -8,6 +8,7 @@
 //! Nothing here touches the machine's own network namespace; `SIDESTEP_LAB_KEEP=300` keeps a failed pod for 300 s.
 
 pub mod agent;
+pub mod answerer;
 pub mod cgroup;
 pub mod client;
 pub mod crowd;
@@ -17,6 +18,7 @@ pub mod envoy_config;
 pub mod footprint;
 pub mod iptables;
 pub mod keeper;
+pub mod load;
 pub mod network;
 pub mod plane;
 pub mod pod;
@@ -25,8 +27,10 @@ pub mod readiness;
 pub mod relay;
 pub mod report;
 pub mod requirement;
+pub mod sample;
 pub mod server;
 pub mod sidecar;
 pub mod sidestep;
 pub mod transcript;
 pub mod veth;
+pub mod web_server;

@@ -38,7 +38,7 @@ impl Pod {
         // Processes of any uid write their logs here.
         let anyone = std::fs::Permissions::from_mode(0o777);
         std::fs::set_permissions(scratch.path(), anyone).context("open the pod's scratch directory")?;
-        let keeper = Keeper::start(&cgroup).with_context(|| format!("pod {name}"))?;
+        let keeper = Keeper::start(&cgroup, scratch.path()).with_context(|| format!("pod {name}"))?;
         Ok(Self(Arc::new(Inner { name: name.to_owned(), keeper, cgroup, scratch })))
     }
 

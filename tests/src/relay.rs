@@ -20,6 +20,7 @@ pub(crate) fn start(pod: &Pod, config: &SidecarConfig, access_log: &Path) -> Res
         .command(sidestep::binary()?)
         .user(PROXY_USER.0, PROXY_USER.1)
         .args(["relay", "--mode", mode, "--outbound", "0.0.0.0:15001", "--inbound", "0.0.0.0:15006"])
+        .args(if config.ipv6 { &["--outbound", "[::]:15001", "--inbound", "[::]:15006"][..] } else { &[] })
         .arg("--access-log")
         .arg(access_log);
     for port in &config.declared_ports {

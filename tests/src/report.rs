@@ -124,8 +124,28 @@ pub struct Crowd {
     /// Answered by a server whose report names another destination: the first few, as `wanted got`.
     pub mismatched: Vec<String>,
     pub mismatches: u32,
-    /// Distinct source ports seen by getsockname.
-    pub source_ports: u32,
+}
+
+impl Crowd {
+    /// Adds what another process counted.
+    pub fn add(&mut self, other: Self) {
+        self.attempted += other.attempted;
+        self.connected += other.connected;
+        self.mismatches += other.mismatches;
+        self.mismatched.extend(other.mismatched);
+        for (why, count) in other.failed {
+            *self.failed.entry(why).or_default() += count;
+        }
+    }
+}
+
+/// Exchanges with an echo server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchanges {
+    /// Sent, and came back the same.
+    pub completed: u64,
+    /// By errno name, or what was wrong.
+    pub failed: BTreeMap<String, u64>,
 }
 
 /// Status line and body of one HTTP answer.
@@ -162,9 +182,4 @@ pub struct DnsQuery {
     pub tcp: bool,
     /// SO_ORIGINAL_DST of a TCP connection.
     pub original_dst: Option<SocketAddr>,
-}
-
-/// An address without its port, for comparing runs whose ephemeral ports differ.
-pub fn ip(addr: Option<SocketAddr>) -> Option<IpAddr> {
-    addr.map(|addr| addr.ip())
 }

@@ -1,17 +1,20 @@
 //! TCP servers in a pod.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 
 use crate::pod::Pod;
-use crate::process::{Process, READY_WITHIN};
+use crate::process::{Command, Process, READY_WITHIN};
 use crate::report::Accepted;
 
 /// uid and gid of applications.
 pub const APP_USER: (u32, u32) = (1000, 1000);
 /// uid and gid of the sidecar.
 pub const PROXY_USER: (u32, u32) = (1337, 1337);
+
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What a server says to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,7 @@ pub struct Server {
     user: (u32, u32),
     speech: Speech,
     flags: Vec<String>,
+    processes: u32,
 }
 
 impl Server {
@@ -41,6 +45,7 @@ impl Server {
             user: APP_USER,
             speech: Speech::Report,
             flags: Vec::new(),
+            processes: 1,
         }
     }
 
@@ -98,6 +103,13 @@ impl Server {
         self
     }
 
+    /// `count` processes that share the addresses: for holding more connections than one process may open files.
+    pub fn processes(mut self, count: u32) -> Self {
+        self.processes = count;
+        self.flags.push("--reuseport".into());
+        self
+    }
+
     /// Buffer length offered to SO_ORIGINAL_DST (128 unless said).
     pub fn original_dst_length(mut self, length: u32) -> Self {
         self.flags.extend(["--optlen".into(), length.to_string()]);
@@ -106,20 +118,23 @@ impl Server {
 
     /// Starts it; returns once it listens.
     pub fn start(self) -> Result<RunningServer> {
+        let processes = (0..self.processes).map(|_| self.command()?.spawn()).collect::<Result<Vec<_>>>()?;
+        processes.iter().try_for_each(|process| process.wait_for("ready"))?;
+        Ok(RunningServer { processes })
+    }
+
+    fn command(&self) -> Result<Command> {
         let (uid, gid) = self.user;
         let mut command = self.pod.agent("serve")?.user(uid, gid).args(&self.flags);
         for address in &self.listen {
             command = command.args(["--listen", &address.to_string()]);
         }
-        command = match &self.speech {
+        Ok(match &self.speech {
             Speech::Banner(text) => command.args(["--banner", text]),
             Speech::Report => command.arg("--report"),
             Speech::Echo => command.arg("--echo"),
             Speech::Silence => command,
-        };
-        let process = command.spawn()?;
-        process.wait_for("ready")?;
-        Ok(RunningServer { process })
+        })
     }
 }
 
@@ -134,23 +149,40 @@ pub fn stand_in(pod: &Pod) -> Server {
 /// A server that listens.
 #[derive(Debug)]
 pub struct RunningServer {
-    process: Process,
+    processes: Vec<Process>,
 }
 
 impl RunningServer {
-    /// Connections accepted so far, in order.
+    /// Connections accepted so far, in order for each process. A client can have its answer a moment before its
+    /// connection shows here: wait with one of the other two where that matters.
     pub fn accepted(&self) -> Vec<Accepted> {
-        self.process.records()
+        self.processes.iter().flat_map(Process::records).collect()
     }
 
     /// Waits until one accepted connection satisfies `wanted`.
     pub fn wait_accepted(&self, wanted: impl Fn(&Accepted) -> bool) -> Result<Accepted> {
-        let find = |text: &str| crate::process::records::<Accepted>(text).into_iter().find(&wanted);
-        self.process.output().wait(READY_WITHIN, find).context("the server never accepted such a connection")
+        self.wait(|all| all.iter().find(|accepted| wanted(accepted)).cloned())
     }
 
-    /// The process.
-    pub fn process(&self) -> &Process {
-        &self.process
+    /// Waits until at least `count` were accepted; all of them.
+    pub fn wait_accepted_count(&self, count: usize) -> Result<Vec<Accepted>> {
+        self.wait(|all| (all.len() >= count).then(|| all.to_vec()))
+    }
+
+    fn wait<T>(&self, found: impl Fn(&[Accepted]) -> Option<T>) -> Result<T> {
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            let all = self.accepted();
+            if let Some(value) = found(&all) {
+                return Ok(value);
+            }
+            ensure!(Instant::now() < deadline, "the server never accepted that; it accepted {all:?}");
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Its processes; one unless [`Server::processes`] said otherwise.
+    pub fn processes(&self) -> &[Process] {
+        &self.processes
     }
 }

@@ -16,11 +16,13 @@ pub const DEFAULT_FLAGS: [&str; 18] = [
     "-i", "*", "-x", "", "-b", "*", "-d", "15090,15021,15020",
 ];
 
-/// The binary: `SIDESTEP_BIN`, else next to the running binary, else `target/release/sidestep`.
+/// The binary: `SIDESTEP_BIN`, else `target/release/sidestep`, else next to the running binary.
 pub fn binary() -> Result<PathBuf> {
     let release = agent::repository().join("target/release/sidestep");
-    agent::beside_current_exe("SIDESTEP_BIN", "sidestep")
+    std::env::var_os("SIDESTEP_BIN")
+        .map(PathBuf::from)
         .or_else(|| release.is_file().then_some(release))
+        .or_else(|| agent::beside_current_exe("sidestep"))
         .context("no sidestep binary: `cargo xtask build`, or set SIDESTEP_BIN")
 }
 

@@ -46,7 +46,7 @@ fn two_networks_with_the_same_addresses_are_apart() {
         let answer = Connect::to(network.pod4(8080)).from(&network.outside).unwrap();
         assert_eq!(answer.received.trim(), network.pod.name());
     }
-    assert!(servers.iter().all(|server| server.accepted().len() == 1));
+    assert!(servers.iter().all(|server| server.wait_accepted_count(1).unwrap().len() == 1));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_connection_is_reported_by_both_ends() {
         let sockname = tests::report::canonical(seen.sockname.unwrap());
         assert_eq!(seen.report().unwrap().peer, sockname, "{name}");
     }
-    assert_eq!(server.accepted().len(), 5);
+    assert_eq!(server.wait_accepted_count(5).unwrap().len(), 5);
 }
 
 #[test]

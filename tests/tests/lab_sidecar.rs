@@ -12,6 +12,7 @@ use tests::report::Outcome;
 use tests::requirement::{Requirement, met};
 use tests::server::{self, APP_USER, Server};
 use tests::sidecar::{Kind, Sidecar};
+use tests::web_server::{self, WebServer};
 
 fn baseline(name: &str, backend: Backend) -> Option<Network> {
     if !met(&[Requirement::Root, Requirement::Cgroup2, Requirement::Envoy, Requirement::Iptables(backend)]) {
@@ -75,4 +76,18 @@ fn no_sidecar_means_refused() {
     let _app = Server::on(&network.pod).listen(network.pod4(8080)).start().unwrap();
     let seen = Connect::to(network.pod4(8080)).from(&network.outside).unwrap();
     assert_eq!(seen.outcome(), Outcome::Refused, "{seen:?}");
+}
+
+#[rstest]
+#[case::nginx(WebServer::Nginx)]
+#[case::haproxy(WebServer::Haproxy)]
+fn web_servers_say_who_asked(#[case] program: WebServer) {
+    if !met(&[program.requirement()]) {
+        return;
+    }
+    let Some(network) = baseline("web", Backend::Nft) else { return };
+    let _sidecar = Sidecar::start(&network.pod, &SidecarConfig::new(Forward::Passthrough, &[8080])).unwrap();
+    let _app = program.start(&network.pod, &[network.pod4(8080)]).unwrap();
+    let answer = readiness::http_get(&network.outside, APP_USER, network.pod4(8080), "/").unwrap();
+    assert_eq!(web_server::peer(&answer.body).unwrap().ip().to_string(), "127.0.0.6");
 }

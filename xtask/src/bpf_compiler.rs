@@ -54,14 +54,17 @@ impl BpfCompiler {
     /// # Errors
     /// Says both ways to get one.
     pub(crate) fn require() -> Result<Self> {
-        Self::find().ok_or_else(|| {
-            anyhow!(
-                "no Rust compiler for {TARGET}, {} or newer: \
-                 `apt-get install {}`, or `rustup toolchain install nightly --component rust-src`",
-                env!("CARGO_PKG_RUST_VERSION"),
-                DEBIAN_PACKAGES.join(" ")
-            )
-        })
+        Self::find().ok_or_else(|| anyhow!(Self::advice()))
+    }
+
+    /// What is missing, and both ways to get it.
+    pub(crate) fn advice() -> String {
+        format!(
+            "no Rust compiler for {TARGET}, {} or newer: \
+             `apt-get install {}`, or `rustup toolchain install nightly --component rust-src`",
+            env!("CARGO_PKG_RUST_VERSION"),
+            DEBIAN_PACKAGES.join(" ")
+        )
     }
 
     pub(crate) fn describe(&self) -> String {

@@ -1,25 +1,38 @@
 //! `cargo xtask lint`: formatting, clippy on the host, and the BPF programs under their own target.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{setup, step, workspace::Workspace};
 
+/// Runs every check, whatever the ones before it found, and fails if one of them did.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     require("fmt", "rustfmt")?;
     require("clippy", "clippy")?;
-
-    let mut fmt = workspace.cargo("fmt");
-    step::run("Checking", "formatting", fmt.args(["--all", "--check"]))?;
-
     // Clippy compiles proxy-user, whose build script compiles the BPF programs.
     let compiler = setup::bpf_toolchain(workspace)?;
-    let mut clippy = workspace.cargo("clippy");
-    clippy.args(["--workspace", "--all-targets", "--", "-D", "warnings"]);
-    step::run("Checking", "the workspace on the host (clippy)", &mut clippy)?;
+
+    let mut fmt = workspace.cargo("fmt");
+    fmt.args(["--all", "--check"]);
+    let formatting =
+        step::run("Checking", "formatting", &mut fmt).context("`cargo fmt --all` mends the formatting");
 
     let mut bpf = compiler.lint(workspace);
     bpf.args(["-p", "proxy-ebpf", "--bins"]);
-    step::run("Checking", format!("proxy-ebpf for the BPF target ({})", compiler.lint_name()), &mut bpf)
+    let programs =
+        step::run("Checking", format!("proxy-ebpf for the BPF target ({})", compiler.lint_name()), &mut bpf);
+
+    let mut clippy = workspace.cargo("clippy");
+    clippy.args(["--workspace", "--all-targets", "--keep-going", "--", "-D", "warnings"]);
+    let host = step::run("Checking", "the workspace on the host (clippy)", &mut clippy);
+
+    let faults: Vec<String> = [formatting, programs, host]
+        .into_iter()
+        .filter_map(|outcome| outcome.err().map(|error| format!("{error:#}")))
+        .collect();
+    if !faults.is_empty() {
+        bail!("{}", faults.join("\n       "));
+    }
+    Ok(())
 }
 
 /// Components of the host toolchain come with rustup's default profile. We do not install them: which

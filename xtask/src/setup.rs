@@ -1,6 +1,6 @@
 //! `cargo xtask setup`: everything that is missing, in one apt transaction.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{apt, bpf_compiler::BpfCompiler, bpf_linker, envoy, step, test_tools, workspace::Workspace};
 
@@ -24,7 +24,13 @@ pub(crate) fn bpf_toolchain(workspace: &Workspace) -> Result<BpfCompiler> {
 fn install(workspace: &Workspace, mut packages: Vec<&'static str>) -> Result<BpfCompiler> {
     packages.extend(BpfCompiler::absent_packages());
     packages.extend(bpf_linker::absent_packages(workspace));
-    apt::install(&packages)?;
+    let installed = apt::install(&packages);
+    if BpfCompiler::find().is_none() {
+        // Whoever cannot have Debian's packages reads here what else does.
+        installed.context(BpfCompiler::advice())?;
+    } else {
+        installed?;
+    }
     let compiler = BpfCompiler::require()?;
     let linker = bpf_linker::ensure(workspace)?;
     step::say("Ready", format!("{}, {linker}", compiler.describe()));

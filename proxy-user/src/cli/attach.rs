@@ -5,34 +5,32 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use super::place::PlaceArgs;
-use crate::{
-    config::{Environment, IstioFlags, ThisHost},
-    dataplane,
-    exit::{Class, Failure},
+use super::{
+    acceleration::AccelerationArgs,
+    install::{self, Workload},
+    place::PlaceArgs,
+    settings::SettingsArgs,
 };
+use crate::cgroup::Cgroup;
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example: what istio-init does for a pod\n  \
-    sidestep attach --netns /run/netns/pod --cgroup /sys/fs/cgroup/kubepods/pod1 \\\n    \
-    -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -x '' -b '*' -d 15090,15021,15020")]
+#[command(after_help = "Examples:\n  \
+    what istio-init does for a pod:\n    \
+    sidestep attach --netns /run/netns/pod --cgroup /sys/fs/cgroup/kubepods/pod1 \\\n      \
+    -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -x '' -b '*' -d 15090,15021,15020\n  \
+    what the CNI plugin does, from the pod's annotations:\n    \
+    sidestep attach --netns /run/netns/pod --cgroup /sys/fs/cgroup/kubepods/pod1 \\\n      \
+    --annotations pod.json --defaults cni")]
 pub(crate) struct AttachArgs {
     #[command(flatten)]
     place: PlaceArgs,
     #[command(flatten)]
-    flags: IstioFlags,
+    settings: SettingsArgs,
+    #[command(flatten)]
+    acceleration: AccelerationArgs,
 }
 
 pub(crate) fn run(args: &AttachArgs) -> Result<ExitCode> {
-    let resolved = args
-        .flags
-        .resolve(&Environment::of_process(), &ThisHost)
-        .map_err(|faults| Failure::new(Class::Usage, faults.to_string()))?;
-    let attached = dataplane::attach(&args.place.netns()?, &args.place.cgroup()?, &resolved.config)?;
-    for warning in &attached.warnings {
-        tracing::warn!("{warning}");
-    }
-    let done = if attached.updated { "updated" } else { "attached" };
-    println!("{done} workload {}: {}", attached.pins.name(), attached.pins.dir().display());
-    Ok(ExitCode::SUCCESS)
+    let workload = Workload { netns: args.place.netns.as_deref(), cgroup: args.place.cgroup.as_deref() };
+    install::run(&args.settings, &workload, &args.acceleration, Cgroup::own)
 }

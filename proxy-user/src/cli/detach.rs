@@ -22,15 +22,8 @@ pub(crate) fn run(args: &DetachArgs) -> Result<ExitCode> {
     let gone = if args.all {
         dataplane::detach_all()?
     } else {
-        // A namespace has one workload; its cgroup may be gone already.
-        let cgroup = args.place.cgroup.as_ref().map(|_| args.place.cgroup()).transpose()?;
-        dataplane::detach(args.place.netns()?.id().ino, cgroup.map(|cgroup| cgroup.id()))?
+        dataplane::detach(args.place.netns()?.id().ino, args.place.cgroup.as_deref())?
     };
-    if gone.is_empty() {
-        println!("nothing was attached");
-    }
-    for pins in gone {
-        println!("detached workload {}", pins.name());
-    }
+    super::install::say_detached(&gone);
     Ok(ExitCode::SUCCESS)
 }

@@ -26,7 +26,7 @@ pub(super) fn ensure_root() -> Result<PathBuf> {
         let none: Option<&str> = None;
         fs::create_dir_all(&base).ok();
         mount(Some("bpf"), &base, Some("bpf"), MsFlags::empty(), none).map_err(|error| {
-            Failure::new(
+            Failure::error(
                 Class::Unavailable,
                 format!(
                     "no bpffs at {0}, and mounting one failed ({error}): run `mount -t bpf bpf {0}`, or mount the \
@@ -41,5 +41,5 @@ pub(super) fn ensure_root() -> Result<PathBuf> {
 }
 
 fn is_bpffs(path: &Path) -> bool {
-    nix::sys::statfs::statfs(path).is_ok_and(|stat| i64::from(stat.filesystem_type().0) == BPFFS_MAGIC)
+    nix::sys::statfs::statfs(path).is_ok_and(|stat| stat.filesystem_type().0 == BPFFS_MAGIC)
 }

@@ -57,12 +57,14 @@ pub fn compile(config: &Config, ipv6: bool, interfaces: &Interfaces, routes: &Ro
 fn scalars(config: &Config) -> Policy {
     let mut flags = 0;
     let dns = config.dns_active();
+    // Row T1 returns what carries the mark, and a packet nobody marked carries 0.
+    let inbound = config.mode == Mode::Redirect || config.tproxy_mark != 0;
     for (bit, on) in [
         (flag::DNS, dns.is_some()),
         (flag::DNS_ALL, dns.is_some_and(|dns| matches!(dns.servers, DnsServers::All))),
         (flag::TPROXY, config.mode == Mode::Tproxy),
-        (flag::INBOUND_ALL, matches!(config.inbound_include, PortSet::All)),
-        (flag::INBOUND_LIST, matches!(config.inbound_include, PortSet::List(_))),
+        (flag::INBOUND_ALL, inbound && config.inbound_include == PortSet::All),
+        (flag::INBOUND_LIST, inbound && matches!(config.inbound_include, PortSet::List(_))),
         (flag::OUTBOUND_ALL, matches!(config.outbound_include, CidrSet::All)),
         (flag::LOOPBACK_INCLUDED, config.includes_loopback()),
         (flag::GROUPS_EXCEPT, matches!(config.owner_groups, OwnerGroups::Except(_))),
@@ -224,7 +226,8 @@ mod tests {
 
     #[test]
     fn a_range_inherits_from_those_that_cover_it() {
-        let nets = [("10.0.0.0/8", 1), ("10.1.0.0/16", 2), ("10.1.2.3/32", 4), ("11.0.0.0/8", 2), ("::/0", 1)];
+        let nets =
+            [("10.0.0.0/8", 1), ("10.1.0.0/16", 2), ("10.1.2.3/32", 4), ("11.0.0.0/8", 2), ("::/0", 1)];
         let table = inherit(nets.iter().map(|(net, bits)| (net.parse().unwrap(), *bits)).collect());
         let bits = |net: &str| table[&net.parse::<IpNet>().unwrap()];
         assert_eq!([bits("10.0.0.0/8"), bits("10.1.0.0/16"), bits("10.1.2.3/32")], [1, 3, 7]);

@@ -1,28 +1,44 @@
 //! Detach: no program, link, map or pin stays. Established connections live on: their sockets are connected to the
 //! sidecar, whatever becomes of the programs.
 
-use std::{fs, os::fd::AsFd, path::Path};
+use std::{
+    fs,
+    os::{fd::AsFd, unix::fs::MetadataExt as _},
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use proxy_common::names::map;
 
 use super::{
+    bpffs,
     hooks::HOOKS,
     meta::Meta,
-    passthrough6,
+    node, passthrough6,
     pins::{self, WorkloadPins},
 };
 use crate::sys::{bpf_link, bpf_pin};
 
-/// Detaches the workloads of a namespace, or with a cgroup given only that one. Returns which there were.
-pub fn detach(netns_inode: u64, cgroup_id: Option<u64>) -> Result<Vec<WorkloadPins>> {
+/// Detaches the workload of a namespace, with a cgroup given only if that is its own. The cgroup is compared by path:
+/// it may be gone. Returns which there were.
+pub fn detach(netns_inode: u64, cgroup: Option<&Path>) -> Result<Vec<WorkloadPins>> {
     let mut found = WorkloadPins::all()?;
-    found.retain(|pins| {
-        pins.netns_inode() == netns_inode && cgroup_id.is_none_or(|cgroup| pins.cgroup_id() == cgroup)
-    });
+    let same = |pins: &WorkloadPins, cgroup: &Path| {
+        Meta::read(&pins.map(map::META)).is_ok_and(|meta| meta.cgroup_path == cgroup)
+            || fs::metadata(cgroup).is_ok_and(|meta| meta.ino() == pins.cgroup_id())
+    };
+    found.retain(|pins| pins.netns_inode() == netns_inode && cgroup.is_none_or(|cgroup| same(pins, cgroup)));
+    if found.is_empty() {
+        return Ok(found);
+    }
+    let lock = node::Lock::take(&bpffs::root())?;
     for pins in &found {
         remove_workload(pins)?;
     }
+    node::remove_if_unused()?;
+    drop(lock);
+    // The last one takes the directory with it; it is not empty as long as there are others.
+    let _ = fs::remove_dir(bpffs::root());
     Ok(found)
 }
 
@@ -32,12 +48,14 @@ pub fn detach_all() -> Result<Vec<WorkloadPins>> {
     for pins in &found {
         remove_workload(pins)?;
     }
+    node::remove_if_unused()?;
     // Also what an attach left that was killed halfway.
-    pins::remove(&super::bpffs::root())?;
+    pins::remove(&bpffs::root())?;
     Ok(found)
 }
 
 pub(super) fn remove_workload(pins: &WorkloadPins) -> Result<()> {
+    node::switch_off(pins)?;
     let meta = Meta::read(&pins.map(map::META)).ok();
     // What redirects goes first, what answers questions last: the reverse of attaching.
     for hook in HOOKS.iter().rev() {
@@ -51,8 +69,6 @@ pub(super) fn remove_workload(pins: &WorkloadPins) -> Result<()> {
     if let Some(meta) = meta.filter(|meta| meta.added_passthrough6) {
         passthrough6::remove(&meta)?;
     }
-    // The last one takes the directory with it; it is not empty as long as there are others.
-    let _ = fs::remove_dir(super::bpffs::root());
     Ok(())
 }
 

@@ -25,9 +25,9 @@ const TCP_LISTEN: &str = "0A";
 
 /// A listening socket of the namespace.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Listener {
+pub(super) struct Listener {
     inode: u64,
-    addr: SocketAddr,
+    pub(super) addr: SocketAddr,
 }
 
 /// Adds them to the maps pinned in `dir`. Returns how many there were, and how many could not be reached.
@@ -43,7 +43,7 @@ pub(super) fn add(netns: &Netns, policy: &Policy, dir: &Path) -> Result<(usize, 
     let mut states = open_storage(dir)?;
     let mut added = 0;
     for listener in &wanted {
-        let Some(socket) = socket_of(netns, listener.inode)? else { continue };
+        let Some((_, socket)) = socket_of(netns, listener)? else { continue };
         mark(&mut states, &mut slots, policy, listener, &socket)?;
         added += 1;
     }
@@ -93,7 +93,7 @@ fn open_storage(dir: &Path) -> Result<SkStorage<MapData, Raw<SocketState>>> {
     Ok(SkStorage::try_from(aya::maps::Map::SkStorage(data))?)
 }
 
-fn listening(netns: &Netns) -> Result<Vec<Listener>> {
+pub(super) fn listening(netns: &Netns) -> Result<Vec<Listener>> {
     netns.within(|| {
         let mut found = Vec::new();
         for file in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
@@ -128,13 +128,15 @@ fn parse(line: &str) -> Option<Listener> {
     Some(Listener { inode: fields.get(9)?.parse().ok()?, addr: SocketAddr::new(ip, port) })
 }
 
-/// A copy of the socket, from the process of the namespace that has it open.
-fn socket_of(netns: &Netns, inode: u64) -> Result<Option<OwnedFd>> {
-    let target = format!("socket:[{inode}]");
+/// A copy of the socket, from the process of the namespace that has it open, and which one that is.
+pub(super) fn socket_of(netns: &Netns, listener: &Listener) -> Result<Option<(i32, OwnedFd)>> {
+    let target = format!("socket:[{}]", listener.inode);
     let home = format!("net:[{}]", netns.id().ino);
     let mut refused = HashSet::new();
     for entry in fs::read_dir("/proc").context("list /proc")?.filter_map(Result::ok) {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         if fs::read_link(entry.path().join("ns/net")).is_ok_and(|link| link.as_os_str() != home.as_str()) {
             continue;
         }
@@ -143,7 +145,7 @@ fn socket_of(netns: &Netns, inode: u64) -> Result<Option<OwnedFd>> {
             if fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == target.as_str()) {
                 let number: RawFd = fd.file_name().to_str().unwrap_or_default().parse().unwrap_or(-1);
                 match pidfd::open(pid).and_then(|process| pidfd::getfd(process.as_fd(), number)) {
-                    Ok(socket) => return Ok(Some(socket)),
+                    Ok(socket) => return Ok(Some((pid, socket))),
                     Err(error) => {
                         refused.insert(error.to_string());
                     }
@@ -155,7 +157,10 @@ fn socket_of(netns: &Netns, inode: u64) -> Result<Option<OwnedFd>> {
         return Ok(None);
     }
     let reasons: Vec<String> = refused.into_iter().collect();
-    Err(anyhow!("the sidecar's listener cannot be borrowed ({}); CAP_SYS_PTRACE is needed", reasons.join(", ")))
+    Err(anyhow!(
+        "the sidecar's listener cannot be borrowed ({}); CAP_SYS_PTRACE is needed",
+        reasons.join(", ")
+    ))
 }
 
 #[cfg(test)]

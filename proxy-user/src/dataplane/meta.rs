@@ -1,12 +1,13 @@
 //! Who is attached and how: JSON in a pinned map, because a bpffs holds no files.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, Map, MapData};
 use proxy_common::wire::MetaChunk;
 use serde::{Deserialize, Serialize};
 
+use super::acceleration::Acceleration;
 use crate::{config::Config, netns::NetnsId};
 
 const CHUNK: usize = size_of::<MetaChunk>();
@@ -30,11 +31,23 @@ pub struct Meta {
     /// Seconds since the epoch.
     pub attached_at: u64,
     pub config: Config,
+    pub acceleration: Acceleration,
+    /// Why the workload is not accelerated, if it is not.
+    pub not_accelerated: Option<String>,
+    /// Its number among the workloads of the node.
+    pub slot: u32,
+    /// Its addresses other than loopback ones.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl Meta {
     /// Raised when a state map's key, value or meaning changes.
     pub const LAYOUT: u32 = 1;
+
+    /// Whether the cgroup is still the one that was attached.
+    pub fn cgroup_exists(&self) -> bool {
+        std::fs::metadata(&self.cgroup_path).is_ok_and(|meta| meta.ino() == self.cgroup_id)
+    }
 
     pub(super) fn to_chunks(&self) -> Result<Vec<MetaChunk>> {
         let json = serde_json::to_vec(self).context("encode the workload's description")?;
@@ -51,7 +64,8 @@ impl Meta {
     /// Reads a pinned description.
     pub fn read(path: &std::path::Path) -> Result<Self> {
         let data = MapData::from_pin(path).with_context(|| format!("open {}", path.display()))?;
-        let chunks: Array<_, MetaChunk> = Array::try_from(Map::Array(data)).context("read the description")?;
+        let chunks: Array<_, MetaChunk> =
+            Array::try_from(Map::Array(data)).context("read the description")?;
         let mut json = Vec::new();
         for chunk in chunks.iter() {
             json.extend_from_slice(&chunk.context("read the description")?);

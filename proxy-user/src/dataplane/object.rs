@@ -10,28 +10,33 @@ use aya::{
 };
 use ipnet::IpNet;
 use proxy_common::{
+    accel::AccelKernel,
     addr::Addr,
     names::{global, map},
     wire::{FAMILY_BITS, Kernel, MetaChunk, PORT_CHUNK, PortChunk, PrefixKey, Route},
 };
 
-use super::{
-    compile::Compiled,
-    pins::map_in,
-    wire::Raw,
-};
+use super::{compile::Compiled, pins::map_in, wire::Raw};
 
 /// The compiled programs.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SIDESTEP_BPF_OBJECT"));
 
+/// What the programs are told about the running kernel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub(super) kernel: Kernel,
+    pub(super) accel: AccelKernel,
+}
+
 /// Loads programs and maps. State maps pinned in `state_dir` are used again, otherwise made and pinned there.
 pub(super) fn load(
     compiled: &Compiled,
-    kernel: &Kernel,
+    facts: &Facts,
     meta: &[MetaChunk],
     state_dir: &Path,
+    node_dir: &Path,
 ) -> Result<Ebpf> {
-    let (policy, kernel) = (Raw(compiled.policy), Raw(*kernel));
+    let (policy, kernel, accel) = (Raw(compiled.policy), Raw(facts.kernel), Raw(facts.accel));
     let btf = Btf::from_sys_fs().ok();
     let mut loader = EbpfLoader::new();
     loader
@@ -39,13 +44,17 @@ pub(super) fn load(
         .verifier_log_level(VerifierLogLevel::STATS)
         .override_global(global::POLICY, &policy, true)
         .override_global(global::KERNEL, &kernel, true)
+        .override_global(global::ACCEL, &accel, true)
         .map_max_entries(map::RANGES, entries(compiled.ranges.len()))
         .map_max_entries(map::ROUTES, entries(compiled.routes.len()))
         .map_max_entries(map::IDS, entries(compiled.ids.len()))
         .map_max_entries(map::INTERFACES, entries(compiled.interfaces.len()))
         .map_max_entries(map::META, entries(meta.len()));
     for name in map::STATE {
-        loader.map_pin_path(*name, map_in(state_dir, name));
+        loader.map_pin_path(name, map_in(state_dir, name));
+    }
+    for name in map::NODE {
+        loader.map_pin_path(name, map_in(node_dir, name));
     }
     let mut ebpf = loader.load(OBJECT).context("create the BPF maps")?;
     fill(&mut ebpf, compiled, meta)?;
@@ -98,9 +107,11 @@ where
 }
 
 fn prefix_key(net: &IpNet) -> Key<Raw<PrefixKey>> {
-    let mapped = if matches!(net, IpNet::V4(_)) { 96 } else { 0 };
-    let length = FAMILY_BITS + mapped + u32::from(net.prefix_len());
-    Key::new(length, Raw(PrefixKey::new(Addr::from(net.network()))))
+    // The family is the text's: a route or range inside ::ffff:0:0/96 (`unreachable ::ffff:0:0/96` is a common one) is
+    // none of IPv4's, and no IPv6 packet is in it.
+    let (family, mapped) = if matches!(net, IpNet::V4(_)) { (4, 96) } else { (6, 0) };
+    let key = PrefixKey { family: [0, 0, 0, family], addr: Addr::from(net.network()) };
+    Key::new(FAMILY_BITS + mapped + u32::from(net.prefix_len()), Raw(key))
 }
 
 /// Has the kernel verify one program.
@@ -113,6 +124,7 @@ pub(super) fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<Borrowe
         Program::CgroupSockopt(p) => p.load(),
         Program::SockOps(p) => p.load(),
         Program::SkLookup(p) => p.load(),
+        Program::SkMsg(p) => p.load(),
         other => return Err(anyhow!("{name}: unexpected program type {:?}", other.prog_type())),
     };
     loaded.with_context(|| format!("the kernel refuses the program {name}"))?;
@@ -133,4 +145,23 @@ pub fn program_stats(ebpf: &Ebpf) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::v4("10.0.0.0/8", 32 + 96 + 8, true)]
+    #[case::all_v4("0.0.0.0/0", 32 + 96, true)]
+    #[case::v6("fd00::/8", 32 + 8, false)]
+    #[case::mapped("::ffff:0:0/96", 32 + 96, false)]
+    #[case::mapped_host("::ffff:10.0.0.1/128", 32 + 128, false)]
+    fn a_range_covers_its_own_family_only(#[case] net: &str, #[case] length: u32, #[case] v4: bool) {
+        let key = prefix_key(&net.parse().unwrap());
+        let some_v4 = PrefixKey::new(Addr::v4([10, 0, 0, 1]));
+        assert_eq!((key.prefix_len(), key.data().0.family == some_v4.family), (length, v4));
+    }
 }

@@ -37,7 +37,7 @@ impl<'a> Passthrough6<'a> {
         }
         match add_passthrough(netns) {
             Ok(added) => Ok(Self { netns, added, ours: earlier || added }),
-            Err(error) if config.mode == Mode::Tproxy => Err(Failure::new(
+            Err(error) if config.mode == Mode::Tproxy => Err(Failure::error(
                 Class::Other,
                 format!(
                     "TPROXY with IPv6 needs {PASSTHROUGH6} on lo: {error:#}; allow IPv6 on lo \

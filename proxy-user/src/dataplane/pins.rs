@@ -35,9 +35,8 @@ impl WorkloadPins {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error).with_context(|| format!("list {}", root.display())),
         };
-        let mut found: Vec<Self> = entries
-            .filter_map(|entry| Self::parse(entry.ok()?.file_name().to_str()?))
-            .collect();
+        let mut found: Vec<Self> =
+            entries.filter_map(|entry| Self::parse(entry.ok()?.file_name().to_str()?)).collect();
         found.sort_by_key(|pins| (pins.netns, pins.cgroup));
         Ok(found)
     }

@@ -17,7 +17,7 @@ const CAP_BPF: u32 = 39;
 pub(super) fn check() -> Result<()> {
     let kernel = KernelVersion::current()?;
     if kernel < KernelVersion::OLDEST {
-        return Err(Failure::new(
+        return Err(Failure::error(
             Class::Unavailable,
             format!("Linux {kernel} is too old: sidestep needs {} or newer", KernelVersion::OLDEST),
         ));
@@ -25,7 +25,7 @@ pub(super) fn check() -> Result<()> {
     let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
     let missing = missing(effective(&status));
     if !missing.is_empty() {
-        return Err(Failure::new(
+        return Err(Failure::error(
             Class::Permission,
             format!(
                 "missing capabilities: {}; run as root or grant them (securityContext.capabilities.add)",

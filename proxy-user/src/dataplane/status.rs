@@ -4,11 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use aya::maps::{Map, MapData, PerCpuArray};
-use proxy_common::{
-    counter::Event,
-    names::map,
-    verdict::Rule,
-};
+use proxy_common::{counter::Event, names::map, verdict::Rule};
 use serde::Serialize;
 
 use super::{hooks::HOOKS, meta::Meta, pins::WorkloadPins};
@@ -48,15 +44,8 @@ fn of(pins: &WorkloadPins) -> Result<WorkloadStatus> {
     let programs: Vec<&'static str> =
         HOOKS.iter().map(|hook| hook.program).filter(|program| pins.link(program).exists()).collect();
     let needs = super::hooks::Needs::of(&meta.config, !programs.contains(&"sock_create"));
-    let complete =
-        HOOKS.iter().all(|hook| !hook.is_needed(needs) || programs.contains(&hook.program));
-    Ok(WorkloadStatus {
-        workload: pins.name(),
-        complete,
-        programs,
-        counters: Counters::read(pins)?,
-        meta,
-    })
+    let complete = HOOKS.iter().all(|hook| !hook.is_needed(needs) || programs.contains(&hook.program));
+    Ok(WorkloadStatus { workload: pins.name(), complete, programs, counters: Counters::read(pins)?, meta })
 }
 
 impl Counters {

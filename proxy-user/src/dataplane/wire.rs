@@ -2,6 +2,8 @@
 #![allow(unsafe_code)]
 
 use proxy_common::{
+    accel::{AccelKernel, EndKey, Executable, Mark, Switch},
+    addr::Addr,
     policy::Policy,
     wire::{Kernel, PrefixKey, Route, SocketState},
 };
@@ -14,11 +16,17 @@ pub(crate) struct Raw<T>(pub(crate) T);
 /// Types without padding or invalid bit patterns; `proxy-common` asserts their sizes.
 pub(crate) trait Plain: Copy + 'static {}
 
+impl Plain for AccelKernel {}
+impl Plain for Addr {}
+impl Plain for Executable {}
+impl Plain for EndKey {}
 impl Plain for Kernel {}
+impl Plain for Mark {}
 impl Plain for Policy {}
 impl Plain for PrefixKey {}
 impl Plain for Route {}
 impl Plain for SocketState {}
+impl Plain for Switch {}
 
 // SAFETY: see `Plain`.
 unsafe impl<T: Plain> aya::Pod for Raw<T> {}

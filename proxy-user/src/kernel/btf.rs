@@ -34,35 +34,92 @@ impl Offsets {
     }
 
     fn parse(data: &[u8], wanted: &[&str]) -> Result<Self> {
-        ensure!(data.len() >= 24 && u16_at(data, 0)? == MAGIC, "no BTF header");
-        let header = u32_at(data, 4)? as usize;
-        let types = header + u32_at(data, 8)? as usize;
-        let types_end = types + u32_at(data, 12)? as usize;
-        let strings = header + u32_at(data, 16)? as usize;
-        let name = |offset: u32| -> Result<&str> {
-            let tail = data.get(strings + offset as usize..).context("string offset")?;
-            let end = tail.iter().position(|byte| *byte == 0).context("unterminated string")?;
-            Ok(std::str::from_utf8(&tail[..end])?)
-        };
+        let types = Types::index(data)?;
         let mut found = HashMap::new();
-        let mut at = types;
-        while at < types_end {
-            let (name_off, info) = (u32_at(data, at)?, u32_at(data, at + 4)?);
-            let (kind, count, bitfields) = (info >> 24 & 0x1f, info & 0xffff, info >> 31 != 0);
-            at += 12;
-            if kind == KIND_STRUCT && wanted.contains(&name(name_off)?) {
-                for i in 0..count as usize {
-                    let member = at + i * 12;
-                    let bits = u32_at(data, member + 8)?;
-                    let bits = if bitfields { bits & 0x00ff_ffff } else { bits };
-                    let key = (name(name_off)?.to_owned(), name(u32_at(data, member)?)?.to_owned());
-                    // A forward-declared or second definition never replaces the first.
-                    found.entry(key).or_insert(bits / 8);
-                }
+        for id in 1..types.at.len() {
+            let head = types.head(id)?;
+            if head.kind == KIND_STRUCT && wanted.contains(&head.name) {
+                types.members(id, head.name, 0, &mut found)?;
             }
-            at += trailing(kind, count as usize)?;
         }
         Ok(Self(found))
+    }
+}
+
+/// Where each type's description is.
+struct Types<'a> {
+    data: &'a [u8],
+    strings: usize,
+    /// By type id; 0 is void.
+    at: Vec<usize>,
+}
+
+struct Head<'a> {
+    name: &'a str,
+    kind: u32,
+    count: usize,
+    bitfields: bool,
+}
+
+impl<'a> Types<'a> {
+    fn index(data: &'a [u8]) -> Result<Self> {
+        ensure!(data.len() >= 24 && u16_at(data, 0)? == MAGIC, "no BTF header");
+        let header = u32_at(data, 4)? as usize;
+        let start = header + u32_at(data, 8)? as usize;
+        let end = start + u32_at(data, 12)? as usize;
+        let strings = header + u32_at(data, 16)? as usize;
+        let mut types = Self { data, strings, at: vec![0] };
+        let mut at = start;
+        while at < end {
+            types.at.push(at);
+            let head = types.head(types.at.len() - 1)?;
+            at += 12 + trailing(head.kind, head.count)?;
+        }
+        Ok(types)
+    }
+
+    fn head(&self, id: usize) -> Result<Head<'a>> {
+        let at = *self.at.get(id).context("type id")?;
+        let info = u32_at(self.data, at + 4)?;
+        Ok(Head {
+            name: self.name(u32_at(self.data, at)?)?,
+            kind: info >> 24 & 0x1f,
+            count: (info & 0xffff) as usize,
+            bitfields: info >> 31 != 0,
+        })
+    }
+
+    /// Members of a structure, those of unnamed structures and unions inside it included.
+    fn members(
+        &self,
+        id: usize,
+        strukt: &str,
+        base: u32,
+        found: &mut HashMap<(String, String), u32>,
+    ) -> Result<()> {
+        let head = self.head(id)?;
+        if !matches!(head.kind, KIND_STRUCT | KIND_UNION) {
+            return Ok(());
+        }
+        for i in 0..head.count {
+            let member = self.at[id] + 12 + i * 12;
+            let bits = u32_at(self.data, member + 8)?;
+            let offset = base + if head.bitfields { bits & 0x00ff_ffff } else { bits } / 8;
+            let name = self.name(u32_at(self.data, member)?)?;
+            if name.is_empty() {
+                self.members(u32_at(self.data, member + 4)? as usize, strukt, offset, found)?;
+            } else {
+                // A second definition of the same name never replaces the first.
+                found.entry((strukt.to_owned(), name.to_owned())).or_insert(offset);
+            }
+        }
+        Ok(())
+    }
+
+    fn name(&self, offset: u32) -> Result<&'a str> {
+        let tail = self.data.get(self.strings + offset as usize..).context("string offset")?;
+        let end = tail.iter().position(|byte| *byte == 0).context("unterminated string")?;
+        Ok(std::str::from_utf8(&tail[..end])?)
     }
 }
 

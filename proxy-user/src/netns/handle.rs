@@ -35,7 +35,7 @@ impl Netns {
             format!("network namespace {}: cannot be opened; give --netns /proc/<pid>/ns/net or /run/netns/<name>", path.display())
         })?;
         let stat = nix::sys::statfs::fstatfs(&file).context("fstatfs")?;
-        if i64::from(stat.filesystem_type().0) != NSFS_MAGIC {
+        if stat.filesystem_type().0 != NSFS_MAGIC {
             bail!(
                 "network namespace {}: this is no namespace file; give --netns /proc/<pid>/ns/net or /run/netns/<name>",
                 path.display()

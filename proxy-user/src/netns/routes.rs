@@ -56,6 +56,21 @@ impl Routes {
     }
 }
 
+impl Routes {
+    /// Local host addresses but loopback and link-local ones: where other pods reach this one.
+    pub fn own_addresses(&self) -> Vec<IpAddr> {
+        let host =
+            |entry: &&RouteEntry| entry.local && entry.prefix.prefix_len() == entry.prefix.max_prefix_len();
+        let elsewhere = |ip: &IpAddr| match ip {
+            IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
+            IpAddr::V6(v6) => {
+                !v6.is_loopback() && !v6.is_unicast_link_local() && v6.segments()[..7] != [0; 7]
+            }
+        };
+        self.entries.iter().filter(host).map(|entry| entry.prefix.addr()).filter(elsewhere).collect()
+    }
+}
+
 fn prefixes(netlink: &mut Netlink, family: AddressFamily) -> Result<BTreeSet<IpNet>> {
     let mut request = RouteMessage::default();
     request.header.address_family = family;
@@ -78,8 +93,10 @@ fn prefixes(netlink: &mut Netlink, family: AddressFamily) -> Result<BTreeSet<IpN
 
 /// An address inside `prefix` and inside no longer one.
 fn representative(prefix: &IpNet, all: &BTreeSet<IpNet>) -> Option<IpAddr> {
-    let inner: Vec<&IpNet> =
-        all.iter().filter(|other| other.prefix_len() > prefix.prefix_len() && prefix.contains(*other)).collect();
+    let inner: Vec<&IpNet> = all
+        .iter()
+        .filter(|other| other.prefix_len() > prefix.prefix_len() && prefix.contains(*other))
+        .collect();
     candidates(prefix)
         .find(|ip| usable(ip, prefix) && prefix.contains(ip) && !inner.iter().any(|other| other.contains(ip)))
 }
@@ -127,8 +144,7 @@ fn look_up(netlink: &mut Netlink, prefix: IpNet, inside: IpAddr) -> Result<Route
     request.header.address_family = family;
     request.header.destination_prefix_length = length;
     request.attributes.push(RouteAttribute::Destination(inside.into()));
-    let mut entry =
-        RouteEntry { prefix, local: false, unreachable: false, interface: None, source: None };
+    let mut entry = RouteEntry { prefix, local: false, unreachable: false, interface: None, source: None };
     match netlink.ask(RouteNetlinkMessage::GetRoute(request))? {
         Answer::Refused => entry.unreachable = true,
         Answer::Message(message) => {

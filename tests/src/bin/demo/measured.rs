@@ -1,7 +1,7 @@
 //! What was measured under one data plane, and what it must be.
 
+use ::tests::report::Outcome;
 use serde::Serialize;
-use tests::report::Outcome;
 
 /// Where the application listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -203,5 +203,60 @@ impl Measured {
                 format!("{}: {} {}, {} {}", a.name, self.data_plane, a.value, other.data_plane, b.value)
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saw(upstream_host: &str) -> SidecarSaw {
+        let text = |text: &str| text.to_owned();
+        SidecarSaw {
+            downstream_remote: text("10.10.0.9:a"),
+            downstream_local: text("10.10.0.26:8080"),
+            upstream_local: text("127.0.0.1:b"),
+            upstream_host: text(upstream_host),
+            flags: text("-"),
+        }
+    }
+
+    fn measured(data_plane: &str, verdict: Verdict, upstream_host: &str) -> Measured {
+        let cell = Cell {
+            istio: Istio::UpTo1_9,
+            bound: Bound::Lo,
+            verdict,
+            client: Outcome::Answered,
+            client_sockname: "10.10.0.9:a".to_owned(),
+            client_peername: "10.10.0.26:8080".to_owned(),
+            sidecar: saw(upstream_host),
+            app_peer: "127.0.0.1:b".to_owned(),
+        };
+        let outbound = Outbound {
+            app_sockname: "10.10.0.26:a".to_owned(),
+            app_peername: "10.96.7.7:80".to_owned(),
+            sidecar: saw("10.96.7.7:80"),
+            server_peer: "10.10.0.26:b".to_owned(),
+            server_local: "10.96.7.7:80".to_owned(),
+        };
+        Measured { data_plane: data_plane.to_owned(), inbound: vec![cell], outbound }
+    }
+
+    #[test]
+    fn equal_measurements_have_no_fault() {
+        let (ours, theirs) = (measured("a", Verdict::Pong, "x"), measured("b", Verdict::Pong, "x"));
+        assert!(ours.unexpected().is_empty() && ours.differences(&theirs).is_empty());
+    }
+
+    #[test]
+    fn one_address_that_differs_is_a_fault() {
+        let (ours, theirs) = (measured("a", Verdict::Pong, "x"), measured("b", Verdict::Pong, "y"));
+        assert_eq!(ours.differences(&theirs), ["Istio <= 1.9, app on lo: sidecar: upstream host: a x, b y"]);
+    }
+
+    #[test]
+    fn a_cell_that_reads_wrong_is_a_fault_under_both() {
+        let ours = measured("a", Verdict::Refused, "x");
+        assert_eq!(ours.unexpected(), ["a: Istio <= 1.9, app on lo: refused (Answered), expected pong"]);
     }
 }

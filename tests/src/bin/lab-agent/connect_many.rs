@@ -1,6 +1,5 @@
 //! Many TCP connections, all open at the same time.
 
-use std::collections::HashSet;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
@@ -33,6 +32,9 @@ pub(crate) struct ConnectMany {
     port: u16,
     #[arg(long)]
     count: u32,
+    /// Index of the first target.
+    #[arg(long, default_value_t = 0)]
+    first: u32,
     #[arg(long)]
     expect: Option<Expect>,
 }
@@ -57,19 +59,18 @@ impl ConnectMany {
         let deadline = Instant::now() + DONE_WITHIN;
         let mut open: Vec<Option<Connection>> = Vec::new();
         let mut crowd = Crowd::default();
-        let mut ports = HashSet::new();
         let mut pending = 0;
         let mut events = vec![EpollEvent::empty(); WINDOW];
         while crowd.attempted < self.count || pending > 0 {
             while pending < WINDOW && crowd.attempted < self.count {
-                let target = SocketAddr::new(targets.nth(crowd.attempted), self.port);
+                let target = SocketAddr::new(targets.nth(self.first + crowd.attempted), self.port);
                 crowd.attempted += 1;
                 match start(&epoll, target, open.len() as u64) {
                     Ok(connection) => {
                         open.push(Some(connection));
                         pending += 1;
                     }
-                    Err(error) => count_failure(&mut crowd, error.to_string()),
+                    Err(error) => count_failure(&mut crowd, format!("{error:?}")),
                 }
             }
             if Instant::now() > deadline {
@@ -84,7 +85,6 @@ impl ConnectMany {
                     Step::Pending => continue,
                     Step::Done => {
                         crowd.connected += 1;
-                        ports.insert(connection.stream.local_addr()?.port());
                         epoll.delete(&connection.stream)?;
                     }
                     Step::Failed(why) => {
@@ -96,7 +96,6 @@ impl ConnectMany {
                 pending -= 1;
             }
         }
-        crowd.source_ports = u32::try_from(ports.len())?;
         println!("{}", serde_json::to_string(&crowd)?);
         std::io::stdin().read_to_end(&mut Vec::new()).context("wait on standard input")?;
         Ok(())

@@ -24,20 +24,23 @@ const SYSCTLS: [(&str, &str); 5] = [
 pub(crate) struct Keep {
     #[arg(long)]
     cgroup: PathBuf,
+    /// Directory to remove at the end.
+    #[arg(long)]
+    scratch: PathBuf,
 }
 
 impl Keep {
     pub(crate) fn run(self) -> Result<()> {
         std::fs::create_dir(&self.cgroup).with_context(|| format!("make {}", self.cgroup.display()))?;
         let held = hold(&self.cgroup);
+        // The cgroup is still there: what is attached to it has to be found.
+        let undone = held.and_then(|undo| undo.iter().rev().try_for_each(|command| run(command)));
         // Out of the cgroup, else it would end itself.
         let left = self.cgroup.parent().context("the cgroup has no parent").and_then(cgroup::join);
         let ended = left.and_then(|()| cgroup::end(&self.cgroup));
-        let undo = held?;
-        for command in undo.iter().rev() {
-            run(command)?;
-        }
-        ended
+        let scratch = std::fs::remove_dir_all(&self.scratch)
+            .with_context(|| format!("remove {}", self.scratch.display()));
+        undone.and(ended).and(scratch)
     }
 }
 

@@ -1,6 +1,8 @@
 //! `lab-agent`: everything the lab needs done by one process inside a pod. The lab builds the command lines; see
 //! `tests::agent`.
 
+mod answer;
+mod attempt;
 mod connect;
 mod connect_many;
 mod dns_ask;
@@ -9,6 +11,7 @@ mod dns_message;
 mod enter;
 mod http;
 mod keep;
+mod load;
 mod original_dst;
 mod serve;
 mod sysctl;
@@ -29,6 +32,10 @@ enum Verb {
     Sysctl(sysctl::Sysctl),
     /// TCP servers.
     Serve(serve::Serve),
+    /// Servers that say who they are, over TCP and UDP.
+    Answer(answer::Answerer),
+    /// A sample of connections, each as its own user.
+    Attempt(attempt::Attempts),
     /// One TCP connection.
     Connect(connect::Connect),
     /// Many TCP connections at once.
@@ -37,6 +44,8 @@ enum Verb {
     DnsAsk(dns_ask::DnsAsk),
     /// A DNS forwarder like the Istio agent's.
     DnsForward(dns_forward::DnsForward),
+    /// Steady traffic to an echo server.
+    Load(load::Load),
     /// One HTTP question.
     Http(http::Http),
 }
@@ -57,10 +66,13 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Enter(verb) => verb.run(),
         Verb::Sysctl(verb) => verb.run(),
         Verb::Serve(verb) => verb.run(),
+        Verb::Answer(verb) => verb.run(),
+        Verb::Attempt(verb) => verb.run(),
         Verb::Connect(verb) => verb.run(),
         Verb::ConnectMany(verb) => verb.run(),
         Verb::DnsAsk(verb) => verb.run(),
         Verb::DnsForward(verb) => verb.run(),
+        Verb::Load(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
     }
 }

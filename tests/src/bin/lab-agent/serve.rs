@@ -43,6 +43,9 @@ pub(crate) struct Serve {
     /// Listening sockets per address.
     #[arg(long, default_value_t = 1)]
     workers: u32,
+    /// Share the addresses with other processes.
+    #[arg(long)]
+    reuseport: bool,
     /// Buffer offered to SO_ORIGINAL_DST.
     #[arg(long, default_value_t = 128)]
     optlen: u32,
@@ -79,7 +82,7 @@ impl Serve {
         if self.transparent {
             setsockopt(&fd, sockopt::IpTransparent, &true)?;
         }
-        if self.workers > 1 {
+        if self.workers > 1 || self.reuseport {
             setsockopt(&fd, sockopt::ReusePort, &true)?;
         }
         if address.is_ipv6() {

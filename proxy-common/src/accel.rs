@@ -1,0 +1,358 @@
+//! The acceleration: which path a message takes, and the wire types of the maps it lives in.
+//!
+//! Per direction, once bytes went over the stack nothing is redirected until the receiver has read all of them: a
+//! receiver reads its redirected queue before its TCP queue (`net/ipv4/tcp_bpf.c: tcp_bpf_recvmsg`), so that the other
+//! order would overtake. From redirect to stack is always in order.
+
+use crate::addr::{Addr, Port};
+
+/// One end of a connection, as that end sees it. The sequence numbers of the handshake make it unique beyond
+/// addresses: the same four-tuple in another pod has others, and a peer that is not really the other end too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct EndKey {
+    pub local: Addr,
+    pub remote: Addr,
+    pub local_port: Port,
+    pub remote_port: Port,
+    /// First sequence number sent, and received.
+    pub snd: u32,
+    pub rcv: u32,
+}
+
+impl EndKey {
+    /// The same connection from the other end.
+    #[inline(always)]
+    pub const fn reversed(&self) -> Self {
+        Self {
+            local: self.remote,
+            remote: self.local,
+            local_port: self.remote_port,
+            remote_port: self.local_port,
+            snd: self.rcv,
+            rcv: self.snd,
+        }
+    }
+}
+
+/// What one end publishes for the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct End {
+    /// `struct sock *`, as a number.
+    pub sk: u64,
+    /// Its cookie: a recycled socket has another.
+    pub cookie: u64,
+    /// Slot of its workload.
+    pub slot: u32,
+    /// Bits of [`end_flag`].
+    pub flags: u32,
+}
+
+/// Bits of [`End::flags`].
+pub mod end_flag {
+    /// Its process is known not to splice(2) from sockets.
+    pub const NO_SPLICE: u32 = 1 << 0;
+    /// A listener that was non-blocking when it was looked at: what it accepts belongs to an event loop.
+    pub const EVENT_LOOP: u32 = 1 << 1;
+}
+
+/// What is known of a listener or a connecting socket before its connection exists (socket storage, inherited by
+/// accepted sockets).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Mark {
+    /// Bits of [`end_flag`].
+    pub flags: u32,
+    pub reserved: u32,
+    /// The marked socket as a number, and its cookie; 0: marked by userspace.
+    pub sk: u64,
+    pub cookie: u64,
+}
+
+/// What a socket in the map remembers (socket storage); only its own sends touch it, under its lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Record {
+    /// This socket, as a number.
+    pub sk: u64,
+    /// The other end; `sk` 0: not found yet.
+    pub peer: End,
+    /// `struct file *` of the other end; 0: not accepted yet.
+    pub peer_file: u64,
+    pub own: EndKey,
+    pub peer_key: EndKey,
+    pub slot: u32,
+    pub flow: Flow,
+}
+
+/// State of one direction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Flow {
+    /// One of [`mode`].
+    pub mode: u8,
+    /// Small messages in a row without an answer.
+    pub small_run: u8,
+    pub reserved: [u8; 2],
+    /// The other end's activity when it was last looked at.
+    pub peer_activity: u32,
+    /// The other end's activity when a message last went over the stack.
+    pub stack_activity: u32,
+}
+
+pub mod mode {
+    /// Redirect, as long as it is allowed. Where every flow starts: no byte went over the stack yet, and if one did
+    /// the receiver's sequence number says so.
+    pub const REDIRECT: u8 = 0;
+    /// The stack carries this direction until it is drained.
+    pub const STACK: u8 = 1;
+}
+
+/// What is seen when a message is about to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight {
+    pub size: u32,
+    /// Bytes redirected and not read yet.
+    pub queued: u32,
+    pub limit: u32,
+    /// The receiver has read everything that went over the stack.
+    pub drained: bool,
+    /// Messages the other end has sent so far, wrapping.
+    pub peer_activity: u32,
+    /// The receiver reads blocking: a MSG_WAITALL read that began on the stack would not see what is redirected later.
+    pub blocking: bool,
+}
+
+/// The path of one message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Path {
+    Redirect,
+    Stack(Reason),
+}
+
+/// At this size one hand-off costs less than the stack, answered or not.
+pub const WORTH_ALONE: u32 = 4096;
+/// So many smaller ones in a row without an answer: a one-way stream, which the stack coalesces.
+pub const SMALL_RUN: u8 = 16;
+
+/// Chooses the path and moves the state.
+#[inline(always)]
+pub fn choose(flow: &mut Flow, seen: &Sight) -> Path {
+    let answered = seen.peer_activity != flow.peer_activity;
+    flow.peer_activity = seen.peer_activity;
+    if answered || seen.size >= WORTH_ALONE {
+        flow.small_run = 0;
+    } else {
+        flow.small_run = flow.small_run.saturating_add(1);
+    }
+    let reason = if !seen.drained {
+        Some(Reason::Draining)
+    } else if seen.queued > seen.limit || seen.size > seen.limit - seen.queued {
+        Some(Reason::Limit)
+    } else if flow.small_run > SMALL_RUN {
+        Some(Reason::SmallStream)
+    } else if seen.blocking && flow.mode == mode::STACK && seen.peer_activity == flow.stack_activity {
+        Some(Reason::BlockingReader)
+    } else {
+        None
+    };
+    match reason {
+        None => {
+            flow.mode = mode::REDIRECT;
+            Path::Redirect
+        }
+        Some(reason) => {
+            flow.mode = mode::STACK;
+            flow.stack_activity = seen.peer_activity;
+            Path::Stack(reason)
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($variant:ident = $name:literal, $doc:literal;)*) => {
+        /// What became of a message or a socket. Log text, counter index and metric label in one.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(u8)]
+        pub enum Reason {
+            $(#[doc = $doc] $variant,)*
+        }
+
+        impl Reason {
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant),*];
+
+            pub const fn name(self) -> &'static str {
+                match self { $(Reason::$variant => $name,)* }
+            }
+
+            pub const fn describe(self) -> &'static str {
+                match self { $(Reason::$variant => $doc,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    Redirected = "redirected", "handed over directly";
+    Off = "off", "switched off, or the workload is gone";
+    NoPeer = "no_peer", "the other end is not in the map";
+    PeerGone = "peer_gone", "the other end has closed";
+    NotOpen = "not_open", "this end is not open for sending";
+    Draining = "draining", "bytes that went over the stack are not read yet";
+    Limit = "limit", "as many bytes are waiting as may";
+    SmallStream = "small_stream", "small messages in a row without an answer: the stack coalesces them";
+    BlockingReader = "blocking_reader", "the other end reads blocking";
+    MaySplice = "may_splice", "the other end may read with splice, which does not see redirected bytes";
+    Refused = "refused", "the kernel refused the hand-over";
+    Enrolled = "enrolled", "a socket entered the map";
+    NotEnrolled = "not_enrolled", "both ends are local, but the socket could not enter the map (full, or another map's)";
+    Mptcp = "mptcp", "an MPTCP socket stays out";
+    BlockingSocket = "blocking_socket", "a blocking socket stays out: in the map its recv would behave differently";
+}
+
+impl Reason {
+    pub const COUNT: usize = Self::ALL.len();
+}
+
+/// A program, as the kernel numbers its file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(C)]
+pub struct Executable {
+    pub ino: u64,
+    /// `super_block.s_dev`: major << 20 | minor.
+    pub dev: u32,
+    pub reserved: u32,
+}
+
+/// Switches of a workload, by slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Switch {
+    pub enabled: u32,
+    /// Bytes a receiver may have waiting.
+    pub limit: u32,
+    /// Bits of [`switch_flag`].
+    pub flags: u32,
+    pub reserved: u32,
+}
+
+pub mod switch_flag {
+    /// Readers that may splice or block are accelerated as well.
+    pub const ANY_READER: u32 = 1 << 0;
+}
+
+/// Workloads of a node.
+pub const SLOTS: u32 = 1024;
+/// Counters of the acceleration: two (messages, bytes) per reason and slot.
+pub const ACCEL_COUNTERS: u32 = SLOTS * Reason::COUNT as u32 * 2;
+/// Activity counters; ends share them by cookie, which makes the small-stream rule a little less sharp, no more.
+pub const ACTIVITY: u32 = 1 << 16;
+
+#[inline(always)]
+pub const fn counter_index(slot: u32, reason: Reason) -> u32 {
+    (slot * Reason::COUNT as u32 + reason as u32) * 2
+}
+
+/// Offsets in kernel structures the acceleration reads; 0: unknown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct AccelKernel {
+    pub sk_cookie: u32,
+    pub sk_rmem_alloc: u32,
+    pub sk_socket: u32,
+    pub socket_file: u32,
+    pub file_flags: u32,
+    pub tcp_copied_seq: u32,
+    pub tcp_write_seq: u32,
+    pub tcp_is_mptcp: u32,
+    /// `current->mm->exe_file->f_inode->{i_ino, i_sb->s_dev}`: which program runs; all or none.
+    pub task_mm: u32,
+    pub mm_exe_file: u32,
+    pub file_inode: u32,
+    pub inode_ino: u32,
+    pub inode_sb: u32,
+    pub sb_dev: u32,
+    /// Slot of the workload; u32::MAX: not accelerated.
+    pub slot: u32,
+    pub reserved: u32,
+}
+
+impl AccelKernel {
+    pub const UNKNOWN: Self = Self {
+        sk_cookie: 0,
+        sk_rmem_alloc: 0,
+        sk_socket: 0,
+        socket_file: 0,
+        file_flags: 0,
+        tcp_copied_seq: 0,
+        tcp_write_seq: 0,
+        tcp_is_mptcp: 0,
+        task_mm: 0,
+        mm_exe_file: 0,
+        file_inode: 0,
+        inode_ino: 0,
+        inode_sb: 0,
+        sb_dev: 0,
+        slot: u32::MAX,
+        reserved: 0,
+    };
+}
+
+const _: () = assert!(size_of::<EndKey>() == 44 && size_of::<End>() == 24);
+const _: () = assert!(size_of::<Flow>() == 12 && size_of::<Mark>() == 24);
+const _: () = assert!(size_of::<Record>() == 144);
+const _: () = assert!(size_of::<AccelKernel>() == 64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALM: Sight =
+        Sight { size: 100, queued: 0, limit: 1000, drained: true, peer_activity: 0, blocking: false };
+
+    #[test]
+    fn nothing_overtakes_what_is_on_the_stack() {
+        let mut flow = Flow::default();
+        assert_eq!(choose(&mut flow, &Sight { drained: false, ..CALM }), Path::Stack(Reason::Draining));
+        assert_eq!(choose(&mut flow, &CALM), Path::Redirect);
+    }
+
+    #[test]
+    fn a_blocking_reader_is_redirected_to_again_after_it_has_answered() {
+        let mut flow = Flow::default();
+        let seen = Sight { blocking: true, ..CALM };
+        assert_eq!(choose(&mut flow, &seen), Path::Redirect);
+        assert_eq!(choose(&mut flow, &Sight { drained: false, ..seen }), Path::Stack(Reason::Draining));
+        assert_eq!(choose(&mut flow, &seen), Path::Stack(Reason::BlockingReader));
+        assert_eq!(choose(&mut flow, &Sight { peer_activity: 1, ..seen }), Path::Redirect);
+    }
+
+    #[test]
+    fn the_limit_holds_at_its_edge_and_never_wraps() {
+        let mut flow = Flow::default();
+        assert_eq!(choose(&mut flow, &Sight { queued: 900, ..CALM }), Path::Redirect);
+        assert_eq!(choose(&mut flow, &Sight { queued: 901, ..CALM }), Path::Stack(Reason::Limit));
+        assert_eq!(
+            choose(&mut flow, &Sight { size: u32::MAX, queued: 1, ..CALM }),
+            Path::Stack(Reason::Limit)
+        );
+        assert_eq!(choose(&mut flow, &Sight { queued: u32::MAX, ..CALM }), Path::Stack(Reason::Limit));
+    }
+
+    #[test]
+    fn one_way_trickles_stay_on_the_stack_and_conversations_do_not() {
+        let mut flow = Flow::default();
+        let paths: Vec<Path> = (0..=SMALL_RUN).map(|_| choose(&mut flow, &CALM)).collect();
+        assert_eq!(paths.last(), Some(&Path::Stack(Reason::SmallStream)));
+        for answers in 1..100 {
+            assert_eq!(choose(&mut flow, &Sight { peer_activity: answers, ..CALM }), Path::Redirect);
+        }
+        for _ in 0..100 {
+            assert_eq!(
+                choose(&mut flow, &Sight { size: WORTH_ALONE, limit: 1 << 20, ..CALM }),
+                Path::Redirect
+            );
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Which sockets enter the map: those whose other end is proven to be on this node, that can gain, and whose own
+//! reads the map does not change.
+//!
+//! The client comes first: it is established before the server's side exists. It enters when the address it talks to
+//! is a workload of this node; the server's side when the client's entry, sequence numbers included, is there.
+#![allow(unsafe_code, reason = "context fields are read by inline assembly")]
+
+use aya_ebpf::{
+    bindings::{BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock, bpf_sock_ops},
+    programs::SockOpsContext,
+};
+use proxy_common::{
+    accel::{End, EndKey, Flow, Reason, switch_flag},
+    addr::{Addr, Port},
+    wire::route_flag,
+};
+
+use super::{maps, peer, reader, record};
+use crate::{ctx::load32, maps as workload};
+
+/// TCP_LISTEN_CB, in the listening process: how it reads holds for what it accepts.
+#[inline(always)]
+pub(crate) fn listening(sk: *mut bpf_sock) {
+    if peer::slot().is_none() {
+        return;
+    }
+    reader::mark(sk);
+}
+
+/// TCP_CONNECT_CB, in the connecting process.
+#[inline(always)]
+pub(crate) fn connecting(sk: *mut bpf_sock, remote: &Addr) {
+    if peer::slot().is_none() || !is_on_node(remote) {
+        return;
+    }
+    reader::mark(sk);
+}
+
+/// ACTIVE_ESTABLISHED.
+#[inline(always)]
+pub(crate) fn client(ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remote: Addr) {
+    let Some(slot) = peer::slot() else { return };
+    if !is_on_node(&remote) {
+        return;
+    }
+    let key = key(ctx, local, remote);
+    if maps::has_declined(&server_of(&key.reversed())) {
+        return;
+    }
+    let Some(number) = admissible(slot, sk, |number| peer::file(number).is_some_and(peer::is_nonblocking))
+    else {
+        return;
+    };
+    enter(ctx, sk, number, slot, key);
+}
+
+/// PASSIVE_ESTABLISHED.
+#[inline(always)]
+pub(crate) fn server(ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remote: Addr) {
+    let Some(slot) = peer::slot() else { return };
+    let key = key(ctx, local, remote);
+    if maps::end(&key.reversed()).is_none() {
+        return;
+    }
+    // Not accepted yet, so that it has no file: its listener stands for it.
+    let event_loop = |_| record::mark_of(sk).is_some_and(|mark| reader::is_event_loop(&mark));
+    let entered = admissible(slot, sk, event_loop).is_some_and(|number| enter(ctx, sk, number, slot, key));
+    if !entered {
+        maps::decline(&server_of(&key));
+    }
+}
+
+/// The socket is gone.
+#[inline(always)]
+pub(crate) fn closed(sk: *mut bpf_sock) {
+    if let Some(record) = record::get(sk) {
+        maps::end_remove(&record.own);
+    }
+}
+
+/// Local to the namespace, or the address of another workload.
+#[inline(always)]
+fn is_on_node(remote: &Addr) -> bool {
+    remote.is_loopback()
+        || workload::route(remote).is_some_and(|route| route.flags & route_flag::LOCAL != 0)
+        || maps::is_local_workload(remote)
+}
+
+#[inline(always)]
+fn admissible(slot: u32, sk: *mut bpf_sock, event_loop: impl FnOnce(u64) -> bool) -> Option<u64> {
+    let switch = maps::switch(slot)?;
+    if switch.enabled == 0 {
+        return None;
+    }
+    let number = peer::number(sk)?;
+    if peer::is_mptcp(number) {
+        maps::count(slot, Reason::Mptcp, 0);
+        return None;
+    }
+    let strict = switch.flags & switch_flag::ANY_READER == 0;
+    if strict && !event_loop(number) {
+        maps::count(slot, Reason::BlockingSocket, 0);
+        return None;
+    }
+    Some(number)
+}
+
+#[inline(always)]
+fn enter(ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, slot: u32, mut key: EndKey) -> bool {
+    let Some(cookie) = peer::cookie(number) else { return false };
+    let Some(record) = record::create(sk) else { return false };
+    record.sk = number;
+    record.peer = End { sk: 0, cookie, slot: 0, flags: 0 };
+    record.peer_file = 0;
+    record.own = key;
+    record.peer_key = key.reversed();
+    record.slot = slot;
+    record.flow = Flow::default();
+    if !maps::end_insert(
+        &key,
+        &End { sk: number, cookie, slot, flags: record::mark_of(sk).map_or(0, |mark| mark.flags) },
+    ) {
+        maps::count(slot, Reason::NotEnrolled, 0);
+        return false;
+    }
+    if !maps::enter(ctx.ops, &mut key) {
+        maps::end_remove(&record.own);
+        maps::count(slot, Reason::NotEnrolled, 0);
+        return false;
+    }
+    // For the entry's removal.
+    let flags = load32!(ctx.ops, bpf_sock_ops, bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_STATE_CB_FLAG;
+    let _ = ctx.set_cb_flags(flags as i32);
+    maps::count(slot, Reason::Enrolled, 0);
+    true
+}
+
+#[inline(always)]
+fn key(ctx: &SockOpsContext, local: Addr, remote: Addr) -> EndKey {
+    EndKey {
+        local,
+        remote,
+        local_port: Port::new(load32!(ctx.ops, bpf_sock_ops, local_port) as u16),
+        remote_port: Port::new(u32::from_be(load32!(ctx.ops, bpf_sock_ops, remote_port)) as u16),
+        snd: load32!(ctx.ops, bpf_sock_ops, snd_nxt),
+        rcv: load32!(ctx.ops, bpf_sock_ops, rcv_nxt),
+    }
+}
+
+/// The server's half of a key: its address and port.
+#[inline(always)]
+fn server_of(server: &EndKey) -> EndKey {
+    EndKey {
+        local: server.local,
+        remote: Addr::UNSPECIFIED,
+        local_port: server.local_port,
+        remote_port: Port([0; 2]),
+        snd: 0,
+        rcv: 0,
+    }
+}

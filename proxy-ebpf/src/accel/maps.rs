@@ -1,0 +1,151 @@
+//! Maps shared by all workloads of the node, pinned once.
+#![allow(unsafe_code, reason = "map values are reached through raw pointers the verifier has checked")]
+
+use aya_ebpf::{
+    bindings::bpf_sock_ops,
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, SockHash},
+    programs::SkMsgContext,
+};
+use proxy_common::{
+    accel::{
+        ACCEL_COUNTERS as COUNTERS, ACTIVITY as ACTIVITY_COUNT, End, EndKey, Executable, Reason, SLOTS,
+        Switch, counter_index,
+    },
+    addr::Addr,
+};
+
+const BPF_F_NO_PREALLOC: u32 = 1;
+const BPF_NOEXIST: u64 = 1;
+const BPF_F_INGRESS: u64 = 1;
+const SK_PASS: i64 = 1;
+
+/// The sockets. sock_ops inserts; a socket leaves when it closes. Nobody ever deletes a key: bytes that wait at the
+/// socket would be lost (kernel.md 2.5).
+#[map]
+static SOCKS: SockHash<EndKey> = SockHash::with_max_entries(65536, 0);
+
+/// What the ends know of each other. sock_ops writes and removes, sk_msg reads.
+#[map]
+static ENDS: HashMap<EndKey, End> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+
+/// Switches of the workloads. Userspace writes.
+#[map]
+static SWITCHES: Array<Switch> = Array::with_max_entries(SLOTS, 0);
+
+/// Addresses of attached workloads. Userspace writes; sock_ops reads: another address cannot be local.
+#[map]
+static LOCAL_ADDRS: HashMap<Addr, u8> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
+
+/// Programs whose code does not splice(2) from sockets. Userspace writes.
+#[map]
+static READERS: HashMap<Executable, u8> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
+
+/// Servers (address and port in the key's local half) whose side stayed out of the map lately.
+#[map]
+static DECLINED: LruHashMap<EndKey, u8> = LruHashMap::with_max_entries(1024, 0);
+
+/// Messages sent, by a few bits of the socket's number.
+#[map]
+static ACTIVITY: Array<u32> = Array::with_max_entries(ACTIVITY_COUNT, 0);
+
+/// Messages and bytes by workload and reason.
+#[map]
+static ACCEL_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+
+/// Slot 0: the program that chooses. A socket keeps the program it was inserted with; this is how it gets a new one.
+#[map]
+static DISPATCH: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+#[inline(always)]
+pub(super) fn enter(ops: *mut bpf_sock_ops, key: &mut EndKey) -> bool {
+    // SAFETY: the context of this very call.
+    SOCKS.update(key, unsafe { &mut *ops }, BPF_NOEXIST).is_ok()
+}
+
+#[inline(always)]
+pub(super) fn hand_over(ctx: &SkMsgContext, key: &mut EndKey) -> bool {
+    SOCKS.redirect_msg(ctx, key, BPF_F_INGRESS) == SK_PASS
+}
+
+#[inline(always)]
+pub(super) fn end_insert(key: &EndKey, end: &End) -> bool {
+    ENDS.insert(key, end, 0).is_ok()
+}
+
+#[inline(always)]
+pub(super) fn end(key: &EndKey) -> Option<End> {
+    // SAFETY: an end's entry is written once, before the other end can look for it.
+    unsafe { ENDS.get(key) }.copied()
+}
+
+#[inline(always)]
+pub(super) fn end_remove(key: &EndKey) {
+    let _ = ENDS.remove(key);
+}
+
+#[inline(always)]
+pub(super) fn switch(slot: u32) -> Option<&'static Switch> {
+    SWITCHES.get(slot)
+}
+
+#[inline(always)]
+pub(super) fn is_local_workload(addr: &Addr) -> bool {
+    LOCAL_ADDRS.get_ptr(addr).is_some()
+}
+
+#[inline(always)]
+pub(super) fn is_known_reader(program: &Executable) -> bool {
+    READERS.get_ptr(program).is_some()
+}
+
+#[inline(always)]
+pub(super) fn decline(server: &EndKey) {
+    let _ = DECLINED.insert(server, 1u8, 0);
+}
+
+#[inline(always)]
+pub(super) fn has_declined(server: &EndKey) -> bool {
+    DECLINED.get_ptr(server).is_some()
+}
+
+/// Counts a message the socket sends; returns nothing, the other end compares.
+#[inline(always)]
+pub(super) fn active(sk: u64) {
+    if let Some(count) = ACTIVITY.get_ptr_mut(activity_index(sk)) {
+        // SAFETY: a counter that only has to change.
+        unsafe { *count = (*count).wrapping_add(1) }
+    }
+}
+
+#[inline(always)]
+pub(super) fn activity(sk: u64) -> u32 {
+    ACTIVITY.get(activity_index(sk)).copied().unwrap_or(0)
+}
+
+#[inline(always)]
+const fn activity_index(sk: u64) -> u32 {
+    (sk >> 6) as u32 & (ACTIVITY_COUNT - 1)
+}
+
+#[inline(always)]
+pub(super) fn count(slot: u32, reason: Reason, bytes: u32) {
+    let index = counter_index(slot, reason);
+    if let Some(messages) = ACCEL_COUNTERS.get_ptr_mut(index) {
+        // SAFETY: this CPU's own counter.
+        unsafe { *messages += 1 }
+    }
+    if bytes != 0
+        && let Some(total) = ACCEL_COUNTERS.get_ptr_mut(index + 1)
+    {
+        // SAFETY: as above.
+        unsafe { *total += u64::from(bytes) }
+    }
+}
+
+/// Runs the program that chooses; comes back only if there is none.
+#[inline(always)]
+pub(super) fn dispatch(ctx: &SkMsgContext) {
+    // SAFETY: a constant index of a program array.
+    let _ = unsafe { DISPATCH.tail_call(ctx, 0) };
+}

@@ -1,0 +1,9 @@
+//! The acceleration: both ends of a connection that are on this node enter a SOCKHASH, and what one sends is handed to
+//! the other without TCP/IP. Redirection never depends on it.
+
+pub(crate) mod enroll;
+mod maps;
+mod peer;
+mod reader;
+mod record;
+mod redirect;

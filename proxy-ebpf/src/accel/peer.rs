@@ -1,0 +1,107 @@
+//! What can be read of a socket from outside: fields at offsets the loader took from the kernel's BTF, through the
+//! helper that cannot fault. A socket that is gone reads as another cookie.
+#![allow(unsafe_code, reason = "reads kernel memory through the helper that cannot fault")]
+
+use aya_ebpf::{bindings::bpf_sock, helpers::bpf_probe_read_kernel};
+use proxy_common::accel::AccelKernel;
+
+pub(super) const O_NONBLOCK: u32 = 0o4000;
+
+// SAFETY: a name the loader looks up; it clashes with nothing in this object.
+#[unsafe(no_mangle)]
+static ACCEL: AccelKernel = AccelKernel::UNKNOWN;
+
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: an initialised static; volatile because the loader writes it before the kernel sees it.
+        unsafe { core::ptr::read_volatile(&raw const ACCEL.$field) }
+    };
+}
+
+/// The workload's slot; none if it is not accelerated.
+#[inline(always)]
+pub(super) fn slot() -> Option<u32> {
+    let slot = offset!(slot);
+    (slot != u32::MAX).then_some(slot)
+}
+
+/// The socket as a number: the verifier allows no arithmetic on the pointer.
+#[inline(always)]
+pub(super) fn number(sk: *mut bpf_sock) -> Option<u64> {
+    read((&raw const sk) as u64, 0)
+}
+
+#[inline(always)]
+pub(super) fn cookie(sk: u64) -> Option<u64> {
+    read(sk, offset!(sk_cookie))
+}
+
+/// The next byte the application will read from the TCP queue.
+#[inline(always)]
+pub(super) fn copied_seq(sk: u64) -> Option<u32> {
+    read(sk, offset!(tcp_copied_seq))
+}
+
+/// The sequence number of the next byte given to TCP.
+#[inline(always)]
+pub(super) fn write_seq(sk: u64) -> Option<u32> {
+    read(sk, offset!(tcp_write_seq))
+}
+
+/// Bytes in the receive queues. When TCP's is read, those redirected (`net/ipv4/tcp_bpf.c: bpf_tcp_ingress` charges
+/// them, `net/core/skmsg.c: sk_msg_recvmsg` gives them back).
+#[inline(always)]
+pub(super) fn queued(sk: u64) -> Option<u32> {
+    read(sk, offset!(sk_rmem_alloc))
+}
+
+#[inline(always)]
+pub(super) fn is_mptcp(sk: u64) -> bool {
+    let at = offset!(tcp_is_mptcp);
+    at != 0 && read::<u8>(sk, at).is_some_and(|is| is != 0)
+}
+
+/// The open file of a socket; none before accept and after close.
+#[inline(always)]
+pub(super) fn file(sk: u64) -> Option<u64> {
+    let socket: u64 = read(sk, offset!(sk_socket))?;
+    if socket == 0 {
+        return None;
+    }
+    let file: u64 = read(socket, offset!(socket_file))?;
+    (file != 0).then_some(file)
+}
+
+#[inline(always)]
+pub(super) fn is_nonblocking(file: u64) -> bool {
+    read::<u32>(file, offset!(file_flags)).is_some_and(|flags| flags & O_NONBLOCK != 0)
+}
+
+/// Offsets on the way to the calling process's program.
+pub(super) struct ProgramOffsets {
+    pub(super) task_mm: u32,
+    pub(super) mm_exe_file: u32,
+    pub(super) file_inode: u32,
+    pub(super) inode_ino: u32,
+    pub(super) inode_sb: u32,
+    pub(super) sb_dev: u32,
+}
+
+#[inline(always)]
+pub(super) fn program_offsets() -> Option<ProgramOffsets> {
+    let task_mm = offset!(task_mm);
+    (task_mm != 0).then(|| ProgramOffsets {
+        task_mm,
+        mm_exe_file: offset!(mm_exe_file),
+        file_inode: offset!(file_inode),
+        inode_ino: offset!(inode_ino),
+        inode_sb: offset!(inode_sb),
+        sb_dev: offset!(sb_dev),
+    })
+}
+
+#[inline(always)]
+pub(super) fn read<T>(base: u64, offset: u32) -> Option<T> {
+    // SAFETY: the helper checks the address itself and fails instead of faulting.
+    unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
+}

@@ -1,0 +1,53 @@
+//! How a socket's process reads. splice(2) does not see redirected bytes (kernel.md 2.4), and no hook tells of it in
+//! time: a process is trusted if it is the sidecar, or if userspace has looked at its program and found no splice.
+#![allow(unsafe_code, reason = "helpers return raw pointers")]
+
+use aya_ebpf::{bindings::bpf_sock, helpers::bpf_get_current_task};
+use proxy_common::accel::{Executable, Mark, end_flag};
+
+use super::{maps, peer, record};
+use crate::{owner, table};
+
+/// Marks a socket that starts to listen or to connect. Only where the caller is the socket's own process.
+#[inline(always)]
+pub(super) fn mark(sk: *mut bpf_sock) {
+    let Some(number) = peer::number(sk) else { return };
+    let Some(cookie) = peer::cookie(number) else { return };
+    let flags = if is_trusted(sk) { end_flag::NO_SPLICE } else { 0 };
+    record::set_mark(sk, Mark { flags, reserved: 0, sk: number, cookie });
+}
+
+/// Whether what a marked listener accepts belongs to an event loop. Asked of the listener itself at that time: some
+/// make it non-blocking only after listen(2).
+#[inline(always)]
+pub(super) fn is_event_loop(mark: &Mark) -> bool {
+    if mark.flags & end_flag::EVENT_LOOP != 0 {
+        return true;
+    }
+    mark.sk != 0
+        && peer::cookie(mark.sk) == Some(mark.cookie)
+        && peer::file(mark.sk).is_some_and(peer::is_nonblocking)
+}
+
+#[inline(always)]
+fn is_trusted(sk: *mut bpf_sock) -> bool {
+    let policy = table::policy();
+    let owner = owner::of(sk);
+    if owner.uid == policy.first_uid || owner.gid == policy.first_gid {
+        return true;
+    }
+    program().is_some_and(|program| maps::is_known_reader(&program))
+}
+
+/// The program the calling process runs.
+#[inline(always)]
+fn program() -> Option<Executable> {
+    let at = peer::program_offsets()?;
+    // SAFETY: no arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let mm: u64 = peer::read(task, at.task_mm)?;
+    let file: u64 = peer::read(mm, at.mm_exe_file)?;
+    let inode: u64 = peer::read(file, at.file_inode)?;
+    let sb: u64 = peer::read(inode, at.inode_sb)?;
+    Some(Executable { ino: peer::read(inode, at.inode_ino)?, dev: peer::read(sb, at.sb_dev)?, reserved: 0 })
+}

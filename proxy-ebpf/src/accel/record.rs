@@ -1,0 +1,42 @@
+//! What a socket in the map remembers.
+#![allow(unsafe_code, reason = "a BTF map definition")]
+
+use aya_ebpf::bindings::bpf_sock;
+use proxy_common::accel::{Mark, Record};
+
+use crate::storage::{BPF_F_CLONE, BPF_F_NO_PREALLOC, SkStorage};
+
+/// Written by sock_ops when the socket enters the map, then by sk_msg under the socket's lock.
+// SAFETY: the section in which loaders look for BTF map definitions.
+#[unsafe(link_section = ".maps")]
+#[unsafe(export_name = "RECORDS")]
+static RECORDS: SkStorage<Record, BPF_F_NO_PREALLOC> = SkStorage::new();
+
+/// Marks of listeners, inherited by what they accept, and of connecting sockets. Written by sock_ops, by userspace for
+/// listeners that are there first.
+// SAFETY: as above.
+#[unsafe(link_section = ".maps")]
+#[unsafe(export_name = "READER_MARKS")]
+static READER_MARKS: SkStorage<Mark, { BPF_F_NO_PREALLOC | BPF_F_CLONE }> = SkStorage::new();
+
+#[inline(always)]
+pub(super) fn mark_of(sk: *mut bpf_sock) -> Option<Mark> {
+    READER_MARKS.get(sk, 0).map(|mark| *mark)
+}
+
+#[inline(always)]
+pub(super) fn set_mark(sk: *mut bpf_sock, mark: Mark) {
+    if let Some(slot) = READER_MARKS.get_or_create(sk) {
+        *slot = mark;
+    }
+}
+
+#[inline(always)]
+pub(super) fn get(sk: *mut bpf_sock) -> Option<&'static mut Record> {
+    RECORDS.get(sk, 0)
+}
+
+#[inline(always)]
+pub(super) fn create(sk: *mut bpf_sock) -> Option<&'static mut Record> {
+    RECORDS.get_or_create(sk)
+}

@@ -1,0 +1,92 @@
+//! sk_msg: each message of a socket in the map, before it is sent. Always SK_PASS: a message that is not handed over
+//! goes over the stack. SK_DROP would kill the connection for good (kernel.md 2.3).
+#![allow(unsafe_code, reason = "the entry points are exported by name")]
+
+use aya_ebpf::{
+    bindings::{bpf_sock, sk_action, sk_msg_md},
+    macros::sk_msg,
+    programs::SkMsgContext,
+};
+use proxy_common::accel::{Path, Reason, Record, Sight, choose, end_flag, switch_flag};
+
+use super::{maps, peer, record};
+use crate::ctx::{load32, load64};
+
+const PASS: u32 = sk_action::SK_PASS;
+const TCP_ESTABLISHED: u32 = 1;
+const TCP_CLOSE_WAIT: u32 = 8;
+
+/// The program of the map: stays with each socket for life, so it does nothing but pass on.
+#[sk_msg]
+pub(crate) fn dispatch(ctx: SkMsgContext) -> u32 {
+    maps::dispatch(&ctx);
+    PASS
+}
+
+#[sk_msg]
+pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
+    let sk = load64!(ctx.msg, sk_msg_md, __bindgen_anon_3) as *mut bpf_sock;
+    if sk.is_null() {
+        return PASS;
+    }
+    let Some(record) = record::get(sk) else { return PASS };
+    let size = load32!(ctx.msg, sk_msg_md, size);
+    let state = load32!(sk, bpf_sock, state);
+    let reason = match path(record, state, size) {
+        Path::Stack(reason) => reason,
+        Path::Redirect if maps::hand_over(&ctx, &mut record.peer_key) => Reason::Redirected,
+        Path::Redirect => Reason::Refused,
+    };
+    maps::count(record.slot, reason, size);
+    PASS
+}
+
+#[inline(always)]
+fn path(record: &mut Record, state: u32, size: u32) -> Path {
+    look(record, state, size).unwrap_or_else(Path::Stack)
+}
+
+#[inline(always)]
+fn look(record: &mut Record, state: u32, size: u32) -> Result<Path, Reason> {
+    // Also what goes over the stack is an answer to the other end.
+    maps::active(record.sk);
+    if record.peer.sk == 0 {
+        record.peer = maps::end(&record.peer_key).ok_or(Reason::NoPeer)?;
+    }
+    let own = maps::switch(record.slot).ok_or(Reason::Off)?;
+    let other = maps::switch(record.peer.slot).ok_or(Reason::Off)?;
+    if own.enabled == 0 || other.enabled == 0 {
+        return Err(Reason::Off);
+    }
+    if state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT {
+        return Err(Reason::NotOpen);
+    }
+    let sk = record.peer.sk;
+    if peer::cookie(sk) != Some(record.peer.cookie) {
+        return Err(Reason::PeerGone);
+    }
+    if record.peer_file == 0 {
+        record.peer_file = peer::file(sk).unwrap_or(0);
+    }
+    let strict = other.flags & switch_flag::ANY_READER == 0;
+    if strict && record.peer.flags & end_flag::NO_SPLICE == 0 {
+        return Err(Reason::MaySplice);
+    }
+    if strict && (record.peer_file == 0 || !peer::is_nonblocking(record.peer_file)) {
+        return Err(Reason::BlockingReader);
+    }
+    let (Some(copied), Some(written), Some(queued)) =
+        (peer::copied_seq(sk), peer::write_seq(record.sk), peer::queued(sk))
+    else {
+        return Err(Reason::PeerGone);
+    };
+    let sight = Sight {
+        size,
+        queued,
+        limit: other.limit,
+        drained: copied == written,
+        peer_activity: maps::activity(sk),
+        blocking: !strict && record.peer_file != 0 && !peer::is_nonblocking(record.peer_file),
+    };
+    Ok(choose(&mut record.flow, &sight))
+}

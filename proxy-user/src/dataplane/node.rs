@@ -1,0 +1,158 @@
+//! What all workloads of a node share: the sockets of the acceleration and the program that moves their data.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    net::IpAddr,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, Map, MapData},
+};
+use nix::fcntl::{Flock, FlockArg};
+use proxy_common::{
+    accel::{EndKey, Executable, SLOTS, Switch},
+    addr::Addr,
+    names::{map, program},
+};
+
+use super::{
+    bpffs,
+    meta::Meta,
+    object,
+    pins::{self, WorkloadPins, map_in},
+    wire::Raw,
+};
+use crate::sys::{bpf_attach, bpf_map};
+
+/// Held while pins are changed: attaches and detaches of one node take turns.
+pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+
+impl Lock {
+    pub(super) fn take(root: &Path) -> Result<Self> {
+        let dir = File::open(root).with_context(|| format!("open {}", root.display()))?;
+        match Flock::lock(dir, FlockArg::LockExclusive) {
+            Ok(lock) => Ok(Self(lock)),
+            Err((_, error)) => Err(error).with_context(|| format!("lock {}", root.display())),
+        }
+    }
+}
+
+pub(super) fn dir() -> PathBuf {
+    bpffs::root().join("node")
+}
+
+pub(super) fn ensure_dir() -> Result<PathBuf> {
+    let dir = dir();
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// The workload's slot if it has one, else a free one.
+pub(super) fn slot_for(pins: &WorkloadPins) -> Result<u32> {
+    let mut taken = BTreeSet::new();
+    for other in WorkloadPins::all()? {
+        let Ok(meta) = Meta::read(&other.map(map::META)) else { continue };
+        if other == *pins {
+            return Ok(meta.slot);
+        }
+        taken.insert(meta.slot);
+    }
+    match (0..SLOTS).find(|slot| !taken.contains(slot)) {
+        Some(slot) => Ok(slot),
+        None => bail!("{SLOTS} workloads are attached on this node, no more fit"),
+    }
+}
+
+/// Puts this build's program in the place of the one that runs, for live sockets too.
+pub(super) fn install(ebpf: &mut Ebpf, dir: &Path) -> Result<()> {
+    let table = pinned(dir, map::DISPATCH)?;
+    let redirect = object::load_program(ebpf, program::REDIRECT)?;
+    bpf_map::set_fd(table.fd().as_fd(), 0, redirect).context("install the sk_msg program")?;
+    let sockets = pinned(dir, map::SOCKS)?;
+    let dispatch = object::load_program(ebpf, program::DISPATCH)?;
+    bpf_attach::sk_msg_verdict(dispatch, sockets.fd().as_fd()).context("attach the sk_msg program")
+}
+
+/// Sets the workload's switch and makes its addresses known.
+pub(super) fn switch_on(dir: &Path, slot: u32, switch: Switch, addresses: &[IpAddr]) -> Result<()> {
+    set_switch(dir, slot, switch)?;
+    let mut known = addresses_of(dir)?;
+    for ip in addresses {
+        known.insert(Raw(Addr::from(*ip)), 1u8, 0).with_context(|| format!("publish the address {ip}"))?;
+    }
+    Ok(())
+}
+
+/// Live flows go on over the stack, from the next message on.
+pub(super) fn switch_off(pins: &WorkloadPins) -> Result<()> {
+    let dir = dir();
+    let Ok(meta) = Meta::read(&pins.map(map::META)) else { return Ok(()) };
+    if !map_in(&dir, map::SWITCHES).exists() {
+        return Ok(());
+    }
+    set_switch(&dir, meta.slot, Switch { enabled: 0, limit: 0, flags: 0, reserved: 0 })?;
+    let others: BTreeSet<IpAddr> = WorkloadPins::all()?
+        .iter()
+        .filter(|other| *other != pins)
+        .filter_map(|other| Meta::read(&other.map(map::META)).ok())
+        .flat_map(|meta| meta.addresses)
+        .collect();
+    let mut known = addresses_of(&dir)?;
+    for ip in meta.addresses.iter().filter(|ip| !others.contains(ip)) {
+        // Absent if the attach was cut short.
+        let _ = known.remove(&Raw(Addr::from(*ip)));
+    }
+    Ok(())
+}
+
+/// Without workloads nothing is shared.
+pub(super) fn remove_if_unused() -> Result<()> {
+    if !WorkloadPins::all()?.is_empty() {
+        return Ok(());
+    }
+    let dir = dir();
+    if let Ok(table) = pinned(&dir, map::DISPATCH) {
+        // Sockets keep the map's program, which then has nothing to pass on to.
+        let _ = bpf_map::delete(table.fd().as_fd(), 0);
+    }
+    pins::remove(&dir)
+}
+
+/// Makes programs known that do not splice.
+pub(super) fn trust(dir: &Path, programs: impl IntoIterator<Item = (u64, u32)>) -> Result<()> {
+    let mut readers: HashMap<MapData, Raw<Executable>, u8> =
+        HashMap::try_from(Map::HashMap(pinned(dir, map::READERS)?)).context("open the readers")?;
+    for (ino, dev) in programs {
+        readers.insert(Raw(Executable { ino, dev, reserved: 0 }), 1u8, 0).context("store a reader")?;
+    }
+    // Servers that stayed out may come in now.
+    let mut declined: HashMap<MapData, Raw<EndKey>, u8> =
+        HashMap::try_from(Map::LruHashMap(pinned(dir, map::DECLINED)?))
+            .context("open the declined servers")?;
+    let servers: Vec<_> = declined.keys().filter_map(Result::ok).collect();
+    for server in servers {
+        // One that has aged out meanwhile is just as gone.
+        let _ = declined.remove(&server);
+    }
+    Ok(())
+}
+
+fn set_switch(dir: &Path, slot: u32, switch: Switch) -> Result<()> {
+    let mut switches: Array<_, Raw<Switch>> =
+        Array::try_from(Map::Array(pinned(dir, map::SWITCHES)?)).context("open the switches")?;
+    switches.set(slot, Raw(switch), 0).context("set the workload's switch")
+}
+
+fn addresses_of(dir: &Path) -> Result<HashMap<MapData, Raw<Addr>, u8>> {
+    HashMap::try_from(Map::HashMap(pinned(dir, map::LOCAL_ADDRS)?)).context("open the addresses")
+}
+
+fn pinned(dir: &Path, name: &str) -> Result<MapData> {
+    let path = map_in(dir, name);
+    MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))
+}

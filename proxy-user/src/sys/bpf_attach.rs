@@ -1,0 +1,31 @@
+//! BPF_PROG_ATTACH for a sockmap's program: it stays with the map, whoever attached it. aya detaches it on drop.
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+};
+
+use super::bpf::bpf;
+
+const BPF_PROG_ATTACH: libc::c_int = 8;
+const BPF_SK_MSG_VERDICT: u32 = 7;
+
+#[repr(C)]
+struct AttachAttr {
+    target_fd: u32,
+    attach_bpf_fd: u32,
+    attach_type: u32,
+    attach_flags: u32,
+}
+
+/// Sockets that enter the map from now on run `prog` for each message.
+pub fn sk_msg_verdict(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = AttachAttr {
+        target_fd: map.as_raw_fd() as u32,
+        attach_bpf_fd: prog.as_raw_fd() as u32,
+        attach_type: BPF_SK_MSG_VERDICT,
+        attach_flags: 0,
+    };
+    bpf(BPF_PROG_ATTACH, &mut attr).map(drop)
+}
