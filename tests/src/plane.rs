@@ -26,11 +26,17 @@ pub struct Planed {
 impl Plane {
     /// A new network with this data plane for `flags`, IPv4 and IPv6. None, after saying why, if the machine cannot.
     pub fn network(self, name: &str, flags: &[&str]) -> Option<Planed> {
+        self.network_after(name, flags, |_| ())
+    }
+
+    /// The same, with something done to the network before the data plane comes.
+    pub fn network_after(self, name: &str, flags: &[&str], prepare: impl FnOnce(&Network)) -> Option<Planed> {
         let tools = [Requirement::Iptables(Backend::Nft), Requirement::Sidestep];
         if !met(&[Requirement::Root, Requirement::Cgroup2]) || !met(&tools) {
             return None;
         }
         let network = Network::new(name).expect("make the network");
+        prepare(&network);
         let sidestep = self.apply(&network, flags).expect("apply the data plane");
         Some(Planed { network, plane: self, sidestep })
     }

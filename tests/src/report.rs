@@ -192,8 +192,3 @@ pub struct DnsQuery {
     /// SO_ORIGINAL_DST of a TCP connection.
     pub original_dst: Option<SocketAddr>,
 }
-
-/// An address without its port, for comparing runs whose ephemeral ports differ.
-pub fn ip(addr: Option<SocketAddr>) -> Option<IpAddr> {
-    addr.map(|addr| addr.ip())
-}

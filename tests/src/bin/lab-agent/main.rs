@@ -43,12 +43,12 @@ enum Verb {
     ConnectLoop(connect_loop::ConnectLoop),
     /// Many TCP connections at once.
     ConnectMany(connect_many::ConnectMany),
-    /// Steady traffic to an echo server.
-    Load(load::Load),
     /// DNS questions that look where the replies come from.
     DnsAsk(dns_ask::DnsAsk),
     /// A DNS forwarder like the Istio agent's.
     DnsForward(dns_forward::DnsForward),
+    /// Steady traffic to an echo server.
+    Load(load::Load),
     /// One HTTP question.
     Http(http::Http),
 }
@@ -74,9 +74,9 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Connect(verb) => verb.run(),
         Verb::ConnectLoop(verb) => verb.run(),
         Verb::ConnectMany(verb) => verb.run(),
-        Verb::Load(verb) => verb.run(),
         Verb::DnsAsk(verb) => verb.run(),
         Verb::DnsForward(verb) => verb.run(),
+        Verb::Load(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
     }
 }
