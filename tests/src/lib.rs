@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod cgroup;
 pub mod client;
+pub mod counters;
 pub mod crowd;
 pub mod envoy;
 pub mod envoy_config;
@@ -18,6 +19,8 @@ pub mod iptables;
 pub mod keeper;
 pub mod load;
 pub mod network;
+pub mod pin_root;
+pub mod plane;
 pub mod pod;
 pub mod process;
 pub mod readiness;

@@ -56,6 +56,8 @@ pub(crate) fn run(args: &AttachArgs) -> Result<ExitCode> {
         inflight_limit: args.acceleration.inflight_limit,
         trusted: args.acceleration.trust_programs.clone(),
     };
+    // Before the paths: without privileges they look as if they were not there.
+    dataplane::check_privileges()?;
     let attached =
         dataplane::attach(&args.place.netns()?, &args.place.cgroup()?, &resolved.config, &acceleration)?;
     for warning in &attached.warnings {

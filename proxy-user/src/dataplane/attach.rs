@@ -14,14 +14,14 @@ use std::{
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use proxy_common::{
-    accel::AccelKernel,
+    accel::{AccelKernel, Executable},
     names::map,
     wire::{Kernel, MetaChunk},
 };
 
 use super::{
     acceleration::Acceleration,
-    bpffs, compile,
+    compile,
     compile::Compiled,
     hooks::{HOOKS, Hook, Needs, Target},
     late_listeners,
@@ -76,11 +76,9 @@ pub fn attach(
     let needs = Needs::of(config, kernel.sk_socket != 0);
     warnings.extend(unknown_interfaces(config, &interfaces));
     acceleration.plan(0)?;
-    let trusted =
-        acceleration.trusted.iter().map(|path| readers::program(path)).collect::<Result<Vec<_>>>()?;
+    let trusted = acceleration.trusted.iter().map(|path| trusted(path)).collect::<Result<Vec<_>>>()?;
 
-    let root = bpffs::ensure_root()?;
-    let lock = node::Lock::take(&root)?;
+    let (root, lock) = node::Lock::take_making_root()?;
     let slot = node::slot_for(&pins)?;
     let plan = acceleration.plan(slot)?;
     let meta = Meta {
@@ -114,6 +112,7 @@ pub fn attach(
         facts: Facts { kernel, accel: plan.kernel.unwrap_or(not_accelerated) },
         meta: meta.to_chunks()?,
         node_dir: node::ensure_dir()?,
+        slot,
     };
     let updated = pins.exists();
     let result = if updated { job.update() } else { job.create() };
@@ -156,9 +155,19 @@ struct Job<'a> {
     facts: Facts,
     meta: Vec<MetaChunk>,
     node_dir: PathBuf,
+    slot: u32,
 }
 
 impl Job<'_> {
+    /// Whether the sidecar listens elsewhere than it did under the rules in place.
+    fn moves_ports(&self) -> bool {
+        let policy = &self.compiled.policy;
+        Meta::read(&self.pins.map(map::META)).is_ok_and(|old| {
+            let ports = old.config.ports;
+            (ports.outbound, ports.inbound) != (policy.outbound_port, policy.inbound_port)
+        })
+    }
+
     fn create(&self) -> Result<Listeners> {
         let Self { pins, netns, cgroup, needs, compiled, .. } = *self;
         let stage = pins.staging();
@@ -167,13 +176,14 @@ impl Job<'_> {
         let result = (|| {
             let mut ebpf = object::load(compiled, &self.facts, &self.meta, &stage, &self.node_dir)?;
             node::install(&mut ebpf, &self.node_dir)?;
+            node::reset_counters(&self.node_dir, self.slot)?;
             pin_policy_maps(&ebpf, &stage)?;
             let mut links = Vec::new();
             let mut listeners = (0, 0);
             for hook in HOOKS.iter().filter(|hook| hook.is_needed(needs)) {
                 if hook.target == Target::Netns {
                     // From here on connections are redirected, and sock_ops already sees new listeners.
-                    listeners = late_listeners::add(netns, &compiled.policy, &stage)?;
+                    listeners = late_listeners::add(netns, &compiled.policy, &stage, false)?;
                 }
                 links.push(attach_hook(&mut ebpf, hook, netns, cgroup, &stage)?);
             }
@@ -217,7 +227,7 @@ impl Job<'_> {
                     (false, false) => {}
                 }
             }
-            late_listeners::add(netns, &compiled.policy, pins.dir())
+            late_listeners::add(netns, &compiled.policy, pins.dir(), self.moves_ports())
         })();
         match result {
             Ok(listeners) => {
@@ -312,6 +322,15 @@ fn kernel_facts(cookie: Option<u64>) -> Result<(Kernel, Vec<String>)> {
         reserved: 0,
     };
     Ok((kernel, warnings))
+}
+
+fn trusted(path: &Path) -> Result<Executable> {
+    readers::program(path).map_err(|error| {
+        Failure::error(
+            Class::Usage,
+            format!("--trust-program {}: {error:#}; name a program's file", path.display()),
+        )
+    })
 }
 
 fn unknown_interfaces(config: &Config, interfaces: &Interfaces) -> Vec<String> {

@@ -36,14 +36,15 @@ pub fn detach(netns_inode: u64, cgroup: Option<&Path>) -> Result<Vec<WorkloadPin
         remove_workload(pins)?;
     }
     node::remove_if_unused()?;
-    drop(lock);
     // The last one takes the directory with it; it is not empty as long as there are others.
     let _ = fs::remove_dir(bpffs::root());
+    drop(lock);
     Ok(found)
 }
 
 /// Detaches every workload of this node.
 pub fn detach_all() -> Result<Vec<WorkloadPins>> {
+    let _lock = node::Lock::take(&bpffs::root())?;
     let found = WorkloadPins::all()?;
     for pins in &found {
         remove_workload(pins)?;

@@ -25,4 +25,5 @@ pub use hooks::{HOOKS, Hook, Target};
 pub use meta::Meta;
 pub use object::{OBJECT, program_stats};
 pub use pins::WorkloadPins;
-pub use status::{Counters, WorkloadStatus, status};
+pub use privileges::check as check_privileges;
+pub use status::{AccelerationStatus, Counters, Paths, WorkloadStatus, status};

@@ -7,8 +7,10 @@ mod enter;
 mod http;
 mod keep;
 mod load;
+mod options;
 mod original_dst;
 mod serve;
+mod stream;
 mod sysctl;
 
 use std::process::ExitCode;
@@ -33,6 +35,10 @@ enum Verb {
     ConnectMany(connect_many::ConnectMany),
     /// Steady traffic to an echo server.
     Load(load::Load),
+    /// The answers of getsockopt on one connection.
+    Options(options::Options),
+    /// Streams compared byte for byte.
+    Stream(stream::Stream),
     /// One HTTP question.
     Http(http::Http),
 }
@@ -56,6 +62,8 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Connect(verb) => verb.run(),
         Verb::ConnectMany(verb) => verb.run(),
         Verb::Load(verb) => verb.run(),
+        Verb::Options(verb) => verb.run(),
+        Verb::Stream(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
     }
 }
