@@ -7,11 +7,13 @@
 //!
 //! Nothing here touches the machine's own network namespace; `SIDESTEP_LAB_KEEP=300` keeps a failed pod for 300 s.
 
+pub mod accelerated;
 pub mod agent;
 pub mod cgroup;
 pub mod client;
 pub mod counters;
 pub mod crowd;
+pub mod data_plane;
 pub mod envoy;
 pub mod envoy_config;
 pub mod footprint;
@@ -20,7 +22,6 @@ pub mod keeper;
 pub mod load;
 pub mod network;
 pub mod pin_root;
-pub mod plane;
 pub mod pod;
 pub mod process;
 pub mod readiness;

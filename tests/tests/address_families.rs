@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 
 use rstest::rstest;
 use tests::client::Connect;
+use tests::data_plane::DataPlane;
 use tests::network::Network;
-use tests::plane::Plane;
 use tests::report::canonical;
 use tests::server::{self, PROXY_USER, Server};
 
 #[rstest]
 fn outbound(
-    #[values(Plane::Iptables, Plane::Sidestep)] plane: Plane,
+    #[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: DataPlane,
     #[values(
         ("10.96.7.7:80", false, "10.96.7.7:80"),
         ("[fd00:96::7]:80", false, "[fd00:96::7]:80"),
@@ -46,7 +46,7 @@ fn outbound(
 /// The sidecar's listener takes IPv4 as v4-mapped when it is one socket on [::] for both.
 #[rstest]
 fn outbound_to_a_dual_stack_sidecar(
-    #[values(Plane::Iptables, Plane::Sidestep)] plane: Plane,
+    #[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: DataPlane,
     #[values(("10.96.7.7:80", false), ("10.96.7.7:80", true), ("[fd00:96::7]:80", false))] (service, mapped): (&str, bool),
 ) {
     if !plane.met(&[]) {
@@ -66,7 +66,7 @@ fn outbound_to_a_dual_stack_sidecar(
 
 #[rstest]
 fn inbound(
-    #[values(Plane::Iptables, Plane::Sidestep)] plane: Plane,
+    #[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: DataPlane,
     #[values(4, 6)] family: u8,
     #[values(false, true)] dual_stack_sidecar: bool,
 ) {
@@ -96,7 +96,7 @@ fn inbound(
 /// Loopback is the app's own business.
 #[rstest]
 fn loopback_is_left_alone(
-    #[values(Plane::Iptables, Plane::Sidestep)] plane: Plane,
+    #[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: DataPlane,
     #[values("127.0.0.1:8080", "[::1]:8080", "10.10.0.26:8080")] to: SocketAddr,
 ) {
     if !plane.met(&[]) {

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use tests::client::Connect;
+use tests::data_plane::DataPlane;
 use tests::footprint::Footprint;
 use tests::load::Load;
 use tests::network::Network;
-use tests::plane::Plane;
 use tests::requirement::Requirement;
 use tests::server::{self, PROXY_USER, Server};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
@@ -15,7 +15,7 @@ const BPFTOOL: Requirement = Requirement::Program("bpftool", "bpftool");
 
 #[test]
 fn the_same_again_changes_nothing() {
-    if !Plane::Sidestep.met(&[BPFTOOL]) {
+    if !DataPlane::Sidestep.met(&[BPFTOOL]) {
         return;
     }
     let network = Network::new("again").unwrap();
@@ -41,7 +41,7 @@ fn the_same_again_changes_nothing() {
 
 #[test]
 fn other_flags_take_effect() {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let network = Network::new("flags").unwrap();
@@ -75,7 +75,7 @@ fn other_flags_take_effect() {
 
 #[test]
 fn connections_survive() {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let network = Network::new("survive").unwrap();

@@ -4,10 +4,10 @@
 use std::process::Command;
 
 use rstest::rstest;
+use tests::data_plane::DataPlane;
 use tests::footprint::Footprint;
 use tests::network::Network;
 use tests::pin_root::PinRoot;
-use tests::plane::Plane;
 use tests::requirement::{Requirement, met};
 use tests::sidestep::{DEFAULT_FLAGS, Ended, Sidestep, binary, ended, ended_command, workload};
 
@@ -32,7 +32,7 @@ fn assert_said(ended: &Ended, code: i32, words: &[&str]) {
 #[case::unknown_cgroup("--cgroup", "/sys/fs/cgroup/no-such", USAGE, &["/sys/fs/cgroup/no-such", "No such file", "below the cgroup2 mount"])]
 #[case::not_a_cgroup("--cgroup", "/tmp", UNAVAILABLE, &["/tmp", "not a cgroup2 directory", "give --cgroup"])]
 fn a_place_that_is_none(#[case] flag: &str, #[case] value: &str, #[case] code: i32, #[case] words: &[&str]) {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let network = Network::new("place").unwrap();
@@ -46,7 +46,7 @@ fn a_place_that_is_none(#[case] flag: &str, #[case] value: &str, #[case] code: i
 
 #[test]
 fn a_cgroup_of_version_1() {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -79,7 +79,7 @@ fn a_cgroup_of_version_1() {
 #[case::accelerate(&["--accelerate", "turbo"], &["turbo", "--accelerate", "strict"])]
 #[case::trusted_program(&["--trust-program", "/no/such/program"], &["/no/such/program", "No such file"])]
 fn a_flag_that_is_wrong(#[case] flags: &[&str], #[case] words: &[&str]) {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let network = Network::new("flag").unwrap();
@@ -104,7 +104,7 @@ fn every_fault_is_reported() {
 #[case::one_is_missing(&["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", "--"], "CAP_NET_ADMIN")]
 #[case::another_user(&["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"], "CAP_BPF")]
 fn without_the_privilege(#[case] wrapper: &[&str], #[case] missing: &str) {
-    if !Plane::Sidestep.met(&[Requirement::Program("setpriv", "util-linux")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Program("setpriv", "util-linux")]) {
         return;
     }
     let network = Network::new("privilege").unwrap();
@@ -124,7 +124,7 @@ fn without_the_privilege(#[case] wrapper: &[&str], #[case] missing: &str) {
 #[case::wrong_flag(&["-d", "70000"], USAGE)]
 #[case::wrong_program(&["--trust-program", "/no/such/program"], USAGE)]
 fn what_is_attached_stays(#[case] flags: &[&str], #[case] code: i32) {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let network = Network::new("stays").unwrap();
@@ -139,7 +139,7 @@ fn what_is_attached_stays(#[case] flags: &[&str], #[case] code: i32) {
 /// One namespace has one cgroup.
 #[test]
 fn a_second_cgroup_of_one_namespace() {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let (network, other) = (Network::new("first").unwrap(), Network::new("second").unwrap());
@@ -153,7 +153,7 @@ fn a_second_cgroup_of_one_namespace() {
 /// A hook of the cgroup that somebody holds alone: what was attached before it is taken back.
 #[test]
 fn an_attach_that_fails_halfway_takes_all_back() {
-    if !Plane::Sidestep.met(&[Requirement::Program("bpftool", "bpftool")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Program("bpftool", "bpftool")]) {
         return;
     }
     let (network, donor) = (Network::new("halfway").unwrap(), Network::new("donor").unwrap());

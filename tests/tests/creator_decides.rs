@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use rstest::rstest;
 use tests::client::Connect;
+use tests::data_plane::DataPlane;
 use tests::network::Network;
-use tests::plane::Plane;
 use tests::server::{self, APP_USER, PROXY_USER, Server};
 
 /// Name, connection, whether it goes to the sidecar, and the rule that says so.
@@ -26,7 +26,7 @@ fn cases(service: SocketAddr) -> [(&'static str, Connect, bool, &'static str); 9
 
 #[rstest]
 fn by_uid_and_gid(
-    #[values(Plane::Iptables, Plane::Sidestep)] plane: Plane,
+    #[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: DataPlane,
     #[values("10.96.7.7:80", "[fd00:96::7]:80")] service: SocketAddr,
 ) {
     if !plane.met(&[]) {

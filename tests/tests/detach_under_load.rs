@@ -3,17 +3,17 @@
 use std::net::SocketAddr;
 
 use tests::client::Connect;
+use tests::data_plane::DataPlane;
 use tests::footprint::Footprint;
 use tests::load::Load;
 use tests::network::Network;
-use tests::plane::Plane;
 use tests::requirement::Requirement;
 use tests::server::{PROXY_USER, Server};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 
 #[test]
 fn established_connections_live_on_and_no_trace_stays() {
-    if !Plane::Sidestep.met(&[Requirement::Program("bpftool", "bpftool")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Program("bpftool", "bpftool")]) {
         return;
     }
     let network = Network::new("leave").unwrap();
@@ -51,7 +51,7 @@ fn established_connections_live_on_and_no_trace_stays() {
 
 #[test]
 fn detach_twice_and_without_attach_says_so() {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let network = Network::new("leave-twice").unwrap();

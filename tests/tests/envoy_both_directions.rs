@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use rstest::rstest;
 use tests::client::Connect;
+use tests::data_plane::DataPlane;
 use tests::envoy_config::{Forward, SidecarConfig};
 use tests::network::Network;
-use tests::plane::Plane;
 use tests::report::Outcome;
 use tests::requirement::Requirement;
 use tests::server::Server;
@@ -14,7 +14,7 @@ use tests::sidecar::{Kind, Sidecar};
 
 #[rstest]
 fn the_app_is_reached_through_envoy(
-    #[values(Plane::Iptables, Plane::Sidestep)] plane: Plane,
+    #[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: DataPlane,
     #[values(
         (Forward::Localhost, "127.0.0.1:8080", "127.0.0.1"),
         (Forward::Passthrough, "10.10.0.26:8080", "127.0.0.6")
@@ -43,7 +43,7 @@ fn the_app_is_reached_through_envoy(
 /// What the two modes differ in: the address an app has to listen on.
 #[rstest]
 fn the_other_address_is_closed_by_envoy(
-    #[values(Plane::Iptables, Plane::Sidestep)] plane: Plane,
+    #[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: DataPlane,
     #[values((Forward::Localhost, "10.10.0.26:8080"), (Forward::Passthrough, "127.0.0.1:8080"))]
     (forward, app): (Forward, &str),
 ) {
@@ -65,7 +65,7 @@ fn the_other_address_is_closed_by_envoy(
 
 #[rstest]
 fn a_service_is_called_through_envoy(
-    #[values(Plane::Iptables, Plane::Sidestep)] plane: Plane,
+    #[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: DataPlane,
     #[values(Forward::Localhost, Forward::Passthrough)] forward: Forward,
     #[values("10.96.7.7:80", "[fd00:96::7]:80")] service: SocketAddr,
 ) {

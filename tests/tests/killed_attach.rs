@@ -6,11 +6,11 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use tests::client::Connect;
+use tests::data_plane::DataPlane;
 use tests::footprint::Footprint;
 use tests::load::Load;
 use tests::network::Network;
 use tests::pin_root::PinRoot;
-use tests::plane::Plane;
 use tests::report::Outcome;
 use tests::requirement::Requirement;
 use tests::server::{PROXY_USER, Server};
@@ -50,7 +50,7 @@ fn bpftool() -> Requirement {
 
 #[test]
 fn a_first_attach() {
-    if !Plane::Sidestep.met(&[bpftool()]) {
+    if !DataPlane::Sidestep.met(&[bpftool()]) {
         return;
     }
     let network = Network::new("killed").unwrap();
@@ -81,7 +81,7 @@ fn a_first_attach() {
 
 #[test]
 fn an_attach_of_what_is_attached() {
-    if !Plane::Sidestep.met(&[bpftool()]) {
+    if !DataPlane::Sidestep.met(&[bpftool()]) {
         return;
     }
     let network = Network::new("killed-again").unwrap();

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use rstest::rstest;
 use tests::crowd::{Crowd, Expect};
+use tests::data_plane::DataPlane;
 use tests::envoy_config::{Forward, SidecarConfig};
 use tests::network::Network;
-use tests::plane::Plane;
 use tests::requirement::Requirement;
 use tests::server::{self, Server};
 use tests::sidecar::Sidecar;
@@ -17,7 +17,7 @@ use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 #[case::different_services("10.96.0.0/16")]
 #[case::one_service("10.96.7.6/31")]
 #[case::ipv6_services("fd00:96::/64")]
-fn a_thousand(#[case] services: &str, #[values(Plane::Iptables, Plane::Sidestep)] plane: Plane) {
+fn a_thousand(#[case] services: &str, #[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: DataPlane) {
     if !plane.met(&[]) {
         return;
     }
@@ -36,11 +36,11 @@ fn a_thousand(#[case] services: &str, #[values(Plane::Iptables, Plane::Sidestep)
 
 #[test]
 fn a_thousand_through_envoy() {
-    if !Plane::Sidestep.met(&[Requirement::Envoy]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Envoy]) {
         return;
     }
     let network = Network::new("thousand-envoy").unwrap();
-    let _under = Plane::Sidestep.under(&network.pod).unwrap();
+    let _under = DataPlane::Sidestep.under(&network.pod).unwrap();
     let _sidecar = Sidecar::start(&network.pod, &SidecarConfig::new(Forward::Passthrough, &[])).unwrap();
     let any: SocketAddr = "0.0.0.0:80".parse().unwrap();
     let _outside = Server::on(&network.outside).listen(any).hold().start().unwrap();
@@ -51,7 +51,7 @@ fn a_thousand_through_envoy() {
 /// There are 28,232 ephemeral ports for one destination.
 #[test]
 fn forty_thousand_to_different_destinations() {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     const COUNT: u32 = 40_000;

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 
 use rstest::rstest;
 use tests::client::Connect;
+use tests::data_plane::DataPlane;
 use tests::network::Network;
-use tests::plane::Plane;
 use tests::report::Outcome;
 use tests::server::{self, Server};
 
 #[rstest]
 fn outbound_never_leaves(
-    #[values(Plane::Iptables, Plane::Sidestep)] plane: Plane,
+    #[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: DataPlane,
     #[values("10.96.7.7:80", "[fd00:96::7]:80")] service: SocketAddr,
 ) {
     if !plane.met(&[]) {
@@ -34,7 +34,7 @@ fn outbound_never_leaves(
 
 #[rstest]
 fn inbound_never_reaches_the_app(
-    #[values(Plane::Iptables, Plane::Sidestep)] plane: Plane,
+    #[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: DataPlane,
     #[values(4, 6)] family: u8,
 ) {
     if !plane.met(&[]) {
@@ -52,7 +52,7 @@ fn inbound_never_reaches_the_app(
 
 /// A sidecar that has crashed: the listeners were there.
 #[rstest]
-fn after_the_sidecar_was_killed(#[values(Plane::Iptables, Plane::Sidestep)] plane: Plane) {
+fn after_the_sidecar_was_killed(#[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: DataPlane) {
     if !plane.met(&[]) {
         return;
     }

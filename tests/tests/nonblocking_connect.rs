@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 
 use rstest::rstest;
 use tests::client::Connect;
+use tests::data_plane::DataPlane;
 use tests::network::Network;
-use tests::plane::Plane;
 use tests::report::Outcome;
 use tests::server;
 
 #[rstest]
 fn in_progress_then_connected(
-    #[values(Plane::Iptables, Plane::Sidestep)] plane: Plane,
+    #[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: DataPlane,
     #[values("10.96.7.7:80", "[fd00:96::7]:80")] service: SocketAddr,
 ) {
     if !plane.met(&[]) {
@@ -28,7 +28,7 @@ fn in_progress_then_connected(
 }
 
 #[rstest]
-fn in_progress_then_refused(#[values(Plane::Iptables, Plane::Sidestep)] plane: Plane) {
+fn in_progress_then_refused(#[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: DataPlane) {
     if !plane.met(&[]) {
         return;
     }

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rstest::rstest;
+use tests::data_plane::DataPlane;
 use tests::network::Network;
-use tests::plane::Plane;
 use tests::process::Process;
 use tests::report::Options;
 use tests::server::{self, APP_USER, Server};
@@ -23,7 +23,7 @@ fn answers(process: &Process, count: usize) -> Vec<Options> {
 #[case::v4("10.10.0.9:80")]
 #[case::v6("[fd00:10::9]:80")]
 fn every_option_of_every_level_is_unaltered(#[case] to: SocketAddr) {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let network = Network::new("options").unwrap();
@@ -32,7 +32,7 @@ fn every_option_of_every_level_is_unaltered(#[case] to: SocketAddr) {
     let command = network.pod.lab_agent("options").unwrap().args(["--to", &to.to_string()]);
     let mut asking = command.user(APP_USER.0, APP_USER.1).hold_input().spawn().unwrap();
     let before = answers(&asking, 1).remove(0);
-    let _sidestep = Plane::Sidestep.under(&network.pod).unwrap();
+    let _sidestep = DataPlane::Sidestep.under(&network.pod).unwrap();
     asking.close_input();
     let after = answers(&asking, 2).remove(1);
     assert_eq!(before.len(), after.len());
@@ -53,11 +53,11 @@ fn every_option_of_every_level_is_unaltered(#[case] to: SocketAddr) {
 #[case::v4("10.96.7.7:80", "0/80", 16)]
 #[case::v6("[fd00:96::7]:80", "41/80", 28)]
 fn original_dst_with_any_length(#[case] service: SocketAddr, #[case] question: &str, #[case] needed: usize) {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     const LENGTHS: [usize; 11] = [0, 1, 4, 15, 16, 27, 28, 64, 128, 4096, 8192];
-    let ask = |plane: Option<Plane>| {
+    let ask = |plane: Option<DataPlane>| {
         let network = Network::new("lengths").unwrap();
         let under = plane.map(|plane| plane.under(&network.pod).unwrap());
         let _sidecar = server::stand_in(&network.pod).hold().start().unwrap();
@@ -71,7 +71,7 @@ fn original_dst_with_any_length(#[case] service: SocketAddr, #[case] question: &
         }
         answers
     };
-    let ours = ask(Some(Plane::Sidestep));
+    let ours = ask(Some(DataPlane::Sidestep));
     for length in LENGTHS {
         let answer = &ours[&format!("{question}/{length}")];
         // Longer than the hook's buffer is cut to it.
@@ -82,10 +82,10 @@ fn original_dst_with_any_length(#[case] service: SocketAddr, #[case] question: &
         let beyond = if length >= needed { &answer.value[offered..] } else { &answer.value[..] };
         assert!(beyond.chars().all(|digit| "a5".contains(digit)), "{length}: wrote beyond it: {answer:?}");
     }
-    if !Plane::Iptables.met(&[]) {
+    if !DataPlane::Iptables.met(&[]) {
         return;
     }
-    let theirs = ask(Some(Plane::Iptables));
+    let theirs = ask(Some(DataPlane::Iptables));
     for length in LENGTHS {
         let name = format!("{question}/{length}");
         let (ours, theirs) = (&ours[&name], &theirs[&name]);

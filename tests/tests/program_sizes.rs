@@ -4,9 +4,9 @@ use std::fs;
 use std::os::fd::AsRawFd;
 
 use proxy_user::sys::bpf_link::program_by_id;
+use tests::data_plane::{DataPlane, flags};
 use tests::footprint::Footprint;
 use tests::network::Network;
-use tests::plane::{Plane, flags};
 use tests::requirement::Requirement;
 use tests::sidestep::Sidestep;
 
@@ -17,7 +17,7 @@ const MOST_STACK: u32 = 512;
 
 #[test]
 fn the_kernel_takes_every_program() {
-    if !Plane::Sidestep.met(&[Requirement::Program("bpftool", "bpftool")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Program("bpftool", "bpftool")]) {
         return;
     }
     let network = Network::new("sizes").unwrap();

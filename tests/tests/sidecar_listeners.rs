@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use rstest::rstest;
 use tests::client::Connect;
 use tests::crowd::{Crowd, Expect};
+use tests::data_plane::DataPlane;
 use tests::network::Network;
-use tests::plane::Plane;
 use tests::report::{Accepted, Outcome};
 use tests::server::{self, RunningServer};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
@@ -32,7 +32,7 @@ fn both_directions(network: &Network) -> (Outcome, Outcome) {
 #[case::one(1)]
 #[case::as_envoy_has_them(4)]
 fn there_before_the_attach(#[case] workers: u32) {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let network = Network::new("before").unwrap();
@@ -43,7 +43,7 @@ fn there_before_the_attach(#[case] workers: u32) {
 
 #[rstest]
 fn gone_and_back(#[values(false, true)] before: bool) {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let network = Network::new("back").unwrap();
@@ -67,7 +67,7 @@ fn gone_and_back(#[values(false, true)] before: bool) {
 /// A hot restart: the new one listens before the old one ends.
 #[test]
 fn handed_over_without_a_gap() {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let network = Network::new("handover").unwrap();
@@ -97,7 +97,7 @@ fn assert_each_used(sidecar: &RunningServer, port: u16) {
 /// Also with more workers than listener slots: the members of an SO_REUSEPORT group stand for each other.
 #[rstest]
 fn every_worker_is_used(#[values(2, 4, 20)] workers: u32, #[values(false, true)] before: bool) {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let network = Network::new("workers").unwrap();
@@ -120,7 +120,7 @@ fn every_worker_is_used(#[values(2, 4, 20)] workers: u32, #[values(false, true)]
 
 /// A sidecar bound to loopback alone is found by what leaves, and by nothing that arrives.
 #[rstest]
-fn on_loopback_alone(#[values(Plane::Iptables, Plane::Sidestep)] plane: Plane) {
+fn on_loopback_alone(#[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: DataPlane) {
     if !plane.met(&[]) {
         return;
     }

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use rstest::rstest;
+use tests::data_plane::DataPlane;
 use tests::envoy_config::{Forward, SidecarConfig};
 use tests::network::Network;
-use tests::plane::Plane;
 use tests::readiness::http_get;
 use tests::server::APP_USER;
 use tests::sidecar::Sidecar;
@@ -21,12 +21,12 @@ fn a_web_server_answers_behind_the_sidecar(
     )]
     (forward, listen, source): (Forward, &str, &str),
 ) {
-    if !Plane::Sidestep.met(&[program.requirement()]) {
+    if !DataPlane::Sidestep.met(&[program.requirement()]) {
         return;
     }
     let listen: SocketAddr = listen.parse().unwrap();
     let network = Network::new("web").unwrap();
-    let under = Plane::Sidestep.under(&network.pod).unwrap();
+    let under = DataPlane::Sidestep.under(&network.pod).unwrap();
     let sidecar = Sidecar::start(&network.pod, &SidecarConfig::new(forward, &[8080]).http()).unwrap();
     let _app = program.start(&network.pod, &[listen]).unwrap();
 
@@ -46,11 +46,11 @@ fn a_web_server_answers_behind_the_sidecar(
 #[case::nginx(WebServer::Nginx)]
 #[case::haproxy(WebServer::Haproxy)]
 fn a_web_server_outside_is_reached_through_the_sidecar(#[case] program: WebServer) {
-    if !Plane::Sidestep.met(&[program.requirement()]) {
+    if !DataPlane::Sidestep.met(&[program.requirement()]) {
         return;
     }
     let network = Network::new("web-out").unwrap();
-    let under = Plane::Sidestep.under(&network.pod).unwrap();
+    let under = DataPlane::Sidestep.under(&network.pod).unwrap();
     let sidecar =
         Sidecar::start(&network.pod, &SidecarConfig::new(Forward::Passthrough, &[]).http()).unwrap();
     let any: SocketAddr = "0.0.0.0:80".parse().unwrap();

@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 
 use tests::client::Connect;
+use tests::data_plane::DataPlane;
 use tests::network::Network;
-use tests::plane::Plane;
 use tests::server::{self, Server};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 
@@ -17,7 +17,7 @@ fn anywhere(port: u16) -> SocketAddr {
 
 #[test]
 fn a_process_outside_the_cgroup_goes_direct() {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let network = Network::new("other-cgroup").unwrap();
@@ -41,7 +41,7 @@ fn a_process_outside_the_cgroup_goes_direct() {
 
 #[test]
 fn a_process_in_another_namespace_goes_direct() {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let network = Network::new("home").unwrap();
@@ -64,7 +64,7 @@ fn a_process_in_another_namespace_goes_direct() {
 /// The same addresses, the same ports, at the same time: each pod has its own answer.
 #[test]
 fn identical_pods_never_see_each_other() {
-    if !Plane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let networks = [Network::new("same-a").unwrap(), Network::new("same-b").unwrap()];

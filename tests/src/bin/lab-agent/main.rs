@@ -9,6 +9,7 @@ mod keep;
 mod load;
 mod options;
 mod original_dst;
+mod semantics;
 mod serve;
 mod stream;
 mod sysctl;
@@ -39,6 +40,8 @@ enum Verb {
     Options(options::Options),
     /// Streams compared byte for byte.
     Stream(stream::Stream),
+    /// What programs may expect of a TCP connection.
+    Semantics(semantics::Semantics),
     /// One HTTP question.
     Http(http::Http),
 }
@@ -64,6 +67,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Load(verb) => verb.run(),
         Verb::Options(verb) => verb.run(),
         Verb::Stream(verb) => verb.run(),
+        Verb::Semantics(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
     }
 }

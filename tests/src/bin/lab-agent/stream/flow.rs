@@ -124,8 +124,10 @@ impl Flow {
         if again {
             return Ok(Turn::Busy);
         }
-        let pauses = [(self.readable, self.read_after), (self.writable && self.wants_to_write(), self.write_after)];
-        let next = pauses.iter().filter(|(ready, after)| *ready && *after > now).map(|(_, after)| *after).min();
+        let pauses =
+            [(self.readable, self.read_after), (self.writable && self.wants_to_write(), self.write_after)];
+        let next =
+            pauses.iter().filter(|(ready, after)| *ready && *after > now).map(|(_, after)| *after).min();
         Ok(Turn::Waiting(next))
     }
 
@@ -199,7 +201,8 @@ impl Flow {
         let Some(plan) = self.plan else {
             self.header.extend_from_slice(got);
             if self.header.len() == HEADER {
-                let number = |at: usize| u64::from_le_bytes(self.header[at..at + 8].try_into().unwrap_or_default());
+                let number =
+                    |at: usize| u64::from_le_bytes(self.header[at..at + 8].try_into().unwrap_or_default());
                 self.plan = Some(Plan { seed: number(0), bytes: number(8), chunk: number(16) as usize });
             }
             return Ok(());

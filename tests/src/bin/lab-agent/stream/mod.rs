@@ -138,7 +138,8 @@ impl Loop {
 
     fn wait(&mut self, wait: Duration) -> Result<bool> {
         let mut events = [EpollEvent::empty(); 256];
-        let ready = self.epoll.wait(&mut events, EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::ZERO))?;
+        let ready =
+            self.epoll.wait(&mut events, EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::ZERO))?;
         let mut listener = false;
         for event in &events[..ready] {
             listener |= event.data() == LISTENER;

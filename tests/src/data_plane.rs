@@ -15,7 +15,7 @@ pub fn flags() -> Vec<&'static str> {
 
 /// A data plane with the rules of a default installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plane {
+pub enum DataPlane {
     Iptables,
     Sidestep,
 }
@@ -28,7 +28,7 @@ pub enum Under {
     Sidestep(Sidestep),
 }
 
-impl Plane {
+impl DataPlane {
     /// Whether this machine has what it needs, and `also`.
     pub fn met(self, also: &[Requirement]) -> bool {
         let own = match self {
