@@ -45,7 +45,11 @@ pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
     }
     // Over lo between the pod's own addresses: PREROUTING does not capture what OUTPUT has let pass. The arrival
     // interface would not tell, it is the one that holds the address.
-    if remote == local || maps::route(&remote).is_some_and(|route| route.flags & route_flag::LOCAL != 0) {
+    // A passthrough source is local by what it is: ::6 may have come to lo after the routes were read.
+    if remote == local
+        || remote.is_passthrough_source()
+        || maps::route(&remote).is_some_and(|route| route.flags & route_flag::LOCAL != 0)
+    {
         return PASS;
     }
     let interface = if policy.has(flag::INTERFACES) && table::kernel().has_ingress_ifindex != 0 {

@@ -48,8 +48,9 @@ pub(crate) fn decide(call: &SockAddr, sk: *mut bpf_sock) -> Option<Outgoing> {
     let is_bound = !bound.is_unspecified();
     if is_bound {
         src = bound;
-        // A loopback source towards another host: `net/ipv4/route.c: ip_route_output_key_hash_rcu` refuses it.
-        if bound.is_loopback() && flags & route_flag::LOCAL == 0 {
+        // A loopback source towards another host: `net/ipv4/route.c: ip_route_output_key_hash_rcu` refuses it. IPv6
+        // has no such check.
+        if bound.is_v4() && bound.is_loopback() && flags & route_flag::LOCAL == 0 {
             return None;
         }
     }

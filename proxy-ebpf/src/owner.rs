@@ -14,15 +14,13 @@ use crate::{storage, table};
 
 #[inline(always)]
 pub(crate) fn of(sk: *mut bpf_sock) -> Owner {
-    let kernel = table::kernel();
-    if kernel.sk_socket != 0 {
-        if let Some(owner) = creator(sk) {
-            return owner;
-        }
-    } else if let Some(owner) = storage::owner(sk) {
-        return owner;
-    }
-    current()
+    recorded(sk).unwrap_or_else(current)
+}
+
+/// The creator, as far as the socket itself tells.
+#[inline(always)]
+pub(crate) fn recorded(sk: *mut bpf_sock) -> Option<Owner> {
+    if table::kernel().sk_socket != 0 { creator(sk) } else { storage::owner(sk) }
 }
 
 /// Real ids of the calling process.

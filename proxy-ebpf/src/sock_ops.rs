@@ -18,7 +18,7 @@ use proxy_common::{
     counter::Event,
     policy::flag,
     tproxy::is_transparent_source,
-    wire::{FlowKey, ListenerGroup, OriginalDst, role},
+    wire::{FlowKey, ListenerGroup, OriginalDst, is_spread, role},
 };
 
 use crate::{
@@ -156,7 +156,13 @@ fn accepted(ctx: &SockOpsContext) {
         client_port: remote_port(ctx),
         sidecar_port: Port::new(port),
     };
-    let Some(orig) = maps::pending_take(&key) else { return };
+    let Some(orig) = maps::pending_take(&key) else {
+        // A redirected connection whose entry did not fit: better no answer than its loopback stand-in.
+        if is_spread(&local) {
+            storage::forget(sk(ctx));
+        }
+        return;
+    };
     let sk = sk(ctx);
     if sk.is_null() {
         return;

@@ -84,6 +84,16 @@ pub(crate) fn set(sk: *mut bpf_sock, orig: Addr, port: Port, role: u8) -> bool {
     true
 }
 
+/// Forgets whatever is remembered, inherited from the listener included.
+#[inline(always)]
+pub(crate) fn forget(sk: *mut bpf_sock) {
+    if !sk.is_null()
+        && let Some(state) = get(sk)
+    {
+        state.role = role::NONE;
+    }
+}
+
 /// Forgets a redirection: the socket is being connected again, to somewhere that is left alone.
 #[inline(always)]
 pub(crate) fn clear(sk: *mut bpf_sock) {

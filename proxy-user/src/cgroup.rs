@@ -28,10 +28,13 @@ pub struct Cgroup {
 
 impl Cgroup {
     pub fn open(path: &Path) -> Result<Self> {
-        let dir = File::open(path).with_context(|| {
-            format!(
-                "cgroup {}: cannot be opened; give --cgroup a directory below the cgroup2 mount",
-                path.display()
+        let dir = File::open(path).map_err(|error| {
+            Failure::error(
+                Class::of_argument(&error),
+                format!(
+                    "cgroup {}: cannot be opened ({error}); give --cgroup a directory below the cgroup2 mount",
+                    path.display()
+                ),
             )
         })?;
         let stat = nix::sys::statfs::fstatfs(&dir).context("fstatfs")?;

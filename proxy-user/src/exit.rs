@@ -28,6 +28,14 @@ impl Class {
         }
     }
 
+    /// The class of a file that was named and cannot be opened.
+    pub fn of_argument(error: &std::io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Self::Permission,
+            _ => Self::Usage,
+        }
+    }
+
     /// The class of an error: the outermost one that was given, else a guess from the system call.
     pub fn of(error: &anyhow::Error) -> Self {
         for cause in error.chain() {

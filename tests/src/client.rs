@@ -45,6 +45,12 @@ impl Connect {
         self.option("--then-user", format!("{uid}:{gid}"))
     }
 
+    /// With ids that differ: real uid, effective uid, real gid, effective gid, taken before the socket exists.
+    pub fn ids(self, ids: [u32; 4]) -> Self {
+        let text = ids.map(|id| id.to_string()).join(",");
+        self.user((0, 0)).option("--first-ids", text)
+    }
+
     /// Binds first; port 0 lets the kernel choose.
     pub fn bind(self, address: SocketAddr) -> Self {
         self.option("--bind", address)

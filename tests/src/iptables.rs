@@ -88,6 +88,12 @@ pub fn apply(pod: &Pod, rules: &str, backend: Backend) -> Result<()> {
     Ok(())
 }
 
+/// Loads `rules` for IPv6 only.
+pub fn apply_v6(pod: &Pod, rules: &str, backend: Backend) -> Result<()> {
+    let program = format!("ip6tables-{}-restore", backend.name());
+    pod.command(program).args(["--wait", "--noflush"]).input(rules).run().map(drop)
+}
+
 /// Splits restore text where a table comes for the second time.
 fn by_family(rules: &str) -> (String, String) {
     let mut seen = Vec::new();

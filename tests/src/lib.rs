@@ -7,11 +7,14 @@
 //!
 //! Nothing here touches the machine's own network namespace; `SIDESTEP_LAB_KEEP=300` keeps a failed pod for 300 s.
 
+pub mod accelerated;
 pub mod agent;
 pub mod answerer;
 pub mod cgroup;
 pub mod client;
+pub mod counters;
 pub mod crowd;
+pub mod data_plane;
 pub mod dns;
 pub mod envoy;
 pub mod envoy_config;
@@ -20,6 +23,7 @@ pub mod iptables;
 pub mod keeper;
 pub mod load;
 pub mod network;
+pub mod pin_root;
 pub mod plane;
 pub mod pod;
 pub mod process;

@@ -87,6 +87,11 @@ impl Pod {
         Ok(self.command(agent::path()?).arg(verb))
     }
 
+    /// `lab-agent <verb>` in this pod, for what has no wrapper of its own.
+    pub fn lab_agent(&self, verb: &str) -> Result<Command> {
+        self.agent(verb)
+    }
+
     /// Runs lines of `ip -batch` in the namespace.
     pub fn ip(&self, lines: &str) -> Result<()> {
         self.command("ip").args(["-batch", "-"]).input(lines).run().map(drop)

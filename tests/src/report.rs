@@ -73,6 +73,9 @@ pub struct Connected {
     /// Everything up to the end of the stream.
     pub received: String,
     pub failure: Option<Failure>,
+    /// A non-blocking connect said EINPROGRESS first.
+    #[serde(default)]
+    pub in_progress: bool,
 }
 
 /// How a client's attempt ended.
@@ -191,4 +194,32 @@ pub struct DnsQuery {
     pub tcp: bool,
     /// SO_ORIGINAL_DST of a TCP connection.
     pub original_dst: Option<SocketAddr>,
+}
+
+/// Answers of getsockopt by `level/option/length`.
+pub type Options = BTreeMap<String, Answer>;
+
+/// Answer of one getsockopt call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    pub errno: Option<i32>,
+    /// optlen after the call.
+    pub length: u32,
+    /// The buffer's first bytes, in hexadecimal.
+    pub value: String,
+}
+
+/// Streams in both directions, compared byte for byte.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Streams {
+    pub completed: u64,
+    /// Streams of which one end received a byte that was not sent there.
+    pub corrupted: u64,
+    /// Offset of the first such byte; u64::MAX: at the other end.
+    pub first_difference: Option<u64>,
+    /// Streams that ended early, by what was said.
+    pub broken: BTreeMap<String, u64>,
+    /// Sent and received by the client.
+    pub bytes: u64,
+    pub milliseconds: u64,
 }

@@ -1,11 +1,13 @@
 //! The data plane under test, known only by its command line.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::agent;
+use crate::counters::Counters;
 use crate::pod::Pod;
 use crate::process::print_tail;
 
@@ -50,6 +52,16 @@ impl Sidestep {
         command.arg("attach").args(workload(pod)).args(flags).envs(env.iter().copied());
         succeed(command)?;
         Ok(sidestep)
+    }
+
+    /// Runs `sidestep attach` again, with other flags.
+    pub fn attach_again(&self, flags: &[&str]) -> Result<String> {
+        run(&[&["attach"], flags].concat(), &self.pod)
+    }
+
+    /// Decisions and events so far.
+    pub fn counters(&self) -> Result<Counters> {
+        Counters::of_pod(&self.pod)
     }
 
     /// The pod.
@@ -131,6 +143,29 @@ pub fn status() -> Result<String> {
     let mut command = Command::new(binary()?);
     command.arg("status");
     succeed(command)
+}
+
+/// How a run of `sidestep` ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Exit code; none when a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs the binary with these arguments, whatever it says.
+pub fn ended(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Ended> {
+    let mut command = Command::new(binary()?);
+    command.args(args);
+    ended_command(command)
+}
+
+/// The same for any command.
+pub fn ended_command(mut command: Command) -> Result<Ended> {
+    let output = command.output().with_context(|| format!("run {command:?}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
 }
 
 fn succeed(mut command: Command) -> Result<String> {

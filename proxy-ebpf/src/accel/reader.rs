@@ -3,10 +3,16 @@
 #![allow(unsafe_code, reason = "helpers return raw pointers")]
 
 use aya_ebpf::{bindings::bpf_sock, helpers::bpf_get_current_task};
-use proxy_common::accel::{Executable, Mark, end_flag};
+use proxy_common::{
+    accel::{Executable, Mark, end_flag},
+    tproxy::is_sidecar,
+};
 
 use super::{maps, peer, record};
-use crate::{owner, table};
+use crate::{
+    owner,
+    table::{self, Maps},
+};
 
 /// Marks a socket that starts to listen or to connect. Only where the caller is the socket's own process.
 #[inline(always)]
@@ -32,8 +38,10 @@ pub(super) fn is_event_loop(mark: &Mark) -> bool {
 #[inline(always)]
 fn is_trusted(sk: *mut bpf_sock) -> bool {
     let policy = table::policy();
-    let owner = owner::of(sk);
-    if owner.uid == policy.first_uid || owner.gid == policy.first_gid {
+    // Not `owner::of`: before 6.18 its last resort, the caller's ids, is no helper of sock_ops.
+    if let Some(owner) = owner::recorded(sk)
+        && is_sidecar(&Maps, &policy, owner.uid, owner.gid)
+    {
         return true;
     }
     program().is_some_and(|program| maps::is_known_reader(&program))

@@ -14,6 +14,7 @@ mod verify;
 
 use std::{
     ffi::{OsStr, OsString},
+    io::IsTerminal as _,
     path::Path,
     process::ExitCode,
 };
@@ -106,5 +107,10 @@ fn is_istio_iptables(program: Option<&OsString>) -> bool {
 fn log() {
     use tracing_subscriber::{EnvFilter, fmt};
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let _ = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+    let _ = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .try_init();
 }

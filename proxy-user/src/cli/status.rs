@@ -6,8 +6,10 @@ use anyhow::Result;
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 
+use proxy_common::accel::Reason;
+
 use super::Output;
-use crate::dataplane::{self, WorkloadStatus};
+use crate::dataplane::{self, AccelerationStatus, WorkloadStatus};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  sidestep status --output json")]
@@ -39,7 +41,7 @@ fn print_table(workloads: &[WorkloadStatus]) {
     }
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["WORKLOAD", "MODE", "IP", "PROGRAMS", "CGROUP", "DECISIONS", "EVENTS"]);
+    table.set_header(["WORKLOAD", "MODE", "IP", "PROGRAMS", "CGROUP", "DECISIONS", "EVENTS", "ACCELERATION"]);
     for workload in workloads {
         let config = &workload.meta.config;
         let programs = format!(
@@ -55,9 +57,25 @@ fn print_table(workloads: &[WorkloadStatus]) {
             workload.meta.cgroup_path.display().to_string(),
             counts(&workload.counters.rules),
             counts(&workload.counters.events),
+            acceleration(&workload.acceleration),
         ]);
     }
     println!("{table}");
+}
+
+/// `redirected 93 %`, or why not.
+fn acceleration(status: &AccelerationStatus) -> String {
+    if let Some(reason) = &status.reason_if_not {
+        return reason.clone();
+    }
+    let mode = format!("{:?}", status.mode).to_lowercase();
+    // What is counted in bytes is a message; the rest are sockets.
+    let bytes: u64 = status.counters.values().map(|paths| paths.bytes).sum();
+    let redirected = status.counters.get(Reason::Redirected.name()).map_or(0, |paths| paths.bytes);
+    match (redirected * 100).checked_div(bytes) {
+        Some(share) => format!("{mode}\n{share} % of {bytes} bytes"),
+        None => mode,
+    }
 }
 
 fn counts(counters: &BTreeMap<&'static str, u64>) -> String {

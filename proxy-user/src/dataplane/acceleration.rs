@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     exit::{Class, Failure},
-    kernel::{btf::Offsets, version::KernelRelease},
+    kernel::{
+        btf::Offsets,
+        version::{KernelRelease, KernelVersion},
+    },
 };
 
 /// The wish.
@@ -99,6 +102,7 @@ fn offsets(slot: u32) -> Result<AccelKernel, String> {
     let at = |strukt: &str, member: &str| {
         btf.get(strukt, member).ok_or_else(|| format!("this kernel has no {strukt}.{member}"))
     };
+    let version = KernelVersion::current().map_err(|error| format!("{error:#}"))?;
     Ok(AccelKernel {
         // sock_common stands at the head of sock.
         sk_cookie: at("sock_common", "skc_cookie")?,
@@ -109,7 +113,8 @@ fn offsets(slot: u32) -> Result<AccelKernel, String> {
         tcp_copied_seq: at("tcp_sock", "copied_seq")?,
         tcp_write_seq: at("tcp_sock", "write_seq")?,
         tcp_is_mptcp: btf.get("tcp_sock", "is_mptcp").unwrap_or(0),
-        task_mm: at("task_struct", "mm")?,
+        // bpf_get_current_task in sock_ops: measured on 6.18 only; elsewhere only the sidecar is trusted by itself.
+        task_mm: if version >= KernelVersion(6, 18) { at("task_struct", "mm")? } else { 0 },
         mm_exe_file: at("mm_struct", "exe_file")?,
         file_inode: at("file", "f_inode")?,
         inode_ino: at("inode", "i_ino")?,

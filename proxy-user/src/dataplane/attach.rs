@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use proxy_common::accel::AccelKernel;
 
 use super::{
-    acceleration::Acceleration, bpffs, claim, compile, facts, hooks::Needs, job::Job, meta::Meta, node,
+    acceleration::Acceleration, claim, compile, facts, hooks::Needs, job::Job, meta::Meta, node,
     object::Facts, passthrough6::Passthrough6, pins::WorkloadPins, privileges, readers,
 };
 use crate::{
@@ -48,11 +48,9 @@ pub fn attach(
     let (kernel, mut warnings) = facts::gather(cookie)?;
     warnings.extend(unknown_interfaces(config, &interfaces));
     acceleration.check()?;
-    let trusted =
-        acceleration.trusted.iter().map(|path| readers::program(path)).collect::<Result<Vec<_>>>()?;
+    let trusted = acceleration.trusted.iter().map(|path| trusted(path)).collect::<Result<Vec<_>>>()?;
 
-    let root = bpffs::ensure_root()?;
-    let _lock = node::Lock::take(&root)?;
+    let (root, _lock) = node::Lock::take_making_root()?;
     let undo_root = RemoveIfUnused(&root);
     claim::clear(&pins, cookie)?;
     let slot = node::slot_for(&pins)?;
@@ -87,6 +85,7 @@ pub fn attach(
         facts: Facts { kernel, accel: plan.kernel.unwrap_or(AccelKernel::UNKNOWN) },
         meta: meta.to_chunks()?,
         node_dir: node::ensure_dir()?,
+        slot,
     };
     let updated = pins.exists();
     let listeners = if updated { job.update()? } else { job.create()? };
@@ -96,16 +95,22 @@ pub fn attach(
             listeners.1, listeners.0
         ));
     }
-    if plan.kernel.is_some() {
+    passthrough6.keep();
+    undo_root.keep();
+    let accelerated = (|| {
+        if plan.kernel.is_none() {
+            return node::switch_off(&pins);
+        }
         let found = readers::in_cgroup(cgroup.path())?;
         node::trust(&job.node_dir, found.into_iter().chain(trusted.iter().map(|p| (p.ino, p.dev))))?;
         readers::mark_listeners(netns, &compiled.policy, &job.node_dir, &trusted)?;
-        node::switch_on(&job.node_dir, slot, acceleration.switch(), &meta.addresses)?;
-    } else {
+        node::switch_on(&job.node_dir, slot, acceleration.switch(), &meta.addresses)
+    })();
+    // Redirection never depends on acceleration: the workload is attached, its connections stay on the stack.
+    if let Err(error) = accelerated {
+        warnings.push(format!("redirected, but not accelerated: {error:#}; run attach again"));
         node::switch_off(&pins)?;
     }
-    passthrough6.keep();
-    undo_root.keep();
     Ok(Attached { pins, updated, warnings })
 }
 
@@ -136,6 +141,15 @@ fn no_address(netns: &Netns) -> anyhow::Error {
             netns.path().display()
         ),
     )
+}
+
+fn trusted(path: &std::path::Path) -> Result<proxy_common::accel::Executable> {
+    readers::program(path).map_err(|error| {
+        Failure::error(
+            Class::Usage,
+            format!("--trust-program {}: {error:#}; name a program's file", path.display()),
+        )
+    })
 }
 
 fn unknown_interfaces(config: &Config, interfaces: &Interfaces) -> Vec<String> {

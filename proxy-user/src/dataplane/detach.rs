@@ -22,6 +22,7 @@ use crate::sys::{bpf_link, bpf_pin};
 /// Detaches the workload of a namespace, with a cgroup given only if that is its own. The cgroup is compared by path:
 /// it may be gone. Returns which there were.
 pub fn detach(netns_inode: u64, cgroup: Option<&Path>) -> Result<Vec<WorkloadPins>> {
+    let Some(lock) = node::Lock::take(&bpffs::root())? else { return Ok(Vec::new()) };
     let mut found = WorkloadPins::all()?;
     let same = |pins: &WorkloadPins, cgroup: &Path| {
         Meta::read(&pins.map(map::META)).is_ok_and(|meta| meta.cgroup_path == cgroup)
@@ -31,19 +32,19 @@ pub fn detach(netns_inode: u64, cgroup: Option<&Path>) -> Result<Vec<WorkloadPin
     if found.is_empty() {
         return Ok(found);
     }
-    let lock = node::Lock::take(&bpffs::root())?;
     for pins in &found {
         remove_workload(pins)?;
     }
     node::remove_if_unused()?;
-    drop(lock);
     // The last one takes the directory with it; it is not empty as long as there are others.
     let _ = fs::remove_dir(bpffs::root());
+    drop(lock);
     Ok(found)
 }
 
 /// Detaches every workload of this node.
 pub fn detach_all() -> Result<Vec<WorkloadPins>> {
+    let _lock = node::Lock::take(&bpffs::root())?;
     let found = WorkloadPins::all()?;
     for pins in &found {
         remove_workload(pins)?;

@@ -14,7 +14,9 @@ use super::{
     compile::Compiled,
     detach,
     hooks::{HOOKS, Hook, Needs, Target},
-    late_listeners, node,
+    late_listeners,
+    meta::Meta,
+    node,
     object::{self, Facts},
     pins::{self, WorkloadPins},
 };
@@ -37,9 +39,19 @@ pub(super) struct Job<'a> {
     pub(super) facts: Facts,
     pub(super) meta: Vec<MetaChunk>,
     pub(super) node_dir: PathBuf,
+    pub(super) slot: u32,
 }
 
 impl Job<'_> {
+    /// Whether the sidecar listens elsewhere than it did under the rules in place.
+    fn moves_ports(&self) -> bool {
+        let policy = &self.compiled.policy;
+        Meta::read(&self.pins.map(map::META)).is_ok_and(|old| {
+            let ports = old.config.ports;
+            (ports.outbound, ports.inbound) != (policy.outbound_port, policy.inbound_port)
+        })
+    }
+
     pub(super) fn create(&self) -> Result<Listeners> {
         let Self { pins, netns, cgroup, needs, compiled, .. } = *self;
         let stage = pins.staging();
@@ -48,13 +60,14 @@ impl Job<'_> {
         let result = (|| {
             let mut ebpf = object::load(compiled, &self.facts, &self.meta, &stage, &self.node_dir)?;
             node::install(&mut ebpf, &self.node_dir)?;
+            node::reset_counters(&self.node_dir, self.slot)?;
             pin_policy_maps(&ebpf, &stage)?;
             let mut links = Vec::new();
             let mut listeners = (0, 0);
             for hook in HOOKS.iter().filter(|hook| hook.is_needed(needs)) {
                 if hook.target == Target::Netns {
                     // From here on connections are redirected, and sock_ops already sees new listeners.
-                    listeners = late_listeners::add(netns, &compiled.policy, &stage)?;
+                    listeners = late_listeners::add(netns, &compiled.policy, &stage, false)?;
                 }
                 links.push(attach_hook(&mut ebpf, hook, netns, cgroup, &stage)?);
             }
@@ -98,7 +111,7 @@ impl Job<'_> {
                     (false, false) => {}
                 }
             }
-            late_listeners::add(netns, &compiled.policy, pins.dir())
+            late_listeners::add(netns, &compiled.policy, pins.dir(), self.moves_ports())
         })();
         match result {
             Ok(listeners) => {

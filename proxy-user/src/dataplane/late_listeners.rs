@@ -14,7 +14,7 @@ use proxy_common::{
     addr::Addr,
     names::map,
     policy::Policy,
-    wire::{LISTENER_SLOTS, ListenerGroup, SocketState, role},
+    wire::{LISTENER_CAPACITY, LISTENER_SLOTS, ListenerGroup, SocketState, role},
 };
 
 use super::{pins::map_in, wire::Raw};
@@ -30,24 +30,34 @@ pub(super) struct Listener {
     pub(super) addr: SocketAddr,
 }
 
-/// Adds them to the maps pinned in `dir`. Returns how many there were, and how many could not be reached.
-pub(super) fn add(netns: &Netns, policy: &Policy, dir: &Path) -> Result<(usize, usize)> {
+/// Adds them to the maps pinned in `dir`; with `anew` those that are there already make room first, as they may be of
+/// other ports. Returns how many there were, and how many could not be reached.
+pub(super) fn add(netns: &Netns, policy: &Policy, dir: &Path, anew: bool) -> Result<(usize, usize)> {
     let wanted: Vec<Listener> = listening(netns)?
         .into_iter()
         .filter(|l| l.addr.port() == policy.outbound_port || l.addr.port() == policy.inbound_port)
         .collect();
-    if wanted.is_empty() {
+    if wanted.is_empty() && !anew {
         return Ok((0, 0));
     }
     let mut slots = open_sockmap(dir)?;
     let mut states = open_storage(dir)?;
-    let mut added = 0;
+    let mut found = Vec::new();
     for listener in &wanted {
-        let Some((_, socket)) = socket_of(netns, listener)? else { continue };
-        mark(&mut states, &mut slots, policy, listener, &socket)?;
-        added += 1;
+        if let Some((_, socket)) = socket_of(netns, listener)? {
+            found.push((listener, socket));
+        }
     }
-    Ok((wanted.len(), wanted.len() - added))
+    if anew {
+        for slot in 0..LISTENER_CAPACITY {
+            // Empty, most of them.
+            let _ = slots.clear_index(&slot);
+        }
+    }
+    for (listener, socket) in &found {
+        mark(&mut states, &mut slots, policy, listener, socket, anew)?;
+    }
+    Ok((wanted.len(), wanted.len() - found.len()))
 }
 
 fn mark(
@@ -56,9 +66,10 @@ fn mark(
     policy: &Policy,
     listener: &Listener,
     socket: &OwnedFd,
+    anew: bool,
 ) -> Result<()> {
     let known = states.get(&socket.as_fd(), 0).is_ok_and(|state| state.0.role == role::LISTENER);
-    if known {
+    if known && !anew {
         return Ok(());
     }
     let state = SocketState { role: role::LISTENER, ..SocketState::EMPTY };

@@ -33,6 +33,7 @@ pub use hooks::{HOOKS, Hook, Target};
 pub use meta::Meta;
 pub use object::{OBJECT, program_stats};
 pub use pins::WorkloadPins;
-pub use status::{Counters, WorkloadStatus, status};
+pub use privileges::check as check_privileges;
+pub use status::{AccelerationStatus, Counters, WorkloadStatus, status};
 pub use tables::pinned_tables;
 pub use which::Which;

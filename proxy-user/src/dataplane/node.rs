@@ -3,19 +3,21 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
+    io,
     net::IpAddr,
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues},
+    util::nr_cpus,
 };
 use nix::fcntl::{Flock, FlockArg};
 use proxy_common::{
-    accel::{EndKey, Executable, SLOTS, Switch},
+    accel::{EndKey, Executable, Reason, SLOTS, Switch, counter_index},
     addr::Addr,
     names::{map, program},
 };
@@ -33,17 +35,35 @@ use crate::sys::{bpf_attach, bpf_map};
 pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 
 impl Lock {
-    pub(super) fn take(root: &Path) -> Result<Self> {
-        let dir = File::open(root).with_context(|| format!("open {}", root.display()))?;
-        match Flock::lock(dir, FlockArg::LockExclusive) {
-            Ok(lock) => Ok(Self(lock)),
-            Err((_, error)) => Err(error).with_context(|| format!("lock {}", root.display())),
+    /// Makes the root if there is none; the last detach may remove it at any time, but not while the lock is held.
+    pub(super) fn take_making_root() -> Result<(PathBuf, Self)> {
+        loop {
+            let root = bpffs::ensure_root()?;
+            if let Some(lock) = Self::take(&root)? {
+                return Ok((root, lock));
+            }
         }
+    }
+
+    /// None if there is no root, or none any more.
+    pub(super) fn take(root: &Path) -> Result<Option<Self>> {
+        let dir = match File::open(root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.with_context(|| format!("open {}", root.display()))?,
+        };
+        let lock = match Flock::lock(dir, FlockArg::LockExclusive) {
+            Ok(lock) => lock,
+            Err((_, error)) => return Err(error).with_context(|| format!("lock {}", root.display())),
+        };
+        let held = lock.metadata().with_context(|| format!("stat {}", root.display()))?;
+        let there = fs::metadata(root).is_ok_and(|now| now.ino() == held.ino());
+        Ok(there.then_some(Self(lock)))
     }
 }
 
 pub(super) fn dir() -> PathBuf {
-    bpffs::root().join("node")
+    // Another layout is another directory: a build that does not know it must not use its maps.
+    bpffs::root().join(format!("node{}", Meta::LAYOUT))
 }
 
 pub(super) fn ensure_dir() -> Result<PathBuf> {
@@ -76,6 +96,21 @@ pub(super) fn install(ebpf: &mut Ebpf, dir: &Path) -> Result<()> {
     let sockets = pinned(dir, map::SOCKS)?;
     let dispatch = object::load_program(ebpf, program::DISPATCH)?;
     bpf_attach::sk_msg_verdict(dispatch, sockets.fd().as_fd()).context("attach the sk_msg program")
+}
+
+/// A slot that is given out again starts from zero.
+pub(super) fn reset_counters(dir: &Path, slot: u32) -> Result<()> {
+    let mut counters: PerCpuArray<MapData, u64> =
+        PerCpuArray::try_from(Map::PerCpuArray(pinned(dir, map::ACCEL_COUNTERS)?))
+            .context("open the counters")?;
+    let cpus = nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
+    for reason in Reason::ALL {
+        let index = counter_index(slot, *reason);
+        for index in [index, index + 1] {
+            counters.set(index, PerCpuValues::try_from(vec![0; cpus])?, 0).context("reset a counter")?;
+        }
+    }
+    Ok(())
 }
 
 /// Sets the workload's switch and makes its addresses known.

@@ -14,7 +14,8 @@ const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
-pub(super) fn check() -> Result<()> {
+/// An error that names what is missing.
+pub fn check() -> Result<()> {
     let kernel = KernelVersion::current()?;
     if kernel < KernelVersion::OLDEST {
         return Err(Failure::error(

@@ -9,11 +9,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 
-use crate::sys;
+use crate::{
+    exit::{Class, Failure},
+    sys,
+};
 
 const NSFS_MAGIC: i64 = 0x6e73_6673;
+const NEXT: &str = "give --netns /proc/<pid>/ns/net or /run/netns/<name>";
 
 /// What identifies a namespace while it lives. A number may come back after it is gone: the cookie never does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
@@ -31,15 +35,18 @@ pub struct Netns {
 
 impl Netns {
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| {
-            format!("network namespace {}: cannot be opened; give --netns /proc/<pid>/ns/net or /run/netns/<name>", path.display())
+        let file = File::open(path).map_err(|error| {
+            Failure::error(
+                Class::of_argument(&error),
+                format!("network namespace {}: cannot be opened ({error}); {NEXT}", path.display()),
+            )
         })?;
         let stat = nix::sys::statfs::fstatfs(&file).context("fstatfs")?;
         if stat.filesystem_type().0 != NSFS_MAGIC {
-            bail!(
-                "network namespace {}: this is no namespace file; give --netns /proc/<pid>/ns/net or /run/netns/<name>",
-                path.display()
-            );
+            return Err(Failure::error(
+                Class::Usage,
+                format!("network namespace {}: this is no namespace file; {NEXT}", path.display()),
+            ));
         }
         let meta = file.metadata().context("stat of the network namespace")?;
         Ok(Self { file, path: path.to_owned(), id: NetnsId { ino: meta.ino(), dev: meta.dev() } })
@@ -61,7 +68,10 @@ impl Netns {
     /// Runs `work` inside.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         sys::setns::within(self.as_fd(), work).map_err(|error| match error.raw_os_error() {
-            Some(libc::EINVAL) => anyhow!("{} is not a network namespace", self.path.display()),
+            Some(libc::EINVAL) => Failure::error(
+                Class::Usage,
+                format!("{}: this is not a network namespace; {NEXT}", self.path.display()),
+            ),
             _ => anyhow!(error).context(format!("enter the network namespace {}", self.path.display())),
         })?
     }

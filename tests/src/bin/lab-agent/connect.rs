@@ -15,7 +15,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 use tests::report::{Connected, Failure};
 
-use crate::enter::become_user;
+use crate::enter::{become_ids, become_user};
 
 #[derive(Debug, Args)]
 pub(crate) struct Connect {
@@ -36,6 +36,9 @@ pub(crate) struct Connect {
     /// uid:gid to become between socket and connect.
     #[arg(long)]
     then_user: Option<String>,
+    /// Real uid, effective uid, real gid, effective gid to take before the socket exists.
+    #[arg(long, value_delimiter = ',')]
+    first_ids: Option<Vec<u32>>,
     #[arg(long)]
     send: Option<String>,
     #[arg(long)]
@@ -46,6 +49,9 @@ pub(crate) struct Connect {
 
 impl Connect {
     pub(crate) fn run(self) -> Result<()> {
+        if let Some(ids) = &self.first_ids {
+            become_ids(ids)?;
+        }
         let socket = self.socket().context("socket")?;
         if let Some(user) = &self.then_user {
             let (uid, gid) = user.split_once(':').context("--then-user wants uid:gid")?;
@@ -79,7 +85,7 @@ impl Connect {
         if let Some(address) = self.bind {
             bind(socket.as_raw_fd(), &self.address(address)).map_err(failure("bind"))?;
         }
-        self.connect(&socket).map_err(failure("connect"))?;
+        connected.in_progress = self.connect(&socket).map_err(failure("connect"))?;
         let mut stream = TcpStream::from(socket);
         stream.set_nonblocking(false).map_err(io_failure("fcntl"))?;
         connected.sockname = Some(stream.local_addr().map_err(io_failure("getsockname"))?);
@@ -93,9 +99,10 @@ impl Connect {
         self.read(&mut stream, connected)
     }
 
-    fn connect(&self, socket: &OwnedFd) -> Result<(), Errno> {
+    /// Whether it said EINPROGRESS first.
+    fn connect(&self, socket: &OwnedFd) -> Result<bool, Errno> {
         match connect(socket.as_raw_fd(), &self.address(self.to)) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(false),
             Err(Errno::EINPROGRESS) if self.nonblocking => {}
             // What a blocking connect says when SO_SNDTIMEO runs out.
             Err(Errno::EINPROGRESS) => return Err(Errno::ETIMEDOUT),
@@ -107,7 +114,7 @@ impl Connect {
             return Err(Errno::ETIMEDOUT);
         }
         match getsockopt(socket, sockopt::SocketError)? {
-            0 => Ok(()),
+            0 => Ok(true),
             code => Err(Errno::from_raw(code)),
         }
     }

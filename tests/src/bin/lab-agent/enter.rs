@@ -11,7 +11,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Uid, execvp, fexecve, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, execvp, fexecve, seteuid, setgroups, setresgid, setresuid};
 use tests::cgroup;
 
 /// Open files a process of the lab may have: one holds 40,000 connections and more.
@@ -68,7 +68,19 @@ fn raise_open_files() {
 /// Becomes `uid` and `gid` for good, without supplementary groups.
 pub(crate) fn become_user(uid: u32, gid: u32) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    // A process that has taken another effective uid for a while; the others have nothing to come back to.
+    seteuid(Uid::from_raw(0)).ok();
     setgroups(&[]).context("drop groups")?;
     setresgid(gid, gid, gid).with_context(|| format!("become gid {gid}"))?;
     setresuid(uid, uid, uid).with_context(|| format!("become uid {uid}"))
+}
+
+/// Takes real uid, effective uid, real gid and effective gid, without supplementary groups.
+pub(crate) fn become_ids(ids: &[u32]) -> Result<()> {
+    let &[uid, euid, gid, egid] = ids else { bail!("four ids are needed, not {ids:?}") };
+    setgroups(&[]).context("drop groups")?;
+    let (gid, egid) = (Gid::from_raw(gid), Gid::from_raw(egid));
+    setresgid(gid, egid, gid).with_context(|| format!("become gid {gid} {egid}"))?;
+    let (uid, euid) = (Uid::from_raw(uid), Uid::from_raw(euid));
+    setresuid(uid, euid, uid).with_context(|| format!("become uid {uid} {euid}"))
 }

@@ -13,8 +13,11 @@ mod enter;
 mod http;
 mod keep;
 mod load;
+mod options;
 mod original_dst;
+mod semantics;
 mod serve;
+mod stream;
 mod sysctl;
 
 use std::process::ExitCode;
@@ -49,6 +52,12 @@ enum Verb {
     DnsForward(dns_forward::DnsForward),
     /// Steady traffic to an echo server.
     Load(load::Load),
+    /// The answers of getsockopt on one connection.
+    Options(options::Options),
+    /// Streams compared byte for byte.
+    Stream(stream::Stream),
+    /// What programs may expect of a TCP connection.
+    Semantics(semantics::Semantics),
     /// One HTTP question.
     Http(http::Http),
 }
@@ -77,6 +86,9 @@ fn run(verb: Verb) -> Result<()> {
         Verb::DnsAsk(verb) => verb.run(),
         Verb::DnsForward(verb) => verb.run(),
         Verb::Load(verb) => verb.run(),
+        Verb::Options(verb) => verb.run(),
+        Verb::Stream(verb) => verb.run(),
+        Verb::Semantics(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
     }
 }

@@ -1,0 +1,95 @@
+//! What is sent: bytes that depend on the flow and on their place in it, so that a receiver knows each of them; and the
+//! small generator behind everything random here.
+
+/// A prime, so that no power of two hides a chunk that is out of place.
+const BLOCK: usize = 1_048_573;
+
+/// xorshift64*.
+#[derive(Clone, Debug)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Below `end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        (self.next() >> 16) % end.max(1)
+    }
+
+    /// As many small numbers as large ones: even over the digits, up to `end`.
+    pub(crate) fn size(&mut self, end: usize) -> usize {
+        let bits = u64::from(end.max(1).ilog2()) + 1;
+        let top = 1u64 << self.below(bits);
+        ((top + self.below(top)) as usize).min(end)
+    }
+}
+
+/// The same random bytes in every process.
+#[derive(Debug)]
+pub(crate) struct Content(Vec<u8>);
+
+impl Content {
+    pub(crate) fn new() -> Self {
+        let mut random = Random::new(42);
+        Self((0..BLOCK).map(|_| (random.next() >> 32) as u8).collect())
+    }
+
+    /// Bytes of flow `seed` from `offset` on: at most `length`, perhaps fewer.
+    pub(crate) fn at(&self, seed: u64, offset: u64, length: usize) -> &[u8] {
+        let start = ((seed.wrapping_mul(7919) % BLOCK as u64 + offset) % BLOCK as u64) as usize;
+        &self.0[start..BLOCK.min(start + length)]
+    }
+
+    /// Place of the first byte of `got` that is not the flow's from `offset` on.
+    pub(crate) fn difference(&self, seed: u64, offset: u64, got: &[u8]) -> Option<u64> {
+        let mut done = 0;
+        while done < got.len() {
+            let expected = self.at(seed, offset + done as u64, got.len() - done);
+            let here = &got[done..done + expected.len()];
+            if here != expected {
+                let at = here.iter().zip(expected).position(|(got, expected)| got != expected)?;
+                return Some(offset + (done + at) as u64);
+            }
+            done += expected.len();
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_out_of_place_is_seen() {
+        let content = Content::new();
+        let mut stream = Vec::new();
+        while stream.len() < 3 * BLOCK {
+            stream.extend_from_slice(content.at(5, stream.len() as u64, 65_536));
+        }
+        assert_eq!(content.difference(5, 0, &stream), None);
+        assert_eq!(content.difference(6, 0, &stream), Some(0));
+        stream[2_000_000] ^= 1;
+        assert_eq!(content.difference(5, 0, &stream), Some(2_000_000));
+        stream[2_000_000] ^= 1;
+        stream.rotate_left(3);
+        assert!(content.difference(5, 0, &stream).is_some());
+    }
+
+    #[test]
+    fn sizes_stay_in_their_bounds() {
+        let mut random = Random::new(1);
+        let sizes: Vec<usize> = (0..10_000).map(|_| random.size(65_536)).collect();
+        assert!(sizes.iter().all(|size| (1..=65_536).contains(size)));
+        assert!(sizes.iter().any(|size| *size < 8) && sizes.iter().any(|size| *size > 40_000));
+    }
+}

@@ -1,0 +1,81 @@
+//! What sidestep recorded of a pod: how often each rule decided, and what happened besides.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::pod::Pod;
+use crate::sidestep;
+
+/// Counters of one workload, from `sidestep status --output json`; what never happened is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Counters {
+    pub rules: BTreeMap<String, u64>,
+    pub events: BTreeMap<String, u64>,
+}
+
+/// The acceleration of one workload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Acceleration {
+    /// As it was asked for.
+    pub mode: String,
+    /// Why the workload is not accelerated, if it is not.
+    pub reason_if_not: Option<String>,
+    /// By reason; what never happened is absent.
+    pub counters: BTreeMap<String, Paths>,
+}
+
+/// Messages and bytes that took one path for one reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Paths {
+    pub messages: u64,
+    pub bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    workloads: Vec<Workload>,
+}
+
+#[derive(Deserialize)]
+struct Workload {
+    workload: String,
+    counters: Counters,
+    #[serde(default)]
+    acceleration: Acceleration,
+}
+
+fn workload(pod: &Pod) -> Result<Workload> {
+    // Exit code 1 is about other workloads, whose pins may be half there while their tests attach.
+    let ended = sidestep::ended(["status", "--output", "json"])?;
+    let status: Status = serde_json::from_str(&ended.stdout)
+        .with_context(|| format!("sidestep status printed {:?} {:?}", ended.stdout, ended.stderr))?;
+    let name = format!("{}-{}", pod.netns_inode()?, pod.cgroup_id()?);
+    let found = status.workloads.into_iter().find(|workload| workload.workload == name);
+    found.with_context(|| format!("pod {} ({name}) is not attached: {:?}", pod.name(), ended.stderr))
+}
+
+impl Counters {
+    /// Those of `pod`.
+    pub fn of_pod(pod: &Pod) -> Result<Self> {
+        Ok(workload(pod)?.counters)
+    }
+
+    /// Count of a rule ("O15") or an event ("no_listener").
+    pub fn of(&self, name: &str) -> u64 {
+        self.rules.get(name).or_else(|| self.events.get(name)).copied().unwrap_or(0)
+    }
+}
+
+impl Acceleration {
+    /// That of `pod`.
+    pub fn of_pod(pod: &Pod) -> Result<Self> {
+        Ok(workload(pod)?.acceleration)
+    }
+
+    /// What took the path of `reason` ("redirected").
+    pub fn of(&self, reason: &str) -> Paths {
+        self.counters.get(reason).copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,123 @@
+//! Accelerated streams, compared byte for byte: random chunks and pauses, slow and bursty readers, both directions at
+//! once, with a limit so low that the paths switch all the time. `SIDESTEP_LONG=1` moves ten times as much.
+
+use std::net::SocketAddr;
+
+use rstest::rstest;
+use tests::accelerated::{Accelerated, attach_both, streams};
+use tests::counters::Acceleration;
+use tests::data_plane::DataPlane;
+use tests::envoy_config::{Forward, SidecarConfig};
+use tests::network::Network;
+use tests::pod::Pod;
+use tests::report::Streams;
+use tests::requirement::Requirement;
+use tests::server::PROXY_USER;
+use tests::sidecar::{Kind, Sidecar};
+use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
+
+/// So low that most larger chunks do not fit.
+const TINY: u32 = 20_000;
+const MEGABYTE: u64 = 1 << 20;
+
+/// Bytes each way of one of `flows` flows, so that all of them move `megabytes`.
+fn share(megabytes: u64, flows: u64) -> u64 {
+    let times = if std::env::var_os("SIDESTEP_LONG").is_some() { 10 } else { 1 };
+    // An odd number, so that the last chunk is not a round one.
+    megabytes * MEGABYTE * times / flows / 2 + 7
+}
+
+fn assert_intact(name: &str, streams: &Streams, flows: u64, pods: &[&Pod], switched: bool) {
+    assert_eq!((streams.corrupted, streams.broken.len()), (0, 0), "{name}: {streams:?}");
+    assert_eq!(streams.completed, flows, "{name}: {streams:?}");
+    let (mut redirected, mut switches) = (0, 0);
+    for pod in pods {
+        let status = Acceleration::of_pod(pod).unwrap();
+        assert_eq!(status.reason_if_not, None);
+        redirected += status.of("redirected").bytes;
+        switches += status.of("limit").messages.min(status.of("redirected").messages);
+        println!("{name}: {}: {:?}", pod.name(), status.counters);
+    }
+    println!(
+        "{name}: {} MB in {} ms, {} % redirected, up to {switches} times from redirect to stack",
+        streams.bytes / MEGABYTE,
+        streams.milliseconds,
+        redirected * 100 / streams.bytes.max(1),
+    );
+    assert!(redirected > streams.bytes / 20, "{name}: hardly anything was accelerated");
+    assert!(!switched || switches > 1000, "{name}: {switches} switches");
+}
+
+#[rstest]
+#[case::tiny_limit("strict", TINY, 65_536, 900)]
+#[case::tiny_limit_any_reader("auto", TINY, 65_536, 400)]
+#[case::default_limit("strict", 4 << 20, 262_144, 900)]
+#[case::small_messages("strict", 2_000, 1_500, 40)]
+fn over_loopback(#[case] mode: &str, #[case] limit: u32, #[case] chunk: usize, #[case] megabytes: u64) {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("integrity-lo").unwrap();
+    let _attached = Accelerated::new(mode).limit(limit).attach(&network.pod).unwrap();
+    let flows = 16;
+    let at: SocketAddr = "127.0.0.1:7000".parse().unwrap();
+    let _server = streams::serve(&network.pod, at, &[]).unwrap();
+    let bytes = share(megabytes, flows);
+    let seen = streams::Client::to(at, flows, bytes).chunk(chunk).run(&network.pod).unwrap();
+    assert_intact(mode, &seen, flows, &[&network.pod], limit == TINY);
+}
+
+#[rstest]
+#[case::v4_tiny_limit(4, TINY, 400)]
+#[case::v6_tiny_limit(6, TINY, 200)]
+#[case::v4_default_limit(4, 4 << 20, 400)]
+fn between_two_pods(#[case] family: u8, #[case] limit: u32, #[case] megabytes: u64) {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("integrity-pods").unwrap();
+    let _attached = attach_both(&network, &Accelerated::new("strict").limit(limit)).unwrap();
+    let flows = 16;
+    let at = if family == 4 { network.pod4(7000) } else { network.pod6(7000) };
+    let _server = streams::serve(&network.pod, at, &[]).unwrap();
+    let seen = streams::Client::to(at, flows, share(megabytes, flows)).run(&network.outside).unwrap();
+    assert_intact("pods", &seen, flows, &[&network.pod, &network.outside], limit == TINY);
+}
+
+/// App to Envoy to another pod: both legs.
+#[rstest]
+#[case::tiny_limit(TINY)]
+#[case::default_limit(4 << 20)]
+fn through_envoy(#[case] limit: u32) {
+    if !DataPlane::Sidestep.met(&[Requirement::Envoy]) {
+        return;
+    }
+    let network = Network::new("integrity-envoy").unwrap();
+    let accelerated = Accelerated::new("strict").limit(limit);
+    let _outside = accelerated.attach(&network.outside).unwrap();
+    let flags =
+        [&DEFAULT_FLAGS[..], &accelerated.flags().iter().map(String::as_str).collect::<Vec<_>>()].concat();
+    let _pod = Sidestep::attach(&network.pod, &flags).unwrap();
+    let config = SidecarConfig::new(Forward::Passthrough, &[]);
+    let _sidecar = Sidecar::start_kind(Kind::Envoy, &network.pod, &config).unwrap();
+    let flows = 8;
+    let _server = streams::serve(&network.outside, network.outside4(7000), &[]).unwrap();
+    let bytes = share(120, flows);
+    let seen = streams::Client::to(network.outside4(7000), flows, bytes).run(&network.pod).unwrap();
+    assert_intact("envoy", &seen, flows, &[&network.pod, &network.outside], limit == TINY);
+}
+
+/// The sidecar's own uid is trusted without being told.
+#[test]
+fn as_the_sidecar() {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("integrity-proxy").unwrap();
+    let _attached = Accelerated::new("strict").trusting_nobody().limit(TINY).attach(&network.pod).unwrap();
+    let at: SocketAddr = "127.0.0.1:7000".parse().unwrap();
+    let _server = streams::serve_as(PROXY_USER, &network.pod, at, &[]).unwrap();
+    let client = streams::Client::to(at, 8, share(40, 8)).user(PROXY_USER);
+    let seen = client.run(&network.pod).unwrap();
+    assert_intact("sidecar", &seen, 8, &[&network.pod], false);
+}

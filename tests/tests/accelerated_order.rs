@@ -1,0 +1,52 @@
+//! The race every sockmap acceleration has to win: bytes that went over the stack before both ends were known
+//! (TCP_DEFER_ACCEPT, TCP Fast Open) are read before those that are handed over.
+
+use rstest::rstest;
+use tests::accelerated::{Accelerated, attach_both, streams};
+use tests::counters::Acceleration;
+use tests::data_plane::DataPlane;
+use tests::network::Network;
+
+const STREAMS: u64 = 200;
+
+#[rstest]
+fn nothing_overtakes(
+    #[values("strict", "auto")] mode: &str,
+    #[values(("plain", &[][..], false), ("defer accept", &["--defer"][..], false), ("fast open", &[][..], true))]
+    (name, server, fast_open): (&str, &[&str], bool),
+    #[values(false, true)] two_pods: bool,
+) {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("order").unwrap();
+    for pod in [&network.pod, &network.outside] {
+        // Client and server, without cookies, on every listener.
+        pod.sysctl("net/ipv4/tcp_fastopen", "1543").unwrap();
+    }
+    let _attached = attach_both(&network, &Accelerated::new(mode)).unwrap();
+    let at = network.pod4(7000);
+    let _server = streams::serve(&network.pod, at, server).unwrap();
+    let from = if two_pods { &network.outside } else { &network.pod };
+    let mut client = streams::Client::to(at, 4, 3000).streams(STREAMS).chunk(400);
+    if fast_open {
+        client = client.fast_open();
+    }
+    let seen = client.run(from).unwrap();
+    assert_eq!((seen.corrupted, seen.broken.len()), (0, 0), "{name}: {seen:?}");
+    assert_eq!(seen.completed, STREAMS, "{name}: {seen:?}");
+    let status = Acceleration::of_pod(from).unwrap();
+    println!("{mode}, {name}: {:?}", status.counters);
+    assert!(status.of("redirected").messages > STREAMS / 2, "{name}: {status:?}");
+    if fast_open {
+        assert!(netstat(from, "TCPFastOpenActive") >= STREAMS / 2, "no Fast Open happened");
+    }
+}
+
+fn netstat(pod: &tests::pod::Pod, name: &str) -> u64 {
+    let text = pod.command("cat").arg("/proc/net/netstat").run().unwrap();
+    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let found = names.split(' ').zip(values.split(' ')).find(|(column, _)| *column == name);
+    found.and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
+}

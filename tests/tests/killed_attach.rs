@@ -1,0 +1,128 @@
+//! An attach that is killed halfway: the pod goes on as before, and the next attach or `detach --all` puts right what
+//! it left.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use tests::client::Connect;
+use tests::data_plane::DataPlane;
+use tests::footprint::Footprint;
+use tests::load::Load;
+use tests::network::Network;
+use tests::pin_root::PinRoot;
+use tests::report::Outcome;
+use tests::requirement::Requirement;
+use tests::server::{PROXY_USER, Server};
+use tests::sidestep::{DEFAULT_FLAGS, ended_command};
+
+/// Moments of the kill, spread over the time an attach takes.
+const MOMENTS: u32 = 16;
+
+fn attach(root: &PinRoot, network: &Network) -> std::process::Command {
+    root.for_pod(&[&["attach"], &DEFAULT_FLAGS[..]].concat(), &network.pod).unwrap()
+}
+
+fn succeed(command: std::process::Command) -> String {
+    let ended = ended_command(command).unwrap();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    ended.stdout
+}
+
+/// Starts an attach, kills it after `delay`; whether that was before its end.
+fn attach_killed_after(root: &PinRoot, network: &Network, delay: Duration) -> bool {
+    let mut child = attach(root, network).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(delay);
+    child.kill().unwrap();
+    !child.wait().unwrap().success()
+}
+
+/// How long an undisturbed attach takes here and now.
+fn attach_time(root: &PinRoot, network: &Network) -> Duration {
+    let started = Instant::now();
+    succeed(attach(root, network));
+    started.elapsed()
+}
+
+fn bpftool() -> Requirement {
+    Requirement::Program("bpftool", "bpftool")
+}
+
+#[test]
+fn a_first_attach() {
+    if !DataPlane::Sidestep.met(&[bpftool()]) {
+        return;
+    }
+    let network = Network::new("killed").unwrap();
+    let root = PinRoot::new().unwrap();
+    let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
+    let _sidecar = Server::on(&network.pod).listen(any(15006)).user(PROXY_USER).start().unwrap();
+    let _app = Server::on(&network.pod).listen(any(8080)).start().unwrap();
+    let whole = attach_time(&root, &network);
+    succeed(root.command(&["detach", "--all"]).unwrap());
+    let mut killed = 0;
+    for moment in 0..MOMENTS {
+        killed += u32::from(attach_killed_after(&root, &network, whole * moment / MOMENTS));
+        // Whatever it left: an inbound connection is answered, by the sidecar or by the app.
+        let seen = Connect::to(network.pod4(8080)).from(&network.outside).unwrap();
+        assert_eq!(seen.outcome(), Outcome::Answered, "after moment {moment}: {seen:?}");
+        if moment % 2 == 0 {
+            succeed(attach(&root, &network));
+            let port = Connect::to(network.pod4(8080)).from(&network.outside).unwrap().report().unwrap();
+            assert_eq!(port.listener.port(), 15006, "moment {moment}");
+        }
+        succeed(root.command(&["detach", "--all"]).unwrap());
+        assert!(Footprint::of(&network.pod).unwrap().is_empty(), "after moment {moment}");
+        assert_eq!(root.pins(), Vec::<std::path::PathBuf>::new(), "after moment {moment}");
+    }
+    println!("{killed} of {MOMENTS} attaches were killed before their end ({whole:?})");
+    assert!(killed > MOMENTS / 4, "an attach took {whole:?}, only {killed} were killed in time");
+}
+
+#[test]
+fn an_attach_of_what_is_attached() {
+    if !DataPlane::Sidestep.met(&[bpftool()]) {
+        return;
+    }
+    let network = Network::new("killed-again").unwrap();
+    let root = PinRoot::new().unwrap();
+    let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
+    let _sidecar = Server::on(&network.pod)
+        .listen(any(15006))
+        .listen(any(15001))
+        .echo()
+        .user(PROXY_USER)
+        .start()
+        .unwrap();
+    succeed(attach(&root, &network));
+    let whole = attach_time(&root, &network);
+    let service: SocketAddr = "10.96.7.7:80".parse().unwrap();
+    let loads = [
+        Load::lasting(network.pod4(8080), 4).start(&network.outside).unwrap(),
+        Load::churning(network.pod4(8080), 2).start(&network.outside).unwrap(),
+        Load::churning(service, 2).start(&network.pod).unwrap(),
+    ];
+    let first = Footprint::of(&network.pod).unwrap();
+    let mut killed = 0;
+    for moment in 0..MOMENTS {
+        killed += u32::from(attach_killed_after(&root, &network, whole * moment / MOMENTS));
+        let status = succeed(root.command(&["status", "--output", "json"]).unwrap());
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        assert_eq!(status["workloads"][0]["complete"], true, "after moment {moment}: {status}");
+        if moment % 4 == 3 {
+            succeed(attach(&root, &network));
+        }
+    }
+    succeed(attach(&root, &network));
+    let last = Footprint::of(&network.pod).unwrap();
+    assert_eq!((&last.links, last.programs.len()), (&first.links, first.programs.len()));
+    assert_eq!(last.maps.len(), first.maps.len(), "nothing piles up");
+    for load in loads {
+        let exchanges = load.finish().unwrap();
+        assert!(exchanges.failed.is_empty() && exchanges.completed > 4, "{exchanges:?}");
+    }
+    println!("{killed} of {MOMENTS} attaches were killed before their end ({whole:?})");
+    succeed(root.command(&["detach", "--all"]).unwrap());
+    last.assert_gone().unwrap();
+    assert_eq!(root.pins(), Vec::<std::path::PathBuf>::new());
+}

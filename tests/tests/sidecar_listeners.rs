@@ -1,0 +1,137 @@
+//! Finding the sidecar's listeners: there before us or after, gone and back, every worker's.
+
+use std::net::SocketAddr;
+
+use rstest::rstest;
+use tests::client::Connect;
+use tests::crowd::{Crowd, Expect};
+use tests::data_plane::DataPlane;
+use tests::network::Network;
+use tests::report::{Accepted, Outcome};
+use tests::server::{self, RunningServer};
+use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
+
+const SERVICE: &str = "10.96.7.7:80";
+
+fn both_directions(network: &Network) -> (Outcome, Outcome) {
+    let inbound = Connect::to(network.pod4(8080)).from(&network.outside).unwrap();
+    let outbound = Connect::to(SERVICE.parse().unwrap()).from(&network.pod).unwrap();
+    if let Some(report) = inbound.report() {
+        assert_eq!(
+            (report.listener.port(), report.original_dst().address),
+            (15006, Some(network.pod4(8080)))
+        );
+    }
+    if let Some(report) = outbound.report() {
+        assert_eq!((report.listener.port(), report.original_dst().address), (15001, SERVICE.parse().ok()));
+    }
+    (inbound.outcome(), outbound.outcome())
+}
+
+#[rstest]
+#[case::one(1)]
+#[case::as_envoy_has_them(4)]
+fn there_before_the_attach(#[case] workers: u32) {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("before").unwrap();
+    let _sidecar = server::stand_in(&network.pod).workers(workers).start().unwrap();
+    let _sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    assert_eq!(both_directions(&network), (Outcome::Answered, Outcome::Answered));
+}
+
+#[rstest]
+fn gone_and_back(#[values(false, true)] before: bool) {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("back").unwrap();
+    let mut sidecar = before.then(|| server::stand_in(&network.pod).workers(2).start().unwrap());
+    let sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    // More rounds than there are slots for listeners: a slot is free again once its listener has closed.
+    for round in 0..20 {
+        let running = match sidecar.take() {
+            Some(sidecar) => sidecar,
+            None => server::stand_in(&network.pod).workers(2).start().unwrap(),
+        };
+        assert_eq!(both_directions(&network), (Outcome::Answered, Outcome::Answered), "round {round}");
+        drop(running);
+        assert_eq!(both_directions(&network), (Outcome::Refused, Outcome::Refused), "round {round}");
+    }
+    let counters = sidestep.counters().unwrap();
+    assert_eq!(counters.of("listener_full"), 0, "{counters:?}");
+    assert_eq!(counters.of("no_listener"), 20, "{counters:?}");
+}
+
+/// A hot restart: the new one listens before the old one ends.
+#[test]
+fn handed_over_without_a_gap() {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("handover").unwrap();
+    let _sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let old = server::stand_in(&network.pod).workers(2).start().unwrap();
+    assert_eq!(both_directions(&network), (Outcome::Answered, Outcome::Answered));
+    let new = server::stand_in(&network.pod).workers(2).start().unwrap();
+    drop(old);
+    for _ in 0..20 {
+        assert_eq!(both_directions(&network), (Outcome::Answered, Outcome::Answered));
+    }
+    assert_eq!(new.wait_accepted_count(40).unwrap().len(), 40);
+}
+
+fn assert_each_used(sidecar: &RunningServer, port: u16) {
+    let counts: Vec<usize> = sidecar
+        .processes()
+        .iter()
+        .map(|process| {
+            process.records::<Accepted>().iter().filter(|seen| seen.listener.port() == port).count()
+        })
+        .collect();
+    println!("connections to {port} by worker: {counts:?}");
+    assert!(counts.iter().all(|count| *count > 0), "{port}: {counts:?}");
+}
+
+/// Also with more workers than listener slots: the members of an SO_REUSEPORT group stand for each other.
+#[rstest]
+fn every_worker_is_used(#[values(2, 4, 20)] workers: u32, #[values(false, true)] before: bool) {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("workers").unwrap();
+    let start = || server::stand_in(&network.pod).processes(workers).start().unwrap();
+    let early = before.then(start);
+    let _sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let sidecar = early.unwrap_or_else(start);
+    let connections = workers * 25;
+    for (from, crowd) in [
+        (&network.pod, Crowd::to("10.96.0.0/16", 80, connections)),
+        (&network.outside, Crowd::to("10.10.0.25/31", 8080, connections)),
+    ] {
+        let open = crowd.expect(Expect::OriginalDst).open(from).unwrap();
+        assert_eq!((open.counts.connected, open.counts.mismatches), (connections, 0), "{:?}", open.counts);
+    }
+    sidecar.wait_accepted_count(2 * connections as usize).unwrap();
+    assert_each_used(&sidecar, 15001);
+    assert_each_used(&sidecar, 15006);
+}
+
+/// A sidecar bound to loopback alone is found by what leaves, and by nothing that arrives.
+#[rstest]
+fn on_loopback_alone(#[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: DataPlane) {
+    if !plane.met(&[]) {
+        return;
+    }
+    let network = Network::new("loopback").unwrap();
+    let _under = plane.under(&network.pod).unwrap();
+    let on = |text: &str| text.parse::<SocketAddr>().unwrap();
+    let _sidecar = server::Server::on(&network.pod)
+        .user(server::PROXY_USER)
+        .listen(on("127.0.0.1:15001"))
+        .listen(on("127.0.0.1:15006"))
+        .start()
+        .unwrap();
+    assert_eq!(both_directions(&network), (Outcome::Refused, Outcome::Answered));
+}
