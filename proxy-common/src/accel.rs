@@ -53,6 +53,21 @@ pub struct End {
 pub mod end_flag {
     /// Its process is known not to splice(2) from sockets.
     pub const NO_SPLICE: u32 = 1 << 0;
+    /// A listener that was non-blocking when it was looked at: what it accepts belongs to an event loop.
+    pub const EVENT_LOOP: u32 = 1 << 1;
+}
+
+/// What is known of a listener or a connecting socket before its connection exists (socket storage, inherited by
+/// accepted sockets).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Mark {
+    /// Bits of [`end_flag`].
+    pub flags: u32,
+    pub reserved: u32,
+    /// The marked socket as a number, and its cookie; 0: marked by userspace.
+    pub sk: u64,
+    pub cookie: u64,
 }
 
 /// What a socket in the map remembers (socket storage); only its own sends touch it, under its lock.
@@ -285,7 +300,7 @@ impl AccelKernel {
 }
 
 const _: () = assert!(size_of::<EndKey>() == 44 && size_of::<End>() == 24);
-const _: () = assert!(size_of::<Flow>() == 12);
+const _: () = assert!(size_of::<Flow>() == 12 && size_of::<Mark>() == 24);
 const _: () = assert!(size_of::<Record>() == 144);
 const _: () = assert!(size_of::<AccelKernel>() == 64);
 

@@ -19,6 +19,8 @@ impl Addr {
     pub const UNSPECIFIED: Self = Self([0; 16]);
     /// `::1`
     pub const V6_LOOPBACK: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    /// `::6`
+    pub const V6_PASSTHROUGH: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6]);
     /// `127.0.0.1`
     pub const V4_LOOPBACK: Self = Self::v4([127, 0, 0, 1]);
 
@@ -54,8 +56,7 @@ impl Addr {
     #[inline(always)]
     pub fn is_passthrough_source(&self) -> bool {
         const V4: [u8; 16] = Addr::v4([127, 0, 0, 6]).0;
-        const V6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6];
-        self.0 == V4 || self.0 == V6
+        self.0 == V4 || self.0 == Self::V6_PASSTHROUGH.0
     }
 }
 

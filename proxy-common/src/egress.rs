@@ -7,6 +7,7 @@
 use crate::{
     addr::Addr,
     policy::{Policy, Table, flag, id_flag, port_flag, range_flag},
+    tproxy::is_sidecar,
     verdict::{Rule, Target, Verdict},
 };
 
@@ -31,6 +32,8 @@ pub struct Egress {
 }
 
 const DNS: u16 = 53;
+/// The mark mangle OUTPUT gives to the proxy's calls to its own pod in TPROXY mode. Istio has no setting for it.
+const SELF_CALL: u32 = 1338;
 
 #[inline(always)]
 pub fn egress<T: Table>(table: &T, c: &Egress) -> Verdict {
@@ -129,14 +132,20 @@ fn owner<T: Table>(table: &T, policy: &Policy, c: &Egress) -> Option<Verdict> {
 /// TPROXY mode: mangle OUTPUT marks the proxy's calls to its own pod, mangle PREROUTING on lo hands them over.
 #[inline(always)]
 fn tproxy_self_call<T: Table>(table: &T, policy: &Policy, c: &Egress) -> Option<Verdict> {
-    if !c.tcp || !c.out_lo || c.mark == policy.tproxy_mark || policy.is_loopback_range(&c.dst) {
+    // Row T1 returns what carries the sidecar's mark, also if that is the mark of self calls; row T0 what goes over an
+    // excluded lo.
+    if !c.tcp
+        || !c.out_lo
+        || c.out_excluded
+        || c.mark == policy.tproxy_mark
+        || policy.tproxy_mark == SELF_CALL
+    {
         return None;
     }
-    let is_uid = c.uid == policy.first_uid
-        || (policy.has(flag::MORE_IDS) && table.id(c.uid) & id_flag::PROXY_UID != 0);
-    let is_gid = c.gid == policy.first_gid
-        || (policy.has(flag::MORE_IDS) && table.id(c.gid) & id_flag::PROXY_GID != 0);
-    if (!is_uid && !is_gid) || c.src.is_passthrough_source() {
+    if policy.is_loopback_range(&c.dst) || c.src.is_passthrough_source() {
+        return None;
+    }
+    if !is_sidecar(table, policy, c.uid, c.gid) && c.mark != SELF_CALL {
         return None;
     }
     let inbound = crate::ingress::tproxy_port(table, policy, c.dport);

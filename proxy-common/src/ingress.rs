@@ -70,20 +70,21 @@ fn interface<T: Table>(table: &T, policy: &Policy, c: &Ingress) -> Option<Verdic
 
 #[inline(always)]
 fn tproxy<T: Table>(table: &T, policy: &Policy, c: &Ingress) -> Verdict {
-    if c.interface & interface_flag::EXCLUDED != 0 {
-        return Verdict::bypass(Rule::T0);
-    }
-    if !c.tcp {
-        return Verdict::bypass(Rule::I7);
-    }
-    // mangle comes first; what it leaves alone still meets the nat rows of a virtual interface.
-    let verdict = tproxy_port(table, policy, c.dport);
-    if matches!(verdict.target, Target::Bypass)
+    let mangle = if c.interface & interface_flag::EXCLUDED != 0 {
+        Verdict::bypass(Rule::T0)
+    } else if !c.tcp {
+        Verdict::bypass(Rule::I7)
+    } else {
+        tproxy_port(table, policy, c.dport)
+    };
+    // What mangle leaves alone, also by row T0, still meets the nat rows of a virtual interface.
+    if matches!(mangle.target, Target::Bypass)
+        && c.interface & interface_flag::VIRTUAL != 0
         && let Some(nat) = interface(table, policy, c)
     {
         return nat;
     }
-    verdict
+    mangle
 }
 
 /// Rows T4 and T6. The tunnel port has no exception here (quirk 6).

@@ -8,10 +8,12 @@
 pub mod accel;
 pub mod addr;
 pub mod counter;
+pub mod dns;
 pub mod egress;
 pub mod ingress;
 pub mod names;
 pub mod policy;
+pub mod tproxy;
 pub mod verdict;
 pub mod wire;
 

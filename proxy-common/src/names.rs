@@ -17,6 +17,10 @@ pub mod program {
     /// sk_msg: the program of the map, and the one it passes on to.
     pub const DISPATCH: &str = "dispatch";
     pub const REDIRECT: &str = "redirect";
+    pub const BIND4: &str = "bind4";
+    pub const BIND6: &str = "bind6";
+    pub const GETSOCKNAME4: &str = "getsockname4";
+    pub const GETSOCKNAME6: &str = "getsockname6";
 }
 
 /// Read-only globals of the object.
@@ -38,6 +42,7 @@ pub mod map {
 
     pub const SOCKETS: &str = "SOCKETS";
     pub const OWNERS: &str = "OWNERS";
+    pub const DNS_SERVERS: &str = "DNS_SERVERS";
     pub const PENDING: &str = "PENDING";
     pub const LISTENERS: &str = "LISTENERS";
     pub const COUNTERS: &str = "COUNTERS";
@@ -55,7 +60,7 @@ pub mod map {
     pub const DISPATCH: &str = "DISPATCH";
 
     pub const POLICY: &[&str] = &[RANGES, ROUTES, PORTS, IDS, INTERFACES, META];
-    pub const STATE: &[&str] = &[SOCKETS, OWNERS, PENDING, LISTENERS, COUNTERS];
+    pub const STATE: &[&str] = &[SOCKETS, OWNERS, DNS_SERVERS, PENDING, LISTENERS, COUNTERS];
     /// One for all workloads of the node.
     pub const NODE: &[&str] = &[
         SOCKS,

@@ -12,6 +12,10 @@ pub mod role {
     pub const ACCEPTED: u8 = 2;
     /// A listener of the sidecar, or a socket it accepted directly: its own address is the original destination.
     pub const LISTENER: u8 = 3;
+    /// The sidecar's transparent upstream socket: `orig` is the client's address it was bound to.
+    pub const TRANSPARENT: u8 = 4;
+    /// Accepted by the application from such a socket: `orig` is the client.
+    pub const TPROXY_PEER: u8 = 5;
 }
 
 /// What is remembered of a socket (socket storage).

@@ -66,7 +66,10 @@ fn redirect(call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing, mut to: Addr, po
     }
     // The route to loopback would choose a loopback source; under iptables the source is chosen before the rewrite.
     if !out.keep_src.is_unspecified() {
-        if call.has_bound_port(sk) {
+        if call.has_bound_port(sk) && out.verdict.target == Target::Dns {
+            // As below, but the agent listens on loopback alone.
+            maps::count_event(Event::SourceNotKept);
+        } else if call.has_bound_port(sk) {
             // Bound to a port only: it cannot be bound again, but towards its own address the kernel chooses the same.
             to = out.keep_src;
         } else if !call.bind(&out.keep_src) {

@@ -1,18 +1,26 @@
 //! cgroup/sendmsg and recvmsg: unconnected UDP to a DNS server goes to the agent, and its reply comes from the server.
 #![allow(unsafe_code, reason = "the entry points are exported by name")]
 
-use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
-use proxy_common::{addr::Port, counter::Event, verdict::Target, wire::role};
+use aya_ebpf::{bindings::bpf_sock, macros::cgroup_sock_addr, programs::SockAddrContext};
+use proxy_common::{
+    addr::{Addr, Port},
+    counter::Event,
+    dns::{alias, slot_of},
+    verdict::Target,
+    wire::{role, route_flag},
+};
 
 use crate::{
     connect::loopback,
-    maps, outgoing,
+    dns_servers, maps,
+    outgoing::{self, Outgoing},
     sock_addr::{Hook, SockAddr},
     storage, table,
 };
 
 const ALLOW: i32 = 1;
 const REFUSE: i32 = 0;
+const DNS: Port = Port::new(53);
 
 #[cgroup_sock_addr(sendmsg4)]
 pub(crate) fn sendmsg4(ctx: SockAddrContext) -> i32 {
@@ -40,35 +48,95 @@ fn sendmsg(call: &SockAddr) -> i32 {
     if sk.is_null() {
         return ALLOW;
     }
+    let agent = table::policy().dns_port;
+    if call.bound_port(sk) == u32::from(agent) {
+        reply(call);
+        return ALLOW;
+    }
     let Some(out) = outgoing::decide(call, sk) else { return ALLOW };
     if out.verdict.target != Target::Dns {
         return ALLOW;
     }
-    if let Some(state) = storage::get(sk)
-        && state.role == role::CLIENT
-        && state.orig != out.dst
-    {
-        maps::count_event(Event::DnsManyServers);
-    }
-    if !storage::set(sk, out.dst, out.port, role::CLIENT) {
+    if !query(call, sk, &out) {
         maps::count_event(Event::StorageFull);
         return REFUSE;
     }
-    call.set(&loopback(&out.dst), Port::new(table::policy().dns_port));
+    call.set(&loopback(&out.dst), Port::new(agent));
     ALLOW
+}
+
+/// The agent answers: a reply to an alias comes from that alias.
+#[inline(always)]
+fn reply(call: &SockAddr) {
+    let to = call.addr();
+    if slot_of(&to).is_none() {
+        return;
+    }
+    call.set_source(&to);
+    if !to.is_v4() {
+        // No such address exists here; the asking socket is bound to none and is found under any.
+        call.set(&Addr::V6_LOOPBACK, call.port());
+    }
+}
+
+/// Remembers which server is asked, and chooses the source. False: no memory.
+#[inline(always)]
+fn query(call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing) -> bool {
+    let first = match storage::get(sk) {
+        Some(state) if state.role == role::CLIENT => state.orig == out.dst,
+        _ => storage::set(sk, out.dst, out.port, role::CLIENT),
+    };
+    if first {
+        // The source iptables would leave alone: the one of the route to the server.
+        if !out.keep_src.is_unspecified() && call.source().is_unspecified() {
+            call.set_source(&out.keep_src);
+        }
+        return true;
+    }
+    if storage::get(sk).is_none() {
+        return false;
+    }
+    if !call.bound(sk).is_unspecified() {
+        // Bound to one address it hears nothing sent to an alias. Connected it hears its peer only, as ever.
+        maps::count_event(Event::DnsManyServers);
+        return call.is_connected(sk) || storage::set(sk, out.dst, out.port, role::CLIENT);
+    }
+    if !out.dst.is_v4() && !call.udp_listens(&Addr::V6_LOOPBACK, table::policy().dns_port) {
+        // Nobody answers, and the kernel's error would leave the host on its way to the alias.
+        return true;
+    }
+    let Some((slot, lost)) = dns_servers::slot(sk, &out.dst) else { return false };
+    if lost {
+        maps::count_event(Event::DnsManyServers);
+    }
+    call.set_source(&alias(out.dst.is_v4(), slot));
+    true
 }
 
 #[inline(always)]
 fn recvmsg(call: &SockAddr) -> i32 {
     let sk = call.sk();
-    if sk.is_null() || call.port() != Port::new(table::policy().dns_port) || !call.addr().is_loopback() {
+    if sk.is_null() || call.port() != Port::new(table::policy().dns_port) {
         return ALLOW;
     }
-    if let Some(state) = storage::get(sk)
+    let from = call.addr();
+    if let Some(slot) = slot_of(&from) {
+        if let Some(server) = dns_servers::server(sk, slot) {
+            call.set(&server, DNS);
+            maps::count_event(Event::DnsReply);
+        }
+    } else if is_own(&from)
+        && let Some(state) = storage::get(sk)
         && state.role == role::CLIENT
     {
         call.set(&state.orig, state.port);
         maps::count_event(Event::DnsReply);
     }
     ALLOW
+}
+
+/// An agent bound to no address answers from the one it was asked at.
+#[inline(always)]
+fn is_own(addr: &Addr) -> bool {
+    addr.is_loopback() || maps::route(addr).is_some_and(|route| route.flags & route_flag::LOCAL != 0)
 }

@@ -1,4 +1,5 @@
-//! cgroup/getpeername: the application sees the peer it asked for, as conntrack would show it.
+//! cgroup/getpeername: the application sees the peer it asked for, as conntrack would show it. In TPROXY mode,
+//! also by accept(), the client.
 #![allow(unsafe_code, reason = "the entry points are exported by name")]
 
 use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
@@ -24,7 +25,7 @@ fn getpeername(call: &SockAddr) -> i32 {
     let sk = call.sk();
     if !sk.is_null()
         && let Some(state) = storage::get(sk)
-        && state.role == role::CLIENT
+        && (state.role == role::CLIENT || state.role == role::TPROXY_PEER)
     {
         call.set(&state.orig, state.port);
     }

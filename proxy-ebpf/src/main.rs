@@ -8,6 +8,7 @@
 //! | sock_ops | cgroup/sock_ops | conntrack: original destinations from SYN to accept; knows the listeners |
 //! | getsockopt | cgroup/getsockopt | SO_ORIGINAL_DST |
 //! | getpeername4/6 | cgroup/getpeername | conntrack: the application sees its true peer |
+//! | bind4/6, getsockname4/6 | cgroup/bind, getsockname | TPROXY mode: marks, `ip rule` and table 133 |
 //! | sock_create | cgroup/sock_create | xt_owner, on kernels whose structures are not described by BTF |
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -17,6 +18,7 @@ mod accel;
 mod connect;
 mod ctx;
 mod dns;
+mod dns_servers;
 mod getpeername;
 mod getsockopt;
 mod inbound;
@@ -29,6 +31,7 @@ mod sock_create;
 mod sock_ops;
 mod storage;
 mod table;
+mod tproxy;
 
 #[cfg(target_arch = "bpf")]
 #[allow(unsafe_code, reason = "the section is what the kernel reads the licence from")]

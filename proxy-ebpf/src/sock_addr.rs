@@ -6,8 +6,8 @@
 use core::mem;
 
 use aya_ebpf::{
-    bindings::{bpf_sock, bpf_sock_addr},
-    helpers::generated::{bpf_bind, bpf_get_netns_cookie},
+    bindings::{bpf_sock, bpf_sock_addr, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2},
+    helpers::generated::{bpf_bind, bpf_get_netns_cookie, bpf_sk_lookup_udp, bpf_sk_release},
     programs::SockAddrContext,
 };
 use proxy_common::addr::{Addr, Port};
@@ -120,6 +120,63 @@ impl SockAddr {
     #[inline(always)]
     pub(crate) fn has_bound_port(&self, sk: *mut bpf_sock) -> bool {
         load32!(sk, bpf_sock, src_port) != 0
+    }
+
+    #[inline(always)]
+    /// 0: none yet.
+    pub(crate) fn bound_port(&self, sk: *mut bpf_sock) -> u32 {
+        load32!(sk, bpf_sock, src_port)
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_connected(&self, sk: *mut bpf_sock) -> bool {
+        load32!(sk, bpf_sock, dst_port) & 0xffff != 0
+    }
+
+    /// The source of the datagram (sendmsg only): bound, or given with IP_PKTINFO; unspecified if the route decides.
+    #[inline(always)]
+    pub(crate) fn source(&self) -> Addr {
+        match self.hook {
+            Hook::V4 => Addr::v4(load32!(self.ctx, bpf_sock_addr, msg_src_ip4).to_ne_bytes()),
+            Hook::V6 => load_addr!(self.ctx, bpf_sock_addr, msg_src_ip6),
+        }
+    }
+
+    /// Gives the datagram another source (sendmsg only).
+    #[inline(always)]
+    pub(crate) fn set_source(&self, addr: &Addr) {
+        let words = to_words(addr);
+        if self.hook == Hook::V4 {
+            store32!(self.ctx, bpf_sock_addr, msg_src_ip4, words[3]);
+            return;
+        }
+        store32!(self.ctx, bpf_sock_addr, msg_src_ip6, words[0]);
+        store32!(self.ctx, bpf_sock_addr, msg_src_ip6 + 4, words[1]);
+        store32!(self.ctx, bpf_sock_addr, msg_src_ip6 + 8, words[2]);
+        store32!(self.ctx, bpf_sock_addr, msg_src_ip6 + 12, words[3]);
+    }
+
+    /// Whether a UDP socket of this namespace hears what is sent to an IPv6 address and port.
+    #[inline(always)]
+    pub(crate) fn udp_listens(&self, addr: &Addr, port: u16) -> bool {
+        const CURRENT_NETNS: u64 = u64::MAX;
+        let words = to_words(addr);
+        let mut tuple = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
+            saddr: words,
+            daddr: words,
+            sport: 0,
+            dport: u16::from_ne_bytes(Port::new(port).0),
+        };
+        const SIZE: u32 = mem::size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>() as u32;
+        // SAFETY: the IPv6 form of a tuple, and its size.
+        let found =
+            unsafe { bpf_sk_lookup_udp(self.ctx.cast(), (&raw mut tuple).cast(), SIZE, CURRENT_NETNS, 0) };
+        if found.is_null() {
+            return false;
+        }
+        // SAFETY: the reference the lookup took.
+        unsafe { bpf_sk_release(found.cast()) };
+        true
     }
 
     #[inline(always)]

@@ -16,6 +16,8 @@ use aya_ebpf::{
 use proxy_common::{
     addr::{Addr, Port},
     counter::Event,
+    policy::flag,
+    tproxy::is_transparent_source,
     wire::{FlowKey, ListenerGroup, OriginalDst, role},
 };
 
@@ -52,14 +54,22 @@ fn sk(ctx: &SockOpsContext) -> *mut bpf_sock {
     load64!(ctx.ops, bpf_sock_ops, __bindgen_anon_2) as *mut bpf_sock
 }
 
+/// Whether the socket is in the workload's network namespace, where the kernel can tell.
+#[inline(always)]
+fn in_netns(ctx: &SockOpsContext) -> bool {
+    let kernel = table::kernel();
+    if kernel.has_sock_ops_cookie == 0 {
+        return true;
+    }
+    // SAFETY: the helper takes the context.
+    let cookie = unsafe { bpf_get_netns_cookie(ctx.ops.cast()) };
+    cookie == kernel.netns_cookie
+}
+
 /// A socket of the workload starts to listen: if it is the sidecar's, it is found again by inbound.
 #[inline(always)]
 fn listening(ctx: &SockOpsContext) {
-    let kernel = table::kernel();
-    // SAFETY: the helper takes the context.
-    if kernel.has_sock_ops_cookie != 0
-        && kernel.netns_cookie != unsafe { bpf_get_netns_cookie(ctx.ops.cast()) }
-    {
+    if !in_netns(ctx) {
         return;
     }
     let sk = sk(ctx);
@@ -100,11 +110,13 @@ fn connecting(ctx: &SockOpsContext) {
     let (_, remote) = addresses(ctx);
     enroll::connecting(sk, &remote);
     let Some(state) = storage::get(sk) else { return };
-    if state.role != role::CLIENT {
-        return;
-    }
     let key = key_of_client(ctx);
-    let orig = OriginalDst { addr: state.orig, port: state.port, reserved: [0; 2] };
+    let port = match state.role {
+        role::CLIENT => state.port,
+        role::TRANSPARENT => key.client_port,
+        _ => return,
+    };
+    let orig = OriginalDst { addr: state.orig, port, reserved: [0; 2] };
     if !maps::pending_insert(&key, &orig) {
         maps::count_event(Event::PendingFull);
         return;
@@ -125,15 +137,19 @@ fn connected(ctx: &SockOpsContext) {
     }
 }
 
-/// The sidecar's side of a connection exists.
+/// The sidecar's side of a connection exists, or in TPROXY mode the application's.
 #[inline(always)]
 fn accepted(ctx: &SockOpsContext) {
     let policy = table::policy();
     let port = load32!(ctx.ops, bpf_sock_ops, local_port) as u16;
-    if port != policy.outbound_port && port != policy.inbound_port && port != policy.dns_port {
-        return;
-    }
     let (local, remote) = addresses(ctx);
+    let role = if port == policy.outbound_port || port == policy.inbound_port || port == policy.dns_port {
+        role::ACCEPTED
+    } else if policy.has(flag::TPROXY) && is_transparent_source(&remote) {
+        role::TPROXY_PEER
+    } else {
+        return;
+    };
     let key = FlowKey {
         client: remote,
         sidecar: local,
@@ -145,7 +161,7 @@ fn accepted(ctx: &SockOpsContext) {
     if sk.is_null() {
         return;
     }
-    if !storage::set(sk, orig.addr, orig.port, role::ACCEPTED) {
+    if !storage::set(sk, orig.addr, orig.port, role) {
         maps::count_event(Event::StorageFull);
     }
 }

@@ -13,6 +13,10 @@ use anyhow::{Context, Result};
 
 use crate::exit::{Class, Failure};
 
+mod installer;
+
+pub use installer::default_cgroup;
+
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 
 #[derive(Debug)]

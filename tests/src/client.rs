@@ -56,6 +56,16 @@ impl Connect {
         self.option("--bind", address)
     }
 
+    /// As the sidecar's upstream connections in TPROXY mode: transparent, with this SO_MARK.
+    pub fn transparent(self, mark: u32) -> Self {
+        self.flag("--transparent").mark(mark)
+    }
+
+    /// With this SO_MARK.
+    pub fn mark(self, mark: u32) -> Self {
+        self.option("--mark", mark)
+    }
+
     /// Connects a non-blocking socket and waits for it with poll(2).
     pub fn nonblocking(self) -> Self {
         self.flag("--nonblocking")

@@ -9,7 +9,6 @@ use anyhow::{Context, Result};
 use crate::envoy_config::SidecarConfig;
 use crate::pod::Pod;
 use crate::process::Process;
-use crate::server::PROXY_USER;
 use crate::{agent, readiness};
 
 /// Envoy's admin interface.
@@ -30,7 +29,7 @@ pub(crate) fn start(pod: &Pod, config: &SidecarConfig, access_log: &Path) -> Res
     std::fs::write(&bootstrap, text).with_context(|| format!("write {}", bootstrap.display()))?;
     let process = pod
         .command(binary)
-        .user(PROXY_USER.0, PROXY_USER.1)
+        .user(config.user().0, config.user().1)
         .arg("--config-path")
         .arg(&bootstrap)
         .args(["--concurrency", &config.concurrency.to_string()])

@@ -4,6 +4,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::server::PROXY_USER;
+
+/// Istio's default mark.
+pub const TPROXY_MARK: u32 = 1337;
+
 /// Where the inbound listener sends a connection: what changed in Istio 1.10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Forward {
@@ -31,13 +36,33 @@ pub struct SidecarConfig {
     pub concurrency: u32,
     /// Also listen on [::].
     pub ipv6: bool,
+    /// TPROXY mode: transparent listeners, inbound connections forwarded from the client's address.
+    pub transparent: bool,
 }
 
 impl SidecarConfig {
     /// TCP, two workers, IPv4 and IPv6.
     pub fn new(forward: Forward, declared_ports: &[u16]) -> Self {
         let declared_ports = declared_ports.to_vec();
-        Self { forward, declared_ports, protocol: Protocol::Tcp, concurrency: 2, ipv6: true }
+        Self {
+            forward,
+            declared_ports,
+            protocol: Protocol::Tcp,
+            concurrency: 2,
+            ipv6: true,
+            transparent: false,
+        }
+    }
+
+    /// As Istio configures it for interceptionMode TPROXY.
+    pub fn transparent(mut self) -> Self {
+        self.transparent = true;
+        self
+    }
+
+    /// uid and gid it runs as: a transparent socket needs CAP_NET_ADMIN.
+    pub fn user(&self) -> (u32, u32) {
+        if self.transparent { (0, PROXY_USER.1) } else { PROXY_USER }
     }
 
     /// With the HTTP connection manager in place of tcp_proxy.
@@ -51,7 +76,7 @@ impl SidecarConfig {
         let mut clusters = vec![
             json!({"name": "BlackHoleCluster", "type": "STATIC", "connect_timeout": "1s"}),
             original_dst("PassthroughCluster", json!({})),
-            original_dst("InboundPassthroughCluster", bind_config()),
+            original_dst("InboundPassthroughCluster", self.inbound_bind()),
         ];
         for &port in &self.declared_ports {
             clusters.push(self.inbound_cluster(port));
@@ -85,24 +110,30 @@ impl SidecarConfig {
 
     fn listener(&self, name: &str, direction: &str, port: u16, chains: Vec<Value>) -> Value {
         let additional = self.ipv6.then(|| json!({"address": socket_address("::", port)}));
-        let original_dst =
-            "type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst";
+        let mut filters = vec![listener_filter("original_dst", "OriginalDst", json!({}))];
+        if self.transparent && direction == "INBOUND" {
+            filters.push(listener_filter("original_src", "OriginalSrc", json!({"mark": TPROXY_MARK})));
+        }
         json!({
             "name": name,
             "traffic_direction": direction,
             "address": socket_address("0.0.0.0", port),
             "additional_addresses": Vec::from_iter(additional),
-            "listener_filters": [
-                {"name": "envoy.filters.listener.original_dst", "typed_config": {"@type": original_dst}},
-            ],
+            "transparent": self.transparent,
+            "listener_filters": filters,
             "filter_chains": chains,
         })
+    }
+
+    /// A transparent socket is bound by the listener filter.
+    fn inbound_bind(&self) -> Value {
+        if self.transparent { json!({}) } else { bind_config() }
     }
 
     fn inbound_cluster(&self, port: u16) -> Value {
         let name = inbound_name(port);
         if self.forward == Forward::Passthrough {
-            return original_dst(&name, bind_config());
+            return original_dst(&name, self.inbound_bind());
         }
         let endpoint = json!({"endpoint": {"address": socket_address("127.0.0.1", port)}});
         json!({
@@ -113,6 +144,12 @@ impl SidecarConfig {
             "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
         })
     }
+}
+
+fn listener_filter(name: &str, message: &str, mut config: Value) -> Value {
+    let kind = format!("type.googleapis.com/envoy.extensions.filters.listener.{name}.v3.{message}");
+    config["@type"] = Value::String(kind);
+    json!({"name": format!("envoy.filters.listener.{name}"), "typed_config": config})
 }
 
 fn inbound_name(port: u16) -> String {

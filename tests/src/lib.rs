@@ -9,11 +9,13 @@
 
 pub mod accelerated;
 pub mod agent;
+pub mod answerer;
 pub mod cgroup;
 pub mod client;
 pub mod counters;
 pub mod crowd;
 pub mod data_plane;
+pub mod dns;
 pub mod envoy;
 pub mod envoy_config;
 pub mod footprint;
@@ -22,12 +24,14 @@ pub mod keeper;
 pub mod load;
 pub mod network;
 pub mod pin_root;
+pub mod plane;
 pub mod pod;
 pub mod process;
 pub mod readiness;
 pub mod relay;
 pub mod report;
 pub mod requirement;
+pub mod sample;
 pub mod server;
 pub mod sidecar;
 pub mod sidestep;

@@ -211,6 +211,12 @@ impl Process {
         !self.stdout.wait_end(Duration::ZERO)
     }
 
+    /// Writes a line to its standard input, which [`Command::hold_input`] keeps open.
+    pub fn say(&mut self, line: &str) -> Result<()> {
+        let stdin = self.stdin.as_mut().with_context(|| format!("`{}` has no standard input", self.line))?;
+        stdin.write_all(format!("{line}\n").as_bytes()).with_context(|| format!("write to {}", self.line))
+    }
+
     /// Closes its standard input.
     pub fn close_input(&mut self) {
         self.stdin = None;

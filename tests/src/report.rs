@@ -1,7 +1,7 @@
 //! What `lab-agent` prints, one JSON object a line.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,10 @@ pub struct OriginalDst {
 /// One accepted connection, as the server saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
+    /// What accept(2) said.
     pub peer: SocketAddr,
+    /// What getpeername(2) says afterwards.
+    pub peername: Option<SocketAddr>,
     pub local: SocketAddr,
     /// Address the accepting listener was started on.
     pub listener: SocketAddr,
@@ -148,6 +151,15 @@ pub struct Exchanges {
     pub failed: BTreeMap<String, u64>,
 }
 
+/// Connects in a row, timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectTimes {
+    pub count: usize,
+    pub median_ns: u64,
+    pub min_ns: u64,
+    pub max_ns: u64,
+}
+
 /// Status line and body of one HTTP answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpAnswer {
@@ -181,4 +193,38 @@ pub struct Streams {
     /// Sent and received by the client.
     pub bytes: u64,
     pub milliseconds: u64,
+}
+
+/// One DNS question and its reply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsAnswer {
+    /// The server that was asked.
+    pub server: SocketAddr,
+    /// What getpeername(2) says on a connected socket.
+    pub peername: Option<SocketAddr>,
+    /// Where the reply with the question's id came from.
+    pub from: Option<SocketAddr>,
+    pub addresses: Vec<IpAddr>,
+    pub error: Option<String>,
+}
+
+impl Default for DnsAnswer {
+    fn default() -> Self {
+        let server = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self { server, peername: None, from: None, addresses: Vec::new(), error: None }
+    }
+}
+
+/// One question, as the agent's DNS proxy saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsQuery {
+    pub client: SocketAddr,
+    pub tcp: bool,
+    /// SO_ORIGINAL_DST of a TCP connection.
+    pub original_dst: Option<SocketAddr>,
+}
+
+/// An address without its port, for comparing runs whose ephemeral ports differ.
+pub fn ip(addr: Option<SocketAddr>) -> Option<IpAddr> {
+    addr.map(|addr| addr.ip())
 }

@@ -91,6 +91,12 @@ impl Server {
         self
     }
 
+    /// Transparent, as the sidecar's listeners in TPROXY mode; needs root.
+    pub fn transparent(mut self) -> Self {
+        self.flags.push("--transparent".into());
+        self
+    }
+
     /// `count` listening sockets per address, with SO_REUSEPORT, as Envoy's workers have.
     pub fn workers(mut self, count: u32) -> Self {
         self.flags.extend(["--workers".into(), count.to_string()]);

@@ -69,6 +69,36 @@ impl Sidestep {
         &self.pod
     }
 
+    /// How often an event was counted (`sidestep status`), 0 for one that never was.
+    pub fn event(&self, name: &str) -> Result<u64> {
+        self.counter("events", name)
+    }
+
+    /// How often a rule decided.
+    pub fn rule(&self, name: &str) -> Result<u64> {
+        self.counter("rules", name)
+    }
+
+    /// Entries of one of its maps, by the map's name.
+    pub fn entries(&self, map: &str) -> Result<usize> {
+        let workload = format!("{}-{}", self.pod.netns_inode()?, self.pod.cgroup_id()?);
+        let mut command = Command::new("bpftool");
+        command.args(["--json", "map", "dump", "pinned"]);
+        command.arg(format!("/sys/fs/bpf/sidestep/{workload}/map_{map}"));
+        let dump: serde_json::Value = serde_json::from_str(&succeed(command)?)?;
+        Ok(dump.as_array().context("bpftool printed no list")?.len())
+    }
+
+    fn counter(&self, kind: &str, name: &str) -> Result<u64> {
+        let mut command = Command::new(binary()?);
+        command.args(["status", "--output", "json"]);
+        let status: serde_json::Value = serde_json::from_str(&succeed(command)?)?;
+        let inode = self.pod.netns_inode()?;
+        let workloads = status["workloads"].as_array().context("status lists no workloads")?;
+        let ours = workloads.iter().find(|workload| workload["meta"]["netns"]["ino"] == inode);
+        Ok(ours.context("status does not list the pod")?["counters"][kind][name].as_u64().unwrap_or(0))
+    }
+
     /// Runs `sidestep detach` now and reports its failure.
     pub fn detach(mut self) -> Result<()> {
         self.detach_once()

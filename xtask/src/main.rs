@@ -1,6 +1,7 @@
 //! `cargo xtask <verb>`: everything the repository needs done, from a clean clone. One verb per file.
 
 mod apt;
+mod bench;
 mod bpf_compiler;
 mod bpf_linker;
 mod build;
@@ -40,6 +41,8 @@ enum Verb {
     Test(test::Args),
     /// Build, then run the lo/eth0 experiment against real Envoy and real iptables
     Demo(demo::Args),
+    /// Build, then measure sidestep against iptables, with Envoy, nginx and wrk (root)
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Lint => lint::run(&workspace),
         Verb::Test(args) => test::run(&workspace, &args),
         Verb::Demo(args) => demo::run(&workspace, &args),
+        Verb::Bench(args) => bench::run(&workspace, &args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

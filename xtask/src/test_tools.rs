@@ -2,7 +2,7 @@
 
 use crate::step;
 
-const TOOLS: [(&str, &str); 13] = [
+const TOOLS: [(&str, &str); 16] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("tc", "iproute2"),
@@ -16,6 +16,9 @@ const TOOLS: [(&str, &str); 13] = [
     ("bpftool", "bpftool"),
     ("curl", "curl"),
     ("python3", "python3"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("dig", "bind9-dnsutils"),
+    ("setpriv", "util-linux"),
 ];
 
 /// Packages of the programs that are nowhere on PATH. Programs are looked for, not packages, so that a tool

@@ -24,10 +24,7 @@ pub(crate) fn listening(sk: *mut bpf_sock) {
     if peer::slot().is_none() {
         return;
     }
-    let marks = reader::flags_of_caller(sk);
-    if marks != 0 {
-        record::mark(sk, marks);
-    }
+    reader::mark(sk);
 }
 
 /// TCP_CONNECT_CB, in the connecting process.
@@ -36,10 +33,7 @@ pub(crate) fn connecting(sk: *mut bpf_sock, remote: &Addr) {
     if peer::slot().is_none() || !is_on_node(remote) {
         return;
     }
-    let marks = reader::flags_of_caller(sk);
-    if marks != 0 {
-        record::mark(sk, marks);
-    }
+    reader::mark(sk);
 }
 
 /// ACTIVE_ESTABLISHED.
@@ -53,7 +47,10 @@ pub(crate) fn client(ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remot
     if maps::has_declined(&server_of(&key.reversed())) {
         return;
     }
-    let Some(number) = admissible(slot, sk, true) else { return };
+    let Some(number) = admissible(slot, sk, |number| peer::file(number).is_some_and(peer::is_nonblocking))
+    else {
+        return;
+    };
     enter(ctx, sk, number, slot, key);
 }
 
@@ -65,8 +62,9 @@ pub(crate) fn server(ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remot
     if maps::end(&key.reversed()).is_none() {
         return;
     }
-    // Whether it reads blocking is known only after accept; sk_msg looks then.
-    let entered = admissible(slot, sk, false).is_some_and(|number| enter(ctx, sk, number, slot, key));
+    // Not accepted yet, so that it has no file: its listener stands for it.
+    let event_loop = |_| record::mark_of(sk).is_some_and(|mark| reader::is_event_loop(&mark));
+    let entered = admissible(slot, sk, event_loop).is_some_and(|number| enter(ctx, sk, number, slot, key));
     if !entered {
         maps::decline(&server_of(&key));
     }
@@ -89,7 +87,7 @@ fn is_on_node(remote: &Addr) -> bool {
 }
 
 #[inline(always)]
-fn admissible(slot: u32, sk: *mut bpf_sock, check_blocking: bool) -> Option<u64> {
+fn admissible(slot: u32, sk: *mut bpf_sock, event_loop: impl FnOnce(u64) -> bool) -> Option<u64> {
     let switch = maps::switch(slot)?;
     if switch.enabled == 0 {
         return None;
@@ -100,7 +98,7 @@ fn admissible(slot: u32, sk: *mut bpf_sock, check_blocking: bool) -> Option<u64>
         return None;
     }
     let strict = switch.flags & switch_flag::ANY_READER == 0;
-    if check_blocking && strict && !peer::file(number).is_some_and(peer::is_nonblocking) {
+    if strict && !event_loop(number) {
         maps::count(slot, Reason::BlockingSocket, 0);
         return None;
     }
@@ -118,7 +116,10 @@ fn enter(ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, slot: u32, mut ke
     record.peer_key = key.reversed();
     record.slot = slot;
     record.flow = Flow::default();
-    if !maps::end_insert(&key, &End { sk: number, cookie, slot, flags: record::marks(sk) }) {
+    if !maps::end_insert(
+        &key,
+        &End { sk: number, cookie, slot, flags: record::mark_of(sk).map_or(0, |mark| mark.flags) },
+    ) {
         maps::count(slot, Reason::NotEnrolled, 0);
         return false;
     }

@@ -147,5 +147,5 @@ pub(super) fn count(slot: u32, reason: Reason, bytes: u32) {
 #[inline(always)]
 pub(super) fn dispatch(ctx: &SkMsgContext) {
     // SAFETY: a constant index of a program array.
-    let _ = unsafe { DISPATCH.tail_call(ctx, 0) };
+    unsafe { DISPATCH.tail_call(ctx, 0) };
 }

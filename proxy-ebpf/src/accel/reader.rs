@@ -3,23 +3,40 @@
 #![allow(unsafe_code, reason = "helpers return raw pointers")]
 
 use aya_ebpf::{bindings::bpf_sock, helpers::bpf_get_current_task};
-use proxy_common::accel::{Executable, end_flag};
+use proxy_common::accel::{Executable, Mark, end_flag};
 
-use super::{maps, peer};
+use super::{maps, peer, record};
 use crate::{owner, table};
 
-/// [`end_flag`] bits of the calling process. Only where the caller is the socket's own process.
+/// Marks a socket that starts to listen or to connect. Only where the caller is the socket's own process.
 #[inline(always)]
-pub(super) fn flags_of_caller(sk: *mut bpf_sock) -> u32 {
+pub(super) fn mark(sk: *mut bpf_sock) {
+    let Some(number) = peer::number(sk) else { return };
+    let Some(cookie) = peer::cookie(number) else { return };
+    let flags = if is_trusted(sk) { end_flag::NO_SPLICE } else { 0 };
+    record::set_mark(sk, Mark { flags, reserved: 0, sk: number, cookie });
+}
+
+/// Whether what a marked listener accepts belongs to an event loop. Asked of the listener itself at that time: some
+/// make it non-blocking only after listen(2).
+#[inline(always)]
+pub(super) fn is_event_loop(mark: &Mark) -> bool {
+    if mark.flags & end_flag::EVENT_LOOP != 0 {
+        return true;
+    }
+    mark.sk != 0
+        && peer::cookie(mark.sk) == Some(mark.cookie)
+        && peer::file(mark.sk).is_some_and(peer::is_nonblocking)
+}
+
+#[inline(always)]
+fn is_trusted(sk: *mut bpf_sock) -> bool {
     let policy = table::policy();
     let owner = owner::of(sk);
     if owner.uid == policy.first_uid || owner.gid == policy.first_gid {
-        return end_flag::NO_SPLICE;
+        return true;
     }
-    match program() {
-        Some(program) if maps::is_known_reader(&program) => end_flag::NO_SPLICE,
-        _ => 0,
-    }
+    program().is_some_and(|program| maps::is_known_reader(&program))
 }
 
 /// The program the calling process runs.

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "a BTF map definition")]
 
 use aya_ebpf::bindings::bpf_sock;
-use proxy_common::accel::Record;
+use proxy_common::accel::{Mark, Record};
 
 use crate::storage::{BPF_F_CLONE, BPF_F_NO_PREALLOC, SkStorage};
 
@@ -12,22 +12,22 @@ use crate::storage::{BPF_F_CLONE, BPF_F_NO_PREALLOC, SkStorage};
 #[unsafe(export_name = "RECORDS")]
 static RECORDS: SkStorage<Record, BPF_F_NO_PREALLOC> = SkStorage::new();
 
-/// [`proxy_common::accel::end_flag`] bits of a listener; its accepted sockets start with them. Written by sock_ops
-/// when it starts to listen, by userspace for those that already do.
+/// Marks of listeners, inherited by what they accept, and of connecting sockets. Written by sock_ops, by userspace for
+/// listeners that are there first.
 // SAFETY: as above.
 #[unsafe(link_section = ".maps")]
 #[unsafe(export_name = "READER_MARKS")]
-static READER_MARKS: SkStorage<u32, { BPF_F_NO_PREALLOC | BPF_F_CLONE }> = SkStorage::new();
+static READER_MARKS: SkStorage<Mark, { BPF_F_NO_PREALLOC | BPF_F_CLONE }> = SkStorage::new();
 
 #[inline(always)]
-pub(super) fn marks(sk: *mut bpf_sock) -> u32 {
-    READER_MARKS.get(sk, 0).map_or(0, |marks| *marks)
+pub(super) fn mark_of(sk: *mut bpf_sock) -> Option<Mark> {
+    READER_MARKS.get(sk, 0).map(|mark| *mark)
 }
 
 #[inline(always)]
-pub(super) fn mark(sk: *mut bpf_sock, marks: u32) {
+pub(super) fn set_mark(sk: *mut bpf_sock, mark: Mark) {
     if let Some(slot) = READER_MARKS.get_or_create(sk) {
-        *slot = marks;
+        *slot = mark;
     }
 }
 

@@ -24,11 +24,6 @@ pub(crate) fn run(args: &DetachArgs) -> Result<ExitCode> {
     } else {
         dataplane::detach(args.place.netns()?.id().ino, args.place.cgroup.as_deref())?
     };
-    if gone.is_empty() {
-        println!("nothing was attached");
-    }
-    for pins in gone {
-        println!("detached workload {}", pins.name());
-    }
+    super::install::say_detached(&gone);
     Ok(ExitCode::SUCCESS)
 }

@@ -1,16 +1,27 @@
 //! The command line: one verb per file.
 
+mod acceleration;
 mod attach;
 mod detach;
+mod explain;
+mod install;
+mod istio_iptables;
 mod place;
 mod rules;
+mod settings;
 mod status;
+mod verify;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    ffi::{OsStr, OsString},
+    path::Path,
+    process::ExitCode,
+};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use self::istio_iptables::IstioIptables;
 use crate::{exit::Class, relay};
 
 /// Istio sidecar redirection with eBPF in place of iptables.
@@ -29,8 +40,16 @@ enum Verb {
     Detach(detach::DetachArgs),
     /// Show attached workloads, their decisions and events
     Status(status::StatusArgs),
+    /// Say what becomes of a connection, by which rule, and what the rule stands for
+    Explain(explain::ExplainArgs),
+    /// Check end to end that a workload's traffic is redirected; exit 126 if not
+    Verify(verify::VerifyArgs),
     /// Print the iptables-restore text the flags stand for; nothing is applied
     Rules(rules::RulesArgs),
+    /// attach, detach and validate as istio-init and istio-start.sh call it
+    IstioIptables(istio_iptables::IstioIptablesArgs),
+    #[command(hide = true)]
+    VerifyProbe(verify::ProbeArgs),
     /// Embedded L4 sidecar for the demo and for tests without Envoy
     Relay(relay::RelayArgs),
 }
@@ -45,8 +64,14 @@ pub(crate) enum Output {
 
 /// Runs the command line. clap's own errors exit with the usage code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
+    let args: Vec<OsString> = args.into_iter().collect();
+    let verb = if is_istio_iptables(args.first()) {
+        IstioIptables::try_parse_from(args).map(|alone| Verb::IstioIptables(alone.args))
+    } else {
+        Cli::try_parse_from(args).map(|cli| cli.verb)
+    };
+    let verb = match verb {
+        Ok(verb) => verb,
         Err(error) => {
             error.print().ok();
             // Help and version are not errors.
@@ -54,16 +79,25 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         }
     };
     log();
-    match cli.verb {
+    match verb {
         Verb::Attach(args) => attach::run(&args),
         Verb::Detach(args) => detach::run(&args),
         Verb::Status(args) => status::run(&args),
+        Verb::Explain(args) => explain::run(&args),
+        Verb::Verify(args) => verify::run(&args),
         Verb::Rules(args) => rules::run(&args),
+        Verb::IstioIptables(args) => istio_iptables::run(&args),
+        Verb::VerifyProbe(args) => verify::run_probe(&args),
         Verb::Relay(args) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(relay::run(args)).map(|()| ExitCode::SUCCESS)
         }
     }
+}
+
+/// Called by the name of what it replaces.
+fn is_istio_iptables(program: Option<&OsString>) -> bool {
+    program.and_then(|path| Path::new(path).file_name()) == Some(OsStr::new("istio-iptables"))
 }
 
 fn log() {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::{cgroup::Cgroup, netns::Netns};
+use crate::{cgroup::Cgroup, dataplane::Which, netns::Netns};
 
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Workload")]
@@ -26,5 +26,20 @@ impl PlaceArgs {
 
     pub(crate) fn cgroup(&self) -> Result<Cgroup> {
         self.cgroup.as_deref().map_or_else(Cgroup::own, Cgroup::open)
+    }
+
+    /// Whether the caller named anything.
+    pub(crate) fn is_given(&self) -> bool {
+        self.netns.is_some() || self.cgroup.is_some()
+    }
+
+    /// The attached workload that is meant: by its name if there is one. A namespace has one workload, so the
+    /// caller's own cgroup is not looked at.
+    pub(crate) fn which(&self, name: Option<&str>) -> Result<Which> {
+        if let Some(name) = name {
+            return Ok(Which::Named(name.to_owned()));
+        }
+        let cgroup = self.cgroup.as_ref().map(|_| self.cgroup()).transpose()?;
+        Ok(Which::At { netns: self.netns()?.id().ino, cgroup: cgroup.map(|cgroup| cgroup.id()) })
     }
 }

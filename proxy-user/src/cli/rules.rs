@@ -5,24 +5,21 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use crate::{
-    config::{Environment, IstioFlags, NoHost},
-    exit::{Class, Failure},
-    rules,
-};
+use super::settings::{Capture, SettingsArgs};
+use crate::{config::NoHost, rules};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  sidestep rules -u 1337 -b '*' -i '*' | iptables-restore --test")]
 pub(crate) struct RulesArgs {
     #[command(flatten)]
-    flags: IstioFlags,
+    settings: SettingsArgs,
 }
 
 pub(crate) fn run(args: &RulesArgs) -> Result<ExitCode> {
-    let resolved = args
-        .flags
-        .resolve(&Environment::of_process(), &NoHost)
-        .map_err(|faults| Failure::error(Class::Usage, faults.to_string()))?;
-    print!("{}", rules::render(&resolved.config));
+    match args.settings.resolve(&NoHost)?.capture {
+        Capture::Of(config) => print!("{}", rules::render(&config)),
+        // A comment, so that what reads rules reads none.
+        Capture::Nothing(reason) => println!("# no rules: {reason}"),
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -55,6 +55,8 @@ pub struct ProxySettings {
     pub gid: Option<u32>,
     /// The environment of istio-proxy.
     pub env: BTreeMap<String, String>,
+    /// What no annotation says: ports, marks, DNS, owners. Flags that annotations do say are ignored here.
+    pub flags: IstioFlags,
 }
 
 /// Why a pod has no sidecar to redirect to.
@@ -148,8 +150,8 @@ impl<'a> Reader<'a> {
         let own = |id: Option<u32>| Some(id.filter(|id| *id != 0).unwrap_or(1337).to_string());
         let mut text = |name, default, check| Some(self.get(name, default, check).trim().to_owned());
         let mut flags = IstioFlags {
-            proxy_uid: own(proxy.uid),
-            proxy_gid: own(proxy.gid),
+            proxy_uid: proxy.flags.proxy_uid.clone().or_else(|| own(proxy.uid)),
+            proxy_gid: proxy.flags.proxy_gid.clone().or_else(|| own(proxy.gid)),
             istio_inbound_interception_mode: Some(mode.to_owned()),
             istio_inbound_ports: text(INCLUDE_INBOUND, "*", checks::inbound_include(defaults)),
             istio_service_cidr: text(INCLUDE_RANGES, "*", checks::include_ranges(defaults)),
@@ -161,16 +163,16 @@ impl<'a> Reader<'a> {
                 checks::outbound_exclude(defaults),
             ),
             istio_exclude_interfaces: text(EXCLUDE_INTERFACES, "", checks::interfaces),
-            ..IstioFlags::default()
+            ..proxy.flags.clone()
         };
         flags.istio_local_exclude_ports = Some(self.excluded_inbound());
         flags.kube_virt_interfaces = Some(self.virtual_interfaces());
         if defaults == Defaults::Cni {
-            let dns = env_bool(proxy, "ISTIO_META_DNS_CAPTURE");
-            flags.redirect_dns = Some(dns.clone());
-            flags.capture_all_dns = Some(dns);
-            flags.drop_invalid = Some(env_bool(proxy, "INVALID_DROP"));
-            flags.dual_stack = Some(env_bool(proxy, "ISTIO_DUAL_STACK"));
+            let dns =
+                flags.redirect_dns.get_or_insert_with(|| env_bool(proxy, "ISTIO_META_DNS_CAPTURE")).clone();
+            flags.capture_all_dns.get_or_insert(dns);
+            flags.drop_invalid.get_or_insert_with(|| env_bool(proxy, "INVALID_DROP"));
+            flags.dual_stack.get_or_insert_with(|| env_bool(proxy, "ISTIO_DUAL_STACK"));
         }
         flags
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 /// Flags under Istio's names. `None` was not given; an empty text is a value.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(args_override_self = true, next_help_heading = "Istio options")]
 pub struct IstioFlags {
     /// Port of the sidecar's outbound listener [default: 15001]
@@ -153,7 +153,7 @@ pub struct IstioFlags {
 }
 
 /// The flags of Istio's logger, which the injector passes. All no-ops: RUST_LOG rules our log.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogFlags {
     #[arg(long = "log_output_level", hide = true)]
     output_level: Option<String>,

@@ -7,6 +7,7 @@
 mod accounts;
 mod annotation_checks;
 mod annotations;
+mod annotations_file;
 mod cidr;
 mod dns;
 mod environment;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use accounts::{Host, Lookup, NoHost, ThisHost};
 pub use annotations::{Defaults, Interception, OptOut, ProxySettings, from_annotations, opted_out};
+pub use annotations_file::parse_annotations;
 pub use cidr::CidrSet;
 pub use dns::{DnsCapture, DnsServers, parse_resolv_conf};
 pub use environment::Environment;

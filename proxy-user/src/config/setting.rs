@@ -118,6 +118,7 @@ pub(super) const OWNER_GROUPS_EXCLUDE: Setting =
 pub(super) const LOOPBACK_CIDR: Setting = setting("", None, &["ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR"], "");
 pub(super) const ENVOY_USER: Setting = setting("", None, &["ENVOY_USER"], "");
 pub(super) const DNS_SERVER: Setting = setting("dns-server", None, &[], "");
+pub(super) const ANNOTATIONS: Setting = setting("annotations", None, &[], "");
 pub(super) const ENV_FILE: Setting = setting("env-file", None, &[], "");
 
 impl Setting {

@@ -60,6 +60,11 @@ impl Acceleration {
         Switch { enabled: 1, limit: self.inflight_limit, flags: any, reserved: 0 }
     }
 
+    /// Fails where `require` cannot be met, before anything is touched.
+    pub(super) fn check(&self) -> Result<()> {
+        self.plan(0).map(drop)
+    }
+
     /// Decides for this kernel. `require` turns a reason against it into an error.
     pub(super) fn plan(&self, slot: u32) -> Result<Plan> {
         if self.mode == Accelerate::Off {

@@ -57,12 +57,14 @@ pub fn compile(config: &Config, ipv6: bool, interfaces: &Interfaces, routes: &Ro
 fn scalars(config: &Config) -> Policy {
     let mut flags = 0;
     let dns = config.dns_active();
+    // Row T1 returns what carries the mark, and a packet nobody marked carries 0.
+    let inbound = config.mode == Mode::Redirect || config.tproxy_mark != 0;
     for (bit, on) in [
         (flag::DNS, dns.is_some()),
         (flag::DNS_ALL, dns.is_some_and(|dns| matches!(dns.servers, DnsServers::All))),
         (flag::TPROXY, config.mode == Mode::Tproxy),
-        (flag::INBOUND_ALL, matches!(config.inbound_include, PortSet::All)),
-        (flag::INBOUND_LIST, matches!(config.inbound_include, PortSet::List(_))),
+        (flag::INBOUND_ALL, inbound && config.inbound_include == PortSet::All),
+        (flag::INBOUND_LIST, inbound && matches!(config.inbound_include, PortSet::List(_))),
         (flag::OUTBOUND_ALL, matches!(config.outbound_include, CidrSet::All)),
         (flag::LOOPBACK_INCLUDED, config.includes_loopback()),
         (flag::GROUPS_EXCEPT, matches!(config.owner_groups, OwnerGroups::Except(_))),

@@ -14,7 +14,7 @@ use super::{
     bpffs,
     hooks::HOOKS,
     meta::Meta,
-    node,
+    node, passthrough6,
     pins::{self, WorkloadPins},
 };
 use crate::sys::{bpf_link, bpf_pin};
@@ -57,6 +57,7 @@ pub fn detach_all() -> Result<Vec<WorkloadPins>> {
 
 pub(super) fn remove_workload(pins: &WorkloadPins) -> Result<()> {
     node::switch_off(pins)?;
+    let meta = Meta::read(&pins.map(map::META)).ok();
     // What redirects goes first, what answers questions last: the reverse of attaching.
     for hook in HOOKS.iter().rev() {
         let path = pins.link(hook.program);
@@ -66,6 +67,9 @@ pub(super) fn remove_workload(pins: &WorkloadPins) -> Result<()> {
     }
     pins::remove(pins.dir())?;
     pins::remove(&pins.staging())?;
+    if let Some(meta) = meta.filter(|meta| meta.added_passthrough6) {
+        passthrough6::remove(&meta)?;
+    }
     Ok(())
 }
 

@@ -3,7 +3,10 @@
 
 use proxy_common::names::program;
 
-use crate::{config::Config, sys::bpf_link::AttachType};
+use crate::{
+    config::{Config, Mode},
+    sys::bpf_link::AttachType,
+};
 
 /// What a program is attached to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +19,7 @@ pub enum Target {
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
     pub dns: bool,
+    pub tproxy: bool,
     /// The kernel does not say how to read a socket's creator: remember it.
     pub owner_record: bool,
 }
@@ -30,7 +34,11 @@ pub struct Hook {
 
 impl Needs {
     pub fn of(config: &Config, offsets_known: bool) -> Self {
-        Self { dns: config.dns_active().is_some(), owner_record: !offsets_known }
+        Self {
+            dns: config.dns_active().is_some(),
+            tproxy: config.mode == Mode::Tproxy,
+            owner_record: !offsets_known,
+        }
     }
 }
 
@@ -52,6 +60,10 @@ const fn dns(needs: Needs) -> bool {
     needs.dns
 }
 
+const fn tproxy(needs: Needs) -> bool {
+    needs.tproxy
+}
+
 const fn owner_record(needs: Needs) -> bool {
     needs.owner_record
 }
@@ -62,8 +74,12 @@ pub const HOOKS: &[Hook] = &[
     on_cgroup(program::GETSOCKOPT, AttachType::Getsockopt, always),
     on_cgroup(program::GETPEERNAME4, AttachType::Getpeername4, always),
     on_cgroup(program::GETPEERNAME6, AttachType::Getpeername6, always),
+    on_cgroup(program::GETSOCKNAME4, AttachType::Getsockname4, tproxy),
+    on_cgroup(program::GETSOCKNAME6, AttachType::Getsockname6, tproxy),
     on_cgroup(program::RECVMSG4, AttachType::Recvmsg4, dns),
     on_cgroup(program::RECVMSG6, AttachType::Recvmsg6, dns),
+    on_cgroup(program::BIND4, AttachType::Bind4, tproxy),
+    on_cgroup(program::BIND6, AttachType::Bind6, tproxy),
     Hook { program: program::INBOUND, kind: AttachType::SkLookup, target: Target::Netns, needed: always },
     on_cgroup(program::CONNECT4, AttachType::Connect4, always),
     on_cgroup(program::CONNECT6, AttachType::Connect6, always),

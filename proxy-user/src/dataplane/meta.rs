@@ -25,6 +25,9 @@ pub struct Meta {
     pub cgroup_id: u64,
     /// Whether IPv6 rules exist.
     pub ipv6: bool,
+    /// `::6` on lo is our work: detach takes it away.
+    #[serde(default)]
+    pub added_passthrough6: bool,
     /// Seconds since the epoch.
     pub attached_at: u64,
     pub config: Config,

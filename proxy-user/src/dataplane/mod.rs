@@ -1,21 +1,29 @@
 //! The programs and maps of one workload, from attach to detach. The kernel's pins are the only state.
 
+mod accel_counters;
 mod acceleration;
 mod attach;
 mod bpffs;
+mod claim;
 mod compile;
 mod detach;
+mod facts;
 mod hooks;
+mod job;
 mod late_listeners;
 mod meta;
 mod node;
 mod object;
+mod passthrough6;
 mod pins;
 mod privileges;
 mod readers;
 mod status;
+mod tables;
+mod which;
 mod wire;
 
+pub use accel_counters::Traffic;
 pub use acceleration::{Accelerate, Acceleration, DEFAULT_LIMIT};
 pub use attach::{Attached, attach};
 pub use bpffs::root as pin_root;
@@ -26,4 +34,6 @@ pub use meta::Meta;
 pub use object::{OBJECT, program_stats};
 pub use pins::WorkloadPins;
 pub use privileges::check as check_privileges;
-pub use status::{AccelerationStatus, Counters, Paths, WorkloadStatus, status};
+pub use status::{Counters, WorkloadStatus, status};
+pub use tables::pinned_tables;
+pub use which::Which;

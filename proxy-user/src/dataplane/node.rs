@@ -17,7 +17,7 @@ use aya::{
 };
 use nix::fcntl::{Flock, FlockArg};
 use proxy_common::{
-    accel::{Executable, Reason, SLOTS, Switch, counter_index},
+    accel::{EndKey, Executable, Reason, SLOTS, Switch, counter_index},
     addr::Addr,
     names::{map, program},
 };
@@ -163,6 +163,15 @@ pub(super) fn trust(dir: &Path, programs: impl IntoIterator<Item = (u64, u32)>) 
         HashMap::try_from(Map::HashMap(pinned(dir, map::READERS)?)).context("open the readers")?;
     for (ino, dev) in programs {
         readers.insert(Raw(Executable { ino, dev, reserved: 0 }), 1u8, 0).context("store a reader")?;
+    }
+    // Servers that stayed out may come in now.
+    let mut declined: HashMap<MapData, Raw<EndKey>, u8> =
+        HashMap::try_from(Map::LruHashMap(pinned(dir, map::DECLINED)?))
+            .context("open the declined servers")?;
+    let servers: Vec<_> = declined.keys().filter_map(Result::ok).collect();
+    for server in servers {
+        // One that has aged out meanwhile is just as gone.
+        let _ = declined.remove(&server);
     }
     Ok(())
 }

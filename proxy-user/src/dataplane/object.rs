@@ -107,9 +107,11 @@ where
 }
 
 fn prefix_key(net: &IpNet) -> Key<Raw<PrefixKey>> {
-    let mapped = if matches!(net, IpNet::V4(_)) { 96 } else { 0 };
-    let length = FAMILY_BITS + mapped + u32::from(net.prefix_len());
-    Key::new(length, Raw(PrefixKey::new(Addr::from(net.network()))))
+    // The family is the text's: a route or range inside ::ffff:0:0/96 (`unreachable ::ffff:0:0/96` is a common one) is
+    // none of IPv4's, and no IPv6 packet is in it.
+    let (family, mapped) = if matches!(net, IpNet::V4(_)) { (4, 96) } else { (6, 0) };
+    let key = PrefixKey { family: [0, 0, 0, family], addr: Addr::from(net.network()) };
+    Key::new(FAMILY_BITS + mapped + u32::from(net.prefix_len()), Raw(key))
 }
 
 /// Has the kernel verify one program.
@@ -143,4 +145,23 @@ pub fn program_stats(ebpf: &Ebpf) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::v4("10.0.0.0/8", 32 + 96 + 8, true)]
+    #[case::all_v4("0.0.0.0/0", 32 + 96, true)]
+    #[case::v6("fd00::/8", 32 + 8, false)]
+    #[case::mapped("::ffff:0:0/96", 32 + 96, false)]
+    #[case::mapped_host("::ffff:10.0.0.1/128", 32 + 128, false)]
+    fn a_range_covers_its_own_family_only(#[case] net: &str, #[case] length: u32, #[case] v4: bool) {
+        let key = prefix_key(&net.parse().unwrap());
+        let some_v4 = PrefixKey::new(Addr::v4([10, 0, 0, 1]));
+        assert_eq!((key.prefix_len(), key.data().0.family == some_v4.family), (length, v4));
+    }
 }

@@ -13,14 +13,15 @@ use std::{
 
 use anyhow::{Context, Result};
 use aya::maps::{Map, MapData, SkStorage};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use object::{Object as _, ObjectSymbol as _};
 use proxy_common::{
-    accel::{Executable, end_flag},
+    accel::{Executable, Mark, end_flag},
     names::map,
     policy::Policy,
 };
 
-use super::{late_listeners, pins::map_in};
+use super::{late_listeners, pins::map_in, wire::Raw};
 use crate::netns::Netns;
 
 /// Larger files are not looked into.
@@ -48,15 +49,19 @@ pub(super) fn in_cgroup(cgroup: &Path) -> Result<BTreeSet<(u64, u32)>> {
 pub(super) fn mark_listeners(netns: &Netns, policy: &Policy, node_dir: &Path) -> Result<()> {
     let path = map_in(node_dir, map::READER_MARKS);
     let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
-    let mut marks: SkStorage<MapData, u32> = SkStorage::try_from(Map::SkStorage(data))?;
+    let mut marks: SkStorage<MapData, Raw<Mark>> = SkStorage::try_from(Map::SkStorage(data))?;
     let mut verdicts = HashMap::new();
     for listener in late_listeners::listening(netns)? {
         // Not ours to look into: its connections stay on the stack.
         let Ok(Some((pid, socket))) = late_listeners::socket_of(netns, &listener) else { continue };
         let sidecar = [policy.outbound_port, policy.inbound_port].contains(&listener.addr.port());
-        if sidecar || is_safe(pid, &mut verdicts).unwrap_or(false) {
-            marks.insert(&socket.as_fd(), end_flag::NO_SPLICE, 0).context("mark a listener")?;
-        }
+        let trusted = sidecar || is_safe(pid, &mut verdicts).unwrap_or(false);
+        let nonblocking = fcntl(&socket, FcntlArg::F_GETFL)
+            .is_ok_and(|flags| OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
+        let flags = if trusted { end_flag::NO_SPLICE } else { 0 }
+            | if nonblocking { end_flag::EVENT_LOOP } else { 0 };
+        let mark = Mark { flags, reserved: 0, sk: 0, cookie: 0 };
+        marks.insert(&socket.as_fd(), Raw(mark), 0).context("mark a listener")?;
     }
     Ok(())
 }

@@ -4,20 +4,14 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use aya::maps::{Map, MapData, PerCpuArray};
-use proxy_common::{
-    accel::{Reason, counter_index},
-    counter::Event,
-    names::map,
-    verdict::Rule,
-};
+use proxy_common::{counter::Event, names::map, verdict::Rule};
 use serde::Serialize;
 
 use super::{
-    Accelerate,
+    accel_counters::{self, Traffic},
     hooks::HOOKS,
     meta::Meta,
-    node,
-    pins::{WorkloadPins, map_in},
+    pins::WorkloadPins,
 };
 
 /// One workload.
@@ -29,25 +23,8 @@ pub struct WorkloadStatus {
     pub programs: Vec<&'static str>,
     pub meta: Meta,
     pub counters: Counters,
-    pub acceleration: AccelerationStatus,
-}
-
-/// Whether the workload is accelerated, and what became of its messages.
-#[derive(Debug, Serialize)]
-pub struct AccelerationStatus {
-    /// As asked for.
-    pub mode: Accelerate,
-    /// Why the workload is not accelerated, if it is not.
-    pub reason_if_not: Option<String>,
-    /// By reason, only those that happened.
-    pub counters: BTreeMap<&'static str, Paths>,
-}
-
-/// Messages (or sockets) and bytes of one reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Paths {
-    pub messages: u64,
-    pub bytes: u64,
+    /// What became of messages between local sockets.
+    pub acceleration: BTreeMap<&'static str, Traffic>,
 }
 
 /// Decisions and events since attach; only those that happened.
@@ -80,30 +57,9 @@ fn of(pins: &WorkloadPins) -> Result<WorkloadStatus> {
         complete,
         programs,
         counters: Counters::read(pins)?,
-        acceleration: AccelerationStatus::read(&meta)?,
+        acceleration: accel_counters::read(meta.slot)?,
         meta,
     })
-}
-
-impl AccelerationStatus {
-    fn read(meta: &Meta) -> Result<Self> {
-        let path = map_in(&node::dir(), map::ACCEL_COUNTERS);
-        let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
-        let values: PerCpuArray<_, u64> =
-            PerCpuArray::try_from(Map::PerCpuArray(data)).context("read the acceleration's counters")?;
-        let sum = |index: u32| -> Result<u64> {
-            Ok(values.get(&index, 0).context("read a counter of the acceleration")?.iter().sum())
-        };
-        let mut counters = BTreeMap::new();
-        for reason in Reason::ALL {
-            let index = counter_index(meta.slot, *reason);
-            let paths = Paths { messages: sum(index)?, bytes: sum(index + 1)? };
-            if paths != Paths::default() {
-                counters.insert(reason.name(), paths);
-            }
-        }
-        Ok(Self { mode: meta.acceleration.mode, reason_if_not: meta.not_accelerated.clone(), counters })
-    }
 }
 
 impl Counters {

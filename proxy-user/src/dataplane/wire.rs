@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use proxy_common::{
-    accel::{AccelKernel, Executable, Switch},
+    accel::{AccelKernel, EndKey, Executable, Mark, Switch},
     addr::Addr,
     policy::Policy,
     wire::{Kernel, PrefixKey, Route, SocketState},
@@ -19,7 +19,9 @@ pub(crate) trait Plain: Copy + 'static {}
 impl Plain for AccelKernel {}
 impl Plain for Addr {}
 impl Plain for Executable {}
+impl Plain for EndKey {}
 impl Plain for Kernel {}
+impl Plain for Mark {}
 impl Plain for Policy {}
 impl Plain for PrefixKey {}
 impl Plain for Route {}

@@ -23,22 +23,25 @@ pub struct Interfaces {
 
 impl Interfaces {
     pub fn of(netns: &Netns) -> Result<Self> {
-        netns.within(|| {
-            let names = if_nameindex().context("list the interfaces")?;
-            let interfaces = names
-                .iter()
-                .map(|i| Interface { name: i.name().to_string_lossy().into_owned(), index: i.index() })
-                .collect();
-            let addresses = getifaddrs()
-                .context("list the addresses")?
-                .filter_map(|entry| {
-                    let address = entry.address?;
-                    let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
-                    v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
-                })
-                .collect();
-            Ok(Self { interfaces, addresses })
-        })
+        netns.within(Self::here)
+    }
+
+    /// Of the caller's own namespace, which needs no privilege.
+    pub fn here() -> Result<Self> {
+        let names = if_nameindex().context("list the interfaces")?;
+        let interfaces = names
+            .iter()
+            .map(|i| Interface { name: i.name().to_string_lossy().into_owned(), index: i.index() })
+            .collect();
+        let addresses = getifaddrs()
+            .context("list the addresses")?
+            .filter_map(|entry| {
+                let address = entry.address?;
+                let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+                v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
+            })
+            .collect();
+        Ok(Self { interfaces, addresses })
     }
 
     pub fn index(&self, name: &str) -> Option<u32> {

@@ -2,9 +2,11 @@
 
 mod addresses;
 mod handle;
+mod loopback;
 mod netlink;
 mod routes;
 
 pub use addresses::{Interface, Interfaces};
 pub use handle::{Netns, NetnsId};
+pub use loopback::{PASSTHROUGH6, add_passthrough, remove_passthrough};
 pub use routes::{RouteEntry, Routes};

@@ -1,7 +1,12 @@
 //! One route netlink socket, used synchronously.
 
+use std::io;
+
 use anyhow::{Context, Result, bail};
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
+};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -50,6 +55,27 @@ impl Netlink {
             }
         }
         bail!("netlink: empty answer")
+    }
+
+    /// Makes what is not there yet.
+    pub(super) fn create(&mut self, request: RouteNetlinkMessage) -> io::Result<()> {
+        self.acknowledged(request, NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Changes or removes what is there.
+    pub(super) fn change(&mut self, request: RouteNetlinkMessage) -> io::Result<()> {
+        self.acknowledged(request, 0)
+    }
+
+    fn acknowledged(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.send(request, NLM_F_REQUEST | NLM_F_ACK | flags).map_err(io::Error::other)?;
+        for message in self.receive().map_err(io::Error::other)? {
+            if let NetlinkPayload::Error(answer) = message.payload {
+                // Code 0 is the acknowledgement.
+                return if answer.code.is_none() { Ok(()) } else { Err(answer.to_io()) };
+            }
+        }
+        Err(io::Error::other("netlink: empty answer"))
     }
 
     fn send(&mut self, request: RouteNetlinkMessage, flags: u16) -> Result<()> {

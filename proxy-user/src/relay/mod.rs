@@ -7,7 +7,7 @@ mod connection;
 mod drain;
 mod listener;
 mod open_files;
-mod original_dst;
+pub(crate) mod original_dst;
 mod pump;
 mod server;
 #[cfg(test)]

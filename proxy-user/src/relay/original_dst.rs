@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    os::fd::AsFd,
 };
 
 use nix::sys::socket::{getsockopt, sockopt};
@@ -22,11 +23,16 @@ pub(super) type Lookup = dyn Fn(&TcpStream) -> io::Result<OriginalDst> + Send + 
 /// When the connection is gone already.
 pub(super) fn from_kernel(stream: &TcpStream) -> io::Result<OriginalDst> {
     let local = stream.local_addr()?;
-    let original = match local {
-        SocketAddr::V4(_) => getsockopt(stream, sockopt::OriginalDst).map(|addr| v4(&addr)),
-        SocketAddr::V6(_) => getsockopt(stream, sockopt::Ip6tOriginalDst).map(|addr| v6(&addr)),
-    };
-    Ok(OriginalDst(original.unwrap_or(local)))
+    Ok(OriginalDst(ask(stream, local.is_ipv4()).unwrap_or(local)))
+}
+
+/// SO_ORIGINAL_DST of the socket's family.
+pub(crate) fn ask(socket: &impl AsFd, is_v4: bool) -> nix::Result<SocketAddr> {
+    if is_v4 {
+        getsockopt(socket, sockopt::OriginalDst).map(|addr| v4(&addr))
+    } else {
+        getsockopt(socket, sockopt::Ip6tOriginalDst).map(|addr| v6(&addr))
+    }
 }
 
 fn v4(addr: &libc::sockaddr_in) -> SocketAddr {

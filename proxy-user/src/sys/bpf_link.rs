@@ -109,8 +109,38 @@ pub fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &mut DetachAttr { link_fd: link.as_raw_fd() as u32 }).map(drop)
 }
 
+/// What a link hangs on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// The cgroup's id; 0 once it is detached or the cgroup is gone.
+    Cgroup(u64),
+    /// The inode number of the network namespace; 0 likewise.
+    Netns(u32),
+    Other,
+}
+
 /// The id of the link's program.
 pub fn program_id(link: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(info(link)?.prog_id)
+}
+
+/// What the link hangs on (kernel/bpf/cgroup.c and net_namespace.c: fill_link_info).
+pub fn place(link: BorrowedFd<'_>) -> io::Result<Place> {
+    const BPF_LINK_TYPE_CGROUP: u32 = 3;
+    const BPF_LINK_TYPE_NETNS: u32 = 5;
+    let info = info(link)?;
+    Ok(match info.kind {
+        BPF_LINK_TYPE_CGROUP => Place::Cgroup(info.target[0]),
+        // A u32, followed by the attach type.
+        BPF_LINK_TYPE_NETNS => {
+            let [a, b, c, d, ..] = info.target[0].to_ne_bytes();
+            Place::Netns(u32::from_ne_bytes([a, b, c, d]))
+        }
+        _ => Place::Other,
+    })
+}
+
+fn info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let mut info = LinkInfo::default();
     let mut attr = InfoAttr {
         fd: link.as_raw_fd() as u32,
@@ -118,7 +148,7 @@ pub fn program_id(link: BorrowedFd<'_>) -> io::Result<u32> {
         info: std::ptr::from_mut(&mut info) as u64,
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    Ok(info.prog_id)
+    Ok(info)
 }
 
 /// A program by id, so that an update can be taken back.

@@ -4,6 +4,7 @@ pub mod bpf_attach;
 pub mod bpf_link;
 pub mod bpf_map;
 pub mod bpf_pin;
+pub mod bpf_test_run;
 pub mod pidfd;
 pub mod setns;
 pub mod socket_cookie;

@@ -194,7 +194,7 @@ fn sidecar_environment() {
         }
     }
     let env = pod(&[("ISTIO_META_DNS_CAPTURE", "true"), ("INVALID_DROP", "1"), ("ISTIO_DUAL_STACK", "yes")]);
-    let proxy = ProxySettings { uid: Some(0), gid: Some(1234), env: env.clone() };
+    let proxy = ProxySettings { uid: Some(0), gid: Some(1234), env: env.clone(), ..Default::default() };
     let Ok(Interception::Capture(cni)) = from_annotations(&pod(&[]), Defaults::Cni, &proxy, &NoHost) else {
         panic!("a bad boolean only warns")
     };
@@ -208,4 +208,23 @@ fn sidecar_environment() {
         panic!()
     };
     assert_eq!(init.dns.unwrap().servers, DnsServers::List(vec!["10.96.0.10".parse().unwrap()]));
+}
+
+#[test]
+fn flags_say_what_annotations_do_not() {
+    let given = IstioFlags {
+        inbound_capture_port: Some("16006".into()),
+        proxy_uid: Some("2000".into()),
+        redirect_dns: Some("true".into()),
+        // An annotation's default comes before this.
+        istio_inbound_ports: Some("80".into()),
+        ..Default::default()
+    };
+    let proxy = ProxySettings { flags: given, ..Default::default() };
+    let Ok(Interception::Capture(cni)) = from_annotations(&pod(&[]), Defaults::Cni, &proxy, &NoHost) else {
+        panic!()
+    };
+    assert_eq!((cni.ports.inbound, cni.proxy_uids, cni.proxy_gids), (16006, vec![2000], vec![1337]));
+    assert_eq!(cni.dns.unwrap().servers, DnsServers::All, "the CNI plugin captures all");
+    assert_eq!(cni.inbound_include, PortSet::All);
 }

@@ -23,6 +23,12 @@ pub(crate) struct Connect {
     to: SocketAddr,
     #[arg(long)]
     bind: Option<SocketAddr>,
+    /// SO_MARK.
+    #[arg(long)]
+    mark: Option<u32>,
+    /// IP_TRANSPARENT, which is IPV6_TRANSPARENT on an IPv6 socket (net/ipv6/ipv6_sockglue.c).
+    #[arg(long)]
+    transparent: bool,
     #[arg(long)]
     nonblocking: bool,
     #[arg(long)]
@@ -66,6 +72,12 @@ impl Connect {
         let timeout = TimeVal::milliseconds(i64::from(self.timeout_ms));
         setsockopt(&fd, sockopt::SendTimeout, &timeout)?;
         setsockopt(&fd, sockopt::ReceiveTimeout, &timeout)?;
+        if let Some(mark) = self.mark {
+            setsockopt(&fd, sockopt::Mark, &mark)?;
+        }
+        if self.transparent {
+            setsockopt(&fd, sockopt::IpTransparent, &true)?;
+        }
         Ok(fd)
     }
 

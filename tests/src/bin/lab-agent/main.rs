@@ -1,8 +1,14 @@
 //! `lab-agent`: everything the lab needs done by one process inside a pod. The lab builds the command lines; see
 //! `tests::agent`.
 
+mod answer;
+mod attempt;
 mod connect;
+mod connect_loop;
 mod connect_many;
+mod dns_ask;
+mod dns_forward;
+mod dns_message;
 mod enter;
 mod http;
 mod keep;
@@ -30,8 +36,14 @@ enum Verb {
     Sysctl(sysctl::Sysctl),
     /// TCP servers.
     Serve(serve::Serve),
+    /// Servers that say who they are, over TCP and UDP.
+    Answer(answer::Answerer),
+    /// A sample of connections, each as its own user.
+    Attempt(attempt::Attempts),
     /// One TCP connection.
     Connect(connect::Connect),
+    /// How long connects take, a batch per line of standard input.
+    ConnectLoop(connect_loop::ConnectLoop),
     /// Many TCP connections at once.
     ConnectMany(connect_many::ConnectMany),
     /// Steady traffic to an echo server.
@@ -42,6 +54,10 @@ enum Verb {
     Stream(stream::Stream),
     /// What programs may expect of a TCP connection.
     Semantics(semantics::Semantics),
+    /// DNS questions that look where the replies come from.
+    DnsAsk(dns_ask::DnsAsk),
+    /// A DNS forwarder like the Istio agent's.
+    DnsForward(dns_forward::DnsForward),
     /// One HTTP question.
     Http(http::Http),
 }
@@ -62,12 +78,17 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Enter(verb) => verb.run(),
         Verb::Sysctl(verb) => verb.run(),
         Verb::Serve(verb) => verb.run(),
+        Verb::Answer(verb) => verb.run(),
+        Verb::Attempt(verb) => verb.run(),
         Verb::Connect(verb) => verb.run(),
+        Verb::ConnectLoop(verb) => verb.run(),
         Verb::ConnectMany(verb) => verb.run(),
         Verb::Load(verb) => verb.run(),
         Verb::Options(verb) => verb.run(),
         Verb::Stream(verb) => verb.run(),
         Verb::Semantics(verb) => verb.run(),
+        Verb::DnsAsk(verb) => verb.run(),
+        Verb::DnsForward(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
     }
 }

@@ -37,6 +37,9 @@ pub(crate) struct Serve {
     /// [::] takes IPv4 too.
     #[arg(long)]
     dual: bool,
+    /// IP_TRANSPARENT, which is IPV6_TRANSPARENT on an IPv6 socket (net/ipv6/ipv6_sockglue.c).
+    #[arg(long)]
+    transparent: bool,
     /// Listening sockets per address.
     #[arg(long, default_value_t = 1)]
     workers: u32,
@@ -76,6 +79,9 @@ impl Serve {
         let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+        if self.transparent {
+            setsockopt(&fd, sockopt::IpTransparent, &true)?;
+        }
         if self.workers > 1 || self.reuseport {
             setsockopt(&fd, sockopt::ReusePort, &true)?;
         }
@@ -111,6 +117,7 @@ impl Serve {
     fn record(&self, listener: SocketAddr, stream: &TcpStream, peer: SocketAddr) -> Result<String> {
         let accepted = Accepted {
             peer,
+            peername: stream.peer_addr().ok(),
             local: stream.local_addr().context("getsockname")?,
             listener,
             sol_ip: original_dst::read(stream, libc::SOL_IP, self.optlen),

@@ -1,0 +1,134 @@
+//! `sidestep explain`.
+
+use std::{net::IpAddr, process::ExitCode};
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{
+    Output,
+    place::PlaceArgs,
+    settings::{Capture, SettingsArgs},
+};
+use crate::{
+    config::{IstioFlags, NoHost},
+    exit::{Class, Failure},
+    explain::{Caller, Destination, Place, Question, explain},
+};
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    sidestep explain --from 1000:1000 --to 10.96.0.10:80 -u 1337 -b '*' -i '*'\n  \
+    sidestep explain --from 1337:1337 --to 10.244.0.2:8080 --pod-ip 10.244.0.2 -b '*' -i '*'\n  \
+    sidestep explain --inbound --to 10.244.0.2:15021 --netns /run/netns/pod\n\n\
+    Without --netns, --cgroup and --workload nothing is asked of the kernel and no privilege is needed.")]
+pub(crate) struct ExplainArgs {
+    /// Who connects: user and group of the socket, and the address it is bound to if any; with --inbound only @SRC
+    #[arg(long, value_name = "UID:GID[@SRC]", required_unless_present = "inbound")]
+    from: Option<Caller>,
+
+    /// Where to: TCP unless udp: is said; an IPv6 address in brackets, as in tcp:[::1]:53
+    #[arg(long, value_name = "[tcp|udp:]ADDR:PORT")]
+    to: Destination,
+
+    /// The connection arrives from outside the pod
+    #[arg(long)]
+    inbound: bool,
+
+    /// Interface it arrives by or, without a workload to look at, leaves by [default: eth0]
+    #[arg(long, value_name = "NIC")]
+    interface: Option<String>,
+
+    /// SO_MARK of the socket: the sidecar's transparent ones have the TPROXY mark
+    #[arg(long, value_name = "MARK", default_value_t = 0)]
+    mark: u32,
+
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+
+    /// Address of the pod the flags describe; repeatable [default: none, only loopback is local]
+    #[arg(long, value_name = "IP", conflicts_with_all = ["netns", "cgroup", "workload"])]
+    pod_ip: Vec<IpAddr>,
+
+    /// Attached workload to ask, as `sidestep status` names it
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["netns", "cgroup"], help_heading = "Workload")]
+    workload: Option<String>,
+
+    #[command(flatten)]
+    place: PlaceArgs,
+
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
+    let question = Question {
+        caller: args.from.unwrap_or_default(),
+        to: args.to,
+        inbound: args.inbound,
+        interface: args.interface.clone(),
+        mark: args.mark,
+    };
+    let attached = args.workload.is_some() || args.place.is_given();
+    let Some(place) = (if attached { Some(of_workload(args)?) } else { of_flags(args)? }) else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let answer = explain(&place, &question)?;
+    match args.output {
+        Output::Table => print!("{answer}"),
+        Output::Json => {
+            let mut json = serde_json::to_value(&answer)?;
+            json["schema"] = 1.into();
+            json["workload"] = place.workload.into();
+            println!("{json}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// None: the annotations ask for no capture, which is said.
+fn of_flags(args: &ExplainArgs) -> Result<Option<Place>> {
+    let way_out = args.interface.as_deref().filter(|_| !args.inbound);
+    match args.settings.resolve(&NoHost)?.capture {
+        Capture::Of(config) => Ok(Some(Place::of_flags(*config, &args.pod_ip, way_out))),
+        Capture::Nothing(reason) => {
+            super::settings::say_nothing(args.output, "explained", reason);
+            Ok(None)
+        }
+    }
+}
+
+fn of_workload(args: &ExplainArgs) -> Result<Place> {
+    let usage = |message: String| Failure::error(Class::Usage, message);
+    if args.settings.flags != IstioFlags::default() || args.settings.has_annotations() {
+        return Err(usage(
+            "an attached workload has its configuration already: leave the istio options and --annotations out, or \
+             leave --netns, --cgroup and --workload out to ask about a configuration"
+                .to_owned(),
+        ));
+    }
+    if args.interface.is_some() && !args.inbound {
+        return Err(usage(
+            "--interface: by which interface a connection of this workload leaves is for its routes to say; leave it \
+             out"
+            .to_owned(),
+        ));
+    }
+    let netns = args.place.netns.as_ref().map(|_| args.place.netns()).transpose()?;
+    let which = args.place.which(args.workload.as_deref())?;
+    match which.find()?.as_slice() {
+        [pins] => Place::of_pins(pins, netns.as_ref()),
+        [] => Err(Failure::error(
+            Class::Usage,
+            format!("{which} is not attached; run `sidestep attach`, `sidestep status` shows what is"),
+        )),
+        several => {
+            let names: Vec<String> = several.iter().map(crate::dataplane::WorkloadPins::name).collect();
+            Err(usage(format!(
+                "{which} has several workloads: name one with --workload, {}",
+                names.join(" or ")
+            )))
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What `attach` and `istio-iptables` have in common: the flags that say what to do besides what to capture.
+
+use std::{fs, path::Path, process::ExitCode};
+
+use anyhow::{Context, Result};
+
+use super::{
+    acceleration::AccelerationArgs,
+    settings::{Capture, SettingsArgs},
+};
+use crate::{
+    cgroup::Cgroup,
+    config::{Config, RunOptions, ThisHost},
+    dataplane::{self, Acceleration, WorkloadPins},
+    exit::{Class, Failure},
+    netns::{Interfaces, Netns},
+    rules::{self, Family},
+    verify::{self, Validation},
+};
+
+/// What the command line names; the rest is the caller's.
+pub(crate) struct Workload<'a> {
+    pub(crate) netns: Option<&'a Path>,
+    pub(crate) cgroup: Option<&'a Path>,
+}
+
+pub(crate) fn run(
+    settings: &SettingsArgs,
+    workload: &Workload<'_>,
+    acceleration: &AccelerationArgs,
+    default_cgroup: impl FnOnce() -> Result<Cgroup>,
+) -> Result<ExitCode> {
+    let settings = settings.resolve(&ThisHost)?;
+    let run = &settings.run;
+    if !run.cleanup_only && !run.dry_run && !run.skip_rule_apply && matches!(settings.capture, Capture::Of(_))
+    {
+        // Before the paths: without privileges they look as if they were not there.
+        dataplane::check_privileges()?;
+    }
+    let netns = named_netns(workload, run)?;
+    if run.cleanup_only {
+        return clean_up(netns.as_ref(), workload.cgroup);
+    }
+    let config = match &settings.capture {
+        Capture::Of(config) => config,
+        Capture::Nothing(reason) => {
+            println!("nothing is attached: {reason}");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    if run.dry_run {
+        return dry_run(config, netns.as_ref(), run.dry_run_file.as_deref());
+    }
+    if !run.skip_rule_apply {
+        let cgroup = workload.cgroup.map_or_else(default_cgroup, Cgroup::open)?;
+        let netns = netns.as_ref().map_or_else(Netns::own, |netns| Netns::open(netns.path()))?;
+        attach(&netns, &cgroup, config, &acceleration.resolve(settings.opted_out_of_acceleration))?;
+    }
+    if run.run_validation {
+        let cgroup = workload.cgroup.map(Cgroup::open).transpose()?;
+        let validation = Validation { config, run, netns: netns.as_ref(), cgroup: cgroup.as_ref() };
+        let report = verify::validate(&validation)?;
+        print!("{report}");
+        report.result()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// --netns and --network-namespace are the same thing.
+fn named_netns(workload: &Workload<'_>, run: &RunOptions) -> Result<Option<Netns>> {
+    match (workload.netns, run.network_namespace.as_deref()) {
+        (Some(netns), Some(other)) if netns != other => Err(Failure::error(
+            Class::Usage,
+            format!(
+                "--netns {} and --network-namespace (env NETWORK_NAMESPACE) {} differ; give one of them",
+                netns.display(),
+                other.display()
+            ),
+        )),
+        (Some(path), _) | (None, Some(path)) => Netns::open(path).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+fn attach(netns: &Netns, cgroup: &Cgroup, config: &Config, acceleration: &Acceleration) -> Result<()> {
+    let attached = dataplane::attach(netns, cgroup, config, acceleration)?;
+    for warning in &attached.warnings {
+        tracing::warn!("{warning}");
+    }
+    let done = if attached.updated { "updated" } else { "attached" };
+    println!("{done} workload {}: {}", attached.pins.name(), attached.pins.dir().display());
+    Ok(())
+}
+
+/// A namespace has one workload; its cgroup may be gone already.
+fn clean_up(netns: Option<&Netns>, cgroup: Option<&Path>) -> Result<ExitCode> {
+    let id = match netns {
+        Some(netns) => netns.id(),
+        None => Netns::own()?.id(),
+    };
+    say_detached(&dataplane::detach(id.ino, cgroup)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says which workloads are gone.
+pub(crate) fn say_detached(gone: &[WorkloadPins]) {
+    if gone.is_empty() {
+        println!("nothing was attached");
+    }
+    for pins in gone {
+        println!("detached workload {}", pins.name());
+    }
+}
+
+/// IPv6 rules too if the namespace would get some; where it cannot be looked at, if dual stack asks for them.
+fn dry_run(config: &Config, netns: Option<&Netns>, file: Option<&Path>) -> Result<ExitCode> {
+    let interfaces = match netns {
+        Some(netns) => Interfaces::of(netns),
+        None => Interfaces::here(),
+    };
+    let ipv6 = interfaces.ok().and_then(|interfaces| interfaces.enable_ipv6(config.dual_stack));
+    let mut text = rules::render_family(config, Family::V4);
+    if ipv6.unwrap_or(config.dual_stack) {
+        text.push_str(&rules::render_family(config, Family::V6));
+    }
+    print!("{text}");
+    if let Some(file) = file {
+        fs::write(file, &text).with_context(|| {
+            format!("env DRY_RUN_FILE_PATH: write {}; name a file in a directory that exists", file.display())
+        })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,44 @@
+//! What became of a workload's messages: the acceleration's counters, read from the node's map.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use aya::maps::{Map, MapData, PerCpuArray};
+use proxy_common::{
+    accel::{Reason, counter_index},
+    names::map,
+};
+use serde::Serialize;
+
+use super::{node, pins::map_in};
+
+/// Messages (for the reasons about sockets: sockets) and their bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Traffic {
+    pub messages: u64,
+    pub bytes: u64,
+}
+
+/// By reason, since the slot was made; only those that happened. Empty where nothing is accelerated.
+pub(super) fn read(slot: u32) -> Result<BTreeMap<&'static str, Traffic>> {
+    let path = map_in(&node::dir(), map::ACCEL_COUNTERS);
+    if !path.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
+    let counters: PerCpuArray<_, u64> =
+        PerCpuArray::try_from(Map::PerCpuArray(data)).context("read the acceleration's counters")?;
+    let sum = |index: u32| -> Result<u64> {
+        let values = counters.get(&index, 0).context("read a counter of the acceleration")?;
+        Ok(values.iter().sum())
+    };
+    let mut found = BTreeMap::new();
+    for reason in Reason::ALL {
+        let index = counter_index(slot, *reason);
+        let traffic = Traffic { messages: sum(index)?, bytes: sum(index + 1)? };
+        if traffic != Traffic::default() {
+            found.insert(reason.name(), traffic);
+        }
+    }
+    Ok(found)
+}

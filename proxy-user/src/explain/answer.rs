@@ -1,0 +1,264 @@
+//! From a question to its answer.
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+use proxy_common::{
+    addr::Addr,
+    egress::{Egress, egress},
+    ingress::{Ingress, ingress},
+    policy::{Policy, Table, flag},
+    verdict::{Rule, Target, Verdict},
+    wire::route_flag,
+};
+use serde::Serialize;
+
+use super::{
+    place::Place,
+    question::Question,
+    walk::{self, Packet, Step},
+};
+use crate::{
+    exit::{Class, Failure},
+    rules::{Family, Flow, Protocol},
+};
+
+/// What becomes of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "target", rename_all = "lowercase")]
+pub enum Outcome {
+    /// Left alone.
+    Bypass,
+    /// Turned to one of the sidecar's listeners.
+    Outbound {
+        port: u16,
+    },
+    Inbound {
+        port: u16,
+    },
+    Dns {
+        port: u16,
+    },
+    /// The kernel refuses the call before any rule.
+    Refused {
+        reason: String,
+    },
+}
+
+/// The connection, as the decision sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Connection {
+    pub protocol: &'static str,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    /// Bound, or chosen by the route; None: not known.
+    pub source: Option<IpAddr>,
+    pub destination: IpAddr,
+    pub port: u16,
+    pub inbound: bool,
+    /// The destination is the pod's own: iptables sees `-o lo`.
+    pub local: bool,
+}
+
+/// One rule, as `sidestep rules` prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct IptablesRule {
+    pub table: &'static str,
+    pub rule: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Answer {
+    pub connection: Connection,
+    pub verdict: Outcome,
+    /// The row of the decision table; None where the kernel refuses first.
+    pub row: Option<&'static str>,
+    pub description: &'static str,
+    /// The rules the row stands for, and those they jump to. Empty: the chains end without a match.
+    pub rules: Vec<IptablesRule>,
+    /// The rows a first packet meets, up to the one that matches.
+    pub chain: Vec<Step>,
+    /// What the asker should know besides.
+    pub notes: Vec<String>,
+}
+
+/// Answers. An error is a question that makes no sense at this place.
+pub fn explain(place: &Place, question: &Question) -> Result<Answer> {
+    let to = question.to;
+    if let Some(src) = question.caller.src
+        && src.is_ipv4() != to.ip.is_ipv4()
+    {
+        return Err(usage(format!(
+            "source {src} and destination {} are of different families; give both as IPv4 or both as IPv6",
+            to.ip
+        )));
+    }
+    if question.inbound { arriving(place, question) } else { leaving(place, question) }
+}
+
+fn leaving(place: &Place, question: &Question) -> Result<Answer> {
+    let Some((uid, gid)) = question.caller.owner else {
+        return Err(usage(
+            "--from has no user; write uid:gid@source, or --inbound for what comes from outside".into(),
+        ));
+    };
+    let to = question.to;
+    let route = place.route(to.ip);
+    let flags = route.map_or(0, |route| route.flags);
+    let local = flags & route_flag::LOCAL != 0;
+    let named = route.map(|route| route.src).filter(|src| !src.is_unspecified());
+    let chosen = named.or_else(|| local.then(|| Addr::from(to.ip)));
+    let bound = question.caller.src.map(Addr::from).filter(|src| !src.is_unspecified());
+    let source = bound.or(chosen);
+    let mut answer = Answer::new(question, source.map(IpAddr::from), local);
+    if flags & route_flag::UNREACHABLE != 0 {
+        return Ok(answer.refused("the routing table has no way to it (ENETUNREACH, EACCES or EINVAL)"));
+    }
+    if bound.is_some_and(|src| src.is_loopback()) && !local {
+        return Ok(answer.refused("a loopback source cannot leave the pod (EINVAL)"));
+    }
+    if route.is_none() {
+        answer
+            .notes
+            .push("no route to it is known: if the kernel has none either, it refuses the call".into());
+    }
+    let connection = Egress {
+        tcp: to.tcp,
+        src: source.unwrap_or(Addr::UNSPECIFIED),
+        dst: to.ip.into(),
+        dport: to.port,
+        out_lo: local,
+        out_excluded: flags & route_flag::EXCLUDED != 0,
+        uid,
+        gid,
+        mark: question.mark,
+    };
+    let verdict = egress(&place.tables, &connection);
+    let nat = egress(&WithoutMangle(&place.tables), &connection);
+    Ok(answer.decided(place, question, verdict, nat.rule))
+}
+
+fn arriving(place: &Place, question: &Question) -> Result<Answer> {
+    let to = question.to;
+    if let Some(src) = question.caller.src.filter(|src| place.is_local(*src)) {
+        return Err(usage(format!(
+            "--inbound from {src}: that is the pod itself, whose calls over lo are decided where they are made; \
+             leave --inbound out"
+        )));
+    }
+    let local = place.is_local(to.ip);
+    let mut answer = Answer::new(question, question.caller.src, local);
+    if question.caller.owner.is_some() {
+        answer
+            .notes
+            .push("uid and gid of the other side are not known here: no inbound rule looks at them".into());
+    }
+    if to.ip.is_loopback() {
+        answer.notes.push(format!("{} never arrives from outside", to.ip));
+    } else if !local && place.workload.is_some() {
+        answer.notes.push(format!("{} is no address of this workload: nothing for it arrives here", to.ip));
+    }
+    let interface = place.arrival(question.interface.as_deref())?;
+    let connection = Ingress { tcp: to.tcp, dst: to.ip.into(), dport: to.port, interface };
+    let verdict = ingress(&place.tables, &connection);
+    Ok(answer.decided(place, question, verdict, verdict.rule))
+}
+
+impl Answer {
+    fn new(question: &Question, source: Option<IpAddr>, local: bool) -> Self {
+        let (uid, gid) = question.caller.owner.filter(|_| !question.inbound).unzip();
+        let connection = Connection {
+            protocol: if question.to.tcp { "tcp" } else { "udp" },
+            uid,
+            gid,
+            source,
+            destination: question.to.ip,
+            port: question.to.port,
+            inbound: question.inbound,
+            local,
+        };
+        Self {
+            connection,
+            verdict: Outcome::Bypass,
+            row: None,
+            description: "",
+            rules: Vec::new(),
+            chain: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    fn refused(mut self, reason: &str) -> Self {
+        self.verdict = Outcome::Refused { reason: reason.to_owned() };
+        self.description = "the kernel refuses the call before any rule";
+        self
+    }
+
+    fn decided(mut self, place: &Place, question: &Question, verdict: Verdict, nat_row: Rule) -> Self {
+        let policy = place.tables.policy;
+        self.verdict = match verdict.target {
+            Target::Bypass => Outcome::Bypass,
+            Target::Outbound => Outcome::Outbound { port: policy.outbound_port },
+            Target::Inbound => Outcome::Inbound { port: policy.inbound_port },
+            Target::Dns => Outcome::Dns { port: policy.dns_port },
+        };
+        self.row = Some(verdict.rule.name());
+        self.description = verdict.rule.describe();
+        let to = question.to;
+        let family = if to.ip.is_ipv4() { Family::V4 } else { Family::V6 };
+        let packet = Packet {
+            flow: Flow {
+                protocol: Some(if to.tcp { Protocol::Tcp } else { Protocol::Udp }),
+                src: self.connection.source,
+                dst: Some(to.ip),
+                dport: Some(to.port),
+                uid: self.connection.uid,
+                gid: self.connection.gid,
+            },
+            interface: question.interface.as_deref(),
+            inbound: question.inbound,
+            nat_row,
+            row: verdict.rule,
+        };
+        if verdict.rule == Rule::NoRules {
+            self.notes.push(
+                "Istio makes IPv6 rules if the pod's first address is IPv6, or with --dual-stack if any is"
+                    .into(),
+            );
+            return self;
+        }
+        let rules = walk::rules_of(&place.config, family, &packet);
+        self.rules = rules
+            .iter()
+            .map(|rule| IptablesRule { table: rule.table.name(), rule: rule.to_string() })
+            .collect();
+        self.chain = walk::steps(&place.config, family, &packet);
+        self
+    }
+}
+
+/// The same tables in REDIRECT mode: what nat OUTPUT says before mangle PREROUTING has the last word.
+struct WithoutMangle<'a, T>(&'a T);
+
+impl<T: Table> Table for WithoutMangle<'_, T> {
+    fn policy(&self) -> Policy {
+        let policy = self.0.policy();
+        Policy { flags: policy.flags & !flag::TPROXY, ..policy }
+    }
+
+    fn port(&self, port: u16) -> u8 {
+        self.0.port(port)
+    }
+
+    fn id(&self, id: u32) -> u8 {
+        self.0.id(id)
+    }
+
+    fn range(&self, addr: &Addr) -> u8 {
+        self.0.range(addr)
+    }
+}
+
+fn usage(message: String) -> anyhow::Error {
+    Failure::error(Class::Usage, message)
+}

@@ -1,0 +1,126 @@
+//! `bench`: sidestep against iptables and against no sidecar, with real Envoy, nginx and wrk.
+
+mod case;
+mod connect;
+mod cpu;
+mod evidence;
+mod figures;
+mod machine;
+mod markdown;
+mod measured;
+mod mode;
+mod nginx;
+mod options;
+mod pinning;
+mod plane;
+mod progress;
+mod rounds;
+mod sidecar;
+mod stage;
+mod summary;
+mod svg;
+mod wrk;
+
+use std::process::ExitCode;
+
+use ::tests::requirement::Requirement;
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+
+use case::Case;
+use figures::{Judged, Verdict};
+use machine::Machine;
+use measured::Measured;
+use mode::Mode;
+use options::{Cli, Options, What};
+use pinning::Pinning;
+use progress::Progress;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match &cli.what {
+        Some(What::Connect(options)) => connect::run(options),
+        None => run(&cli.options),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// False when `--check` was said and a figure is missed.
+fn run(options: &Options) -> Result<bool> {
+    let cases = rounds::chosen(&options.only);
+    ensure!(!cases.is_empty(), "no case is called {:?}; there are {}", options.only, names(case::CASES));
+    let modes = modes(options)?;
+    let pinning = Pinning::new(options.cpu)?;
+    let progress = Progress::start();
+    let mut machine = Machine::look()?;
+    progress.note(&format!("load average {}", machine.load_before));
+    let measured = rounds::measure(&cases, &modes, &pinning, options, &progress)?;
+    machine.load_after = machine::load();
+    let measured = Measured {
+        schema: 1,
+        machine,
+        rounds: options.rounds(),
+        seconds: options.seconds(),
+        accelerate: options.accelerate.clone(),
+        baseline: mode::baseline(&modes),
+        cases: measured,
+    };
+    let judged = figures::judge(&measured);
+    write(options, &measured, &judged)?;
+    println!("{}", markdown::render(&measured, &judged));
+    progress.note(&format!("written to {}", options.out.display()));
+    Ok(!options.check || judged.iter().all(|figure| figure.verdict != Verdict::Miss))
+}
+
+fn write(options: &Options, measured: &Measured, judged: &[Judged]) -> Result<()> {
+    std::fs::create_dir_all(&options.out).with_context(|| format!("make {}", options.out.display()))?;
+    let json = serde_json::json!({ "measured": measured, "figures": judged });
+    let files = [
+        ("bench.json", serde_json::to_string_pretty(&json)?),
+        ("bench.md", markdown::render(measured, judged)),
+        ("bench.svg", svg::bars(measured)),
+    ];
+    for (name, text) in files {
+        let path = options.out.join(name);
+        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The modes that were asked for, or all this machine has. One that was asked for has to be there.
+fn modes(options: &Options) -> Result<Vec<Mode>> {
+    for need in [
+        Requirement::Root,
+        Requirement::Cgroup2,
+        Requirement::Envoy,
+        Requirement::Sidestep,
+        Requirement::Program("nginx", "nginx-light"),
+        Requirement::Program("wrk", "wrk"),
+    ] {
+        if let Some(why) = need.missing() {
+            bail!(why);
+        }
+    }
+    let asked = !options.modes.is_empty();
+    let wanted = if asked { options.modes.clone() } else { Mode::ALL.to_vec() };
+    let mut modes = Vec::new();
+    for mode in wanted {
+        match mode.requirement().and_then(Requirement::missing) {
+            None => modes.push(mode),
+            Some(why) if asked => bail!("{}: {why}", mode.name()),
+            Some(why) => eprintln!("bench: without {}: {why}", mode.name()),
+        }
+    }
+    Ok(modes)
+}
+
+fn names(cases: &[Case]) -> String {
+    cases.iter().map(|case| case.name).collect::<Vec<_>>().join(", ")
+}

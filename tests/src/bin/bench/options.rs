@@ -1,0 +1,98 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::mode::Mode;
+
+/// sidestep against iptables and against no sidecar: real Envoy, nginx and wrk, in network namespaces of its own.
+///
+/// Everything runs on one CPU (the two-cpus cases: on two) and the modes take turns, so that what else happens on the
+/// machine hits all of them. Each run proves that it went the way it says, or fails. Needs root.
+#[derive(Debug, Parser)]
+#[command(name = "bench", args_conflicts_with_subcommands = true)]
+#[command(after_help = "Example: cargo xtask bench --quick --only small-32")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) what: Option<What>,
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum What {
+    /// What the decision costs a connect, from 1 to 10,000 exclude CIDRs
+    Connect(ConnectOptions),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    /// 3 rounds of 1 s in place of 5 rounds of 3 s
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// How often each case is run in each mode
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// Seconds of one run (runs of new connections: always 1)
+    #[arg(long, value_name = "N")]
+    seconds: Option<u32>,
+    /// Only cases whose name starts so; repeatable
+    #[arg(long, value_name = "CASE")]
+    pub(crate) only: Vec<String>,
+    /// Only these modes, comma separated: none, iptables-legacy, iptables-nft, sidestep-noaccel, sidestep
+    #[arg(long, value_name = "MODE", value_delimiter = ',', value_parser = mode)]
+    pub(crate) modes: Vec<Mode>,
+    /// How sidestep accelerates
+    #[arg(long, value_name = "MODE", default_value = "strict")]
+    pub(crate) accelerate: String,
+    /// The CPU to pin to [default: the last one]
+    #[arg(long)]
+    pub(crate) cpu: Option<usize>,
+    /// Write bench.json, bench.md and bench.svg here
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    pub(crate) out: PathBuf,
+    /// Fail when a figure is missed
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+impl Options {
+    pub(crate) fn rounds(&self) -> usize {
+        self.rounds.unwrap_or(if self.quick { 3 } else { 5 }).max(1)
+    }
+
+    pub(crate) fn seconds(&self) -> u32 {
+        self.seconds.unwrap_or(if self.quick { 1 } else { 3 }).max(1)
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ConnectOptions {
+    /// A tenth of the turns
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Turns of 100 connects per subject [default: 200]
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// The CPU to pin to [default: the last one]
+    #[arg(long)]
+    pub(crate) cpu: Option<usize>,
+    /// Write connect.json, connect.md and connect.svg here
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    pub(crate) out: PathBuf,
+    /// Fail when a figure is missed
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+impl ConnectOptions {
+    pub(crate) fn rounds(&self) -> usize {
+        self.rounds.unwrap_or(if self.quick { 20 } else { 200 }).max(1)
+    }
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    let found = Mode::ALL.into_iter().find(|mode| mode.name() == text);
+    found.ok_or_else(|| format!("one of {}", Mode::ALL.map(Mode::name).join(", ")))
+}

@@ -1,0 +1,116 @@
+//! `sidestep explain` about an attached workload says what it says about the flags, and what the kernel then does.
+
+use std::process::Command;
+
+use serde_json::Value;
+use tests::client::Connect;
+use tests::network::Network;
+use tests::requirement::{Requirement, met};
+use tests::server::{APP_USER, PROXY_USER, Server, stand_in};
+use tests::sidestep::{self, DEFAULT_FLAGS, Sidestep, workload};
+
+fn explain(args: &[String]) -> Result<Value, (i32, String)> {
+    let mut command = Command::new(sidestep::binary().unwrap());
+    let output = command.args(["explain", "--output", "json"]).args(args).output().unwrap();
+    if !output.status.success() {
+        return Err((output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned()));
+    }
+    Ok(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+fn strings(args: &[&str]) -> Vec<String> {
+    args.iter().map(|arg| (*arg).to_owned()).collect()
+}
+
+#[test]
+fn a_workload_and_its_flags_give_the_same_answers() {
+    if !met(&[Requirement::Sidestep]) {
+        return;
+    }
+    let network = Network::new("explain").unwrap();
+    let more = ["--dual-stack", "-o", "9000", "-x", "10.99.0.0/16"];
+    let flags: Vec<&str> = DEFAULT_FLAGS.iter().chain(&more).copied().collect();
+    let _sidestep = Sidestep::attach(&network.pod, &flags).unwrap();
+    let (pod4, pod6) = (network.addresses.pod4.to_string(), network.addresses.pod6.to_string());
+    let imagined = [strings(&flags), strings(&["--pod-ip", &pod4, "--pod-ip", &pod6])].concat();
+    for question in [
+        "--from 1000:1000 --to 10.96.7.7:80",
+        "--from 1000:1000 --to [fd00:96::7]:80",
+        "--from 1337:1337 --to 10.96.7.7:80",
+        "--from 1000:1337 --to udp:10.96.7.7:53",
+        "--from 1000:1000 --to 10.96.7.7:9000",
+        "--from 1000:1000 --to 10.99.7.7:80",
+        &format!("--from 1337:1337 --to {pod4}:8080"),
+        &format!("--from 1337:1337 --to [{pod6}]:8080"),
+        &format!("--from 1337:1337@127.0.0.6 --to {pod4}:8080"),
+        &format!("--from 0:0 --to {pod4}:8080"),
+        "--from 0:0 --to 127.0.0.53:53",
+        "--from 1337:1337@::1 --to [::6]:15002",
+        "--from 0:0@127.0.0.1 --to 10.96.7.7:80",
+        &format!("--inbound --to {pod4}:8080"),
+        &format!("--inbound --to [{pod6}]:15021"),
+        &format!("--inbound --from @10.10.0.9 --to udp:{pod4}:53"),
+    ] {
+        let question: Vec<String> = question.split(' ').map(str::to_owned).collect();
+        let mut attached = explain(&[question.clone(), workload(&network.pod).to_vec()].concat()).unwrap();
+        assert!(attached["workload"].is_string());
+        attached["workload"] = Value::Null;
+        let of_flags = explain(&[question.clone(), imagined.clone()].concat()).unwrap();
+        assert_eq!(attached, of_flags, "{question:?}");
+    }
+}
+
+#[test]
+fn what_it_says_is_what_happens() {
+    if !met(&[Requirement::Sidestep]) {
+        return;
+    }
+    let network = Network::new("explain-true").unwrap();
+    let _sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let _sidecar = stand_in(&network.pod).start().unwrap();
+    let _app = Server::on(&network.pod).listen(network.pod4(8080)).banner("app").start().unwrap();
+    for (user, to, target) in [
+        (APP_USER, network.pod4(8080), "bypass"),
+        (PROXY_USER, network.pod4(8080), "inbound"),
+        (APP_USER, "10.96.7.7:80".parse().unwrap(), "outbound"),
+    ] {
+        let question = strings(&["--from", &format!("{}:{}", user.0, user.1), "--to", &to.to_string()]);
+        let answer = explain(&[question, workload(&network.pod).to_vec()].concat()).unwrap();
+        assert_eq!(answer["verdict"]["target"], target, "{answer:#}");
+        let connected = Connect::to(to).user(user).from(&network.pod).unwrap();
+        let port = answer["verdict"]["port"].as_u64();
+        let text = format!("{connected:?}");
+        match port {
+            Some(_) => assert!(text.contains(&to.to_string()) && !text.contains("app"), "{text}"),
+            None => assert!(text.contains("app"), "{text}"),
+        }
+    }
+}
+
+#[test]
+fn questions_that_make_no_sense_are_refused() {
+    if !met(&[Requirement::Sidestep]) {
+        return;
+    }
+    let network = Network::new("explain-wrong").unwrap();
+    let _sidestep = Sidestep::attach(&network.pod, &[&DEFAULT_FLAGS[..], &["-c", "eth0"]].concat()).unwrap();
+    let pod4 = network.pod4(80).to_string();
+    let place = workload(&network.pod).to_vec();
+    for (question, says) in [
+        (vec!["--from", "0:0", "--to", "10.0.0.1:80", "-i", "*"], "leave the istio options"),
+        (vec!["--from", "0:0", "--to", "10.0.0.1:80", "--interface", "eth0"], "for its routes to say"),
+        (vec!["--inbound", "--to", &pod4], "say by which one"),
+        (vec!["--inbound", "--to", &pod4, "--interface", "eth7"], "it has lo, eth0"),
+        (vec!["--from", "0:0@::1", "--to", "10.0.0.1:80"], "different families"),
+    ] {
+        let (code, stderr) = explain(&[strings(&question), place.clone()].concat()).unwrap_err();
+        assert_eq!(code, 64, "{stderr}");
+        assert!(stderr.contains(says), "{stderr}");
+    }
+    let row = |question: &[&str]| {
+        let answer = explain(&[strings(question), place.clone()].concat()).unwrap();
+        answer["row"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(row(&["--inbound", "--to", &pod4, "--interface", "eth0"]), "I3");
+    assert_eq!(row(&["--from", "0:0", "--to", "10.96.0.1:80"]), "O0");
+}
