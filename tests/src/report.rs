@@ -228,3 +228,13 @@ pub struct DnsQuery {
 pub fn ip(addr: Option<SocketAddr>) -> Option<IpAddr> {
     addr.map(|addr| addr.ip())
 }
+
+/// What went to readers that never read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filled {
+    /// Bytes of the connection that took most.
+    pub most: u64,
+    pub all: u64,
+    /// What the writer was told at the end.
+    pub error: String,
+}

@@ -11,14 +11,19 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use proxy_common::{
-    accel::{AccelKernel, Executable},
-    names::map,
-};
+use proxy_common::{accel::Executable, names::map};
 
 use super::{
-    acceleration::Acceleration, claim, compile, facts, hooks::Needs, job::Job, meta::Meta, node,
-    object::Facts, passthrough6::Passthrough6, pins::WorkloadPins, privileges, readers,
+    acceleration::{self, Acceleration},
+    claim, compile, facts,
+    hooks::Needs,
+    job::Job,
+    meta::Meta,
+    node,
+    object::Facts,
+    passthrough6::Passthrough6,
+    pins::WorkloadPins,
+    privileges, readers,
 };
 use crate::{
     cgroup::Cgroup,
@@ -86,7 +91,7 @@ pub fn attach(
         cgroup,
         needs: Needs::of(config, kernel.sk_socket != 0),
         compiled: &compiled,
-        facts: Facts { kernel, accel: plan.kernel.unwrap_or(AccelKernel::UNKNOWN) },
+        facts: Facts { kernel, accel: plan.kernel.unwrap_or_else(acceleration::for_others) },
         meta: meta.to_chunks()?,
         node_dir: node::ensure_dir()?,
         slot,

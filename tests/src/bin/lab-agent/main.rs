@@ -10,6 +10,7 @@ mod dns_ask;
 mod dns_forward;
 mod dns_message;
 mod enter;
+mod fill;
 mod http;
 mod keep;
 mod load;
@@ -58,6 +59,8 @@ enum Verb {
     DnsAsk(dns_ask::DnsAsk),
     /// A DNS forwarder like the Istio agent's.
     DnsForward(dns_forward::DnsForward),
+    /// Writing to readers that never read.
+    Fill(fill::Fill),
     /// One HTTP question.
     Http(http::Http),
 }
@@ -89,6 +92,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Semantics(verb) => verb.run(),
         Verb::DnsAsk(verb) => verb.run(),
         Verb::DnsForward(verb) => verb.run(),
+        Verb::Fill(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
     }
 }
