@@ -120,6 +120,11 @@ pub mod streams {
             self.option("--chunk", bytes)
         }
 
+        /// Most bytes between two pauses.
+        pub fn burst(self, bytes: usize) -> Self {
+            self.option("--burst", bytes)
+        }
+
         /// The first bytes leave with the SYN.
         pub fn fast_open(mut self) -> Self {
             self.flags.push("--fast-open".into());

@@ -16,10 +16,8 @@ pub struct Counters {
 }
 
 /// The acceleration of one workload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acceleration {
-    /// As it was asked for.
-    pub mode: String,
     /// Why the workload is not accelerated, if it is not.
     pub reason_if_not: Option<String>,
     /// By reason; what never happened is absent.
@@ -42,8 +40,13 @@ struct Status {
 struct Workload {
     workload: String,
     counters: Counters,
-    #[serde(default)]
-    acceleration: Acceleration,
+    acceleration: BTreeMap<String, Paths>,
+    meta: Meta,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    not_accelerated: Option<String>,
 }
 
 fn workload(pod: &Pod) -> Result<Workload> {
@@ -71,7 +74,8 @@ impl Counters {
 impl Acceleration {
     /// That of `pod`.
     pub fn of_pod(pod: &Pod) -> Result<Self> {
-        Ok(workload(pod)?.acceleration)
+        let workload = workload(pod)?;
+        Ok(Self { reason_if_not: workload.meta.not_accelerated, counters: workload.acceleration })
     }
 
     /// What took the path of `reason` ("redirected").

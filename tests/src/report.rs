@@ -167,6 +167,34 @@ pub struct HttpAnswer {
     pub body: String,
 }
 
+/// Answers of getsockopt by `level/option/length`.
+pub type Options = BTreeMap<String, Answer>;
+
+/// Answer of one getsockopt call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    pub errno: Option<i32>,
+    /// optlen after the call.
+    pub length: u32,
+    /// The buffer's first bytes, in hexadecimal.
+    pub value: String,
+}
+
+/// Streams in both directions, compared byte for byte.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Streams {
+    pub completed: u64,
+    /// Streams of which one end received a byte that was not sent there.
+    pub corrupted: u64,
+    /// Offset of the first such byte; u64::MAX: at the other end.
+    pub first_difference: Option<u64>,
+    /// Streams that ended early, by what was said.
+    pub broken: BTreeMap<String, u64>,
+    /// Sent and received by the client.
+    pub bytes: u64,
+    pub milliseconds: u64,
+}
+
 /// One DNS question and its reply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsAnswer {
@@ -196,30 +224,12 @@ pub struct DnsQuery {
     pub original_dst: Option<SocketAddr>,
 }
 
-/// Answers of getsockopt by `level/option/length`.
-pub type Options = BTreeMap<String, Answer>;
-
-/// Answer of one getsockopt call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
-    pub errno: Option<i32>,
-    /// optlen after the call.
-    pub length: u32,
-    /// The buffer's first bytes, in hexadecimal.
-    pub value: String,
-}
-
-/// Streams in both directions, compared byte for byte.
+/// What went to readers that never read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Streams {
-    pub completed: u64,
-    /// Streams of which one end received a byte that was not sent there.
-    pub corrupted: u64,
-    /// Offset of the first such byte; u64::MAX: at the other end.
-    pub first_difference: Option<u64>,
-    /// Streams that ended early, by what was said.
-    pub broken: BTreeMap<String, u64>,
-    /// Sent and received by the client.
-    pub bytes: u64,
-    pub milliseconds: u64,
+pub struct Filled {
+    /// Bytes of the connection that took most.
+    pub most: u64,
+    pub all: u64,
+    /// What the writer was told at the end.
+    pub error: String,
 }

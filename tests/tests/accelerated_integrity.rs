@@ -16,8 +16,10 @@ use tests::server::PROXY_USER;
 use tests::sidecar::{Kind, Sidecar};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 
-/// So low that most larger chunks do not fit.
+/// So low that larger chunks, and many small ones, do not fit.
 const TINY: u32 = 20_000;
+/// With it, what a flow sends between two pauses: often more than fits, and then time to drain.
+const BURST: usize = 100_000;
 const MEGABYTE: u64 = 1 << 20;
 
 /// Bytes each way of one of `flows` flows, so that all of them move `megabytes`.
@@ -49,62 +51,70 @@ fn assert_intact(name: &str, streams: &Streams, flows: u64, pods: &[&Pod], switc
 }
 
 #[rstest]
-#[case::tiny_limit("strict", TINY, 65_536, 900)]
-#[case::tiny_limit_any_reader("auto", TINY, 65_536, 400)]
-#[case::default_limit("strict", 4 << 20, 262_144, 900)]
-#[case::small_messages("strict", 2_000, 1_500, 40)]
-fn over_loopback(#[case] mode: &str, #[case] limit: u32, #[case] chunk: usize, #[case] megabytes: u64) {
+#[case::tiny_limit("strict", TINY, 32_768, BURST, 500)]
+#[case::tiny_limit_any_reader("auto", TINY, 32_768, BURST, 400)]
+#[case::default_limit("strict", 4 << 20, 262_144, 0, 900)]
+#[case::small_messages("strict", 2_000, 1_500, 10_000, 40)]
+fn over_loopback(
+    #[case] mode: &str,
+    #[case] limit: u32,
+    #[case] chunk: usize,
+    #[case] burst: usize,
+    #[case] megabytes: u64,
+) {
     if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let network = Network::new("integrity-lo").unwrap();
     let _attached = Accelerated::new(mode).limit(limit).attach(&network.pod).unwrap();
-    let flows = 16;
+    let flows = 48;
     let at: SocketAddr = "127.0.0.1:7000".parse().unwrap();
     let _server = streams::serve(&network.pod, at, &[]).unwrap();
     let bytes = share(megabytes, flows);
-    let seen = streams::Client::to(at, flows, bytes).chunk(chunk).run(&network.pod).unwrap();
-    assert_intact(mode, &seen, flows, &[&network.pod], limit == TINY);
+    let seen = streams::Client::to(at, flows, bytes).chunk(chunk).burst(burst).run(&network.pod).unwrap();
+    assert_intact(mode, &seen, flows, &[&network.pod], limit <= TINY);
 }
 
 #[rstest]
-#[case::v4_tiny_limit(4, TINY, 400)]
-#[case::v6_tiny_limit(6, TINY, 200)]
-#[case::v4_default_limit(4, 4 << 20, 400)]
-fn between_two_pods(#[case] family: u8, #[case] limit: u32, #[case] megabytes: u64) {
+#[case::v4_tiny_limit(4, TINY, BURST, 300)]
+#[case::v6_tiny_limit(6, TINY, BURST, 200)]
+#[case::v4_default_limit(4, 4 << 20, 0, 400)]
+fn between_two_pods(#[case] family: u8, #[case] limit: u32, #[case] burst: usize, #[case] megabytes: u64) {
     if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let network = Network::new("integrity-pods").unwrap();
     let _attached = attach_both(&network, &Accelerated::new("strict").limit(limit)).unwrap();
-    let flows = 16;
+    let flows = 48;
     let at = if family == 4 { network.pod4(7000) } else { network.pod6(7000) };
     let _server = streams::serve(&network.pod, at, &[]).unwrap();
-    let seen = streams::Client::to(at, flows, share(megabytes, flows)).run(&network.outside).unwrap();
+    let seen =
+        streams::Client::to(at, flows, share(megabytes, flows)).burst(burst).run(&network.outside).unwrap();
     assert_intact("pods", &seen, flows, &[&network.pod, &network.outside], limit == TINY);
 }
 
 /// App to Envoy to another pod: both legs.
 #[rstest]
-#[case::tiny_limit(TINY)]
-#[case::default_limit(4 << 20)]
-fn through_envoy(#[case] limit: u32) {
+#[case::tiny_limit(TINY, BURST)]
+#[case::default_limit(4 << 20, 0)]
+fn through_envoy(#[case] limit: u32, #[case] burst: usize) {
     if !DataPlane::Sidestep.met(&[Requirement::Envoy]) {
         return;
     }
     let network = Network::new("integrity-envoy").unwrap();
     let accelerated = Accelerated::new("strict").limit(limit);
     let _outside = accelerated.attach(&network.outside).unwrap();
-    let flags =
-        [&DEFAULT_FLAGS[..], &accelerated.flags().iter().map(String::as_str).collect::<Vec<_>>()].concat();
+    let own = accelerated.flags();
+    let flags: Vec<&str> = DEFAULT_FLAGS.into_iter().chain(own.iter().map(String::as_str)).collect();
     let _pod = Sidestep::attach(&network.pod, &flags).unwrap();
     let config = SidecarConfig::new(Forward::Passthrough, &[]);
     let _sidecar = Sidecar::start_kind(Kind::Envoy, &network.pod, &config).unwrap();
-    let flows = 8;
+    let flows = 32;
     let _server = streams::serve(&network.outside, network.outside4(7000), &[]).unwrap();
     let bytes = share(120, flows);
-    let seen = streams::Client::to(network.outside4(7000), flows, bytes).run(&network.pod).unwrap();
-    assert_intact("envoy", &seen, flows, &[&network.pod, &network.outside], limit == TINY);
+    let seen =
+        streams::Client::to(network.outside4(7000), flows, bytes).burst(burst).run(&network.pod).unwrap();
+    assert_intact("envoy", &seen, flows, &[&network.pod, &network.outside], false);
 }
 
 /// The sidecar's own uid is trusted without being told.
@@ -117,7 +127,7 @@ fn as_the_sidecar() {
     let _attached = Accelerated::new("strict").trusting_nobody().limit(TINY).attach(&network.pod).unwrap();
     let at: SocketAddr = "127.0.0.1:7000".parse().unwrap();
     let _server = streams::serve_as(PROXY_USER, &network.pod, at, &[]).unwrap();
-    let client = streams::Client::to(at, 8, share(40, 8)).user(PROXY_USER);
+    let client = streams::Client::to(at, 8, share(40, 8)).user(PROXY_USER).burst(BURST);
     let seen = client.run(&network.pod).unwrap();
     assert_intact("sidecar", &seen, 8, &[&network.pod], false);
 }

@@ -28,7 +28,7 @@ fn nothing_overtakes(
     let at = network.pod4(7000);
     let _server = streams::serve(&network.pod, at, server).unwrap();
     let from = if two_pods { &network.outside } else { &network.pod };
-    let mut client = streams::Client::to(at, 4, 3000).streams(STREAMS).chunk(400);
+    let mut client = streams::Client::to(at, 4, 20_000).streams(STREAMS).chunk(400);
     if fast_open {
         client = client.fast_open();
     }
@@ -37,8 +37,12 @@ fn nothing_overtakes(
     assert_eq!(seen.completed, STREAMS, "{name}: {seen:?}");
     let status = Acceleration::of_pod(from).unwrap();
     println!("{mode}, {name}: {:?}", status.counters);
-    assert!(status.of("redirected").messages > STREAMS / 2, "{name}: {status:?}");
-    if fast_open {
+    if !fast_open {
+        // Before accept, and while the first bytes drain, the stack carries it.
+        assert!(status.of("redirected").messages > STREAMS / 2, "{name}: {status:?}");
+    } else {
+        // Bytes in the SYN: the ends do not agree on the first sequence number, and stay strangers to each other.
+        assert_eq!(status.of("redirected").messages, 0, "{name}: {status:?}");
         assert!(netstat(from, "TCPFastOpenActive") >= STREAMS / 2, "no Fast Open happened");
     }
 }

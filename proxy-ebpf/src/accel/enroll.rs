@@ -10,7 +10,7 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use proxy_common::{
-    accel::{End, EndKey, Flow, Reason, switch_flag},
+    accel::{End, EndKey, Flow, Reason, end_flag, switch_flag},
     addr::{Addr, Port},
     wire::route_flag,
 };
@@ -98,6 +98,11 @@ fn admissible(slot: u32, sk: *mut bpf_sock, event_loop: impl FnOnce(u64) -> bool
         return None;
     }
     let strict = switch.flags & switch_flag::ANY_READER == 0;
+    // Being in the map is enough to change FIONREAD and splice(2), whoever sends.
+    if strict && !record::mark_of(sk).is_some_and(|mark| mark.flags & end_flag::NO_SPLICE != 0) {
+        maps::count(slot, Reason::MaySplice, 0);
+        return None;
+    }
     if strict && !event_loop(number) {
         maps::count(slot, Reason::BlockingSocket, 0);
         return None;

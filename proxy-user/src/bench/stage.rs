@@ -167,7 +167,7 @@ impl Stage {
 fn redirected(cgroup: &Path) -> Result<u64> {
     let (workloads, _) = dataplane::status()?;
     let own = workloads.iter().find(|workload| workload.meta.cgroup_path == cgroup);
-    Ok(own.and_then(|own| own.acceleration.counters.get("redirected")).map_or(0, |traffic| traffic.messages))
+    Ok(own.and_then(|own| own.acceleration.get("redirected")).map_or(0, |traffic| traffic.messages))
 }
 
 impl Drop for Stage {

@@ -32,6 +32,11 @@ pub(crate) fn run(
 ) -> Result<ExitCode> {
     let settings = settings.resolve(&ThisHost)?;
     let run = &settings.run;
+    if !run.cleanup_only && !run.dry_run && !run.skip_rule_apply && matches!(settings.capture, Capture::Of(_))
+    {
+        // Before the paths: without privileges they look as if they were not there.
+        dataplane::check_privileges()?;
+    }
     let netns = named_netns(workload, run)?;
     if run.cleanup_only {
         return clean_up(netns.as_ref(), workload.cgroup);

@@ -5,11 +5,10 @@ use std::{collections::BTreeMap, process::ExitCode};
 use anyhow::Result;
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
-
 use proxy_common::accel::Reason;
 
 use super::Output;
-use crate::dataplane::{self, AccelerationStatus, WorkloadStatus};
+use crate::dataplane::{self, WorkloadStatus};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  sidestep status --output json")]
@@ -41,7 +40,7 @@ fn print_table(workloads: &[WorkloadStatus]) {
     }
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["WORKLOAD", "MODE", "IP", "PROGRAMS", "CGROUP", "DECISIONS", "EVENTS", "ACCELERATION"]);
+    table.set_header(["WORKLOAD", "MODE", "IP", "PROGRAMS", "CGROUP", "DECISIONS", "EVENTS", "ACCELERATED"]);
     for workload in workloads {
         let config = &workload.meta.config;
         let programs = format!(
@@ -57,23 +56,22 @@ fn print_table(workloads: &[WorkloadStatus]) {
             workload.meta.cgroup_path.display().to_string(),
             counts(&workload.counters.rules),
             counts(&workload.counters.events),
-            acceleration(&workload.acceleration),
+            accelerated(workload),
         ]);
     }
     println!("{table}");
 }
 
-/// `redirected 93 %`, or why not.
-fn acceleration(status: &AccelerationStatus) -> String {
-    if let Some(reason) = &status.reason_if_not {
-        return reason.clone();
+/// How much of the local connections' data skipped the stack, or why none does.
+fn accelerated(workload: &WorkloadStatus) -> String {
+    if let Some(reason) = &workload.meta.not_accelerated {
+        return format!("no: {reason}");
     }
-    let mode = format!("{:?}", status.mode).to_lowercase();
-    // What is counted in bytes is a message; the rest are sockets.
-    let bytes: u64 = status.counters.values().map(|paths| paths.bytes).sum();
-    let redirected = status.counters.get(Reason::Redirected.name()).map_or(0, |paths| paths.bytes);
-    match (redirected * 100).checked_div(bytes) {
-        Some(share) => format!("{mode}\n{share} % of {bytes} bytes"),
+    let bytes: u64 = workload.acceleration.values().map(|traffic| traffic.bytes).sum();
+    let redirected = workload.acceleration.get(Reason::Redirected.name()).map_or(0, |traffic| traffic.bytes);
+    let mode = format!("{:?}", workload.meta.acceleration.mode).to_lowercase();
+    match (u128::from(redirected) * 100).checked_div(u128::from(bytes)) {
+        Some(share) => format!("{mode}: {share} % of {bytes} bytes"),
         None => mode,
     }
 }

@@ -85,6 +85,11 @@ impl Acceleration {
     }
 }
 
+/// For a workload that is not accelerated: the node's program, which it loads too, works for the others.
+pub(super) fn for_others() -> AccelKernel {
+    offsets(u32::MAX).unwrap_or(AccelKernel::UNKNOWN)
+}
+
 fn offsets(slot: u32) -> Result<AccelKernel, String> {
     let types = [
         "sock_common",

@@ -6,15 +6,24 @@
 
 use std::{
     fs,
+    path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
-use proxy_common::accel::AccelKernel;
+use proxy_common::{accel::Executable, names::map};
 
 use super::{
-    acceleration::Acceleration, claim, compile, facts, hooks::Needs, job::Job, meta::Meta, node,
-    object::Facts, passthrough6::Passthrough6, pins::WorkloadPins, privileges, readers,
+    acceleration::{self, Acceleration},
+    claim, compile, facts,
+    hooks::Needs,
+    job::Job,
+    meta::Meta,
+    node,
+    object::Facts,
+    passthrough6::Passthrough6,
+    pins::WorkloadPins,
+    privileges, readers,
 };
 use crate::{
     cgroup::Cgroup,
@@ -82,10 +91,11 @@ pub fn attach(
         cgroup,
         needs: Needs::of(config, kernel.sk_socket != 0),
         compiled: &compiled,
-        facts: Facts { kernel, accel: plan.kernel.unwrap_or(AccelKernel::UNKNOWN) },
+        facts: Facts { kernel, accel: plan.kernel.unwrap_or_else(acceleration::for_others) },
         meta: meta.to_chunks()?,
         node_dir: node::ensure_dir()?,
         slot,
+        moves_ports: moves_ports(&pins, config),
     };
     let updated = pins.exists();
     let listeners = if updated { job.update()? } else { job.create()? };
@@ -114,8 +124,13 @@ pub fn attach(
     Ok(Attached { pins, updated, warnings })
 }
 
+/// Whether the sidecar listens elsewhere than under the rules in place.
+fn moves_ports(pins: &WorkloadPins, config: &Config) -> bool {
+    Meta::read(&pins.map(map::META)).is_ok_and(|old| old.config.ports != config.ports)
+}
+
 /// Removes the directory for all workloads again when the first attach fails.
-struct RemoveIfUnused<'a>(&'a std::path::Path);
+struct RemoveIfUnused<'a>(&'a Path);
 
 impl RemoveIfUnused<'_> {
     fn keep(self) {

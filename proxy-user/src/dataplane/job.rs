@@ -15,7 +15,6 @@ use super::{
     detach,
     hooks::{HOOKS, Hook, Needs, Target},
     late_listeners,
-    meta::Meta,
     node,
     object::{self, Facts},
     pins::{self, WorkloadPins},
@@ -40,18 +39,11 @@ pub(super) struct Job<'a> {
     pub(super) meta: Vec<MetaChunk>,
     pub(super) node_dir: PathBuf,
     pub(super) slot: u32,
+    /// The sidecar's ports are others than under the rules in place.
+    pub(super) moves_ports: bool,
 }
 
 impl Job<'_> {
-    /// Whether the sidecar listens elsewhere than it did under the rules in place.
-    fn moves_ports(&self) -> bool {
-        let policy = &self.compiled.policy;
-        Meta::read(&self.pins.map(map::META)).is_ok_and(|old| {
-            let ports = old.config.ports;
-            (ports.outbound, ports.inbound) != (policy.outbound_port, policy.inbound_port)
-        })
-    }
-
     pub(super) fn create(&self) -> Result<Listeners> {
         let Self { pins, netns, cgroup, needs, compiled, .. } = *self;
         let stage = pins.staging();
@@ -111,7 +103,7 @@ impl Job<'_> {
                     (false, false) => {}
                 }
             }
-            late_listeners::add(netns, &compiled.policy, pins.dir(), self.moves_ports())
+            late_listeners::add(netns, &compiled.policy, pins.dir(), self.moves_ports)
         })();
         match result {
             Ok(listeners) => {

@@ -34,6 +34,6 @@ pub use meta::Meta;
 pub use object::{OBJECT, program_stats};
 pub use pins::WorkloadPins;
 pub use privileges::check as check_privileges;
-pub use status::{AccelerationStatus, Counters, WorkloadStatus, status};
+pub use status::{Counters, WorkloadStatus, status};
 pub use tables::pinned_tables;
 pub use which::Which;

@@ -8,7 +8,6 @@ use proxy_common::{counter::Event, names::map, verdict::Rule};
 use serde::Serialize;
 
 use super::{
-    Accelerate,
     accel_counters::{self, Traffic},
     hooks::HOOKS,
     meta::Meta,
@@ -24,18 +23,8 @@ pub struct WorkloadStatus {
     pub programs: Vec<&'static str>,
     pub meta: Meta,
     pub counters: Counters,
-    pub acceleration: AccelerationStatus,
-}
-
-/// Whether the workload is accelerated, and what became of its messages.
-#[derive(Debug, Serialize)]
-pub struct AccelerationStatus {
-    /// As asked for.
-    pub mode: Accelerate,
-    /// Why the workload is not accelerated, if it is not.
-    pub reason_if_not: Option<String>,
-    /// By reason, only those that happened.
-    pub counters: BTreeMap<&'static str, Traffic>,
+    /// What became of messages between local sockets.
+    pub acceleration: BTreeMap<&'static str, Traffic>,
 }
 
 /// Decisions and events since attach; only those that happened.
@@ -68,11 +57,7 @@ fn of(pins: &WorkloadPins) -> Result<WorkloadStatus> {
         complete,
         programs,
         counters: Counters::read(pins)?,
-        acceleration: AccelerationStatus {
-            mode: meta.acceleration.mode,
-            reason_if_not: meta.not_accelerated.clone(),
-            counters: accel_counters::read(meta.slot)?,
-        },
+        acceleration: accel_counters::read(meta.slot)?,
         meta,
     })
 }

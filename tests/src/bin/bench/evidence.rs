@@ -49,7 +49,7 @@ impl Evidence {
     fn add_status(&mut self, workload: &Value) {
         let rules = workload["counters"]["rules"].as_object();
         self.decisions += rules.into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum::<u64>();
-        let redirected = &workload["acceleration"]["counters"]["redirected"];
+        let redirected = &workload["acceleration"]["redirected"];
         self.messages += redirected["messages"].as_u64().unwrap_or(0);
         self.message_bytes += redirected["bytes"].as_u64().unwrap_or(0);
     }

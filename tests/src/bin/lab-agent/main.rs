@@ -10,6 +10,7 @@ mod dns_ask;
 mod dns_forward;
 mod dns_message;
 mod enter;
+mod fill;
 mod http;
 mod keep;
 mod load;
@@ -46,10 +47,6 @@ enum Verb {
     ConnectLoop(connect_loop::ConnectLoop),
     /// Many TCP connections at once.
     ConnectMany(connect_many::ConnectMany),
-    /// DNS questions that look where the replies come from.
-    DnsAsk(dns_ask::DnsAsk),
-    /// A DNS forwarder like the Istio agent's.
-    DnsForward(dns_forward::DnsForward),
     /// Steady traffic to an echo server.
     Load(load::Load),
     /// The answers of getsockopt on one connection.
@@ -58,6 +55,12 @@ enum Verb {
     Stream(stream::Stream),
     /// What programs may expect of a TCP connection.
     Semantics(semantics::Semantics),
+    /// DNS questions that look where the replies come from.
+    DnsAsk(dns_ask::DnsAsk),
+    /// A DNS forwarder like the Istio agent's.
+    DnsForward(dns_forward::DnsForward),
+    /// Writing to readers that never read.
+    Fill(fill::Fill),
     /// One HTTP question.
     Http(http::Http),
 }
@@ -83,12 +86,13 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Connect(verb) => verb.run(),
         Verb::ConnectLoop(verb) => verb.run(),
         Verb::ConnectMany(verb) => verb.run(),
-        Verb::DnsAsk(verb) => verb.run(),
-        Verb::DnsForward(verb) => verb.run(),
         Verb::Load(verb) => verb.run(),
         Verb::Options(verb) => verb.run(),
         Verb::Stream(verb) => verb.run(),
         Verb::Semantics(verb) => verb.run(),
+        Verb::DnsAsk(verb) => verb.run(),
+        Verb::DnsForward(verb) => verb.run(),
+        Verb::Fill(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
     }
 }

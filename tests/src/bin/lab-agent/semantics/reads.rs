@@ -2,6 +2,7 @@
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::thread::JoinHandleExt;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -135,7 +136,6 @@ fn epoll(end: &End, flags: EpollFlags, count: usize, mut between: impl FnMut(usi
         Ok(epoll)
     };
     let Ok(epoll) = set() else { return "no epoll".to_owned() };
-    debug_assert!(epoll.0.as_raw_fd() >= 0);
     let mut out = Vec::new();
     for step in 0..count {
         out.push(between(step));
@@ -210,25 +210,17 @@ pub(super) fn signal_while_reading(pair: &mut Pair) -> String {
     }
     // A read with a timeout is not restarted (signal(7)).
     server.set(libc::SOL_SOCKET, libc::SO_RCVTIMEO, libc::timeval { tv_sec: 0, tv_usec: 0 });
-    std::thread::scope(|scope| {
-        use std::os::unix::thread::JoinHandleExt;
-        let server = &*server;
-        let reader = std::thread::Builder::new();
-        let fd = server.fd();
-        let Ok(handle) = reader.spawn(move || {
-            let mut buffer = [0u8; 100];
-            // SAFETY: a writable buffer and its length.
-            let got = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) };
-            shown(got, &buffer)
-        }) else {
-            return "no thread".to_owned();
-        };
-        let _ = scope;
-        settle();
-        // SAFETY: the thread is not joined yet.
-        unsafe { libc::pthread_kill(handle.as_pthread_t(), libc::SIGUSR1) };
-        settle();
-        client.send(b"DATA", 0);
-        handle.join().unwrap_or_default()
-    })
+    let fd = server.fd();
+    let reader = std::thread::spawn(move || {
+        let mut buffer = [0u8; 100];
+        // SAFETY: a writable buffer and its length.
+        let got = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+        shown(got, &buffer)
+    });
+    settle();
+    // SAFETY: the thread is not joined yet.
+    unsafe { libc::pthread_kill(reader.as_pthread_t(), libc::SIGUSR1) };
+    settle();
+    client.send(b"DATA", 0);
+    reader.join().unwrap_or_default()
 }

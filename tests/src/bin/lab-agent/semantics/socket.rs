@@ -28,6 +28,8 @@ impl Pair {
     pub(super) fn connect(nonblocking: bool) -> Result<Self> {
         // A listener of its own: what one server did says nothing about the next.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen")?;
+        // An event loop's is non-blocking, as what it accepts.
+        listener.set_nonblocking(nonblocking)?;
         let flags = if nonblocking { SockFlag::SOCK_NONBLOCK } else { SockFlag::empty() };
         let client = socket(AddressFamily::Inet, SockType::Stream, flags | SockFlag::SOCK_CLOEXEC, None)?;
         let address: SocketAddr = listener.local_addr()?;
@@ -35,6 +37,8 @@ impl Pair {
             Ok(()) | Err(Errno::EINPROGRESS) => {}
             Err(errno) => return Err(errno).context("connect"),
         }
+        let client = End(Some(client));
+        client.poll(libc::POLLOUT, PATIENCE);
         let raw = flags.bits() | libc::SOCK_CLOEXEC;
         // SAFETY: no address is asked for.
         let fd =
@@ -42,20 +46,14 @@ impl Pair {
         let fd = Errno::result(fd).context("accept")?;
         // SAFETY: a descriptor the kernel has just made for us.
         let server = unsafe { OwnedFd::from_raw_fd(fd) };
-        let pair = Self { client: End(Some(client)), server: End(Some(server)) };
+        let pair = Self { client, server: End(Some(server)) };
         for end in [&pair.client, &pair.server] {
             let patience = libc::timeval { tv_sec: 0, tv_usec: i64::from(PATIENCE) * 1000 };
             end.set(libc::SOL_SOCKET, libc::SO_RCVTIMEO, patience);
             end.set(libc::SOL_SOCKET, libc::SO_SNDTIMEO, patience);
         }
-        end_of_handshake(&pair.client);
         Ok(pair)
     }
-}
-
-/// The client's end is established when it can be written to.
-fn end_of_handshake(client: &End) {
-    client.poll(libc::POLLOUT, PATIENCE);
 }
 
 /// `5`, or the errno's name.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::content::{Content, Random};
 
-/// seed, bytes each way, largest chunk: what a client says first.
-const HEADER: usize = 24;
+/// seed, bytes each way, largest chunk, longest burst: what a client says first.
+const HEADER: usize = 32;
 /// Last byte from server to client: the server received what was sent.
 const GOOD: u8 = b'y';
 const BAD: u8 = b'n';
@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     /// Each way.
     pub(crate) bytes: u64,
     pub(crate) chunk: usize,
+    /// Most bytes between two pauses, in which the other end may catch up; 0: pauses come now and then.
+    pub(crate) burst: usize,
 }
 
 /// A connection under way.
@@ -41,6 +43,8 @@ pub(crate) struct Flow {
     /// Header bytes sent (client) or received (server).
     header: Vec<u8>,
     sent: u64,
+    /// Bytes until the next pause.
+    burst: u64,
     received: u64,
     verdict: Option<u8>,
     random: Random,
@@ -66,7 +70,7 @@ pub(crate) enum Turn {
 impl Flow {
     pub(crate) fn client(stream: TcpStream, plan: Plan) -> Self {
         let mut flow = Self::new(stream, true, plan.seed);
-        for number in [plan.seed, plan.bytes, plan.chunk as u64] {
+        for number in [plan.seed, plan.bytes, plan.chunk as u64, plan.burst as u64] {
             flow.header.extend_from_slice(&number.to_le_bytes());
         }
         flow.plan = Some(plan);
@@ -87,6 +91,7 @@ impl Flow {
             plan: None,
             header: Vec::new(),
             sent: 0,
+            burst: 0,
             received: 0,
             verdict: None,
             random,
@@ -161,9 +166,7 @@ impl Flow {
                 would_block(self.stream.write(data), &mut self.writable)?
             };
             self.sent += wrote as u64;
-            if self.random.below(500) == 0 {
-                self.write_after = now + Duration::from_micros(self.random.below(2000));
-            }
+            self.pause(plan, wrote as u64, now);
             return Ok(wrote);
         }
         let verdict = if self.difference.is_none() { GOOD } else { BAD };
@@ -172,6 +175,15 @@ impl Flow {
             self.verdict = Some(verdict);
         }
         Ok(wrote)
+    }
+
+    fn pause(&mut self, plan: Plan, wrote: u64, now: Instant) {
+        self.burst = self.burst.saturating_sub(wrote);
+        let due = if plan.burst > 0 { self.burst == 0 } else { self.random.below(500) == 0 };
+        if due {
+            self.burst = self.random.size(plan.burst.max(1)) as u64;
+            self.write_after = now + Duration::from_micros(self.random.below(2000));
+        }
     }
 
     fn read(&mut self, content: &Content, buffer: &mut [u8], now: Instant) -> io::Result<usize> {
@@ -203,7 +215,12 @@ impl Flow {
             if self.header.len() == HEADER {
                 let number =
                     |at: usize| u64::from_le_bytes(self.header[at..at + 8].try_into().unwrap_or_default());
-                self.plan = Some(Plan { seed: number(0), bytes: number(8), chunk: number(16) as usize });
+                self.plan = Some(Plan {
+                    seed: number(0),
+                    bytes: number(8),
+                    chunk: number(16) as usize,
+                    burst: number(24) as usize,
+                });
             }
             return Ok(());
         };

@@ -58,6 +58,9 @@ struct Connect {
     bytes: u64,
     #[arg(long, default_value_t = 65_536)]
     chunk: usize,
+    /// Most bytes between two pauses; 0: pauses come now and then.
+    #[arg(long, default_value_t = 0)]
+    burst: usize,
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// The first bytes leave with the SYN (TCP_FASTOPEN_CONNECT).
@@ -187,7 +190,12 @@ impl Connect {
         while opened < self.streams || !work.flows.is_empty() {
             while opened < self.streams && (work.flows.len() as u64) < self.flows {
                 // Even, so that the server's own is never another flow's.
-                let plan = Plan { seed: (self.seed + opened) * 2, bytes: self.bytes, chunk: self.chunk };
+                let plan = Plan {
+                    seed: (self.seed + opened) * 2,
+                    bytes: self.bytes,
+                    chunk: self.chunk,
+                    burst: self.burst,
+                };
                 work.add(Flow::client(self.connect()?, plan))?;
                 opened += 1;
             }
