@@ -36,6 +36,7 @@ events! {
     ListenerFull = "listener_full", "more sidecar listeners than slots: the new one is not used";
     DnsReply = "dns_reply", "DNS reply shown as coming from the server that was asked";
     DnsManyServers = "dns_many_servers", "one UDP socket asks more servers than can be told apart: reply may name another one";
+    GuestRefused = "guest_refused", "a guest's connection could not be turned to the sidecar: dropped";
     TproxySource = "tproxy_source", "transparent upstream socket moved to the passthrough source";
 }
 

@@ -17,6 +17,8 @@ pub mod program {
     /// sk_msg: the program of the map, and the one it passes on to.
     pub const DISPATCH: &str = "dispatch";
     pub const REDIRECT: &str = "redirect";
+    pub const GUEST_IN: &str = "guest_in";
+    pub const GUEST_OUT: &str = "guest_out";
     pub const BIND4: &str = "bind4";
     pub const BIND6: &str = "bind6";
     pub const GETSOCKNAME4: &str = "getsockname4";
@@ -42,6 +44,9 @@ pub mod map {
 
     pub const SOCKETS: &str = "SOCKETS";
     pub const OWNERS: &str = "OWNERS";
+    pub const GUEST_GATEWAYS: &str = "GUEST_GATEWAYS";
+    pub const GUEST_PORTS: &str = "GUEST_PORTS";
+    pub const GUEST_FLOWS: &str = "GUEST_FLOWS";
     pub const DNS_SERVERS: &str = "DNS_SERVERS";
     pub const PENDING: &str = "PENDING";
     pub const LISTENERS: &str = "LISTENERS";
@@ -59,8 +64,9 @@ pub mod map {
     pub const ACCEL_COUNTERS: &str = "ACCEL_COUNTERS";
     pub const DISPATCH: &str = "DISPATCH";
 
-    pub const POLICY: &[&str] = &[RANGES, ROUTES, PORTS, IDS, INTERFACES, META];
-    pub const STATE: &[&str] = &[SOCKETS, OWNERS, DNS_SERVERS, PENDING, LISTENERS, COUNTERS];
+    pub const POLICY: &[&str] = &[RANGES, ROUTES, PORTS, IDS, INTERFACES, GUEST_GATEWAYS, META];
+    pub const STATE: &[&str] =
+        &[SOCKETS, OWNERS, DNS_SERVERS, GUEST_PORTS, GUEST_FLOWS, PENDING, LISTENERS, COUNTERS];
     /// One for all workloads of the node.
     pub const NODE: &[&str] = &[
         SOCKS,

@@ -54,6 +54,8 @@ pub mod flag {
     pub const RANGES: u32 = 1 << 13;
     /// Interfaces are excluded or virtual: the arrival interface matters.
     pub const INTERFACES: u32 = 1 << 14;
+    /// Programs on guests' interfaces turn what is forwarded to the outbound listener.
+    pub const GUESTS: u32 = 1 << 15;
 }
 
 /// Bits of a port in the port table.

@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::SkLookupContext,
 };
 use proxy_common::{
-    addr::Addr,
+    addr::{Addr, Port},
     counter::Event,
     ingress::{Ingress, ingress},
     policy::flag,
@@ -18,7 +18,7 @@ use proxy_common::{
 
 use crate::{
     ctx::{load_addr, load32},
-    listeners, maps,
+    guest, listeners, maps,
     sock_addr::AF_INET,
     table::{self, Maps},
 };
@@ -52,6 +52,14 @@ pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
     {
         return PASS;
     }
+    if policy.has(flag::GUESTS)
+        && port == policy.outbound_port
+        && guest::original_dst(&remote, remote_port(&ctx)).is_some()
+    {
+        // Decided and counted where it arrived.
+        let found = to_listener(&ctx, &local, ListenerGroup::Outbound4, ListenerGroup::Outbound6);
+        return if found { PASS } else { no_listener() };
+    }
     let interface = if policy.has(flag::INTERFACES) && table::kernel().has_ingress_ifindex != 0 {
         maps::interface(load32!(ctx.lookup, bpf_sk_lookup, ingress_ifindex))
     } else {
@@ -64,11 +72,19 @@ pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
         Target::Inbound => to_listener(&ctx, &local, ListenerGroup::Inbound4, ListenerGroup::Inbound6),
         Target::Outbound => to_listener(&ctx, &local, ListenerGroup::Outbound4, ListenerGroup::Outbound6),
     };
-    if found {
-        return PASS;
-    }
+    if found { PASS } else { no_listener() }
+}
+
+#[inline(always)]
+fn no_listener() -> u32 {
     maps::count_event(Event::NoListener);
     REFUSE
+}
+
+#[inline(always)]
+fn remote_port(ctx: &SkLookupContext) -> Port {
+    // Network order in the lower half.
+    Port((load32!(ctx.lookup, bpf_sk_lookup, remote_port) as u16).to_ne_bytes())
 }
 
 /// IPv4 goes to an IPv4 listener or to an IPv6 one that takes both.

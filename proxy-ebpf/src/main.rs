@@ -9,6 +9,7 @@
 //! | getsockopt | cgroup/getsockopt | SO_ORIGINAL_DST |
 //! | getpeername4/6 | cgroup/getpeername | conntrack: the application sees its true peer |
 //! | bind4/6, getsockname4/6 | cgroup/bind, getsockname | TPROXY mode: marks, `ip rule` and table 133 |
+//! | guest_in, guest_out | tc, on the interfaces of virtual machines | nat PREROUTING: ISTIO_REDIRECT, for what is forwarded |
 //! | sock_create | cgroup/sock_create | xt_owner, on kernels whose structures are not described by BTF |
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -21,11 +22,14 @@ mod dns;
 mod dns_servers;
 mod getpeername;
 mod getsockopt;
+mod guest;
+mod guest_flows;
 mod inbound;
 mod listeners;
 mod maps;
 mod outgoing;
 mod owner;
+mod packet;
 mod sock_addr;
 mod sock_create;
 mod sock_ops;

@@ -24,7 +24,7 @@ use proxy_common::{
 use crate::{
     accel::enroll,
     ctx::{load_addr, load32, load64},
-    listeners, maps,
+    guest, listeners, maps,
     sock_addr::AF_INET,
     storage, table,
 };
@@ -156,7 +156,7 @@ fn accepted(ctx: &SockOpsContext) {
         client_port: remote_port(ctx),
         sidecar_port: Port::new(port),
     };
-    let Some(orig) = maps::pending_take(&key) else {
+    let Some((orig, orig_port)) = original_dst(&key) else {
         // A redirected connection whose entry did not fit: better no answer than its loopback stand-in.
         if is_spread(&local) {
             storage::forget(sk(ctx));
@@ -167,9 +167,21 @@ fn accepted(ctx: &SockOpsContext) {
     if sk.is_null() {
         return;
     }
-    if !storage::set(sk, orig.addr, orig.port, role) {
+    if !storage::set(sk, orig, orig_port, role) {
         maps::count_event(Event::StorageFull);
     }
+}
+
+#[inline(always)]
+fn original_dst(key: &FlowKey) -> Option<(Addr, Port)> {
+    if let Some(orig) = maps::pending_take(key) {
+        return Some((orig.addr, orig.port));
+    }
+    let policy = table::policy();
+    if !policy.has(flag::GUESTS) || key.sidecar_port.get() != policy.outbound_port {
+        return None;
+    }
+    guest::original_dst(&key.client, key.client_port)
 }
 
 /// A redirected client is gone. If it was never accepted its entry is still there.

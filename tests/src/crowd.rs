@@ -53,6 +53,12 @@ impl Crowd {
         self
     }
 
+    /// All from this one port.
+    pub fn bind_port(mut self, port: u16) -> Self {
+        self.flags.extend(["--bind-port".into(), port.to_string()]);
+        self
+    }
+
     /// Opens them from `pod`, 15,000 a process, and keeps them open until the guard drops. Returns when each has
     /// succeeded or failed.
     pub fn open(&self, pod: &Pod) -> Result<OpenCrowd> {

@@ -33,6 +33,7 @@ pub fn binary() -> Result<PathBuf> {
 pub struct Sidestep {
     pod: Pod,
     attached: bool,
+    warnings: String,
 }
 
 impl Sidestep {
@@ -47,10 +48,10 @@ impl Sidestep {
         detach.extend(workload(pod));
         pod.undo_at_end(&[detach])?;
         // A guard from here on: a failing attach that leaves something is detached all the same.
-        let sidestep = Self { pod: pod.clone(), attached: true };
+        let mut sidestep = Self { pod: pod.clone(), attached: true, warnings: String::new() };
         let mut command = Command::new(binary()?);
         command.arg("attach").args(workload(pod)).args(flags).envs(env.iter().copied());
-        succeed(command)?;
+        sidestep.warnings = output(command)?.1;
         Ok(sidestep)
     }
 
@@ -67,6 +68,11 @@ impl Sidestep {
     /// The pod.
     pub fn pod(&self) -> &Pod {
         &self.pod
+    }
+
+    /// What attach said on standard error.
+    pub fn warnings(&self) -> &str {
+        &self.warnings
     }
 
     /// How often an event was counted (`sidestep status`), 0 for one that never was.
@@ -168,9 +174,14 @@ pub fn ended_command(mut command: Command) -> Result<Ended> {
     Ok(Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
 }
 
-fn succeed(mut command: Command) -> Result<String> {
+fn succeed(command: Command) -> Result<String> {
+    output(command).map(|(stdout, _)| stdout)
+}
+
+/// Standard output and standard error of a command; an error unless it succeeds.
+fn output(mut command: Command) -> Result<(String, String)> {
     let output = command.output().with_context(|| format!("run {command:?}"))?;
-    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.success(), "{command:?}: {}: {}", output.status, stderr.trim());
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok((String::from_utf8_lossy(&output.stdout).into_owned(), stderr))
 }

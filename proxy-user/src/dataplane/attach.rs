@@ -11,11 +11,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use proxy_common::{accel::Executable, names::map};
+use proxy_common::{names::map, policy::flag};
 
 use super::{
     acceleration::{self, Acceleration},
     claim, compile, facts,
+    guests::Guests,
     hooks::Needs,
     job::Job,
     meta::Meta,
@@ -66,7 +67,11 @@ pub fn attach(
     let plan = acceleration.plan(slot)?;
     let passthrough6 = Passthrough6::ensure(netns, &pins, config, ipv6, &mut warnings)?;
     let routes = Routes::of(netns)?;
-    let compiled = compile::compile(config, ipv6, &interfaces, &routes);
+    let mut compiled = compile::compile(config, ipv6, &interfaces, &routes);
+    let guests = Guests::plan(netns, config, &interfaces, &mut warnings)?;
+    if !guests.gateways.is_empty() {
+        compiled.policy.flags |= flag::GUESTS;
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     let meta = Meta {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -91,6 +96,7 @@ pub fn attach(
         cgroup,
         needs: Needs::of(config, kernel.sk_socket != 0),
         compiled: &compiled,
+        guests: &guests,
         facts: Facts { kernel, accel: plan.kernel.unwrap_or_else(acceleration::for_others) },
         meta: meta.to_chunks()?,
         node_dir: node::ensure_dir()?,

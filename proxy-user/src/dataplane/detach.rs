@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use proxy_common::names::map;
 
 use super::{
-    bpffs,
+    bpffs, guests,
     hooks::HOOKS,
     meta::Meta,
     node, passthrough6,
@@ -58,6 +58,7 @@ pub fn detach_all() -> Result<Vec<WorkloadPins>> {
 pub(super) fn remove_workload(pins: &WorkloadPins) -> Result<()> {
     node::switch_off(pins)?;
     let meta = Meta::read(&pins.map(map::META)).ok();
+    guests::remove(pins.dir())?;
     // What redirects goes first, what answers questions last: the reverse of attaching.
     for hook in HOOKS.iter().rev() {
         let path = pins.link(hook.program);

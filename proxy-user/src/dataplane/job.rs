@@ -13,9 +13,9 @@ use proxy_common::{names::map, wire::MetaChunk};
 use super::{
     compile::Compiled,
     detach,
+    guests::{Guests, Placed},
     hooks::{HOOKS, Hook, Needs, Target},
-    late_listeners,
-    node,
+    late_listeners, node,
     object::{self, Facts},
     pins::{self, WorkloadPins},
 };
@@ -35,6 +35,7 @@ pub(super) struct Job<'a> {
     pub(super) cgroup: &'a Cgroup,
     pub(super) needs: Needs,
     pub(super) compiled: &'a Compiled,
+    pub(super) guests: &'a Guests,
     pub(super) facts: Facts,
     pub(super) meta: Vec<MetaChunk>,
     pub(super) node_dir: PathBuf,
@@ -50,7 +51,8 @@ impl Job<'_> {
         pins::remove(&stage)?;
         fs::create_dir(&stage).with_context(|| format!("create {}", stage.display()))?;
         let result = (|| {
-            let mut ebpf = object::load(compiled, &self.facts, &self.meta, &stage, &self.node_dir)?;
+            let mut ebpf =
+                object::load(compiled, self.guests, &self.facts, &self.meta, &stage, &self.node_dir)?;
             node::install(&mut ebpf, &self.node_dir)?;
             node::reset_counters(&self.node_dir, self.slot)?;
             pin_policy_maps(&ebpf, &stage)?;
@@ -63,6 +65,7 @@ impl Job<'_> {
                 }
                 links.push(attach_hook(&mut ebpf, hook, netns, cgroup, &stage)?);
             }
+            self.guests.place(&mut ebpf, netns, &stage, &mut Vec::new())?;
             fs::rename(&stage, pins.dir()).with_context(|| format!("rename to {}", pins.dir().display()))?;
             Ok(listeners)
         })();
@@ -80,7 +83,8 @@ impl Job<'_> {
         fs::create_dir(&stage).with_context(|| format!("create {}", stage.display()))?;
         let mut undo = Undo::default();
         let result = (|| {
-            let mut ebpf = object::load(compiled, &self.facts, &self.meta, pins.dir(), &self.node_dir)?;
+            let mut ebpf =
+                object::load(compiled, self.guests, &self.facts, &self.meta, pins.dir(), &self.node_dir)?;
             node::install(&mut ebpf, &self.node_dir)?;
             pin_policy_maps(&ebpf, &stage)?;
             for hook in HOOKS {
@@ -103,6 +107,8 @@ impl Job<'_> {
                     (false, false) => {}
                 }
             }
+            undo.unneeded.extend(self.guests.unneeded(pins.dir())?);
+            self.guests.place(&mut ebpf, netns, pins.dir(), &mut undo.guests)?;
             late_listeners::add(netns, &compiled.policy, pins.dir(), self.moves_ports)
         })();
         match result {
@@ -132,10 +138,17 @@ struct Undo {
     updated: Vec<(OwnedFd, OwnedFd)>,
     made: Vec<PathBuf>,
     unneeded: Vec<PathBuf>,
+    guests: Vec<Placed>,
 }
 
 impl Undo {
-    fn run(self) {
+    fn run(mut self) {
+        for placed in self.guests {
+            match placed {
+                Placed::New(path) => self.made.push(path),
+                Placed::Updated(link, old) => self.updated.push((link, old)),
+            }
+        }
         for (link, old) in self.updated {
             if let Err(error) = bpf_link::update(link.as_fd(), old.as_fd()) {
                 tracing::error!(%error, "a link keeps the new program although the attach failed");

@@ -8,6 +8,7 @@ mod claim;
 mod compile;
 mod detach;
 mod facts;
+mod guests;
 mod hooks;
 mod job;
 mod late_listeners;

@@ -5,18 +5,19 @@ use std::{fmt::Write as _, os::fd::BorrowedFd, path::Path};
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Array, HashMap, LpmTrie, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, MapInfo, lpm_trie::Key},
     programs::Program,
 };
 use ipnet::IpNet;
 use proxy_common::{
     accel::AccelKernel,
     addr::Addr,
+    guest::{FLOWS, GuestGateway},
     names::{global, map},
     wire::{FAMILY_BITS, Kernel, MetaChunk, PORT_CHUNK, PortChunk, PrefixKey, Route},
 };
 
-use super::{compile::Compiled, pins::map_in, wire::Raw};
+use super::{compile::Compiled, guests::Guests, pins::map_in, wire::Raw};
 
 /// The compiled programs.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SIDESTEP_BPF_OBJECT"));
@@ -31,6 +32,7 @@ pub(super) struct Facts {
 /// Loads programs and maps. State maps pinned in `state_dir` are used again, otherwise made and pinned there.
 pub(super) fn load(
     compiled: &Compiled,
+    guests: &Guests,
     facts: &Facts,
     meta: &[MetaChunk],
     state_dir: &Path,
@@ -49,7 +51,14 @@ pub(super) fn load(
         .map_max_entries(map::ROUTES, entries(compiled.routes.len()))
         .map_max_entries(map::IDS, entries(compiled.ids.len()))
         .map_max_entries(map::INTERFACES, entries(compiled.interfaces.len()))
+        .map_max_entries(map::GUEST_GATEWAYS, entries(guests.gateways.len()))
         .map_max_entries(map::META, entries(meta.len()));
+    // Memory for all flows is taken at once: only where there are guests.
+    let flows = if guests.gateways.is_empty() { 1 } else { FLOWS };
+    for name in [map::GUEST_PORTS, map::GUEST_FLOWS] {
+        loader.map_max_entries(name, flows);
+        remove_other_size(&map_in(state_dir, name), flows)?;
+    }
     for name in map::STATE {
         loader.map_pin_path(name, map_in(state_dir, name));
     }
@@ -58,7 +67,25 @@ pub(super) fn load(
     }
     let mut ebpf = loader.load(OBJECT).context("create the BPF maps")?;
     fill(&mut ebpf, compiled, meta)?;
+    let mut gateways: HashMap<_, u32, Raw<GuestGateway>> = typed(&mut ebpf, map::GUEST_GATEWAYS)?;
+    for (index, gateway) in &guests.gateways {
+        gateways
+            .insert(index, Raw(*gateway), 0)
+            .with_context(|| format!("store the addresses of {index}"))?;
+    }
     Ok(ebpf)
+}
+
+/// A pinned map of another size is not used again: guests came or went.
+fn remove_other_size(path: &Path, wanted: u32) -> Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let map = MapInfo::from_pin(path).with_context(|| format!("open {}", path.display()))?;
+    if map.max_entries() == wanted {
+        return Ok(());
+    }
+    std::fs::remove_file(path).with_context(|| format!("remove {}", path.display()))
 }
 
 /// Room for at least one: the kernel makes no empty maps.
@@ -125,6 +152,7 @@ pub(super) fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<Borrowe
         Program::SockOps(p) => p.load(),
         Program::SkLookup(p) => p.load(),
         Program::SkMsg(p) => p.load(),
+        Program::SchedClassifier(p) => p.load(),
         other => return Err(anyhow!("{name}: unexpected program type {:?}", other.prog_type())),
     };
     loaded.with_context(|| format!("the kernel refuses the program {name}"))?;

@@ -4,6 +4,7 @@
 use proxy_common::{
     accel::{AccelKernel, EndKey, Executable, Mark, Switch},
     addr::Addr,
+    guest::GuestGateway,
     policy::Policy,
     wire::{Kernel, PrefixKey, Route, SocketState},
 };
@@ -20,6 +21,7 @@ impl Plain for AccelKernel {}
 impl Plain for Addr {}
 impl Plain for Executable {}
 impl Plain for EndKey {}
+impl Plain for GuestGateway {}
 impl Plain for Kernel {}
 impl Plain for Mark {}
 impl Plain for Policy {}

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod fresh;
+mod gateways;
 mod handle;
 mod loopback;
 mod netlink;
@@ -9,6 +10,7 @@ mod routes;
 
 pub use addresses::{Interface, Interfaces};
 pub use fresh::{add_to_lo, lo_up};
+pub use gateways::{Gateway, gateways};
 pub use handle::{Netns, NetnsId};
 pub use loopback::{PASSTHROUGH6, add_passthrough, remove_passthrough};
 pub use routes::{RouteEntry, Routes};

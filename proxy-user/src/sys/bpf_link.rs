@@ -34,6 +34,8 @@ pub enum AttachType {
     Bind4 = 8,
     Bind6 = 9,
     SkLookup = 36,
+    TcxIngress = 46,
+    TcxEgress = 47,
 }
 
 #[repr(C)]
@@ -82,9 +84,18 @@ struct LinkInfo {
 
 /// Attaches a program to a cgroup or a network namespace. Without flags a cgroup link is always "multi".
 pub fn create(prog: BorrowedFd<'_>, target: BorrowedFd<'_>, kind: AttachType) -> io::Result<OwnedFd> {
+    create_on(prog, target.as_raw_fd() as u32, kind)
+}
+
+/// Attaches a tc program to an interface of the caller's network namespace, behind those that are there (>= 6.6).
+pub fn create_on_interface(prog: BorrowedFd<'_>, index: u32, kind: AttachType) -> io::Result<OwnedFd> {
+    create_on(prog, index, kind)
+}
+
+fn create_on(prog: BorrowedFd<'_>, target: u32, kind: AttachType) -> io::Result<OwnedFd> {
     let mut attr = CreateAttr {
         prog_fd: prog.as_raw_fd() as u32,
-        target_fd: target.as_raw_fd() as u32,
+        target_fd: target,
         attach_type: kind as u32,
         flags: 0,
     };

@@ -9,7 +9,9 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+};
 use tests::report::{Accepted, Crowd, canonical};
 
 const DONE_WITHIN: Duration = Duration::from_secs(100);
@@ -35,6 +37,9 @@ pub(crate) struct ConnectMany {
     /// Index of the first target.
     #[arg(long, default_value_t = 0)]
     first: u32,
+    /// Source port of all of them.
+    #[arg(long)]
+    bind_port: Option<u16>,
     #[arg(long)]
     expect: Option<Expect>,
 }
@@ -65,7 +70,7 @@ impl ConnectMany {
             while pending < WINDOW && crowd.attempted < self.count {
                 let target = SocketAddr::new(targets.nth(self.first + crowd.attempted), self.port);
                 crowd.attempted += 1;
-                match start(&epoll, target, open.len() as u64) {
+                match start(&epoll, target, open.len() as u64, self.bind_port) {
                     Ok(connection) => {
                         open.push(Some(connection));
                         pending += 1;
@@ -142,9 +147,15 @@ fn error_name(error: &std::io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), |code| format!("{:?}", Errno::from_raw(code)))
 }
 
-fn start(epoll: &Epoll, target: SocketAddr, index: u64) -> Result<Connection, Errno> {
+fn start(epoll: &Epoll, target: SocketAddr, index: u64, bind_port: Option<u16>) -> Result<Connection, Errno> {
     let family = if target.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let fd = socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
+    if let Some(port) = bind_port {
+        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+        let any: IpAddr =
+            if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(any, port)))?;
+    }
     match connect(fd.as_raw_fd(), &SockaddrStorage::from(target)) {
         Ok(()) | Err(Errno::EINPROGRESS) => {}
         Err(errno) => return Err(errno),

@@ -1,0 +1,93 @@
+//! The maps of the tc programs on guests' interfaces. Both directions of a flow are written by its first packet and
+//! forgotten when others need the room.
+#![allow(unsafe_code, reason = "map values and the context are raw pointers")]
+
+use aya_ebpf::{
+    bindings::__sk_buff,
+    macros::map,
+    maps::{HashMap, LruHashMap, PerCpuArray},
+    programs::TcContext,
+};
+use proxy_common::{
+    addr::Port,
+    guest::{GuestFlow, GuestGateway, GuestKey},
+    wire::FlowKey,
+};
+
+use crate::{ctx::load32, packet::Tuple};
+
+const BPF_F_NO_PREALLOC: u32 = 1;
+
+/// From the guest's side: its connection to the port the sidecar sees. Sized by the loader.
+#[map]
+static GUEST_PORTS: LruHashMap<FlowKey, [u8; 4]> = LruHashMap::with_max_entries(1, 0);
+
+/// From the sidecar's side. sock_ops reads it too, for the original destination.
+#[map]
+static GUEST_FLOWS: LruHashMap<GuestKey, GuestFlow> = LruHashMap::with_max_entries(1, 0);
+
+/// Addresses of guests' interfaces, by index. Written by the loader.
+#[map]
+static GUEST_GATEWAYS: HashMap<u32, GuestGateway> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+
+/// What a program would otherwise have on its stack.
+#[map]
+static GUEST_WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
+
+#[repr(C)]
+pub(crate) struct Work {
+    pub(crate) ends: FlowKey,
+    pub(crate) seen: GuestKey,
+    pub(crate) flow: GuestFlow,
+    pub(crate) tuple: Tuple,
+}
+
+#[inline(always)]
+pub(crate) fn work() -> Option<&'static mut Work> {
+    let work = GUEST_WORK.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own, and tc programs run with bottom halves off: none interrupts another.
+    Some(unsafe { &mut *work })
+}
+
+/// The interface a packet passes.
+#[inline(always)]
+pub(crate) fn ifindex(ctx: &TcContext) -> u32 {
+    load32!(ctx.skb.skb, __sk_buff, ifindex)
+}
+
+#[inline(always)]
+pub(crate) fn gateway(ctx: &TcContext) -> Option<&'static GuestGateway> {
+    // SAFETY: entries are written once, before the programs run.
+    unsafe { GUEST_GATEWAYS.get(ifindex(ctx)) }
+}
+
+#[inline(always)]
+pub(crate) fn port(key: &FlowKey) -> Option<Port> {
+    // SAFETY: an entry is never changed, only replaced by an equal one.
+    let [a, b, ..] = unsafe { GUEST_PORTS.get(key) }.copied()?;
+    Some(Port([a, b]))
+}
+
+#[inline(always)]
+pub(crate) fn flow(seen: &GuestKey) -> Option<&'static GuestFlow> {
+    // SAFETY: replaced only when the flow it belonged to is gone.
+    unsafe { GUEST_FLOWS.get(seen) }
+}
+
+#[inline(always)]
+pub(crate) fn remember(key: &FlowKey, seen: &GuestKey, flow: &GuestFlow) -> bool {
+    let [a, b] = seen.port.0;
+    GUEST_FLOWS.insert(seen, flow, 0).is_ok() && GUEST_PORTS.insert(key, [a, b, 0, 0], 0).is_ok()
+}
+
+#[inline(always)]
+pub(crate) fn forget_flow(seen: &GuestKey) {
+    // Mostly there is none.
+    let _ = GUEST_FLOWS.remove(seen);
+}
+
+#[inline(always)]
+pub(crate) fn forget_port(key: &FlowKey) {
+    // Gone already: so much the better.
+    let _ = GUEST_PORTS.remove(key);
+}
