@@ -47,6 +47,7 @@ pub(super) fn kinds(pair: &mut Pair) -> String {
     };
     let fd = server.fd();
     // SAFETY (all of them): the buffer is writable for its length and outlives the call.
+    // SAFETY: a live buffer and its length.
     ask(&mut |buffer| unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) });
     // SAFETY: as above.
     ask(&mut |buffer| unsafe {

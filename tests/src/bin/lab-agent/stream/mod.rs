@@ -68,6 +68,9 @@ struct Connect {
     fast_open: bool,
 }
 
+/// A stream that is over, and what broke it.
+type Ended = (Flow, Option<String>);
+
 impl Stream {
     pub(crate) fn run(self) -> Result<()> {
         match self.side {
@@ -110,7 +113,7 @@ impl Loop {
     }
 
     /// A turn for everybody, then waits for events. Returns the flows that ended, and whether the listener has news.
-    fn round(&mut self) -> Result<(Vec<(Flow, Option<String>)>, bool)> {
+    fn round(&mut self) -> Result<(Vec<Ended>, bool)> {
         let mut ended = Vec::new();
         let mut soonest: Option<Instant> = None;
         let mut busy = false;
