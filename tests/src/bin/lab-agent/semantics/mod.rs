@@ -66,7 +66,7 @@ const SCENARIOS: &[Scenario] = &[
     ("MSG_MORE", writes::more, Both),
     ("MSG_OOB", writes::oob, Both),
     ("MSG_ZEROCOPY", writes::zerocopy, Both),
-    ("full, then writable", writes::full_then_writable, Both),
+    ("full then writable", writes::full_then_writable, Both),
     ("killed peer", processes::killed_peer, Both),
     ("passed by SCM_RIGHTS", processes::passed, Both),
     ("shared after fork", processes::shared, Both),
