@@ -38,7 +38,7 @@ impl Footprint {
             }
         }
         footprint.add_pinned(&directories)?;
-        footprint.add_maps()?;
+        footprint.add_maps(&directories)?;
         Ok(footprint)
     }
 
@@ -59,11 +59,17 @@ impl Footprint {
         Ok(())
     }
 
-    fn add_maps(&mut self) -> Result<()> {
+    fn add_maps(&mut self, directories: &BTreeSet<PathBuf>) -> Result<()> {
         for program in list("prog")? {
             if number(&program, "id").is_some_and(|id| self.programs.contains(&id)) {
                 let maps = program["map_ids"].as_array().map(Vec::as_slice).unwrap_or_default();
                 self.maps.extend(maps.iter().filter_map(Value::as_u64));
+            }
+        }
+        // What is pinned for the whole node stays as long as other workloads, those of other tests say, are there.
+        for map in list("map")? {
+            if pinned(&map).any(|path| !directories.iter().any(|dir| path.starts_with(dir))) {
+                self.maps.retain(|id| Some(*id) != number(&map, "id"));
             }
         }
         Ok(())

@@ -141,11 +141,13 @@ fn prefix_key(net: &IpNet) -> Key<Raw<PrefixKey>> {
     Key::new(FAMILY_BITS + mapped + u32::from(net.prefix_len()), Raw(key))
 }
 
-/// Has the kernel verify one program.
+/// Has the kernel verify one program; a second place for it needs no second copy.
 pub(super) fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
     use std::os::fd::AsFd as _;
     let program = ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
+    let known = program.fd().is_ok();
     let loaded = match program {
+        _ if known => Ok(()),
         Program::CgroupSock(p) => p.load(),
         Program::CgroupSockAddr(p) => p.load(),
         Program::CgroupSockopt(p) => p.load(),
