@@ -40,10 +40,13 @@ fn attached_again_under_load(#[case] mode: &str) {
     let _echo = Server::on(&network.pod).listen(echo_at).echo().start().unwrap();
     let lasting = Load::lasting(echo_at, 8).start(&network.pod).unwrap();
     let churning = Load::churning(echo_at, 4).start(&network.pod).unwrap();
-    let client = streams::Client::to(at, 8, 40 << 20).burst(100_000).start(&network.pod).unwrap();
+    let client = streams::Client::to(at, 8, 100 << 20).burst(100_000).start(&network.pod).unwrap();
     let started = std::time::Instant::now();
     let (off, on) = (Accelerated::new("off").flags(), accelerated.flags());
-    for own in [&on, &off, &on, &off, &on] {
+    for own in [&on, &off, &on, &off, &on].into_iter().cycle() {
+        if !client.is_running() {
+            break;
+        }
         let said = attached.attach_again(&flags(own, &[])).unwrap();
         assert!(said.starts_with("updated"), "{said}");
         println!("{:?} {:?}", started.elapsed(), Acceleration::of_pod(&network.pod).unwrap().counters);
@@ -73,7 +76,7 @@ fn detached_under_load(#[case] mode: &str) {
     let echo_at: SocketAddr = "127.0.0.1:7001".parse().unwrap();
     let _echo = Server::on(&network.pod).listen(echo_at).echo().start().unwrap();
     let lasting = Load::lasting(echo_at, 8).start(&network.pod).unwrap();
-    let client = streams::Client::to(at, 8, 40 << 20).burst(100_000).start(&network.pod).unwrap();
+    let client = streams::Client::to(at, 8, 100 << 20).burst(100_000).start(&network.pod).unwrap();
     // Under way: something was redirected.
     let redirected = || Acceleration::of_pod(&network.pod).unwrap().of("redirected").messages;
     while redirected() < 1000 {

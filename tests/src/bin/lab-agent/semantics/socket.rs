@@ -48,7 +48,10 @@ impl Pair {
         let server = unsafe { OwnedFd::from_raw_fd(fd) };
         let pair = Self { client, server: End(Some(server)) };
         for end in [&pair.client, &pair.server] {
-            let patience = libc::timeval { tv_sec: 0, tv_usec: i64::from(PATIENCE) * 1000 };
+            let patience = libc::timeval {
+                tv_sec: i64::from(PATIENCE) / 1000,
+                tv_usec: i64::from(PATIENCE) % 1000 * 1000,
+            };
             end.set(libc::SOL_SOCKET, libc::SO_RCVTIMEO, patience);
             end.set(libc::SOL_SOCKET, libc::SO_SNDTIMEO, patience);
         }
