@@ -90,7 +90,13 @@ fn the_agent_sees_the_pod(#[values(Plane::Iptables, Plane::Sidestep)] plane: Pla
         ("v4 loopback", Ask::new(servers(&["127.0.0.53"])), "127.0.0.1".parse().unwrap()),
     ];
     for (name, ask, source) in cases {
+        let before = lab.agent.queries().len();
         ask.from(&network.pod).unwrap();
+        // The answer may be there before the agent's record of the question.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while lab.agent.queries().len() == before && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
         assert_eq!(lab.agent.queries().last().unwrap().client.ip(), source, "{name}");
     }
 }
@@ -172,6 +178,11 @@ fn dig_and_getent_resolve(#[values(Plane::Iptables, Plane::Sidestep)] plane: Pla
         let command = pod.command("unshare").args(["-m", "sh", "-c", &mount, "sh", program]).args(*args);
         let text = command.run().unwrap();
         assert!(text.contains(expected), "{program} {args:?}: {text}");
+    }
+    // The answer may be there before the agent's record of the question.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while !lab.agent.queries().iter().any(|query| query.tcp) && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
     let tcp: Vec<_> = lab.agent.queries().into_iter().filter(|query| query.tcp).collect();
     assert_eq!(
