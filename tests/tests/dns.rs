@@ -181,7 +181,8 @@ fn dig_and_getent_resolve(#[values(Plane::Iptables, Plane::Sidestep)] plane: Pla
     }
     // The answer may be there before the agent's record of the question.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-    while !lab.agent.queries().iter().any(|query| query.tcp) && std::time::Instant::now() < deadline {
+    let tcp_seen = || lab.agent.queries().iter().filter(|query| query.tcp).count();
+    while tcp_seen() < 2 && std::time::Instant::now() < deadline {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     let tcp: Vec<_> = lab.agent.queries().into_iter().filter(|query| query.tcp).collect();
