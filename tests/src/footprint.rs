@@ -111,14 +111,22 @@ impl Footprint {
     }
 }
 
+/// bpftool fails when an object goes while it lists: then it is asked again.
 fn list(kind: &str) -> Result<Vec<Value>> {
-    let output = Command::new("bpftool")
-        .args(["--json", "--bpffs", kind, "list"])
-        .output()
-        .context("run bpftool (`apt-get install bpftool`)")?;
-    ensure!(output.status.success(), "bpftool {kind} list: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("bpftool {kind} list printed no JSON list"))
+    let deadline = Instant::now() + GONE_WITHIN;
+    loop {
+        let output = Command::new("bpftool")
+            .args(["--json", "--bpffs", kind, "list"])
+            .output()
+            .context("run bpftool (`apt-get install bpftool`)")?;
+        if output.status.success() {
+            return serde_json::from_slice(&output.stdout)
+                .with_context(|| format!("bpftool {kind} list printed no JSON list"));
+        }
+        let reason = String::from_utf8_lossy(&output.stderr);
+        ensure!(Instant::now() < deadline, "bpftool {kind} list: {reason}");
+        std::thread::sleep(LOOK_EVERY);
+    }
 }
 
 fn number(object: &Value, field: &str) -> Option<u64> {
