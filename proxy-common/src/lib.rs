@@ -10,6 +10,7 @@ pub mod addr;
 pub mod counter;
 pub mod dns;
 pub mod egress;
+pub mod flow;
 pub mod guest;
 pub mod ingress;
 pub mod names;

@@ -11,6 +11,7 @@ pub mod config;
 pub mod dataplane;
 pub mod exit;
 pub mod explain;
+pub mod flows;
 pub mod kernel;
 pub mod netns;
 pub mod relay;

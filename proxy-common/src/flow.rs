@@ -1,0 +1,187 @@
+//! Flow records: what the programs remember of a TCP connection, one record for each end on this node.
+
+macro_rules! named {
+    ($(#[$outer:meta])* $name:ident { $($variant:ident = $label:literal, $doc:literal;)* }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[repr(u8)]
+        pub enum $name {
+            $(#[doc = $doc] $variant,)*
+        }
+
+        impl $name {
+            pub const ALL: &'static [$name] = &[$($name::$variant),*];
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// Label in output, filters and metrics.
+            pub const fn name(self) -> &'static str {
+                match self { $($name::$variant => $label,)* }
+            }
+
+            pub const fn describe(self) -> &'static str {
+                match self { $($name::$variant => $doc,)* }
+            }
+
+            /// From the byte a record carries.
+            pub fn from_index(index: u8) -> Option<Self> {
+                Self::ALL.get(usize::from(index)).copied()
+            }
+        }
+    };
+}
+
+named! {
+    /// Between whom a connection runs.
+    Hop {
+        Inbound = "inbound", "from outside to the sidecar's inbound listener";
+        Inner = "inner", "from the sidecar to its application";
+        Outbound = "outbound", "from the application to the sidecar's outbound listener";
+        Upstream = "upstream", "from the sidecar to the world";
+        SelfCall = "self", "from the sidecar to its own pod, handed to its inbound listener";
+        Dns = "dns", "a DNS question over TCP, to the agent";
+        Direct = "direct", "left alone: neither end is the sidecar";
+    }
+}
+
+named! {
+    /// Whose traffic a connection carries, seen from the workload.
+    Direction {
+        Inbound = "inbound", "others call the workload";
+        Outbound = "outbound", "the workload calls others";
+        SelfCall = "self", "the workload calls itself";
+        Dns = "dns", "the workload asks for a name";
+    }
+}
+
+named! {
+    /// How the sidecar reaches its application.
+    Forward {
+        Lo = "lo", "to 127.0.0.1 or ::1 (Istio <= 1.9, LOCALHOST)";
+        Eth0 = "eth0", "from 127.0.0.6 or ::6 to the pod's address (Istio >= 1.10, PASSTHROUGH)";
+        Tproxy = "tproxy", "with the client's address as source";
+    }
+}
+
+named! {
+    /// How a connection ended.
+    Close {
+        Fin = "fin", "both sides closed in order";
+        Rst = "rst", "reset by one side";
+        Timeout = "timeout", "the other side did not answer";
+        Refused = "refused", "nobody listened, or a rule refused it";
+        Unreachable = "unreachable", "no route to the other side";
+        Aborted = "aborted", "given up by its own side before it was established";
+    }
+}
+
+named! {
+    /// What totals are kept by, within a workload: hop, direction and forward mode in one.
+    Class {
+        Inbound = "inbound", "hop inbound";
+        InnerLo = "inner-lo", "hop inner, forward lo";
+        InnerEth0 = "inner-eth0", "hop inner, forward eth0";
+        InnerTproxy = "inner-tproxy", "hop inner, forward tproxy";
+        Outbound = "outbound", "hop outbound";
+        Upstream = "upstream", "hop upstream";
+        SelfCall = "self", "hop self";
+        Dns = "dns", "hop dns";
+        DirectIn = "direct-in", "hop direct, others call the workload";
+        DirectOut = "direct-out", "hop direct, the workload calls others";
+        DirectSelf = "direct-self", "hop direct, within the workload";
+    }
+}
+
+impl Class {
+    pub const fn hop(self) -> Hop {
+        match self {
+            Self::Inbound => Hop::Inbound,
+            Self::InnerLo | Self::InnerEth0 | Self::InnerTproxy => Hop::Inner,
+            Self::Outbound => Hop::Outbound,
+            Self::Upstream => Hop::Upstream,
+            Self::SelfCall => Hop::SelfCall,
+            Self::Dns => Hop::Dns,
+            Self::DirectIn | Self::DirectOut | Self::DirectSelf => Hop::Direct,
+        }
+    }
+
+    pub const fn direction(self) -> Direction {
+        match self {
+            Self::Inbound | Self::InnerLo | Self::InnerEth0 | Self::InnerTproxy | Self::DirectIn => {
+                Direction::Inbound
+            }
+            Self::Outbound | Self::Upstream | Self::DirectOut => Direction::Outbound,
+            Self::SelfCall | Self::DirectSelf => Direction::SelfCall,
+            Self::Dns => Direction::Dns,
+        }
+    }
+
+    pub const fn forward(self) -> Option<Forward> {
+        match self {
+            Self::InnerLo => Some(Forward::Lo),
+            Self::InnerEth0 => Some(Forward::Eth0),
+            Self::InnerTproxy => Some(Forward::Tproxy),
+            _ => None,
+        }
+    }
+}
+
+/// Buckets of a latency histogram: bucket `i` counts what took less than 2^i microseconds and not less than 2^(i-1);
+/// the last one also what took longer.
+pub const BUCKETS: usize = 26;
+
+/// A latency histogram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Histogram {
+    pub buckets: [u64; BUCKETS],
+    /// Microseconds.
+    pub sum: u64,
+}
+
+/// The bucket of a duration in microseconds.
+#[inline(always)]
+pub const fn bucket(us: u64) -> usize {
+    let bits = (u64::BITS - us.leading_zeros()) as usize;
+    if bits < BUCKETS { bits } else { BUCKETS - 1 }
+}
+
+/// Sums over the flows of a class that were opened and closed. Each connection counts once in a workload: at its
+/// client's end if that is of the workload, else at its server's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Totals {
+    /// Established.
+    pub opened: u64,
+    /// By [`Close`]; also those that never were established.
+    pub closed: [u64; Close::COUNT],
+    /// Bytes written by this end's application, of closed flows.
+    pub sent_redirected: u64,
+    pub sent_stacked: u64,
+    /// Bytes read by this end's application from the stack, of closed flows.
+    pub received_stacked: u64,
+    /// Messages of this end, of closed flows, while in the acceleration's map.
+    pub messages_redirected: u64,
+    pub messages_stacked: u64,
+    /// SYN to established.
+    pub connect: Histogram,
+    /// Established to taken by the server's process.
+    pub hand_off: Histogram,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_its_place() {
+        assert!(Hop::ALL.iter().all(|hop| Hop::from_index(*hop as u8) == Some(*hop)));
+        assert!(Close::ALL.iter().all(|close| Close::from_index(*close as u8) == Some(*close)));
+        assert_eq!(Forward::from_index(Forward::COUNT as u8), None);
+    }
+
+    #[test]
+    fn a_bucket_ends_at_a_power_of_two() {
+        assert_eq!((bucket(0), bucket(1), bucket(2), bucket(3), bucket(4)), (0, 1, 2, 2, 3));
+        assert_eq!((bucket((1 << 24) - 1), bucket(1 << 24), bucket(u64::MAX)), (24, 25, 25));
+    }
+}
