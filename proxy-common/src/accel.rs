@@ -94,7 +94,10 @@ pub struct Flow {
     pub mode: u8,
     /// Small messages in a row without an answer.
     pub small_run: u8,
-    pub reserved: [u8; 2],
+    /// Messages sent, up to [`LONG`].
+    pub sent: u8,
+    /// This end accepted the connection: 1.
+    pub is_server: u8,
     /// The other end's activity when it was last looked at.
     pub peer_activity: u32,
     /// The other end's activity when a message last went over the stack.
@@ -122,6 +125,52 @@ pub struct Sight {
     pub peer_activity: u32,
     /// The receiver reads blocking: a MSG_WAITALL read that began on the stack would not see what is redirected later.
     pub blocking: bool,
+}
+
+/// A connection in which one end has sent so many messages has paid for its place in the map.
+pub const LONG: u8 = 6;
+/// So many connections in a row shorter than that: the next ones stay out of the map.
+pub const SHORT_RUN: u8 = 16;
+/// One of so many enters all the same, so that a change is noticed.
+pub const SAMPLE: u8 = 16;
+
+/// What is known of a server's connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Server {
+    /// Its side of a connection stayed out of the map lately: 1.
+    pub declined: u8,
+    /// Short connections in a row, up to [`SHORT_RUN`].
+    pub short_run: u8,
+    /// Connections since the last sample.
+    pub skipped: u8,
+    pub reserved: u8,
+}
+
+impl Server {
+    /// Whether a new connection stays out because the ones before it were short.
+    #[inline(always)]
+    pub fn skips_next(&mut self) -> bool {
+        if self.short_run < SHORT_RUN {
+            return false;
+        }
+        self.skipped = self.skipped.wrapping_add(1) % SAMPLE;
+        self.skipped != 0
+    }
+
+    /// A connection in the map ended before it was long.
+    #[inline(always)]
+    pub fn was_short(&mut self) {
+        if self.short_run < SHORT_RUN {
+            self.short_run += 1;
+        }
+    }
+
+    /// A connection in the map has become long.
+    #[inline(always)]
+    pub fn is_long(&mut self) {
+        self.short_run = 0;
+    }
 }
 
 /// The path of one message.
@@ -208,6 +257,7 @@ reasons! {
     Enrolled = "enrolled", "a socket entered the map";
     NotEnrolled = "not_enrolled", "both ends are local, but the socket could not enter the map (full, or another map's)";
     Mptcp = "mptcp", "an MPTCP socket stays out";
+    ShortLived = "short_lived", "connections to this server are short: entering the map would cost more than it saves";
     BlockingSocket = "blocking_socket", "a blocking socket stays out: in the map its recv would behave differently";
 }
 
@@ -300,6 +350,7 @@ impl AccelKernel {
 }
 
 const _: () = assert!(size_of::<EndKey>() == 44 && size_of::<End>() == 24);
+const _: () = assert!(size_of::<Server>() == 4);
 const _: () = assert!(size_of::<Flow>() == 12 && size_of::<Mark>() == 24);
 const _: () = assert!(size_of::<Record>() == 144);
 const _: () = assert!(size_of::<AccelKernel>() == 64);
@@ -354,5 +405,18 @@ mod tests {
                 Path::Redirect
             );
         }
+    }
+
+    #[test]
+    fn a_server_of_short_connections_is_skipped_but_for_samples_until_one_is_long() {
+        let mut server = Server::default();
+        for _ in 0..SHORT_RUN {
+            assert!(!server.skips_next());
+            server.was_short();
+        }
+        let entered = (0..10 * usize::from(SAMPLE)).filter(|_| !server.skips_next()).count();
+        assert_eq!(entered, 10);
+        server.is_long();
+        assert!(!server.skips_next());
     }
 }

@@ -59,7 +59,7 @@ pub mod map {
     pub const LOCAL_ADDRS: &str = "LOCAL_ADDRS";
     pub const READERS: &str = "READERS";
     pub const READER_MARKS: &str = "READER_MARKS";
-    pub const DECLINED: &str = "DECLINED";
+    pub const SERVERS: &str = "SERVERS";
     pub const ACTIVITY: &str = "ACTIVITY";
     pub const ACCEL_COUNTERS: &str = "ACCEL_COUNTERS";
     pub const DISPATCH: &str = "DISPATCH";
@@ -76,7 +76,7 @@ pub mod map {
         LOCAL_ADDRS,
         READERS,
         READER_MARKS,
-        DECLINED,
+        SERVERS,
         ACTIVITY,
         ACCEL_COUNTERS,
         DISPATCH,

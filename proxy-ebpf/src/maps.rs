@@ -98,7 +98,10 @@ pub(crate) fn pending_take(key: &FlowKey) -> Option<OriginalDst> {
 
 #[inline(always)]
 pub(crate) fn pending_remove(key: &FlowKey) {
-    let _ = PENDING.remove(key);
+    // Most were taken: a look is cheaper than the bucket's lock.
+    if PENDING.get_ptr(key).is_some() {
+        let _ = PENDING.remove(key);
+    }
 }
 
 #[inline(always)]

@@ -108,7 +108,7 @@ fn connecting(ctx: &SockOpsContext) {
         return;
     }
     let (_, remote) = addresses(ctx);
-    enroll::connecting(sk, &remote);
+    enroll::connecting(sk, remote, remote_port(ctx));
     let Some(state) = storage::get(sk) else { return };
     let key = key_of_client(ctx);
     let port = match state.role {
@@ -190,11 +190,14 @@ fn closing(ctx: &SockOpsContext) {
     // The second argument of STATE_CB is the new state.
     let new_state = load32!(ctx.ops, bpf_sock_ops, __bindgen_anon_1 + 4);
     if new_state == BPF_TCP_CLOSE {
-        maps::pending_remove(&key_of_client(ctx));
         let sk = sk(ctx);
-        if !sk.is_null() {
-            enroll::closed(sk);
+        if sk.is_null() {
+            return;
         }
+        if storage::get(sk).is_some_and(|state| matches!(state.role, role::CLIENT | role::TRANSPARENT)) {
+            maps::pending_remove(&key_of_client(ctx));
+        }
+        enroll::closed(sk);
     }
 }
 

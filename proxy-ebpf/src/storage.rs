@@ -8,7 +8,7 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     bindings::{bpf_map_type::BPF_MAP_TYPE_SK_STORAGE, bpf_sock},
-    helpers::generated::bpf_sk_storage_get,
+    helpers::generated::{bpf_sk_storage_delete, bpf_sk_storage_get},
 };
 use proxy_common::{
     addr::{Addr, Port},
@@ -50,6 +50,13 @@ impl<T, const FLAGS: usize> SkStorage<T, FLAGS> {
         let value = unsafe { bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), flags) };
         // SAFETY: null or a value of this map, which lives as long as the program runs.
         unsafe { value.cast::<T>().as_mut() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn delete(&self, sk: *mut bpf_sock) {
+        let map: *mut c_void = ptr::from_ref(self).cast_mut().cast();
+        // SAFETY: as above.
+        let _ = unsafe { bpf_sk_storage_delete(map, sk.cast()) };
     }
 
     #[inline(always)]

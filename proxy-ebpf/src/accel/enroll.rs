@@ -10,7 +10,7 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use proxy_common::{
-    accel::{End, EndKey, Flow, Reason, end_flag, switch_flag},
+    accel::{End, EndKey, Flow, LONG, Reason, Record, end_flag, switch_flag},
     addr::{Addr, Port},
     wire::route_flag,
 };
@@ -27,31 +27,43 @@ pub(crate) fn listening(sk: *mut bpf_sock) {
     reader::mark(sk);
 }
 
-/// TCP_CONNECT_CB, in the connecting process.
+/// TCP_CONNECT_CB, in the connecting process. Without a mark the socket stays out.
 #[inline(always)]
-pub(crate) fn connecting(sk: *mut bpf_sock, remote: &Addr) {
-    if peer::slot().is_none() || !is_on_node(remote) {
-        return;
+pub(crate) fn connecting(sk: *mut bpf_sock, remote: Addr, remote_port: Port) {
+    let Some(slot) = peer::slot() else { return };
+    if is_on_node(&remote) && is_worth_entering(slot, remote, remote_port) {
+        reader::mark(sk);
+    } else {
+        record::unmark(sk);
     }
-    reader::mark(sk);
+}
+
+#[inline(always)]
+fn is_worth_entering(slot: u32, remote: Addr, remote_port: Port) -> bool {
+    let Some(server) = maps::server(&server_key(remote, remote_port)) else { return true };
+    if server.declined != 0 {
+        return false;
+    }
+    let skip = server.skips_next();
+    if skip {
+        maps::count(slot, Reason::ShortLived, 0);
+    }
+    !skip
 }
 
 /// ACTIVE_ESTABLISHED.
 #[inline(always)]
 pub(crate) fn client(ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remote: Addr) {
     let Some(slot) = peer::slot() else { return };
-    if !is_on_node(&remote) {
+    if record::mark_of(sk).is_none() {
         return;
     }
     let key = key(ctx, local, remote);
-    if maps::has_declined(&server_of(&key.reversed())) {
-        return;
-    }
     let Some(number) = admissible(slot, sk, |number| peer::file(number).is_some_and(peer::is_nonblocking))
     else {
         return;
     };
-    enter(ctx, sk, number, slot, key);
+    enter(ctx, sk, number, slot, key, 0);
 }
 
 /// PASSIVE_ESTABLISHED.
@@ -64,17 +76,31 @@ pub(crate) fn server(ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remot
     }
     // Not accepted yet, so that it has no file: its listener stands for it.
     let event_loop = |_| record::mark_of(sk).is_some_and(|mark| reader::is_event_loop(&mark));
-    let entered = admissible(slot, sk, event_loop).is_some_and(|number| enter(ctx, sk, number, slot, key));
-    if !entered {
-        maps::decline(&server_of(&key));
+    let entered = admissible(slot, sk, event_loop).is_some_and(|number| enter(ctx, sk, number, slot, key, 1));
+    if !entered && let Some(server) = maps::server_or_new(&server_key(key.local, key.local_port)) {
+        server.declined = 1;
     }
 }
 
 /// The socket is gone.
 #[inline(always)]
 pub(crate) fn closed(sk: *mut bpf_sock) {
-    if let Some(record) = record::get(sk) {
-        maps::end_remove(&record.own);
+    let Some(record) = record::get(sk) else { return };
+    maps::end_remove(&record.own);
+    // The client tells: what the server answers in one piece is the same conversation.
+    if record.flow.is_server == 0
+        && record.flow.sent < LONG
+        && let Some(server) = maps::server_or_new(&server_of(record))
+    {
+        server.was_short();
+    }
+}
+
+/// This end has just become long.
+#[inline(always)]
+pub(super) fn long(record: &Record) {
+    if let Some(server) = maps::server(&server_of(record)) {
+        server.is_long();
     }
 }
 
@@ -111,7 +137,14 @@ fn admissible(slot: u32, sk: *mut bpf_sock, event_loop: impl FnOnce(u64) -> bool
 }
 
 #[inline(always)]
-fn enter(ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, slot: u32, mut key: EndKey) -> bool {
+fn enter(
+    ctx: &SockOpsContext,
+    sk: *mut bpf_sock,
+    number: u64,
+    slot: u32,
+    mut key: EndKey,
+    is_server: u8,
+) -> bool {
     let Some(cookie) = peer::cookie(number) else { return false };
     let Some(record) = record::create(sk) else { return false };
     record.sk = number;
@@ -120,7 +153,7 @@ fn enter(ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, slot: u32, mut ke
     record.own = key;
     record.peer_key = key.reversed();
     record.slot = slot;
-    record.flow = Flow::default();
+    record.flow = Flow { is_server, ..Flow::default() };
     if !maps::end_insert(
         &key,
         &End { sk: number, cookie, slot, flags: record::mark_of(sk).map_or(0, |mark| mark.flags) },
@@ -152,13 +185,20 @@ fn key(ctx: &SockOpsContext, local: Addr, remote: Addr) -> EndKey {
     }
 }
 
-/// The server's half of a key: its address and port.
+/// The key of the server whose connection this is.
 #[inline(always)]
-fn server_of(server: &EndKey) -> EndKey {
+fn server_of(record: &Record) -> EndKey {
+    let server = if record.flow.is_server == 0 { &record.peer_key } else { &record.own };
+    server_key(server.local, server.local_port)
+}
+
+/// The server's half of an end's key: its address and port.
+#[inline(always)]
+fn server_key(addr: Addr, port: Port) -> EndKey {
     EndKey {
-        local: server.local,
+        local: addr,
         remote: Addr::UNSPECIFIED,
-        local_port: server.local_port,
+        local_port: port,
         remote_port: Port([0; 2]),
         snd: 0,
         rcv: 0,

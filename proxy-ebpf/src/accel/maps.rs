@@ -10,7 +10,7 @@ use aya_ebpf::{
 use proxy_common::{
     accel::{
         ACCEL_COUNTERS as COUNTERS, ACTIVITY as ACTIVITY_COUNT, End, EndKey, Executable, Reason, SLOTS,
-        Switch, counter_index,
+        Server, Switch, counter_index,
     },
     addr::Addr,
 };
@@ -41,9 +41,10 @@ static LOCAL_ADDRS: HashMap<Addr, u8> = HashMap::with_max_entries(16384, BPF_F_N
 #[map]
 static READERS: HashMap<Executable, u8> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
 
-/// Servers (address and port in the key's local half) whose side stayed out of the map lately.
+/// What is known of servers (address and port in the key's local half): whether their side stays out of the map, and
+/// how long their connections are. sock_ops and sk_msg write; an increment lost to a race makes a run one longer.
 #[map]
-static DECLINED: LruHashMap<EndKey, u8> = LruHashMap::with_max_entries(1024, 0);
+static SERVERS: LruHashMap<EndKey, Server> = LruHashMap::with_max_entries(4096, 0);
 
 /// Messages sent, by a few bits of the socket's number.
 #[map]
@@ -100,13 +101,19 @@ pub(super) fn is_known_reader(program: &Executable) -> bool {
 }
 
 #[inline(always)]
-pub(super) fn decline(server: &EndKey) {
-    let _ = DECLINED.insert(server, 1u8, 0);
+pub(super) fn server(server: &EndKey) -> Option<&'static mut Server> {
+    let known = SERVERS.get_ptr_mut(server)?;
+    // SAFETY: a value of this map, which lives as long as the program runs; plain bytes, whoever writes.
+    Some(unsafe { &mut *known })
 }
 
+/// The same, remembered from now on.
 #[inline(always)]
-pub(super) fn has_declined(server: &EndKey) -> bool {
-    DECLINED.get_ptr(server).is_some()
+pub(super) fn server_or_new(key: &EndKey) -> Option<&'static mut Server> {
+    if server(key).is_none() {
+        let _ = SERVERS.insert(key, Server::default(), BPF_NOEXIST);
+    }
+    server(key)
 }
 
 /// Counts a message the socket sends; returns nothing, the other end compares.

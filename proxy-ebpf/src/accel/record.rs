@@ -31,6 +31,14 @@ pub(super) fn set_mark(sk: *mut bpf_sock, mark: Mark) {
     }
 }
 
+/// Of an earlier connection of the same socket.
+#[inline(always)]
+pub(super) fn unmark(sk: *mut bpf_sock) {
+    if READER_MARKS.get(sk, 0).is_some() {
+        READER_MARKS.delete(sk);
+    }
+}
+
 #[inline(always)]
 pub(super) fn get(sk: *mut bpf_sock) -> Option<&'static mut Record> {
     RECORDS.get(sk, 0)

@@ -7,9 +7,9 @@ use aya_ebpf::{
     macros::sk_msg,
     programs::SkMsgContext,
 };
-use proxy_common::accel::{Path, Reason, Record, Sight, choose, end_flag, switch_flag};
+use proxy_common::accel::{LONG, Path, Reason, Record, Sight, choose, end_flag, switch_flag};
 
-use super::{maps, peer, record};
+use super::{enroll, maps, peer, record};
 use crate::ctx::{load32, load64};
 
 const PASS: u32 = sk_action::SK_PASS;
@@ -32,6 +32,12 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
     let Some(record) = record::get(sk) else { return PASS };
     let size = load32!(ctx.msg, sk_msg_md, size);
     let state = load32!(sk, bpf_sock, state);
+    if record.flow.sent < LONG {
+        record.flow.sent += 1;
+        if record.flow.sent == LONG {
+            enroll::long(record);
+        }
+    }
     let reason = match path(record, state, size) {
         Path::Stack(reason) => reason,
         Path::Redirect if maps::hand_over(&ctx, &mut record.peer_key) => Reason::Redirected,

@@ -42,7 +42,7 @@ pub struct Meta {
 
 impl Meta {
     /// Raised when a state map's key, value or meaning changes.
-    pub const LAYOUT: u32 = 1;
+    pub const LAYOUT: u32 = 2;
 
     /// Whether the cgroup is still the one that was attached.
     pub fn cgroup_exists(&self) -> bool {

@@ -17,7 +17,7 @@ use aya::{
 };
 use nix::fcntl::{Flock, FlockArg};
 use proxy_common::{
-    accel::{EndKey, Executable, Reason, SLOTS, Switch, counter_index},
+    accel::{EndKey, Executable, Reason, SLOTS, Server, Switch, counter_index},
     addr::Addr,
     names::{map, program},
 };
@@ -166,13 +166,12 @@ pub(super) fn trust(dir: &Path, programs: impl IntoIterator<Item = (u64, u32)>) 
         readers.insert(Raw(Executable { ino, dev, reserved: 0 }), 1u8, 0).context("store a reader")?;
     }
     // Servers that stayed out may come in now.
-    let mut declined: HashMap<MapData, Raw<EndKey>, u8> =
-        HashMap::try_from(Map::LruHashMap(pinned(dir, map::DECLINED)?))
-            .context("open the declined servers")?;
-    let servers: Vec<_> = declined.keys().filter_map(Result::ok).collect();
-    for server in servers {
+    let mut servers: HashMap<MapData, Raw<EndKey>, Raw<Server>> =
+        HashMap::try_from(Map::LruHashMap(pinned(dir, map::SERVERS)?)).context("open the servers")?;
+    let known: Vec<_> = servers.keys().filter_map(Result::ok).collect();
+    for server in known {
         // One that has aged out meanwhile is just as gone.
-        let _ = declined.remove(&server);
+        let _ = servers.remove(&server);
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use proxy_common::{
-    accel::{AccelKernel, EndKey, Executable, Mark, Switch},
+    accel::{AccelKernel, EndKey, Executable, Mark, Server, Switch},
     addr::Addr,
     guest::GuestGateway,
     policy::Policy,
@@ -27,6 +27,7 @@ impl Plain for Mark {}
 impl Plain for Policy {}
 impl Plain for PrefixKey {}
 impl Plain for Route {}
+impl Plain for Server {}
 impl Plain for SocketState {}
 impl Plain for Switch {}
 

@@ -4,11 +4,14 @@ use std::io;
 
 use anyhow::{Context, Result, bail};
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+/// A table that changes all the time is not waited for.
+const DUMP_ATTEMPTS: usize = 100;
 
 pub(super) struct Netlink {
     socket: Socket,
@@ -31,12 +34,26 @@ impl Netlink {
     }
 
     pub(super) fn dump(&mut self, request: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
+        for _ in 0..DUMP_ATTEMPTS {
+            if let Some(found) = self.dump_once(request.clone())? {
+                return Ok(found);
+            }
+        }
+        bail!(
+            "netlink: the kernel's tables changed during each of {DUMP_ATTEMPTS} attempts to read them; try again"
+        )
+    }
+
+    /// None: a change came in between (`NLM_F_DUMP_INTR`), and what was read may lack entries.
+    fn dump_once(&mut self, request: RouteNetlinkMessage) -> Result<Option<Vec<RouteNetlinkMessage>>> {
         self.send(request, NLM_F_REQUEST | NLM_F_DUMP)?;
         let mut found = Vec::new();
+        let mut interrupted = false;
         loop {
             for message in self.receive()? {
+                interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
                 match message.payload {
-                    NetlinkPayload::Done(_) => return Ok(found),
+                    NetlinkPayload::Done(_) => return Ok((!interrupted).then_some(found)),
                     NetlinkPayload::InnerMessage(inner) => found.push(inner),
                     NetlinkPayload::Error(error) => bail!("netlink: {}", error.to_io()),
                     _ => {}

@@ -89,6 +89,9 @@ impl Stage {
         let before = self.evidence()?;
         let (started, cpu_before) = (Instant::now(), cpu::used_us(&self.pods())?);
         let answered = wrk::run(client, at, case.work, seconds)?;
+        if self.mode != Mode::None {
+            wrk::check_ports(case.work, &answered)?;
+        }
         let cpu = cpu::used_us(&self.pods())? - cpu_before;
         let elapsed = started.elapsed();
         let evidence = self.evidence()?.since(before);

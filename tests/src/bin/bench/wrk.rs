@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::case::Work;
 
 const SCRIPT: &str = include_str!("wrk.lua");
-/// More would fill the ephemeral ports towards one address and port with TIME_WAIT, in every mode.
+/// More would fill the ephemeral ports of 127.0.0.6 towards one port with TIME_WAIT, under every data plane.
 const MAX_CHURN: u64 = 20_000;
 
 /// What wrk saw.
@@ -23,6 +23,13 @@ pub(crate) struct Answered {
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) errors: u64,
+}
+
+/// Fails if the sidecar may have run out of ports.
+pub(crate) fn check_ports(work: Work, answered: &Answered) -> Result<()> {
+    let churned = matches!(work, Work::Churn(_)) && answered.requests > MAX_CHURN;
+    ensure!(!churned, "{} connections in a run are more than {MAX_CHURN}", answered.requests);
+    Ok(())
 }
 
 /// Where wrk is: sidestep is told that it does not splice.
@@ -55,7 +62,5 @@ pub(crate) fn run(pod: &Pod, at: SocketAddr, work: Work, seconds: u32) -> Result
     let answered: Answered = serde_json::from_str(line).with_context(|| format!("read {line:?}"))?;
     ensure!(answered.requests > 0, "wrk had no answer from {at}: {output}");
     ensure!(answered.errors == 0, "wrk had {} errors: {output}", answered.errors);
-    let churned = matches!(work, Work::Churn(_)) && answered.requests > MAX_CHURN;
-    ensure!(!churned, "{} connections in a run are more than {MAX_CHURN}", answered.requests);
     Ok(answered)
 }

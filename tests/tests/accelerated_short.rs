@@ -1,0 +1,51 @@
+//! Connections too short to gain stay out of the map, and come back in when they grow longer.
+
+use tests::accelerated::{Accelerated, attach_both};
+use tests::counters::Acceleration;
+use tests::data_plane::DataPlane;
+use tests::load::Load;
+use tests::network::Network;
+use tests::server::Server;
+
+/// `proxy_common::accel`: connections that enter before it shows that they are short, and one of so many afterwards.
+const FIRST: u64 = 16;
+const SAMPLE: u64 = 16;
+/// What is under way at the same time may enter before the run is noticed.
+const WORKERS: u32 = 4;
+
+#[test]
+fn short_ones_stay_out_until_they_are_long() {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("short").unwrap();
+    let _attached = attach_both(&network, &Accelerated::new("auto")).unwrap();
+    let at = network.pod4(7000);
+    let _server = Server::on(&network.pod).listen(at).echo().start().unwrap();
+    let seen = |reason| Acceleration::of_pod(&network.outside).unwrap().of(reason).messages;
+
+    let short = Load::churning(at, WORKERS).start(&network.outside).unwrap();
+    while seen("short_lived") < 200 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let exchanges = short.finish().unwrap();
+    assert!(exchanges.failed.is_empty(), "{exchanges:?}");
+    let (entered, stayed_out) = (seen("enrolled"), seen("short_lived"));
+    println!("{exchanges:?}: {entered} entered, {stayed_out} stayed out");
+    assert_eq!(entered + stayed_out, exchanges.completed, "each is one or the other");
+    assert!(entered <= FIRST + u64::from(WORKERS) + stayed_out / (SAMPLE - 1) + 1, "{entered} of {exchanges:?}");
+
+    // Among so many one is a sample, and shows that it lasts.
+    let sampled = Load::lasting(at, SAMPLE as u32).start(&network.outside).unwrap();
+    let before = seen("redirected");
+    while seen("redirected") < before + 50 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let stayed_out = seen("short_lived");
+    let lasting = Load::lasting(at, 8).start(&network.outside).unwrap();
+    assert_eq!(seen("short_lived"), stayed_out, "they enter again");
+    for load in [sampled, lasting] {
+        let exchanges = load.finish().unwrap();
+        assert!(exchanges.failed.is_empty(), "{exchanges:?}");
+    }
+}
