@@ -7,6 +7,7 @@ mod bpf_linker;
 mod build;
 mod demo;
 mod envoy;
+mod lab;
 mod lint;
 mod setup;
 mod step;
@@ -39,6 +40,8 @@ enum Verb {
     Lint,
     /// Build, then run every test (root: the lab makes network namespaces and cgroups)
     Test(test::Args),
+    /// Build, then run the lab's tests on the kernels of tests/kernels.toml, under qemu
+    Lab(lab::Args),
     /// Build, then run the lo/eth0 experiment against real Envoy and real iptables
     Demo(demo::Args),
     /// Build, then measure sidestep against iptables, with Envoy, nginx and wrk (root)
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Verb::Build => build::run(&workspace),
         Verb::Lint => lint::run(&workspace),
         Verb::Test(args) => test::run(&workspace, &args),
+        Verb::Lab(args) => lab::run(&workspace, &args),
         Verb::Demo(args) => demo::run(&workspace, &args),
         Verb::Bench(args) => bench::run(&workspace, &args),
     });

@@ -1,0 +1,68 @@
+//! PID 1 of the guests that `cargo xtask lab` boots: mounts, modules, then the test binaries of the plan, one after
+//! the other. The first serial port is the kernel's; the second one carries what the tests print between lines of ours.
+
+mod machine;
+mod plan;
+
+use std::{
+    fs::{File, OpenOptions},
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result};
+
+use crate::plan::{Plan, Run};
+
+fn main() {
+    // Nobody is left to report to but the console.
+    if let Err(error) = run() {
+        eprintln!("lab-init: {error:#}");
+    }
+    machine::power_off();
+}
+
+fn run() -> Result<()> {
+    machine::mount_all()?;
+    let mut report = OpenOptions::new().write(true).open("/dev/ttyS1").context("open /dev/ttyS1")?;
+    // What goes wrong from here on is told where xtask looks first.
+    let result = (|| {
+        machine::raise_limits();
+        machine::loopback_up()?;
+        let plan = Plan::read("/lab/plan.json")?;
+        for module in &plan.modules {
+            machine::load(module)?;
+        }
+        for run in &plan.runs {
+            say(&mut report, &format!("@run {}", run.name))?;
+            let code = execute(&plan, run, &report)?;
+            say(&mut report, &format!("@end {} {code}", run.name))?;
+        }
+        Ok(())
+    })();
+    match &result {
+        Ok(()) => say(&mut report, "@done")?,
+        Err(error) => say(&mut report, &format!("@failed {error:#}"))?,
+    }
+    result
+}
+
+/// Runs a test binary to its end; what ends it otherwise is xtask's patience.
+fn execute(plan: &Plan, run: &Run, report: &File) -> Result<i32> {
+    let output = || report.try_clone().context("duplicate the serial line");
+    let status = Command::new(&run.program)
+        .args(&run.args)
+        .envs(&plan.env)
+        .current_dir("/tmp")
+        .stdin(Stdio::null())
+        .stdout(output()?)
+        .stderr(output()?)
+        .status()
+        .with_context(|| format!("run {}", run.program))?;
+    Ok(status.code().unwrap_or(-1))
+}
+
+/// On a line of its own, whatever the test left unfinished.
+fn say(report: &mut File, line: &str) -> Result<()> {
+    writeln!(report, "\n{line}").context("write to the serial line")
+}

@@ -1,0 +1,70 @@
+//! tests/kernels.toml: which kernels there are, where they come from, what may be skipped on them.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Declared {
+    /// Requirements no guest meets.
+    may_skip: Vec<String>,
+    #[serde(rename = "kernel")]
+    kernels: Vec<Kernel>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kernel {
+    pub(crate) name: String,
+    pub(crate) package: String,
+    pub(crate) archive: Vec<String>,
+    #[serde(default)]
+    ci: bool,
+    #[serde(default)]
+    may_skip: Vec<String>,
+}
+
+impl Declared {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("parse {}", path.display()))
+    }
+
+    /// The kernels named, or those of CI, or all.
+    pub(crate) fn choose(&self, names: &[String], ci: bool) -> Result<Vec<Kernel>> {
+        for name in names {
+            let known: Vec<&str> = self.kernels.iter().map(|kernel| kernel.name.as_str()).collect();
+            ensure!(
+                known.contains(&name.as_str()),
+                "--kernels {name}: tests/kernels.toml has {}",
+                known.join(", ")
+            );
+        }
+        let wanted =
+            |kernel: &&Kernel| (names.is_empty() || names.contains(&kernel.name)) && (!ci || kernel.ci);
+        Ok(self.kernels.iter().filter(wanted).cloned().collect())
+    }
+
+    pub(crate) fn skips_of(&self, kernel: &Kernel) -> String {
+        [&self.may_skip[..], &kernel.may_skip[..]].concat().join(",")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::Workspace;
+
+    #[test]
+    fn the_file_of_the_repository_is_understood() {
+        let root = Workspace::locate().unwrap().root;
+        let declared = Declared::read(&root.join("tests/kernels.toml")).unwrap();
+        let ci: Vec<String> =
+            declared.choose(&[], true).unwrap().into_iter().map(|kernel| kernel.name).collect();
+        assert_eq!(ci, ["6.12", "6.1"]);
+        let error = declared.choose(&["4.4".to_owned()], false).unwrap_err().to_string();
+        assert!(error.contains("4.4") && error.contains("6.12"), "{error}");
+    }
+}

@@ -1,0 +1,95 @@
+//! `cargo xtask lab`: the lab's tests on other kernels, each booted under qemu with an initramfs of what they need.
+
+mod boot;
+mod closure;
+mod declared;
+mod initramfs;
+mod package;
+mod report;
+mod test_binaries;
+mod transcript;
+
+use std::{fs, time::Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::{apt, build, setup, step, workspace::Workspace};
+
+use self::{
+    declared::{Declared, Kernel},
+    report::Report,
+    transcript::Verdict,
+};
+
+/// Programs the verb itself runs, and their Debian packages.
+const TOOLS: [(&str, &str); 5] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("depmod", "kmod"),
+    ("dpkg-deb", "dpkg"),
+    ("strip", "binutils"),
+    ("ldd", "libc-bin"),
+];
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Kernels of tests/kernels.toml, e.g. `6.1,6.12`; default: all
+    #[arg(long, value_delimiter = ',')]
+    kernels: Vec<String>,
+    /// Those that CI runs
+    #[arg(long, conflicts_with = "kernels")]
+    ci: bool,
+    /// Test binaries whose name contains one of these, or one test: `dns` or `dns::udp`; default: all
+    #[arg(long, value_delimiter = ',')]
+    tests: Vec<String>,
+    /// Also print what the guests print
+    #[arg(long)]
+    verbose: bool,
+    /// With hardware virtualization, ten times as fast. Not the default: a nested KVM may be there and not work
+    #[arg(long)]
+    kvm: bool,
+}
+
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    let declared = Declared::read(&workspace.root.join("tests/kernels.toml"))?;
+    let kernels = declared.choose(&args.kernels, args.ci)?;
+    setup::run(workspace)?;
+    let absent: Vec<_> = TOOLS
+        .iter()
+        .filter(|(program, _)| step::find(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    apt::install(&absent)?;
+    build::binaries(workspace)?;
+
+    let dir = workspace.target_for("lab");
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    let base = initramfs::Base::build(workspace, &dir, &args.tests)?;
+    ensure!(!base.runs.is_empty(), "no test binary matches {}", args.tests.join(", "));
+
+    let options = boot::Options { kvm: args.kvm, verbose: args.verbose };
+    let mut report = Report::default();
+    for kernel in &kernels {
+        report.add(&kernel.name, on(kernel, &declared, &base, &dir, options));
+    }
+    println!("{report}");
+    if report.is_green() { Ok(()) } else { bail!("not every test passed on every kernel") }
+}
+
+/// Boots one kernel and runs everything on it. An error: it could not even be booted.
+fn on(
+    kernel: &Kernel,
+    declared: &Declared,
+    base: &initramfs::Base,
+    dir: &std::path::Path,
+    options: boot::Options,
+) -> Result<Verdict> {
+    let started = Instant::now();
+    let home = dir.join(&kernel.name);
+    let image = package::fetch(kernel, &home)?;
+    let archive = home.join("initramfs");
+    base.write(&image, &declared.skips_of(kernel), &archive)?;
+    step::say("Booting", format!("{} ({})", kernel.name, image.release));
+    let verdict = boot::boot(&image, &archive, &home, options)?;
+    step::say("Finished", format!("{} in {:.0} s", kernel.name, started.elapsed().as_secs_f64()));
+    Ok(verdict)
+}

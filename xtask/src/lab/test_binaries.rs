@@ -1,0 +1,82 @@
+//! The test binaries of the crate `tests`, and which of their tests are wanted.
+
+use std::{path::PathBuf, process::Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+
+use crate::{step, workspace::Workspace};
+
+/// One line of cargo's `--message-format=json`.
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    executable: Option<PathBuf>,
+    #[serde(default)]
+    target: Option<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+/// Builds them; name and path of each.
+pub(crate) fn binaries(workspace: &Workspace) -> Result<Vec<(String, PathBuf)>> {
+    step::say("Building", "the lab's test binaries");
+    let output = workspace
+        .cargo("test")
+        .args(["--release", "--package", "tests", "--no-run", "--message-format=json"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("run cargo test")?;
+    ensure!(output.status.success(), "the tests do not build");
+    let mut found: Vec<(String, PathBuf)> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
+        .filter_map(|message| Some((message.target?, message.executable?)))
+        .filter(|(target, _)| target.kind.iter().any(|kind| kind == "test"))
+        .map(|(target, path)| (target.name, path))
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+/// The arguments of a test binary, or `None` if no filter picks it. `dns` is binaries, `dns::udp` tests of one.
+pub(crate) fn arguments(binary: &str, filters: &[String]) -> Option<Vec<String>> {
+    // What a test that was skipped printed is shown only this way.
+    let mut args = vec!["--show-output".to_owned(), "--test-threads=2".to_owned()];
+    if filters.is_empty() {
+        return Some(args);
+    }
+    let mut picked = false;
+    for filter in filters {
+        match filter.split_once("::") {
+            Some((name, test)) if name == binary => {
+                picked = true;
+                args.push(test.to_owned());
+            }
+            None if binary.contains(filter.as_str()) => return Some(args[..2].to_vec()),
+            _ => {}
+        }
+    }
+    picked.then_some(args)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_name_binaries_or_tests() {
+        let of = |binary, filters: &[&str]| {
+            arguments(binary, &filters.iter().map(|filter| (*filter).to_owned()).collect::<Vec<_>>())
+                .map(|args| args[2..].join(" "))
+        };
+        assert_eq!(of("dns", &[]).as_deref(), Some(""));
+        assert_eq!(of("dns", &["verify"]), None);
+        assert_eq!(of("dns", &["verify", "dns::udp", "dns::tcp"]).as_deref(), Some("udp tcp"));
+        assert_eq!(of("lab_sidecar", &["lab"]).as_deref(), Some(""));
+    }
+}
