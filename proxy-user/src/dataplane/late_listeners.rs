@@ -1,10 +1,8 @@
 //! Sidecar listeners that were there before us. sock_ops sees only those that start to listen later.
 
 use std::{
-    collections::HashSet,
-    fs,
-    net::SocketAddr,
-    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    collections::BTreeSet,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
 };
 
@@ -18,22 +16,14 @@ use proxy_common::{
 };
 
 use super::{pins::map_in, wire::Raw};
-use crate::{netns::Netns, sys::pidfd};
+use crate::netns::{Listener, Netns, listeners, open_sockets};
 
 const BPF_NOEXIST: u64 = 1;
-const TCP_LISTEN: &str = "0A";
-
-/// A listening socket of the namespace.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Listener {
-    inode: u64,
-    pub(super) addr: SocketAddr,
-}
 
 /// Adds them to the maps pinned in `dir`; with `anew` those that are there already make room first, as they may be of
 /// other ports. Returns how many there were, and how many could not be reached.
 pub(super) fn add(netns: &Netns, policy: &Policy, dir: &Path, anew: bool) -> Result<(usize, usize)> {
-    let wanted: Vec<Listener> = listening(netns)?
+    let wanted: Vec<Listener> = listeners(Some(netns))?
         .into_iter()
         .filter(|l| l.addr.port() == policy.outbound_port || l.addr.port() == policy.inbound_port)
         .collect();
@@ -104,63 +94,14 @@ fn open_storage(dir: &Path) -> Result<SkStorage<MapData, Raw<SocketState>>> {
     Ok(SkStorage::try_from(aya::maps::Map::SkStorage(data))?)
 }
 
-pub(super) fn listening(netns: &Netns) -> Result<Vec<Listener>> {
-    netns.within(|| {
-        let mut found = Vec::new();
-        for file in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
-            // No tcp6 without IPv6.
-            let Ok(text) = fs::read_to_string(file) else { continue };
-            found.extend(text.lines().skip(1).filter_map(parse));
-        }
-        Ok(found)
-    })
-}
-
-/// One line of /proc/net/tcp or tcp6, if it is a listener.
-fn parse(line: &str) -> Option<Listener> {
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    if *fields.get(3)? != TCP_LISTEN {
-        return None;
-    }
-    let (addr, port) = fields.get(1)?.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let word = |at: usize| Some(u32::from_str_radix(addr.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
-    let ip = match addr.len() {
-        8 => std::net::Ipv4Addr::from(word(0)?).into(),
-        32 => {
-            let mut octets = [0u8; 16];
-            for i in 0..4 {
-                octets[i * 4..i * 4 + 4].copy_from_slice(&word(i * 8)?);
-            }
-            std::net::Ipv6Addr::from(octets).into()
-        }
-        _ => return None,
-    };
-    Some(Listener { inode: fields.get(9)?.parse().ok()?, addr: SocketAddr::new(ip, port) })
-}
-
 /// A copy of the socket, from the process of the namespace that has it open, and which one that is.
 pub(super) fn socket_of(netns: &Netns, listener: &Listener) -> Result<Option<(i32, OwnedFd)>> {
-    let target = format!("socket:[{}]", listener.inode);
-    let home = format!("net:[{}]", netns.id().ino);
-    let mut refused = HashSet::new();
-    for entry in fs::read_dir("/proc").context("list /proc")?.filter_map(Result::ok) {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        if fs::read_link(entry.path().join("ns/net")).is_ok_and(|link| link.as_os_str() != home.as_str()) {
-            continue;
-        }
-        let Ok(fds) = fs::read_dir(entry.path().join("fd")) else { continue };
-        for fd in fds.filter_map(Result::ok) {
-            if fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == target.as_str()) {
-                let number: RawFd = fd.file_name().to_str().unwrap_or_default().parse().unwrap_or(-1);
-                match pidfd::open(pid).and_then(|process| pidfd::getfd(process.as_fd(), number)) {
-                    Ok(socket) => return Ok(Some((pid, socket))),
-                    Err(error) => {
-                        refused.insert(error.to_string());
-                    }
-                }
+    let mut refused = BTreeSet::new();
+    for socket in open_sockets(Some(netns))?.filter(|socket| socket.inode == listener.inode) {
+        match socket.borrow() {
+            Ok(copy) => return Ok(Some((socket.pid, copy))),
+            Err(error) => {
+                refused.insert(error.to_string());
             }
         }
     }
@@ -172,19 +113,4 @@ pub(super) fn socket_of(netns: &Netns, listener: &Listener) -> Result<Option<(i3
         "the sidecar's listener cannot be borrowed ({}); CAP_SYS_PTRACE is needed",
         reasons.join(", ")
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn listeners_are_read_and_others_are_not() {
-        let v4 = "   0: 00000000:3A9E 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1337        0 4711 1";
-        assert_eq!(parse(v4), Some(Listener { inode: 4711, addr: "0.0.0.0:15006".parse().unwrap() }));
-        let v6 = "   0: 00000000000000000000000001000000:3A99 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 12 1";
-        assert_eq!(parse(v6), Some(Listener { inode: 12, addr: "[::1]:15001".parse().unwrap() }));
-        assert_eq!(parse("   1: 0100007F:3A9E 0100007F:1234 01 0:0 00:0 0 0 0 13 1"), None);
-        assert_eq!(parse("garbage"), None);
-    }
 }

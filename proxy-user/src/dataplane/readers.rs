@@ -22,7 +22,7 @@ use proxy_common::{
 };
 
 use super::{late_listeners, pins::map_in, wire::Raw};
-use crate::netns::Netns;
+use crate::netns::{self, Netns};
 
 /// Larger files are not looked into.
 const MAX_SIZE: u64 = 512 << 20;
@@ -56,7 +56,7 @@ pub(super) fn mark_listeners(
     let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
     let mut marks: SkStorage<MapData, Raw<Mark>> = SkStorage::try_from(Map::SkStorage(data))?;
     let mut verdicts = HashMap::new();
-    for listener in late_listeners::listening(netns)? {
+    for listener in netns::listeners(Some(netns))? {
         // Not ours to look into: its connections stay on the stack.
         let Ok(Some((pid, socket))) = late_listeners::socket_of(netns, &listener) else { continue };
         let sidecar = [policy.outbound_port, policy.inbound_port].contains(&listener.addr.port());

@@ -4,13 +4,17 @@ mod addresses;
 mod fresh;
 mod gateways;
 mod handle;
+mod listeners;
 mod loopback;
 mod netlink;
+mod open_sockets;
 mod routes;
 
 pub use addresses::{Interface, Interfaces};
 pub use fresh::{add_to_lo, lo_up};
 pub use gateways::{Gateway, gateways};
 pub use handle::{Netns, NetnsId};
+pub use listeners::{Listener, listeners, listening_ports, udp_receivers};
 pub use loopback::{PASSTHROUGH6, add_passthrough, remove_passthrough};
+pub use open_sockets::{OpenSocket, open_sockets, processes};
 pub use routes::{RouteEntry, Routes};

@@ -7,7 +7,6 @@
 mod attachment;
 mod child;
 mod inbound;
-mod listeners;
 pub mod probe;
 mod report;
 mod room;

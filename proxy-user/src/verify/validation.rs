@@ -13,7 +13,6 @@ use nix::unistd::Uid;
 
 use super::{
     child::Probe,
-    listeners,
     probe::Act,
     report::Report,
     room::Room,
@@ -22,7 +21,7 @@ use super::{
 use crate::{
     cgroup::Cgroup,
     config::{Config, RunOptions},
-    netns::{Interfaces, Netns},
+    netns::{Interfaces, Netns, listening_ports},
 };
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -90,7 +89,7 @@ fn once(what: &Validation<'_>, ground: &Ground, v6: bool) -> Result<String> {
         expect: ports.inbound,
         timeout: EVERY,
     };
-    let taken = listeners::listening(what.netns)?;
+    let taken = listening_ports(what.netns)?;
     if taken.contains(&ports.inbound) {
         // A sidecar is there already; that the call gets through to it is all that can be seen from here.
         return trial.against_sidecar(ground, None);

@@ -12,7 +12,6 @@ use super::{
     attachment,
     child::Probe,
     inbound::{self, nobody},
-    listeners,
     probe::Act,
     report::Report,
     room::Room,
@@ -23,7 +22,7 @@ use crate::{
     config::{CidrSet, Config, OwnerGroups, RunOptions},
     dataplane::{self, Counters, Which, WorkloadPins},
     explain::{Caller, Destination, Outcome, Place, Question, explain},
-    netns::Netns,
+    netns::{Netns, listening_ports},
 };
 
 /// nobody, as the application.
@@ -72,7 +71,7 @@ fn connections(
     let room = Room::below(place.cgroup.path())?;
     let ground = Ground { cgroup_procs: Some(room.procs()), netns: Some(PathBuf::from(place.netns.path())) };
     let ports = tables.config.ports;
-    let taken = listeners::listening(Some(&place.netns))?;
+    let taken = listening_ports(Some(&place.netns))?;
     let free: Vec<u16> =
         [ports.outbound, ports.inbound].into_iter().filter(|port| !taken.contains(port)).collect();
     let listener = stand_in(&ground, &tables.config, &free, ipv6)?;
