@@ -4,6 +4,7 @@
 //! reads those pins.
 #![deny(unsafe_code)]
 
+pub mod audit;
 pub mod bench;
 pub mod cgroup;
 pub mod cli;

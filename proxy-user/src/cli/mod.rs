@@ -2,6 +2,7 @@
 
 mod acceleration;
 mod attach;
+mod audit;
 mod detach;
 mod explain;
 mod install;
@@ -43,6 +44,8 @@ enum Verb {
     Status(status::StatusArgs),
     /// Say what becomes of a connection, by which rule, and what the rule stands for
     Explain(explain::ExplainArgs),
+    /// Say which servers of a pod clients outside reach, and which they should not or cannot; exit 1 if any
+    Audit(audit::AuditArgs),
     /// Check end to end that a workload's traffic is redirected; exit 126 if not
     Verify(verify::VerifyArgs),
     /// Print the iptables-restore text the flags stand for; nothing is applied
@@ -87,6 +90,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Verb::Detach(args) => detach::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Explain(args) => explain::run(&args),
+        Verb::Audit(args) => audit::run(&args),
         Verb::Verify(args) => verify::run(&args),
         Verb::Rules(args) => rules::run(&args),
         Verb::IstioIptables(args) => istio_iptables::run(&args),

@@ -1,0 +1,26 @@
+//! Who can reach what in a pod: every server against the capture rules and against both ways a sidecar forwards.
+//!
+//! The pod is described by its addresses, its rules and its sockets ([`Ground`]); who gets a connection is worked out
+//! as the kernel looks up a listener ([`reach`]); what is not as it should be becomes a [`Finding`]. Nothing is
+//! changed and no connection is made.
+
+mod finding;
+mod ground;
+mod inspect;
+mod process;
+mod reach;
+mod report;
+mod reserved;
+mod server;
+mod sidecar;
+
+pub use finding::{Class, Finding, Kind};
+pub use ground::Ground;
+pub use inspect::{Options, audit};
+pub use process::Process;
+pub use reach::{Forward, Reach};
+pub use report::{Report, Row};
+pub use server::{Protocol, Server};
+
+#[cfg(test)]
+mod tests;
