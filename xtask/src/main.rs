@@ -14,6 +14,7 @@ mod step;
 mod tally;
 mod test;
 mod test_tools;
+mod vagrant;
 mod version;
 mod workspace;
 
@@ -46,6 +47,8 @@ enum Verb {
     Demo(demo::Args),
     /// Build, then measure sidestep against iptables, with Envoy, nginx and wrk (root)
     Bench(bench::Args),
+    /// Validate the Vagrantfile, and try its bootstrap in a fresh Debian
+    Vagrant(vagrant::Args),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Verb::Lab(args) => lab::run(&workspace, &args),
         Verb::Demo(args) => demo::run(&workspace, &args),
         Verb::Bench(args) => bench::run(&workspace, &args),
+        Verb::Vagrant(args) => vagrant::run(&workspace, &args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
