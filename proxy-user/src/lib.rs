@@ -17,5 +17,6 @@ pub mod kernel;
 pub mod netns;
 pub mod relay;
 pub mod rules;
+pub mod serve;
 pub mod sys;
 pub mod verify;

@@ -32,6 +32,7 @@ pub mod relay;
 pub mod report;
 pub mod requirement;
 pub mod sample;
+pub mod serve;
 pub mod server;
 pub mod sidecar;
 pub mod sidestep;

@@ -24,7 +24,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use self::istio_iptables::IstioIptables;
-use crate::{bench, exit::Class, relay};
+use crate::{bench, exit::Class, relay, serve};
 
 /// Istio sidecar redirection with eBPF in place of iptables.
 #[derive(Parser, Debug)]
@@ -56,6 +56,8 @@ enum Verb {
     VerifyProbe(verify::ProbeArgs),
     /// Embedded L4 sidecar for the demo and for tests without Envoy
     Relay(relay::RelayArgs),
+    /// Serve metrics and readiness of this node over HTTP
+    Serve(serve::ServeArgs),
     /// Measure this node: redirection and acceleration against iptables, with the embedded sidecar
     Bench(bench::BenchArgs),
 }
@@ -96,6 +98,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Verb::IstioIptables(args) => istio_iptables::run(&args),
         Verb::VerifyProbe(args) => verify::run_probe(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Serve(args) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(serve::run(args)).map(|()| ExitCode::SUCCESS)
+        }
         Verb::Relay(args) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(relay::run(args)).map(|()| ExitCode::SUCCESS)

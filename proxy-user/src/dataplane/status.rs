@@ -40,6 +40,8 @@ pub fn status() -> Result<(Vec<WorkloadStatus>, Vec<String>)> {
     for pins in WorkloadPins::all()? {
         match of(&pins) {
             Ok(status) => good.push(status),
+            // Detached while it was looked at.
+            Err(_) if !pins.exists() => {}
             Err(error) => bad.push(format!("{}: {error:#}", pins.name())),
         }
     }

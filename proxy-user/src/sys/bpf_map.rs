@@ -1,4 +1,4 @@
-//! Elements of maps that hold descriptors, without the type state of aya's maps.
+//! Elements of maps, without the type state of aya's maps: descriptors, and how many there are.
 #![allow(unsafe_code)]
 
 use std::{
@@ -10,6 +10,10 @@ use super::bpf::bpf;
 
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
+const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
+const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+/// Of the kernel's own, not for userspace: `kernel/bpf/syscall.c: BPF_DO_BATCH`.
+const ENOTSUPP: libc::c_int = 524;
 
 #[repr(C)]
 struct ElemAttr {
@@ -43,4 +47,82 @@ pub fn delete(map: BorrowedFd<'_>, index: u32) -> io::Result<()> {
         flags: 0,
     };
     bpf(BPF_MAP_DELETE_ELEM, &mut attr).map(drop)
+}
+
+/// A batch has to hold the fullest bucket of a hash map.
+const BATCH: u32 = 4096;
+
+#[repr(C)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Counts the entries of a hash map or a sockhash. What comes and goes meanwhile may be counted or not.
+pub fn count(map: BorrowedFd<'_>, key_size: u32, value_size: u32, capacity: u32) -> io::Result<u32> {
+    match count_batched(map, key_size, value_size) {
+        // The map's type has no batches, or the kernel (before 5.6).
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSPC | ENOTSUPP)
+            ) =>
+        {
+            count_keys(map, key_size, capacity)
+        }
+        other => other,
+    }
+}
+
+fn count_batched(map: BorrowedFd<'_>, key_size: u32, value_size: u32) -> io::Result<u32> {
+    let mut keys = vec![0u8; (key_size * BATCH) as usize];
+    let mut values = vec![0u8; (value_size.next_multiple_of(8) * BATCH) as usize];
+    // Hash maps keep a bucket's number there, others a key.
+    let mut position = vec![0u8; key_size.max(4) as usize];
+    let (mut found, mut begun) = (0, false);
+    loop {
+        let mut attr = BatchAttr {
+            in_batch: if begun { position.as_ptr() as u64 } else { 0 },
+            out_batch: position.as_mut_ptr() as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: BATCH,
+            map_fd: map.as_raw_fd() as u32,
+            elem_flags: 0,
+            flags: 0,
+        };
+        let outcome = bpf(BPF_MAP_LOOKUP_BATCH, &mut attr);
+        match outcome {
+            Ok(_) => (found, begun) = (found + attr.count, true),
+            // The last batch.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(found + attr.count),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// One call a key. A key that goes meanwhile sends the kernel back to the first one: `capacity` ends that.
+fn count_keys(map: BorrowedFd<'_>, key_size: u32, capacity: u32) -> io::Result<u32> {
+    let mut key = vec![0u8; key_size as usize];
+    for found in 0..capacity {
+        let mut attr = ElemAttr {
+            map_fd: map.as_raw_fd() as u32,
+            pad: 0,
+            key: if found == 0 { 0 } else { key.as_ptr() as u64 },
+            value: key.as_mut_ptr() as u64,
+            flags: 0,
+        };
+        match bpf(BPF_MAP_GET_NEXT_KEY, &mut attr) {
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(found),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(capacity)
 }

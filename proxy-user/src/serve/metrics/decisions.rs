@@ -1,0 +1,65 @@
+use std::fmt;
+
+use proxy_common::{counter::Event, verdict::Rule};
+
+use super::{Family, Kind, Page, Snapshot, Source};
+use crate::serve::snapshot::names;
+
+static DECISIONS: Family = Family {
+    name: "decisions",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Connections and datagrams decided, by the row of the decision table (docs/decisions.md)",
+    labels: &["workload", "namespace", "rule"],
+};
+
+static REFUSED: Family = Family {
+    name: "refused_captures",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Captured connections that were refused instead of reaching the sidecar",
+    labels: &["workload", "namespace", "reason"],
+};
+
+static EVENTS: Family = Family {
+    name: "events",
+    kind: Kind::Counter,
+    unit: None,
+    help: "What happened besides the decision and is no refusal",
+    labels: &["workload", "namespace", "event"],
+};
+
+/// The events that are refusals.
+const REFUSALS: [Event; 3] = [Event::NoListener, Event::StorageFull, Event::GuestRefused];
+
+#[derive(Debug)]
+pub(super) struct Decisions;
+
+impl Source for Decisions {
+    fn families(&self) -> Vec<&'static Family> {
+        vec![&DECISIONS, &REFUSED, &EVENTS]
+    }
+
+    // What never happened is there as 0: an increase from nothing to 1 would be no increase to Prometheus.
+    fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result {
+        let mut decisions = page.family(&DECISIONS)?;
+        for workload in &seen.workloads {
+            let [name, namespace] = names(workload);
+            for rule in Rule::ALL {
+                let count = workload.counters.rules.get(rule.name()).copied().unwrap_or(0);
+                decisions.count(&[name, namespace, rule.name()], count)?;
+            }
+        }
+        for (family, refusals) in [(&REFUSED, true), (&EVENTS, false)] {
+            let mut samples = page.family(family)?;
+            for workload in &seen.workloads {
+                let [name, namespace] = names(workload);
+                for event in Event::ALL.iter().filter(|event| REFUSALS.contains(event) == refusals) {
+                    let count = workload.counters.events.get(event.name()).copied().unwrap_or(0);
+                    samples.count(&[name, namespace, event.name()], count)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,40 @@
+use std::fmt;
+
+use super::{Family, Kind, Page, Snapshot, Source};
+
+static ENTRIES: Family = Family {
+    name: "map_entries",
+    kind: Kind::Gauge,
+    unit: None,
+    help: "Entries of a map that can fill up; without a workload: a map of the node",
+    labels: &["workload", "namespace", "map"],
+};
+
+static CAPACITY: Family = Family {
+    name: "map_capacity_entries",
+    kind: Kind::Gauge,
+    unit: None,
+    help: "Entries that fit into the map",
+    labels: &["workload", "namespace", "map"],
+};
+
+#[derive(Debug)]
+pub(super) struct Maps;
+
+impl Source for Maps {
+    fn families(&self) -> Vec<&'static Family> {
+        vec![&ENTRIES, &CAPACITY]
+    }
+
+    fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result {
+        let mut entries = page.family(&ENTRIES)?;
+        for (owner, fill) in seen.fills() {
+            entries.gauge(&[owner[0], owner[1], fill.map], f64::from(fill.entries))?;
+        }
+        let mut capacity = page.family(&CAPACITY)?;
+        for (owner, fill) in seen.fills() {
+            capacity.gauge(&[owner[0], owner[1], fill.map], f64::from(fill.capacity))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! What the pins say at one moment: the one thing that metrics and page are made from.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+
+use crate::dataplane::{self, Fill, Programs, Run, WorkloadPins, WorkloadStatus};
+
+#[derive(Debug)]
+pub struct Snapshot {
+    pub workloads: Vec<WorkloadStatus>,
+    /// Workloads whose pins cannot be read, with the reason.
+    pub unreadable: Vec<String>,
+    pub details: Vec<Details>,
+    pub node: Details,
+    /// How long the reading took.
+    pub duration: Duration,
+    taken: Instant,
+}
+
+/// What is read of a workload besides its status, or of the node.
+#[derive(Debug, Default)]
+pub struct Details {
+    /// Empty: the node.
+    pub workload: String,
+    pub fills: Vec<Fill>,
+    pub runs: Vec<Run>,
+}
+
+/// Takes snapshots, one at a time: who asks while one is taken shares the next.
+#[derive(Debug, Default)]
+pub struct Reader(Mutex<Option<Arc<Snapshot>>>);
+
+impl Reader {
+    /// A snapshot no older than this call.
+    ///
+    /// # Errors
+    /// When the pins cannot be listed.
+    pub fn read(&self) -> Result<Arc<Snapshot>> {
+        let asked = Instant::now();
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(snapshot) if snapshot.taken >= asked => Ok(Arc::clone(snapshot)),
+            _ => {
+                let snapshot = Arc::new(Snapshot::take()?);
+                *last = Some(Arc::clone(&snapshot));
+                Ok(snapshot)
+            }
+        }
+    }
+}
+
+impl Snapshot {
+    fn take() -> Result<Self> {
+        let taken = Instant::now();
+        let (workloads, mut unreadable) = dataplane::status()?;
+        let programs = Programs::loaded();
+        let mut details = Vec::new();
+        for pins in WorkloadPins::all()? {
+            match Details::of(&pins, &programs) {
+                Ok(found) => details.push(found),
+                Err(_) if !pins.exists() => {}
+                Err(error) => unreadable.push(format!("{}: {error:#}", pins.name())),
+            }
+        }
+        let node = Details { workload: String::new(), fills: Fill::of_node()?, runs: programs.of_node()? };
+        Ok(Self { workloads, unreadable, details, node, duration: taken.elapsed(), taken })
+    }
+
+    /// Map fills with the labels of their owner.
+    pub fn fills(&self) -> impl Iterator<Item = ([&str; 2], &Fill)> {
+        self.owned().flat_map(|(owner, details)| details.fills.iter().map(move |fill| (owner, fill)))
+    }
+
+    /// Program runs with the labels of their owner.
+    pub fn runs(&self) -> impl Iterator<Item = ([&str; 2], &Run)> {
+        self.owned().flat_map(|(owner, details)| details.runs.iter().map(move |run| (owner, run)))
+    }
+
+    fn owned(&self) -> impl Iterator<Item = ([&str; 2], &Details)> {
+        let of_workloads = self.workloads.iter().filter_map(|workload| {
+            let details = self.details.iter().find(|details| details.workload == workload.workload)?;
+            Some((names(workload), details))
+        });
+        of_workloads.chain([(["", ""], &self.node)])
+    }
+}
+
+impl Details {
+    fn of(pins: &WorkloadPins, programs: &Programs) -> Result<Self> {
+        Ok(Self { workload: pins.name(), fills: Fill::of_workload(pins)?, runs: programs.of_workload(pins)? })
+    }
+}
+
+/// The labels `workload` and `namespace`. Who attaches says nothing of Kubernetes yet: no namespace.
+pub fn names(workload: &WorkloadStatus) -> [&str; 2] {
+    [&workload.workload, ""]
+}
+
+pub fn mode_name(workload: &WorkloadStatus) -> String {
+    format!("{:?}", workload.meta.config.mode).to_uppercase()
+}
