@@ -67,7 +67,12 @@ impl Serve {
 
     /// GET with these request headers.
     pub fn get(&self, path: &str, headers: &[&str]) -> Result<Answer> {
-        let url = format!("http://{}{path}", self.address);
+        self.fetch(self.address, path, headers)
+    }
+
+    /// GET from another server in its pod.
+    pub fn fetch(&self, at: SocketAddr, path: &str, headers: &[&str]) -> Result<Answer> {
+        let url = format!("http://{at}{path}");
         let format = r"\n%{http_code} %{content_type}";
         let mut curl = self.pod.command("curl").args(["-sS", "--compressed", "-w", format, &url]);
         for header in headers {

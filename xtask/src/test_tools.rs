@@ -2,7 +2,7 @@
 
 use crate::step;
 
-const TOOLS: [(&str, &str); 16] = [
+const TOOLS: [(&str, &str); 18] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("tc", "iproute2"),
@@ -19,6 +19,8 @@ const TOOLS: [(&str, &str); 16] = [
     ("dnsmasq", "dnsmasq-base"),
     ("dig", "bind9-dnsutils"),
     ("setpriv", "util-linux"),
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
 ];
 
 /// Packages of the programs that are nowhere on PATH. Programs are looked for, not packages, so that a tool

@@ -3,7 +3,7 @@ use std::fmt;
 use prometheus_client::registry::Unit;
 use proxy_common::accel::Reason;
 
-use super::{Family, Kind, Page, Snapshot, Source};
+use super::{Family, Kind, Page, Snapshot, Source, Values};
 use crate::{dataplane::Traffic, serve::snapshot::names};
 
 static MESSAGES: Family = Family {
@@ -51,9 +51,18 @@ fn counts(reason: Reason) -> Counts {
         | Reason::SmallStream
         | Reason::BlockingReader
         | Reason::MaySplice
-        | Reason::Refused => Counts::Messages("stack"),
-        Reason::Enrolled | Reason::NotEnrolled | Reason::Mptcp | Reason::BlockingSocket => Counts::Sockets,
+        | Reason::Refused => Counts::Messages("stacked"),
+        Reason::Enrolled
+        | Reason::NotEnrolled
+        | Reason::Mptcp
+        | Reason::BlockingSocket
+        | Reason::ShortLived => Counts::Sockets,
     }
+}
+
+/// Whether the reason is one of messages, not of sockets.
+pub fn is_message(reason: Reason) -> bool {
+    matches!(counts(reason), Counts::Messages(_))
 }
 
 impl Source for Acceleration {
@@ -61,10 +70,22 @@ impl Source for Acceleration {
         vec![&MESSAGES, &BYTES, &SOCKETS]
     }
 
+    fn values(&self) -> Vec<Values> {
+        let of = |sockets: bool| {
+            let wanted = |reason: &&Reason| is_message(**reason) != sockets;
+            Reason::ALL.iter().filter(wanted).map(|reason| (reason.name(), reason.describe())).collect()
+        };
+        vec![
+            Values { label: "reason", of: vec![&MESSAGES, &BYTES], values: of(false) },
+            Values { label: "reason", of: vec![&SOCKETS], values: of(true) },
+        ]
+    }
+
     fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result {
-        let value: [(&'static Family, fn(&Traffic) -> u64); 2] =
-            [(&MESSAGES, |traffic| traffic.messages), (&BYTES, |traffic| traffic.bytes)];
-        for (family, value) in value {
+        type Value = fn(&Traffic) -> u64;
+        let messages: Value = |traffic| traffic.messages;
+        let bytes: Value = |traffic| traffic.bytes;
+        for (family, value) in [(&MESSAGES, messages), (&BYTES, bytes)] {
             let mut samples = page.family(family)?;
             each(seen, |[name, namespace], reason, traffic| match counts(reason) {
                 Counts::Messages(path) => {

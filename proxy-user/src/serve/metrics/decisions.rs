@@ -2,7 +2,7 @@ use std::fmt;
 
 use proxy_common::{counter::Event, verdict::Rule};
 
-use super::{Family, Kind, Page, Snapshot, Source};
+use super::{Family, Kind, Page, Snapshot, Source, Values};
 use crate::serve::snapshot::names;
 
 static DECISIONS: Family = Family {
@@ -32,12 +32,31 @@ static EVENTS: Family = Family {
 /// The events that are refusals.
 const REFUSALS: [Event; 3] = [Event::NoListener, Event::StorageFull, Event::GuestRefused];
 
+/// Whether the event is a refused connection.
+pub fn is_refusal(event: Event) -> bool {
+    REFUSALS.contains(&event)
+}
+
+fn events(refusals: bool) -> impl Iterator<Item = &'static Event> {
+    Event::ALL.iter().filter(move |event| is_refusal(**event) == refusals)
+}
+
 #[derive(Debug)]
 pub(super) struct Decisions;
 
 impl Source for Decisions {
     fn families(&self) -> Vec<&'static Family> {
         vec![&DECISIONS, &REFUSED, &EVENTS]
+    }
+
+    fn values(&self) -> Vec<Values> {
+        let of = |refusals| events(refusals).map(|event| (event.name(), event.describe())).collect();
+        let rules = Rule::ALL.iter().map(|rule| (rule.name(), rule.describe())).collect();
+        vec![
+            Values { label: "rule", of: vec![&DECISIONS], values: rules },
+            Values { label: "reason", of: vec![&REFUSED], values: of(true) },
+            Values { label: "event", of: vec![&EVENTS], values: of(false) },
+        ]
     }
 
     // What never happened is there as 0: an increase from nothing to 1 would be no increase to Prometheus.
@@ -54,7 +73,7 @@ impl Source for Decisions {
             let mut samples = page.family(family)?;
             for workload in &seen.workloads {
                 let [name, namespace] = names(workload);
-                for event in Event::ALL.iter().filter(|event| REFUSALS.contains(event) == refusals) {
+                for event in events(refusals) {
                     let count = workload.counters.events.get(event.name()).copied().unwrap_or(0);
                     samples.count(&[name, namespace, event.name()], count)?;
                 }

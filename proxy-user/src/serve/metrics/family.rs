@@ -18,6 +18,15 @@ pub struct Family {
     pub labels: &'static [&'static str],
 }
 
+/// The values a label can have, for the documentation.
+#[derive(Debug)]
+pub struct Values {
+    pub label: &'static str,
+    pub of: Vec<&'static Family>,
+    /// Value and meaning.
+    pub values: Vec<(&'static str, &'static str)>,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     Counter,

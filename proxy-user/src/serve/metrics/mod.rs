@@ -21,8 +21,10 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, regis
 
 use self::page::Page;
 pub use self::{
+    acceleration::is_message,
+    decisions::is_refusal,
     exposition::{Format, render},
-    family::{Family, Kind, PREFIX},
+    family::{Family, Kind, PREFIX, Values},
 };
 use super::snapshot::Snapshot;
 
@@ -30,6 +32,10 @@ use super::snapshot::Snapshot;
 pub trait Source: Debug + Send + Sync + 'static {
     /// All that [`Source::write`] writes.
     fn families(&self) -> Vec<&'static Family>;
+    /// Labels whose values are fixed.
+    fn values(&self) -> Vec<Values> {
+        Vec::new()
+    }
     fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result;
 }
 
