@@ -77,7 +77,9 @@ fn install(workspace: &Workspace, suite: &str) -> Result<()> {
         .arg("--customize-hook=mkdir \"$1/sidestep\"")
         .arg(format!("--customize-hook=tar-in {} /sidestep", source.display()))
         // The network is this machine's: who is trusted here is trusted there.
-        .arg(format!("--customize-hook=cp -r {AUTHORITIES} \"$1{AUTHORITIES}/..\""))
+        .arg(format!(
+            "--customize-hook=mkdir -p {AUTHORITIES} \"$1{AUTHORITIES}\" && cp -r {AUTHORITIES}/. \"$1{AUTHORITIES}/\""
+        ))
         // A second time there is nothing to do: a provisioner may be run again.
         .args([&bootstrap, &bootstrap])
         .args([suite, "-"])
