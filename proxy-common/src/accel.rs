@@ -119,6 +119,8 @@ pub struct Sight {
     /// Bytes redirected and not read yet.
     pub queued: u32,
     pub limit: u32,
+    /// There is memory for it.
+    pub room: bool,
     /// The receiver has read everything that went over the stack.
     pub drained: bool,
     /// Messages the other end has sent so far, wrapping.
@@ -199,6 +201,8 @@ pub fn choose(flow: &mut Flow, seen: &Sight) -> Path {
         Some(Reason::Draining)
     } else if seen.queued > seen.limit || seen.size > seen.limit - seen.queued {
         Some(Reason::Limit)
+    } else if !seen.room {
+        Some(Reason::Memory)
     } else if flow.small_run > SMALL_RUN {
         Some(Reason::SmallStream)
     } else if seen.blocking && flow.mode == mode::STACK && seen.peer_activity == flow.stack_activity {
@@ -250,6 +254,7 @@ reasons! {
     NotOpen = "not_open", "this end is not open for sending";
     Draining = "draining", "bytes that went over the stack are not read yet";
     Limit = "limit", "as many bytes are waiting as may";
+    Memory = "memory", "memory for sockets is short, in the receiver's cgroup or on the node: the stack's window stops the sender";
     SmallStream = "small_stream", "small messages in a row without an answer: the stack coalesces them";
     BlockingReader = "blocking_reader", "the other end reads blocking";
     MaySplice = "may_splice", "the other end may read with splice, which does not see redirected bytes";
@@ -257,6 +262,7 @@ reasons! {
     Enrolled = "enrolled", "a socket entered the map";
     NotEnrolled = "not_enrolled", "both ends are local, but the socket could not enter the map (full, or another map's)";
     Mptcp = "mptcp", "an MPTCP socket stays out";
+    Ktls = "ktls", "kernel TLS was refused for a socket in the map: it goes on in user space";
     ShortLived = "short_lived", "connections to this server are short: entering the map would cost more than it saves";
     BlockingSocket = "blocking_socket", "a blocking socket stays out: in the map its recv would behave differently";
 }
@@ -323,9 +329,18 @@ pub struct AccelKernel {
     pub inode_ino: u32,
     pub inode_sb: u32,
     pub sb_dev: u32,
+    /// `sk->sk_prot->{memory_allocated, sysctl_mem}`.
+    pub sk_prot: u32,
+    pub proto_memory_allocated: u32,
+    pub proto_sysctl_mem: u32,
+    /// `sk->sk_memcg->memory` and in it `usage`, `max`, `parent`; sk_memcg 0: this kernel has no memory cgroups.
+    pub sk_memcg: u32,
+    pub memcg_memory: u32,
+    pub counter_usage: u32,
+    pub counter_max: u32,
+    pub counter_parent: u32,
     /// Slot of the workload; u32::MAX: not accelerated.
     pub slot: u32,
-    pub reserved: u32,
 }
 
 impl AccelKernel {
@@ -344,8 +359,15 @@ impl AccelKernel {
         inode_ino: 0,
         inode_sb: 0,
         sb_dev: 0,
+        sk_prot: 0,
+        proto_memory_allocated: 0,
+        proto_sysctl_mem: 0,
+        sk_memcg: 0,
+        memcg_memory: 0,
+        counter_usage: 0,
+        counter_max: 0,
+        counter_parent: 0,
         slot: u32::MAX,
-        reserved: 0,
     };
 }
 
@@ -353,14 +375,21 @@ const _: () = assert!(size_of::<EndKey>() == 44 && size_of::<End>() == 24);
 const _: () = assert!(size_of::<Server>() == 4);
 const _: () = assert!(size_of::<Flow>() == 12 && size_of::<Mark>() == 24);
 const _: () = assert!(size_of::<Record>() == 144);
-const _: () = assert!(size_of::<AccelKernel>() == 64);
+const _: () = assert!(size_of::<AccelKernel>() == 92);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CALM: Sight =
-        Sight { size: 100, queued: 0, limit: 1000, drained: true, peer_activity: 0, blocking: false };
+    const CALM: Sight = Sight {
+        size: 100,
+        queued: 0,
+        limit: 1000,
+        room: true,
+        drained: true,
+        peer_activity: 0,
+        blocking: false,
+    };
 
     #[test]
     fn nothing_overtakes_what_is_on_the_stack() {
@@ -389,6 +418,12 @@ mod tests {
             Path::Stack(Reason::Limit)
         );
         assert_eq!(choose(&mut flow, &Sight { queued: u32::MAX, ..CALM }), Path::Stack(Reason::Limit));
+    }
+
+    #[test]
+    fn nothing_is_handed_over_where_memory_is_short() {
+        let mut flow = Flow::default();
+        assert_eq!(choose(&mut flow, &Sight { room: false, ..CALM }), Path::Stack(Reason::Memory));
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod program {
     pub const GETPEERNAME4: &str = "getpeername4";
     pub const GETPEERNAME6: &str = "getpeername6";
     pub const GETSOCKOPT: &str = "getsockopt";
+    pub const SETSOCKOPT: &str = "setsockopt";
     pub const SOCK_CREATE: &str = "sock_create";
     pub const SOCK_OPS: &str = "sock_ops";
     pub const INBOUND: &str = "inbound";

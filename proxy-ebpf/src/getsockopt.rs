@@ -25,7 +25,7 @@ const SOL_IPV6: i32 = 41;
 const ORIGINAL_DST: i32 = 80;
 /// Beyond this the hook's buffer holds only part of the value.
 const PAGE: i32 = 4096;
-const ALLOW: i32 = 1;
+pub(crate) const ALLOW: i32 = 1;
 
 #[cgroup_sockopt(getsockopt)]
 pub(crate) fn getsockopt(ctx: SockoptContext) -> i32 {
@@ -33,10 +33,7 @@ pub(crate) fn getsockopt(ctx: SockoptContext) -> i32 {
     let level = load32!(opt, bpf_sockopt, level) as i32;
     let name = load32!(opt, bpf_sockopt, optname) as i32;
     if name != ORIGINAL_DST || (level != SOL_IP && level != SOL_IPV6) {
-        if load32!(opt, bpf_sockopt, optlen) as i32 > PAGE {
-            // "Use the kernel's value": Linux 5.10 fails the caller with EFAULT otherwise.
-            store32!(opt, bpf_sockopt, optlen, 0);
-        }
+        pass_large(opt);
         return ALLOW;
     }
     let sk = load64!(opt, bpf_sockopt, __bindgen_anon_1) as *mut bpf_sock;
@@ -123,4 +120,12 @@ fn family_bytes(family: u16) -> [u8; 2] {
 #[inline(always)]
 fn u32_of(a: [u8; 2], b: [u8; 2]) -> u32 {
     u32::from_ne_bytes([a[0], a[1], b[0], b[1]])
+}
+
+/// "Use the kernel's value": Linux 5.10 fails the caller with EFAULT otherwise.
+#[inline(always)]
+pub(crate) fn pass_large(opt: *mut bpf_sockopt) {
+    if load32!(opt, bpf_sockopt, optlen) as i32 > PAGE {
+        store32!(opt, bpf_sockopt, optlen, 0);
+    }
 }

@@ -52,9 +52,13 @@ impl Accelerated {
 
     /// Attaches `pod`, capturing nothing.
     pub fn attach(&self, pod: &Pod) -> Result<Sidestep> {
-        let own = self.flags();
-        let flags: Vec<&str> = NO_CAPTURE.into_iter().chain(own.iter().map(String::as_str)).collect();
-        Sidestep::attach(pod, &flags)
+        let flags = self.attach_flags();
+        Sidestep::attach(pod, &flags.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// All flags of such an attach.
+    pub fn attach_flags(&self) -> Vec<String> {
+        NO_CAPTURE.map(str::to_owned).into_iter().chain(self.flags()).collect()
     }
 }
 

@@ -11,6 +11,11 @@ use crate::sidestep;
 /// The environment variable that names it to sidestep.
 pub const VARIABLE: &str = "SIDESTEP_BPFFS";
 
+/// Where sidestep pins when nobody says otherwise.
+pub(crate) fn directory() -> PathBuf {
+    PathBuf::from(std::env::var_os(VARIABLE).unwrap_or_else(|| "/sys/fs/bpf".into())).join("sidestep")
+}
+
 /// A mounted bpffs; goes with this value, and what only its pins held with it.
 #[derive(Debug)]
 pub struct PinRoot {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::keeper::Keeper;
 use crate::process::Command;
+use crate::server::APP_USER;
 use crate::{agent, cgroup};
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
@@ -90,6 +91,11 @@ impl Pod {
     /// `lab-agent <verb>` in this pod, for what has no wrapper of its own.
     pub fn lab_agent(&self, verb: &str) -> Result<Command> {
         self.agent(verb)
+    }
+
+    /// The same as [`crate::server::APP_USER`].
+    pub fn agent_as_app(&self, verb: &str) -> Result<Command> {
+        Ok(self.agent(verb)?.user(APP_USER.0, APP_USER.1))
     }
 
     /// Runs lines of `ip -batch` in the namespace.

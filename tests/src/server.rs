@@ -146,6 +146,13 @@ pub fn stand_in(pod: &Pod) -> Server {
     Server { listen, ..Server::on(pod).user(PROXY_USER) }
 }
 
+/// A sidecar that sends back what comes, on 15001 and 15006, as [`PROXY_USER`]: for [`crate::load::Load`].
+pub fn echo_sidecar(pod: &Pod) -> Server {
+    let any = ["0.0.0.0:15001", "0.0.0.0:15006"];
+    let listen = any.iter().filter_map(|text| text.parse().ok()).collect();
+    Server { listen, ..Server::on(pod).user(PROXY_USER).echo() }
+}
+
 /// A server that listens.
 #[derive(Debug)]
 pub struct RunningServer {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::agent;
 use crate::counters::Counters;
+use crate::pin_root;
 use crate::pod::Pod;
 use crate::process::print_tail;
 
@@ -90,9 +91,24 @@ impl Sidestep {
         let workload = format!("{}-{}", self.pod.netns_inode()?, self.pod.cgroup_id()?);
         let mut command = Command::new("bpftool");
         command.args(["--json", "map", "dump", "pinned"]);
-        command.arg(format!("/sys/fs/bpf/sidestep/{workload}/map_{map}"));
+        command.arg(pin_root::directory().join(workload).join(format!("map_{map}")));
         let dump: serde_json::Value = serde_json::from_str(&succeed(command)?)?;
         Ok(dump.as_array().context("bpftool printed no list")?.len())
+    }
+
+    /// Whether one of the node's maps holds anything.
+    pub fn node_map_is_empty(&self, map: &str) -> Result<bool> {
+        let nodes = std::fs::read_dir(pin_root::directory()).context("list the pins")?;
+        let node = nodes
+            .filter_map(Result::ok)
+            .find(|entry| entry.file_name().as_encoded_bytes().starts_with(b"node"));
+        let path = node.context("no node maps")?.path().join(format!("map_{map}"));
+        // Sockets have no value that userspace could read, keys can be walked.
+        let first = Command::new("bpftool").args(["map", "getnext", "pinned"]).arg(&path).output()?;
+        let said =
+            String::from_utf8_lossy(&first.stderr).into_owned() + &String::from_utf8_lossy(&first.stdout);
+        ensure!(first.status.success() || said.contains("No such file"), "{}: {said}", path.display());
+        Ok(!first.status.success())
     }
 
     fn counter(&self, kind: &str, name: &str) -> Result<u64> {

@@ -22,9 +22,12 @@ const TINY: u32 = 20_000;
 const BURST: usize = 100_000;
 const MEGABYTE: u64 = 1 << 20;
 
-/// Bytes each way of one of `flows` flows, so that all of them move `megabytes`.
+/// The cases together move 20 GB.
+const TIMES: u64 = 7;
+
+/// Bytes each way of one of `flows` flows, so that all of them move `megabytes`, seven times.
 fn share(megabytes: u64, flows: u64) -> u64 {
-    let times = if std::env::var_os("SIDESTEP_LONG").is_some() { 10 } else { 1 };
+    let times = if std::env::var_os("SIDESTEP_LONG").is_some() { TIMES * 10 } else { TIMES };
     // An odd number, so that the last chunk is not a round one.
     megabytes * MEGABYTE * times / flows / 2 + 7
 }

@@ -33,7 +33,10 @@ fn short_ones_stay_out_until_they_are_long() {
     let (entered, stayed_out) = (seen("enrolled"), seen("short_lived"));
     println!("{exchanges:?}: {entered} entered, {stayed_out} stayed out");
     assert_eq!(entered + stayed_out, exchanges.completed, "each is one or the other");
-    assert!(entered <= FIRST + u64::from(WORKERS) + stayed_out / (SAMPLE - 1) + 1, "{entered} of {exchanges:?}");
+    assert!(
+        entered <= FIRST + u64::from(WORKERS) + stayed_out / (SAMPLE - 1) + 1,
+        "{entered} of {exchanges:?}"
+    );
 
     // Among so many one is a sample, and shows that it lasts.
     let sampled = Load::lasting(at, SAMPLE as u32).start(&network.outside).unwrap();

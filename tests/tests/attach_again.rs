@@ -79,14 +79,7 @@ fn connections_survive() {
         return;
     }
     let network = Network::new("survive").unwrap();
-    let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
-    let _echo = Server::on(&network.pod)
-        .listen(any(15006))
-        .listen(any(15001))
-        .echo()
-        .user(PROXY_USER)
-        .start()
-        .unwrap();
+    let _echo = server::echo_sidecar(&network.pod).start().unwrap();
     let sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
     let service: SocketAddr = "10.96.7.7:80".parse().unwrap();
     let loads = [

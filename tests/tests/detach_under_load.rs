@@ -8,7 +8,7 @@ use tests::footprint::Footprint;
 use tests::load::Load;
 use tests::network::Network;
 use tests::requirement::Requirement;
-use tests::server::{PROXY_USER, Server};
+use tests::server::{self, Server};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 
 #[test]
@@ -18,13 +18,7 @@ fn established_connections_live_on_and_no_trace_stays() {
     }
     let network = Network::new("leave").unwrap();
     let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
-    let sidecar = Server::on(&network.pod)
-        .listen(any(15006))
-        .listen(any(15001))
-        .echo()
-        .user(PROXY_USER)
-        .start()
-        .unwrap();
+    let sidecar = server::echo_sidecar(&network.pod).start().unwrap();
     let _app = Server::on(&network.pod).listen(any(8080)).start().unwrap();
     let _outside = Server::on(&network.outside).listen(any(80)).start().unwrap();
     let sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();

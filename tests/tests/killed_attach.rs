@@ -13,7 +13,7 @@ use tests::network::Network;
 use tests::pin_root::PinRoot;
 use tests::report::Outcome;
 use tests::requirement::Requirement;
-use tests::server::{PROXY_USER, Server};
+use tests::server::{self, PROXY_USER, Server};
 use tests::sidestep::{DEFAULT_FLAGS, ended_command};
 
 /// Moments of the kill, spread over the time an attach takes.
@@ -86,14 +86,7 @@ fn an_attach_of_what_is_attached() {
     }
     let network = Network::new("killed-again").unwrap();
     let root = PinRoot::new().unwrap();
-    let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
-    let _sidecar = Server::on(&network.pod)
-        .listen(any(15006))
-        .listen(any(15001))
-        .echo()
-        .user(PROXY_USER)
-        .start()
-        .unwrap();
+    let _sidecar = server::echo_sidecar(&network.pod).start().unwrap();
     succeed(attach(&root, &network));
     let whole = attach_time(&root, &network);
     let service: SocketAddr = "10.96.7.7:80".parse().unwrap();

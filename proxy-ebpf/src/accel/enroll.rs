@@ -96,6 +96,14 @@ pub(crate) fn closed(sk: *mut bpf_sock) {
     }
 }
 
+/// Whether kernel TLS is refused for a socket: in the map.
+#[inline(always)]
+pub(crate) fn refuses_tls(sk: *mut bpf_sock) -> bool {
+    let Some(record) = record::get(sk) else { return false };
+    maps::count(record.slot, Reason::Ktls, 0);
+    true
+}
+
 /// This end has just become long.
 #[inline(always)]
 pub(super) fn long(record: &Record) {

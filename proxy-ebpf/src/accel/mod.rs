@@ -3,6 +3,7 @@
 
 pub(crate) mod enroll;
 mod maps;
+mod memory;
 mod peer;
 mod reader;
 mod record;

@@ -100,6 +100,32 @@ pub(super) fn program_offsets() -> Option<ProgramOffsets> {
     })
 }
 
+/// Offsets on the way to a receiver's memory limits.
+pub(super) struct MemoryOffsets {
+    pub(super) sk_prot: u32,
+    pub(super) proto_memory_allocated: u32,
+    pub(super) proto_sysctl_mem: u32,
+    pub(super) sk_memcg: u32,
+    pub(super) memcg_memory: u32,
+    pub(super) counter_usage: u32,
+    pub(super) counter_max: u32,
+    pub(super) counter_parent: u32,
+}
+
+#[inline(always)]
+pub(super) fn memory_offsets() -> MemoryOffsets {
+    MemoryOffsets {
+        sk_prot: offset!(sk_prot),
+        proto_memory_allocated: offset!(proto_memory_allocated),
+        proto_sysctl_mem: offset!(proto_sysctl_mem),
+        sk_memcg: offset!(sk_memcg),
+        memcg_memory: offset!(memcg_memory),
+        counter_usage: offset!(counter_usage),
+        counter_max: offset!(counter_max),
+        counter_parent: offset!(counter_parent),
+    }
+}
+
 #[inline(always)]
 pub(super) fn read<T>(base: u64, offset: u32) -> Option<T> {
     // SAFETY: the helper checks the address itself and fails instead of faulting.

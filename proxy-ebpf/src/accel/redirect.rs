@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use proxy_common::accel::{LONG, Path, Reason, Record, Sight, choose, end_flag, switch_flag};
 
-use super::{enroll, maps, peer, record};
+use super::{enroll, maps, memory, peer, record};
 use crate::ctx::{load32, load64};
 
 const PASS: u32 = sk_action::SK_PASS;
@@ -90,6 +90,7 @@ fn look(record: &mut Record, state: u32, size: u32) -> Result<Path, Reason> {
         size,
         queued,
         limit: other.limit,
+        room: memory::has_room(sk, queued.saturating_add(size), other.limit),
         drained: copied == written,
         peer_activity: maps::activity(sk),
         blocking: !strict && record.peer_file != 0 && !peer::is_nonblocking(record.peer_file),

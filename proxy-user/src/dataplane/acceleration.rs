@@ -101,12 +101,17 @@ fn offsets(slot: u32) -> Result<AccelKernel, String> {
         "mm_struct",
         "inode",
         "super_block",
+        "proto",
+        "mem_cgroup",
+        "page_counter",
     ];
     let btf = Offsets::of_running_kernel(&types)
         .map_err(|error| format!("no kernel type information to read receivers by ({error:#})"))?;
     let at = |strukt: &str, member: &str| {
         btf.get(strukt, member).ok_or_else(|| format!("this kernel has no {strukt}.{member}"))
     };
+    // Without memory cgroups there is no limit to hold.
+    let memory = |strukt: &str, member: &str| btf.get(strukt, member).unwrap_or(0);
     let version = KernelVersion::current().map_err(|error| format!("{error:#}"))?;
     Ok(AccelKernel {
         // sock_common stands at the head of sock.
@@ -125,7 +130,14 @@ fn offsets(slot: u32) -> Result<AccelKernel, String> {
         inode_ino: at("inode", "i_ino")?,
         inode_sb: at("inode", "i_sb")?,
         sb_dev: at("super_block", "s_dev")?,
+        sk_prot: at("sock_common", "skc_prot")?,
+        proto_memory_allocated: at("proto", "memory_allocated")?,
+        proto_sysctl_mem: at("proto", "sysctl_mem")?,
+        sk_memcg: memory("sock", "sk_memcg"),
+        memcg_memory: memory("mem_cgroup", "memory"),
+        counter_usage: memory("page_counter", "usage"),
+        counter_max: memory("page_counter", "max"),
+        counter_parent: memory("page_counter", "parent"),
         slot,
-        reserved: 0,
     })
 }

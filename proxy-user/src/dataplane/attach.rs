@@ -94,7 +94,7 @@ pub fn attach(
         pins: &pins,
         netns,
         cgroup,
-        needs: Needs::of(config, kernel.sk_socket != 0),
+        needs: Needs::of(config, kernel.sk_socket != 0, plan.kernel.is_some()),
         compiled: &compiled,
         guests: &guests,
         facts: Facts { kernel, accel: plan.kernel.unwrap_or_else(acceleration::for_others) },

@@ -22,6 +22,8 @@ pub struct Needs {
     pub tproxy: bool,
     /// The kernel does not say how to read a socket's creator: remember it.
     pub owner_record: bool,
+    /// Sockets may enter the map.
+    pub accelerated: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -33,11 +35,12 @@ pub struct Hook {
 }
 
 impl Needs {
-    pub fn of(config: &Config, offsets_known: bool) -> Self {
+    pub fn of(config: &Config, offsets_known: bool, accelerated: bool) -> Self {
         Self {
             dns: config.dns_active().is_some(),
             tproxy: config.mode == Mode::Tproxy,
             owner_record: !offsets_known,
+            accelerated,
         }
     }
 }
@@ -68,8 +71,13 @@ const fn owner_record(needs: Needs) -> bool {
     needs.owner_record
 }
 
+const fn accelerated(needs: Needs) -> bool {
+    needs.accelerated
+}
+
 pub const HOOKS: &[Hook] = &[
     on_cgroup(program::SOCK_CREATE, AttachType::SockCreate, owner_record),
+    on_cgroup(program::SETSOCKOPT, AttachType::Setsockopt, accelerated),
     on_cgroup(program::SOCK_OPS, AttachType::SockOps, always),
     on_cgroup(program::GETSOCKOPT, AttachType::Getsockopt, always),
     on_cgroup(program::GETPEERNAME4, AttachType::Getpeername4, always),

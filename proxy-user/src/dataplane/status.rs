@@ -52,7 +52,11 @@ fn of(pins: &WorkloadPins) -> Result<WorkloadStatus> {
     let meta = Meta::read(&pins.map(map::META))?;
     let programs: Vec<&'static str> =
         HOOKS.iter().map(|hook| hook.program).filter(|program| pins.link(program).exists()).collect();
-    let needs = super::hooks::Needs::of(&meta.config, !programs.contains(&"sock_create"));
+    let needs = super::hooks::Needs::of(
+        &meta.config,
+        !programs.contains(&"sock_create"),
+        meta.not_accelerated.is_none(),
+    );
     let complete = HOOKS.iter().all(|hook| !hook.is_needed(needs) || programs.contains(&hook.program));
     Ok(WorkloadStatus {
         workload: pins.name(),

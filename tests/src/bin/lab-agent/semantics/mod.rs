@@ -5,6 +5,7 @@ mod endings;
 mod processes;
 mod reads;
 mod socket;
+mod uring;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -55,6 +56,8 @@ const SCENARIOS: &[Scenario] = &[
     ("epoll RDHUP", reads::epoll_rdhup, Both),
     ("splice out", reads::splice_out, Both),
     ("signal while reading", reads::signal_while_reading, Blocking),
+    ("io_uring", uring::exchange, Both),
+    ("kernel TLS", writes::kernel_tls, Both),
     ("many small messages", writes::many_small, Both),
     ("one large message", writes::large, Both),
     ("writev and sendmsg", writes::vectors, Both),

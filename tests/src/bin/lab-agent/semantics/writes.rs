@@ -159,3 +159,15 @@ pub(super) fn full_then_writable(pair: &mut Pair) -> String {
     let all = if received == sent { "all received" } else { "LOST" };
     [stopped, all.to_owned(), writable, client.send(b"again", 0), server.recv(100, 0)].join(", ")
 }
+
+/// Asked for, and data afterwards: where the kernel refuses, libraries go on in user space.
+pub(super) fn kernel_tls(pair: &mut Pair) -> String {
+    let Pair { client, server } = pair;
+    let mut out = vec![client.send(b"before", 0), server.recv(100, 0)];
+    out.extend([
+        client.set(libc::SOL_TCP, libc::TCP_ULP, *b"tls"),
+        client.send(b"after", 0),
+        server.recv(100, 0),
+    ]);
+    out.join(", ")
+}

@@ -1,0 +1,34 @@
+//! cgroup/setsockopt: kernel TLS stays away from sockets in the map. What was handed over before would be read as plain
+//! text, and older kernels crash (kernel.md 5). Libraries go on in user space when the kernel refuses.
+#![allow(unsafe_code, reason = "context fields are read by inline assembly")]
+
+use aya_ebpf::{
+    bindings::{bpf_sock, bpf_sockopt},
+    macros::cgroup_sockopt,
+    programs::SockoptContext,
+};
+
+use crate::{
+    accel::enroll,
+    ctx::{load32, load64},
+    getsockopt::{ALLOW, pass_large},
+};
+
+const SOL_TCP: i32 = 6;
+const TCP_ULP: i32 = 31;
+const REFUSE: i32 = 0;
+
+#[cgroup_sockopt(setsockopt)]
+pub(crate) fn setsockopt(ctx: SockoptContext) -> i32 {
+    let opt = ctx.sockopt;
+    let level = load32!(opt, bpf_sockopt, level) as i32;
+    let name = load32!(opt, bpf_sockopt, optname) as i32;
+    if level == SOL_TCP && name == TCP_ULP {
+        let sk = load64!(opt, bpf_sockopt, __bindgen_anon_1) as *mut bpf_sock;
+        if !sk.is_null() && enroll::refuses_tls(sk) {
+            return REFUSE;
+        }
+    }
+    pass_large(opt);
+    ALLOW
+}

@@ -1,0 +1,46 @@
+//! A hundred thousand connections that came and went leave nothing in any map.
+
+use std::time::{Duration, Instant};
+
+use tests::accelerated::{Accelerated, streams};
+use tests::counters::Acceleration;
+use tests::data_plane::DataPlane;
+use tests::network::Network;
+use tests::requirement::Requirement;
+
+const CONNECTIONS: u64 = 100_000;
+/// Towards one port their ephemeral ports would run out in TIME_WAIT.
+const PORTS: u64 = 5;
+/// Long enough to stay in the map: short ones would keep out (`short_lived`).
+const BYTES: u64 = 4000;
+const CHUNK: usize = 300;
+const GONE_WITHIN: Duration = Duration::from_secs(20);
+
+#[test]
+fn every_map_is_empty_afterwards() {
+    if !DataPlane::Sidestep.met(&[Requirement::Program("bpftool", "bpftool")]) {
+        return;
+    }
+    let network = Network::new("many").unwrap();
+    let attached = Accelerated::new("auto").attach(&network.pod).unwrap();
+    for port in 7000..7000 + PORTS as u16 {
+        let _server = streams::serve(&network.pod, network.pod4(port), &[]).unwrap();
+        let client =
+            streams::Client::to(network.pod4(port), 32, BYTES).streams(CONNECTIONS / PORTS).chunk(CHUNK);
+        let seen = client.run(&network.pod).unwrap();
+        assert_eq!((seen.corrupted, seen.broken.len()), (0, 0), "{seen:?}");
+        assert_eq!(seen.completed, CONNECTIONS / PORTS, "{seen:?}");
+    }
+    let status = Acceleration::of_pod(&network.pod).unwrap();
+    println!("{:?}", status.counters);
+    assert!(status.of("enrolled").messages >= CONNECTIONS, "they were in the map: {status:?}");
+    // Sockets leave the map with their last reference, a little after close.
+    let deadline = Instant::now() + GONE_WITHIN;
+    for map in ["SOCKS", "ENDS"] {
+        while !attached.node_map_is_empty(map).unwrap() {
+            assert!(Instant::now() < deadline, "{map} is not empty");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    assert_eq!(attached.entries("PENDING").unwrap(), 0);
+}

@@ -1,0 +1,91 @@
+//! Web servers, asked by curl: large and small answers, many on one connection, a part of a file, an upload.
+
+use std::time::Duration;
+
+use tests::pod::Pod;
+use tests::process::Process;
+use tests::readiness;
+use tests::requirement::Requirement;
+use tests::server::APP_USER;
+
+use crate::Program;
+
+const READY_WITHIN: Duration = Duration::from_secs(20);
+const CURL: &str = "/usr/bin/curl";
+const ASK: &str = "\
+    url=http://127.0.0.1:8080/content; \
+    for i in 1 2 3; do curl -sS $url | sha256sum; done; \
+    curl -sS $url $url $url $url | sha256sum; \
+    curl -sS -r 1000-2000 $url | sha256sum; \
+    curl -sS -r 0-0 $(printf \"$url?%s \" $(seq 300)) | sha256sum; \
+    curl -sS -o /dev/null -w '%{http_code}\\n' --limit-rate 4M $url; \
+    curl -sS -o /dev/null -w '%{http_code}\\n' --data-binary @content http://127.0.0.1:8080/none";
+
+pub(crate) const NGINX: Program = Program {
+    needs: &[Requirement::Program("nginx", "nginx-light"), Requirement::Program("curl", "curl")],
+    start: |pod| vec![nginx(pod, 8080)],
+    ask: ASK,
+    clients: &[CURL],
+};
+
+/// TCP_DEFER_ACCEPT on its listeners unless told otherwise.
+pub(crate) const APACHE: Program = Program {
+    needs: &[Requirement::Program("apache2", "apache2-bin"), Requirement::Program("curl", "curl")],
+    start: |pod| vec![apache(pod)],
+    ask: ASK,
+    clients: &[CURL],
+};
+
+/// In front of nginx, splicing.
+pub(crate) const HAPROXY: Program = Program {
+    needs: &[
+        Requirement::Program("nginx", "nginx-light"),
+        Requirement::Program("haproxy", "haproxy"),
+        Requirement::Program("curl", "curl"),
+    ],
+    start: |pod| vec![nginx(pod, 8081), haproxy(pod)],
+    ask: ASK,
+    clients: &[CURL],
+};
+
+fn start(pod: &Pod, program: &str, name: &str, config: &str, args: &[&str], port: u16) -> Process {
+    let path = pod.scratch().join(name);
+    std::fs::write(&path, config).unwrap();
+    let command = pod.command(program).args(args).arg(&path).user(APP_USER.0, APP_USER.1);
+    let process = command.spawn().unwrap();
+    readiness::http_ok(&process, ([127, 0, 0, 1], port).into(), "/content", READY_WITHIN).unwrap();
+    process
+}
+
+fn nginx(pod: &Pod, port: u16) -> Process {
+    let scratch = pod.scratch().display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|kind| format!("{kind}_temp_path {scratch}/{kind};\n"))
+        .collect();
+    let config = format!(
+        "daemon off; master_process off; pid {scratch}/nginx.pid;\nevents {{}}\nhttp {{\naccess_log off; sendfile on; \
+         client_max_body_size 10m;\n{temporary}server {{ listen 127.0.0.1:{port} deferred; root {scratch}; }}\n}}\n"
+    );
+    start(pod, "nginx", "nginx.conf", &config, &["-e", "stderr", "-c"], port)
+}
+
+fn apache(pod: &Pod) -> Process {
+    let scratch = pod.scratch().display();
+    let modules: String = ["mpm_event", "authz_core"]
+        .iter()
+        .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"))
+        .collect();
+    let config = format!(
+        "{modules}ServerName pod\nListen 127.0.0.1:8080\nDocumentRoot {scratch}\nPidFile {scratch}/apache.pid\n\
+         DefaultRuntimeDir {scratch}\nErrorLog {scratch}/apache.log\nEnableSendfile On\nMaxKeepAliveRequests 0\n"
+    );
+    start(pod, "apache2", "apache.conf", &config, &["-D", "FOREGROUND", "-f"], 8080)
+}
+
+fn haproxy(pod: &Pod) -> Process {
+    let config = "global\n  maxconn 1000\ndefaults\n  mode tcp\n  option splice-auto\n  option splice-request\n  \
+                  option splice-response\n  timeout client 10s\n  timeout connect 10s\n  timeout server 10s\n\
+                  listen front\n  bind 127.0.0.1:8080\n  server back 127.0.0.1:8081\n";
+    start(pod, "haproxy", "haproxy.cfg", config, &["-db", "-f"], 8080)
+}

@@ -1,0 +1,109 @@
+//! Under load, whatever happens to our own processes: no connection breaks and no byte is lost.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use rstest::rstest;
+use tests::accelerated::{Accelerated, attach_both, streams};
+use tests::counters::Acceleration;
+use tests::data_plane::DataPlane;
+use tests::load::Load;
+use tests::network::Network;
+use tests::server::Server;
+use tests::sidestep::{self, Sidestep};
+
+const ROUNDS: u32 = 12;
+
+/// What is done to an attached pod while its connections are busy.
+type Disturbance = fn(&Sidestep, &[&str], u32);
+
+/// The programs are loaded anew and take the place of those in use, as with another build of the object.
+fn upgrade(pod: &Sidestep, flags: &[&str], _: u32) {
+    let said = pod.attach_again(flags).unwrap();
+    assert!(said.starts_with("updated"), "{said}");
+}
+
+/// The same, killed at another moment each time.
+fn killed(pod: &Sidestep, flags: &[&str], round: u32) {
+    let mut command = std::process::Command::new(sidestep::binary().unwrap());
+    command.arg("attach").args(sidestep::workload(pod.pod())).args(flags);
+    let mut attaching = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(u64::from(round) * 10));
+    attaching.kill().unwrap();
+    attaching.wait().unwrap();
+}
+
+/// Off and on again: what is on its way has to arrive first, in either direction.
+fn switched(pod: &Sidestep, flags: &[&str], round: u32) {
+    let off: Vec<&str> = flags.iter().map(|word| if *word == "auto" { "off" } else { *word }).collect();
+    pod.attach_again(if round % 2 == 0 { &off } else { flags }).unwrap();
+}
+
+#[rstest]
+#[case::upgrade(upgrade)]
+#[case::killed(killed)]
+#[case::switched(switched)]
+fn nothing_breaks(#[case] disturb: Disturbance) {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("restart").unwrap();
+    let accelerated = Accelerated::new("auto").limit(100_000);
+    let [pod, outside] = attach_both(&network, &accelerated).unwrap();
+    let (echo, stream) = (network.pod4(7000), network.pod4(7001));
+    let _echo = Server::on(&network.pod).listen(echo).echo().start().unwrap();
+    let _streams = streams::serve(&network.pod, stream, &[]).unwrap();
+    let loads = [
+        Load::lasting(echo, 8).start(&network.outside).unwrap(),
+        Load::churning(echo, 2).start(&network.outside).unwrap(),
+    ];
+    let flows = 16;
+    let moving = streams::Client::to(stream, flows, 40 << 20).start(&network.outside).unwrap();
+    let flags = accelerated.attach_flags();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    for round in 0..ROUNDS {
+        for attached in [&pod, &outside] {
+            disturb(attached, &flags, round);
+        }
+    }
+    for attached in [&pod, &outside] {
+        upgrade(attached, &flags, ROUNDS);
+    }
+    let before = redirected(&network);
+    let seen = streams::finish(moving).unwrap();
+    assert_eq!((seen.corrupted, seen.broken.len(), seen.completed), (0, 0, flows), "{seen:?}");
+    for load in loads {
+        let exchanges = load.finish().unwrap();
+        assert!(exchanges.failed.is_empty() && exchanges.completed > 8, "{exchanges:?}");
+    }
+    let after = redirected(&network);
+    println!("{} MB, redirected {before} messages under it, {after} in all", seen.bytes >> 20);
+    assert!(before > 0 && after > before, "{before} then {after}: the acceleration goes on");
+}
+
+#[test]
+fn detach_under_load_leaves_the_stack_in_charge() {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("restart-detach").unwrap();
+    let [pod, outside] = attach_both(&network, &Accelerated::new("auto").limit(100_000)).unwrap();
+    let at = network.pod4(7001);
+    let _streams = streams::serve(&network.pod, at, &[]).unwrap();
+    let flows = 16;
+    let moving = streams::Client::to(at, flows, 40 << 20).start(&network.outside).unwrap();
+    while redirected(&network) < 100 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    pod.detach().unwrap();
+    outside.detach().unwrap();
+    let seen = streams::finish(moving).unwrap();
+    assert_eq!((seen.corrupted, seen.broken.len(), seen.completed), (0, 0, flows), "{seen:?}");
+}
+
+fn redirected(network: &Network) -> u64 {
+    [&network.pod, &network.outside]
+        .map(|pod| Acceleration::of_pod(pod).unwrap().of("redirected").messages)
+        .iter()
+        .sum()
+}
