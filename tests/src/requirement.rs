@@ -13,6 +13,8 @@ pub enum Requirement {
     Cgroup2,
     Envoy,
     Sidestep,
+    /// Memory limits of cgroup2: absent where cgroup v1 has the controller.
+    MemoryController,
     Iptables(Backend),
     /// A program on PATH, with the Debian package that has it.
     Program(&'static str, &'static str),
@@ -34,11 +36,22 @@ impl Requirement {
             Self::Cgroup2 => cgroup::mount().err().map(|error| format!("{error:#}")),
             Self::Envoy => envoy::binary().is_none().then(|| "no Envoy: `cargo xtask setup`".to_owned()),
             Self::Sidestep => sidestep::binary().err().map(|error| format!("{error:#}")),
+            Self::MemoryController => memory_controller(),
             Self::Iptables(backend) => iptables::missing(backend),
             Self::Program(program, package) => {
                 (!process::on_path(program)).then(|| format!("no {program}: `apt-get install {package}`"))
             }
         }
+    }
+}
+
+fn memory_controller() -> Option<String> {
+    let controllers =
+        cgroup::mount().and_then(|root| Ok(std::fs::read_to_string(root.join("cgroup.controllers"))?));
+    match controllers {
+        Err(error) => Some(format!("{error:#}")),
+        Ok(names) if names.split_whitespace().any(|name| name == "memory") => None,
+        Ok(names) => Some(format!("cgroup2 has no memory controller, only {names:?}")),
     }
 }
 

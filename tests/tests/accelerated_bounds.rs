@@ -32,44 +32,6 @@ fn held(mode: &str, limit: u32, connections: u32, two_pods: bool) -> Filled {
     filled
 }
 
-/// Bytes of all TCP sockets of the machine, and how many it allows before senders have to wait.
-fn tcp_memory() -> (u64, u64) {
-    let page = 4096;
-    let stat = std::fs::read_to_string("/proc/net/sockstat").unwrap();
-    let tcp = stat.lines().find(|line| line.starts_with("TCP:")).unwrap();
-    let used: u64 = tcp.split(' ').next_back().unwrap().parse().unwrap();
-    let limits = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").unwrap();
-    let most: u64 = limits.split_whitespace().next_back().unwrap().parse().unwrap();
-    (used * page, most * page)
-}
-
-/// A thousand of them: what they may hold each is more than the machine allows all of TCP, which stops them.
-#[test]
-fn a_thousand_are_bounded_by_tcp_mem() {
-    if !DataPlane::Sidestep.met(&[]) {
-        return;
-    }
-    let network = Network::new("bounds").unwrap();
-    let _attached = Accelerated::new("auto").attach(&network.pod).unwrap();
-    let at = network.pod4(7000);
-    let _server = Server::on(&network.pod).listen(at).silent().hold().start().unwrap();
-    let command = network.pod.agent_as_app("fill").unwrap();
-    let filling = command.args(["--to", &at.to_string(), "--connections", "1000"]).spawn().unwrap();
-    let (mut peak, mut most) = (0, 0);
-    while filling.is_running() {
-        let used;
-        (used, most) = tcp_memory();
-        peak = peak.max(used);
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    let filled: Filled = filling.records().pop().unwrap();
-    let redirected = Acceleration::of_pod(&network.pod).unwrap().of("redirected");
-    println!("{filled:?}, {redirected:?}; TCP held {peak} of {most}");
-    assert!(redirected.bytes > 0);
-    assert_eq!(filled.error, "EAGAIN", "the senders are stopped as by stock TCP");
-    assert!(peak <= most + most / 10, "{peak} of {most}");
-}
-
 #[rstest]
 #[case::one(1)]
 #[case::many(20)]

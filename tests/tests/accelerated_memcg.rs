@@ -1,0 +1,46 @@
+//! A pod with a memory limit whose readers stand still: what is handed over counts against the limit, and must not get
+//! the pod killed where stock TCP would not.
+
+use std::fs;
+
+use rstest::rstest;
+use tests::accelerated::{Accelerated, attach_both};
+use tests::cgroup;
+use tests::counters::Acceleration;
+use tests::data_plane::DataPlane;
+use tests::network::Network;
+use tests::report::Filled;
+use tests::requirement::Requirement;
+use tests::server::Server;
+
+const LIMIT: &str = "100M";
+/// With 4 MiB each they would hold more than the limit.
+const CONNECTIONS: &str = "60";
+
+#[rstest]
+fn nobody_is_killed(#[values("off", "auto")] mode: &str) {
+    if !DataPlane::Sidestep.met(&[Requirement::MemoryController]) {
+        return;
+    }
+    let network = Network::new("memcg").unwrap();
+    fs::write(cgroup::mount().unwrap().join("cgroup.subtree_control"), "+memory").unwrap();
+    let limited = network.pod.cgroup();
+    fs::write(limited.join("memory.max"), LIMIT).unwrap();
+    let _attached = attach_both(&network, &Accelerated::new(mode)).unwrap();
+    let at = network.pod4(7000);
+    let server = Server::on(&network.pod).listen(at).silent().hold().start().unwrap();
+    let fill = network.outside.agent_as_app("fill").unwrap();
+    let filled: Filled =
+        fill.args(["--to", &at.to_string(), "--connections", CONNECTIONS]).run_json().unwrap();
+
+    let counters = Acceleration::of_pod(&network.outside).unwrap();
+    let events = fs::read_to_string(limited.join("memory.events")).unwrap();
+    let current = fs::read_to_string(limited.join("memory.current")).unwrap();
+    println!("{mode}: {filled:?}, {counters:?}; {} bytes, {events:?}", current.trim());
+    assert!(events.lines().any(|line| line == "oom_kill 0"), "{mode}: {events}");
+    assert!(server.processes().iter().all(tests::process::Process::is_running), "{mode}: the server is gone");
+    assert_eq!(filled.error, "EAGAIN", "{mode}: the senders are stopped as by stock TCP");
+    if mode == "auto" && counters.reason_if_not.is_none() {
+        assert!(counters.of("redirected").bytes > 0 && counters.of("memory").messages > 0, "{counters:?}");
+    }
+}
