@@ -15,6 +15,7 @@ pub mod guest;
 pub mod ingress;
 pub mod names;
 pub mod policy;
+pub mod self_test;
 pub mod tproxy;
 pub mod verdict;
 pub mod wire;

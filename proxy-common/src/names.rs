@@ -18,6 +18,8 @@ pub mod program {
     /// sk_msg: the program of the map, and the one it passes on to.
     pub const DISPATCH: &str = "dispatch";
     pub const REDIRECT: &str = "redirect";
+    /// sk_msg of the self-test at attach.
+    pub const SELF_TEST: &str = "self_test";
     pub const GUEST_IN: &str = "guest_in";
     pub const GUEST_OUT: &str = "guest_out";
     pub const BIND4: &str = "bind4";
@@ -64,6 +66,10 @@ pub mod map {
     pub const ACTIVITY: &str = "ACTIVITY";
     pub const ACCEL_COUNTERS: &str = "ACCEL_COUNTERS";
     pub const DISPATCH: &str = "DISPATCH";
+
+    /// Of the self-test, gone with it.
+    pub const SELF_TEST: &str = "SELF_TEST";
+    pub const SELF_TEST_SOCKS: &str = "SELF_TEST_SOCKS";
 
     pub const POLICY: &[&str] = &[RANGES, ROUTES, PORTS, IDS, INTERFACES, GUEST_GATEWAYS, META];
     pub const STATE: &[&str] =

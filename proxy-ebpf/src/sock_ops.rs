@@ -76,7 +76,7 @@ fn listening(ctx: &SockOpsContext) {
     if sk.is_null() {
         return;
     }
-    enroll::listening(sk);
+    enroll::listening(ctx, sk);
     let policy = table::policy();
     let port = load32!(ctx.ops, bpf_sock_ops, local_port) as u16;
     let v4 = load32!(ctx.ops, bpf_sock_ops, family) == u32::from(AF_INET);
@@ -108,7 +108,7 @@ fn connecting(ctx: &SockOpsContext) {
         return;
     }
     let (_, remote) = addresses(ctx);
-    enroll::connecting(sk, remote, remote_port(ctx));
+    enroll::connecting(ctx, sk, remote, remote_port(ctx));
     let Some(state) = storage::get(sk) else { return };
     let key = key_of_client(ctx);
     let port = match state.role {

@@ -20,19 +20,19 @@ use crate::{ctx::load32, maps as workload};
 
 /// TCP_LISTEN_CB, in the listening process: how it reads holds for what it accepts.
 #[inline(always)]
-pub(crate) fn listening(sk: *mut bpf_sock) {
+pub(crate) fn listening(ctx: &SockOpsContext, sk: *mut bpf_sock) {
     if peer::slot().is_none() {
         return;
     }
-    reader::mark(sk);
+    reader::mark(ctx, sk);
 }
 
 /// TCP_CONNECT_CB, in the connecting process. Without a mark the socket stays out.
 #[inline(always)]
-pub(crate) fn connecting(sk: *mut bpf_sock, remote: Addr, remote_port: Port) {
+pub(crate) fn connecting(ctx: &SockOpsContext, sk: *mut bpf_sock, remote: Addr, remote_port: Port) {
     let Some(slot) = peer::slot() else { return };
     if is_on_node(&remote) && is_worth_entering(slot, remote, remote_port) {
-        reader::mark(sk);
+        reader::mark(ctx, sk);
     } else {
         record::unmark(sk);
     }
@@ -153,7 +153,7 @@ fn enter(
     mut key: EndKey,
     is_server: u8,
 ) -> bool {
-    let Some(cookie) = peer::cookie(number) else { return false };
+    let cookie = reader::cookie(ctx);
     let Some(record) = record::create(sk) else { return false };
     record.sk = number;
     record.peer = End { sk: 0, cookie, slot: 0, flags: 0 };

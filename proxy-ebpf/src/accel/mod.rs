@@ -8,3 +8,4 @@ mod peer;
 mod reader;
 mod record;
 mod redirect;
+mod self_test;

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use proxy_common::accel::{AccelKernel, Switch, switch_flag};
 use serde::{Deserialize, Serialize};
 
+use super::self_test;
 use crate::{
     exit::{Class, Failure},
     kernel::{
@@ -55,6 +56,8 @@ pub(super) struct Plan {
     pub(super) kernel: Option<AccelKernel>,
     /// Why not, if not.
     pub(super) reason: Option<String>,
+    /// What the self-test found to differ from stock TCP.
+    pub(super) differs: Vec<String>,
 }
 
 impl Acceleration {
@@ -63,31 +66,35 @@ impl Acceleration {
         Switch { enabled: 1, limit: self.inflight_limit, flags: any, reserved: 0 }
     }
 
-    /// Fails where `require` cannot be met, before anything is touched.
-    pub(super) fn check(&self) -> Result<()> {
-        self.plan(0).map(drop)
-    }
-
-    /// Decides for this kernel. `require` turns a reason against it into an error.
-    pub(super) fn plan(&self, slot: u32) -> Result<Plan> {
+    /// Decides for this kernel, before anything is touched. `require` turns a reason against it into an error.
+    pub(super) fn plan(&self) -> Result<Plan> {
+        let not = |reason: String| Plan { kernel: None, reason: Some(reason), differs: Vec::new() };
         if self.mode == Accelerate::Off {
-            return Ok(Plan { kernel: None, reason: Some("switched off (--accelerate off)".to_owned()) });
+            return Ok(not("switched off (--accelerate off)".to_owned()));
         }
-        let allowed = KernelRelease::current()?.allows_acceleration().and_then(|()| offsets(slot));
-        match allowed {
-            Ok(kernel) => Ok(Plan { kernel: Some(kernel), reason: None }),
+        let allowed = KernelRelease::current()?.allows_acceleration().and_then(|()| offsets(u32::MAX));
+        let tested = allowed.and_then(|kernel| match self_test::run(kernel) {
+            Ok(differs) => Ok(Plan { kernel: Some(kernel), reason: None, differs }),
+            Err(error) => Err(format!("self-test: {error:#}")),
+        });
+        match tested {
+            Ok(plan) => Ok(plan),
             Err(reason) if self.mode == Accelerate::Require => Err(Failure::error(
                 Class::Unavailable,
                 format!("--accelerate require: {reason}; use --accelerate strict to go without"),
             )),
-            Err(reason) => Ok(Plan { kernel: None, reason: Some(reason) }),
+            Err(reason) => Ok(not(reason)),
         }
     }
 }
 
-/// For a workload that is not accelerated: the node's program, which it loads too, works for the others.
-pub(super) fn for_others() -> AccelKernel {
-    offsets(u32::MAX).unwrap_or(AccelKernel::UNKNOWN)
+impl Plan {
+    /// For the workload in this slot.
+    pub(super) fn kernel_for(&self, slot: u32) -> AccelKernel {
+        // The node's program, which a workload that is not accelerated loads too, works for the others.
+        let others = || offsets(u32::MAX).unwrap_or(AccelKernel::UNKNOWN);
+        self.kernel.map_or_else(others, |kernel| AccelKernel { slot, ..kernel })
+    }
 }
 
 fn offsets(slot: u32) -> Result<AccelKernel, String> {

@@ -14,17 +14,8 @@ use anyhow::{Context, Result};
 use proxy_common::{names::map, policy::flag};
 
 use super::{
-    acceleration::{self, Acceleration},
-    claim, compile, facts,
-    guests::Guests,
-    hooks::Needs,
-    job::Job,
-    meta::Meta,
-    node,
-    object::Facts,
-    passthrough6::Passthrough6,
-    pins::WorkloadPins,
-    privileges, readers,
+    acceleration::Acceleration, claim, compile, facts, guests::Guests, hooks::Needs, job::Job, meta::Meta,
+    node, object::Facts, passthrough6::Passthrough6, pins::WorkloadPins, privileges, readers,
 };
 use crate::{
     cgroup::Cgroup,
@@ -57,14 +48,13 @@ pub fn attach(
     let cookie = netns.cookie()?;
     let (kernel, mut warnings) = facts::gather(cookie)?;
     warnings.extend(unknown_interfaces(config, &interfaces));
-    acceleration.check()?;
+    let plan = acceleration.plan()?;
     let trusted = acceleration.trusted.iter().map(|path| trusted(path)).collect::<Result<Vec<_>>>()?;
 
     let (root, _lock) = node::Lock::take_making_root()?;
     let undo_root = RemoveIfUnused(&root);
     claim::clear(&pins, cookie)?;
     let slot = node::slot_for(&pins)?;
-    let plan = acceleration.plan(slot)?;
     let passthrough6 = Passthrough6::ensure(netns, &pins, config, ipv6, &mut warnings)?;
     let routes = Routes::of(netns)?;
     let mut compiled = compile::compile(config, ipv6, &interfaces, &routes);
@@ -86,7 +76,8 @@ pub fn attach(
         attached_at: now.as_secs(),
         config: config.clone(),
         acceleration: acceleration.clone(),
-        not_accelerated: plan.reason,
+        not_accelerated: plan.reason.clone(),
+        kernel_differs: plan.differs.clone(),
         slot,
         addresses: routes.own_addresses(),
     };
@@ -97,7 +88,7 @@ pub fn attach(
         needs: Needs::of(config, kernel.sk_socket != 0, plan.kernel.is_some()),
         compiled: &compiled,
         guests: &guests,
-        facts: Facts { kernel, accel: plan.kernel.unwrap_or_else(acceleration::for_others) },
+        facts: Facts { kernel, accel: plan.kernel_for(slot) },
         meta: meta.to_chunks()?,
         node_dir: node::ensure_dir()?,
         slot,

@@ -34,6 +34,9 @@ pub struct Meta {
     pub acceleration: Acceleration,
     /// Why the workload is not accelerated, if it is not.
     pub not_accelerated: Option<String>,
+    /// What the self-test found this kernel to do otherwise than stock TCP with sockets in the map.
+    #[serde(default)]
+    pub kernel_differs: Vec<String>,
     /// Its number among the workloads of the node.
     pub slot: u32,
     /// Its addresses other than loopback ones.

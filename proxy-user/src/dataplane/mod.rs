@@ -21,6 +21,7 @@ mod pins;
 mod privileges;
 mod readers;
 mod runs;
+mod self_test;
 mod status;
 mod tables;
 mod which;

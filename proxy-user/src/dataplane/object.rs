@@ -76,6 +76,18 @@ pub(super) fn load(
     Ok(ebpf)
 }
 
+/// The same with maps of its own, as small as they go: for the self-test, which uses none of the large ones.
+pub(super) fn load_alone(accel: AccelKernel) -> Result<Ebpf> {
+    let accel = Raw(accel);
+    let btf = Btf::from_sys_fs().ok();
+    let mut loader = EbpfLoader::new();
+    loader.btf(btf.as_ref()).override_global(global::ACCEL, &accel, true);
+    for name in [map::SOCKS, map::ENDS, map::READERS, map::LOCAL_ADDRS, map::ACTIVITY, map::ACCEL_COUNTERS] {
+        loader.map_max_entries(name, 1);
+    }
+    loader.load(OBJECT).context("create the BPF maps")
+}
+
 /// A pinned map of another size is not used again: guests came or went.
 fn remove_other_size(path: &Path, wanted: u32) -> Result<()> {
     if !path.exists() {
@@ -124,7 +136,7 @@ fn fill(ebpf: &mut Ebpf, compiled: &Compiled, meta: &[MetaChunk]) -> Result<()> 
     Ok(())
 }
 
-fn typed<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<T>
+pub(super) fn typed<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<T>
 where
     T: TryFrom<&'a mut aya::maps::Map>,
     T::Error: std::error::Error + Send + Sync + 'static,

@@ -6,6 +6,7 @@ use proxy_common::{
     addr::Addr,
     guest::GuestGateway,
     policy::Policy,
+    self_test::Trial,
     wire::{Kernel, PrefixKey, Route, SocketState},
 };
 
@@ -30,6 +31,7 @@ impl Plain for Route {}
 impl Plain for Server {}
 impl Plain for SocketState {}
 impl Plain for Switch {}
+impl Plain for Trial {}
 
 // SAFETY: see `Plain`.
 unsafe impl<T: Plain> aya::Pod for Raw<T> {}

@@ -5,6 +5,7 @@ pub mod bpf_link;
 pub mod bpf_map;
 pub mod bpf_pin;
 pub mod bpf_test_run;
+pub mod fionread;
 pub mod pidfd;
 pub mod setns;
 pub mod socket_cookie;

@@ -48,6 +48,7 @@ fn counts(reason: Reason) -> Counts {
         | Reason::NotOpen
         | Reason::Draining
         | Reason::Limit
+        | Reason::Memory
         | Reason::SmallStream
         | Reason::BlockingReader
         | Reason::MaySplice
@@ -56,7 +57,8 @@ fn counts(reason: Reason) -> Counts {
         | Reason::NotEnrolled
         | Reason::Mptcp
         | Reason::BlockingSocket
-        | Reason::ShortLived => Counts::Sockets,
+        | Reason::ShortLived
+        | Reason::Ktls => Counts::Sockets,
     }
 }
 

@@ -1,0 +1,178 @@
+//! The self-test of the acceleration: one connection in a network namespace of its own, driven through what the programs
+//! rely on. What this kernel does otherwise than expected is found here, not by users.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
+    os::fd::AsFd,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use aya::{Ebpf, maps::Array};
+use nix::{
+    fcntl::{SpliceFFlags, splice},
+    sched::{CloneFlags, unshare},
+};
+use proxy_common::{
+    accel::AccelKernel,
+    names::{map, program},
+    self_test::Trial,
+};
+
+use super::{object, wire::Raw};
+use crate::{
+    netns,
+    sys::{bpf_attach, bpf_map, fionread, socket_cookie},
+};
+
+/// Over loopback everything is there at once, but for a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(2);
+const SERVER: u32 = 0;
+const CLIENT: u32 = 1;
+
+/// Runs it. What differs from stock TCP without harm to those who enter the map; an error: the kernel cannot be trusted
+/// with anybody's bytes.
+pub(super) fn run(kernel: AccelKernel) -> Result<Vec<String>> {
+    let trial = move || -> Result<Vec<String>> {
+        unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace")?;
+        netns::lo_up()?;
+        Pair::connect(kernel)?.examine()
+    };
+    let thread =
+        thread::Builder::new().name("self-test".to_owned()).spawn(trial).context("start a thread")?;
+    thread.join().map_err(|_| anyhow!("the self-test panicked"))?
+}
+
+/// A connection of which both ends are in the map.
+struct Pair {
+    client: TcpStream,
+    server: TcpStream,
+    ebpf: Ebpf,
+}
+
+impl Pair {
+    fn connect(kernel: AccelKernel) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen")?;
+        let client = TcpStream::connect(listener.local_addr()?).context("connect")?;
+        let (server, _) = listener.accept().context("accept")?;
+        server.set_nonblocking(true)?;
+        client.set_nodelay(true)?;
+        let mut pair = Self { client, server, ebpf: object::load_alone(kernel)? };
+        pair.enter_map()?;
+        let server_port = u32::from(pair.server.local_addr()?.port());
+        pair.set(Trial { server_port, ..Trial::default() })?;
+        Ok(pair)
+    }
+
+    fn enter_map(&mut self) -> Result<()> {
+        let prog = object::load_program(&mut self.ebpf, program::SELF_TEST)?.try_clone_to_owned()?;
+        let socks = self.ebpf.map(map::SELF_TEST_SOCKS).context("the object has no map for the self-test")?;
+        let socks = match socks {
+            aya::maps::Map::SockMap(data) => data.fd().as_fd(),
+            _ => bail!("the self-test's map is no sockmap"),
+        };
+        bpf_attach::sk_msg_verdict(prog.as_fd(), socks).context("attach the sk_msg program")?;
+        for (index, end) in [(SERVER, &self.server), (CLIENT, &self.client)] {
+            bpf_map::set_fd(socks, index, end.as_fd()).context("put a socket into a sockmap")?;
+        }
+        Ok(())
+    }
+
+    fn examine(&mut self) -> Result<Vec<String>> {
+        let mut differs = Vec::new();
+        self.server.write_all(b"here").context("send")?;
+        self.client.read_exact(&mut [0; 4]).context("receive")?;
+
+        // The kernel makes it when it is asked for.
+        let cookie = socket_cookie::socket_cookie(self.server.as_fd()).context("SO_COOKIE")?;
+        let seen = self.send(b"stack", false)?;
+        ensure!(seen.messages == 2, "sk_msg saw {} of 2 messages", seen.messages);
+        ensure!(seen.cookie == cookie, "a receiver's cookie reads as {:#x}, it is {cookie:#x}", seen.cookie);
+        ensure!(seen.nonblocking == 1, "a non-blocking receiver reads as blocking");
+        ensure!(seen.drained == 1, "a receiver that has read everything reads as if it had not");
+        self.note_waiting(5, "of what came over the stack", &mut differs)?;
+        let seen = self.send(b"more", false)?;
+        ensure!(seen.drained == 0, "unread bytes of a receiver cannot be seen");
+        ensure!(
+            self.receive(9)? == b"stackmore",
+            "bytes over the stack are lost or out of order in a sockmap"
+        );
+
+        let seen = self.send(b"first", true)?;
+        ensure!(seen.drained == 1, "a receiver that has read everything reads as if it had not");
+        ensure!(seen.queued == 0, "an empty receiver reads as holding {} bytes", seen.queued);
+        self.note_waiting(5, "of what was handed over", &mut differs)?;
+        let seen = self.send(b"second", true)?;
+        ensure!(seen.queued >= 5, "bytes handed over cannot be seen at their receiver");
+        ensure!(self.receive(11)? == b"firstsecond", "bytes handed over are lost or out of order");
+
+        self.send(b"spliced", true)?;
+        if self.splice_out()? != b"spliced" {
+            differs.push("splice(2) does not see what was handed over".to_owned());
+            ensure!(self.receive(7)? == b"spliced", "splice(2) loses what was handed over");
+        }
+        self.server.set_nonblocking(false)?;
+        ensure!(self.send(b"last", true)?.nonblocking == 0, "a blocking receiver reads as non-blocking");
+        self.server.set_nonblocking(true)?;
+        self.client.shutdown(Shutdown::Write).context("shutdown")?;
+        ensure!(self.receive(5)? == b"last", "the end of the stream overtakes what was handed over");
+        Ok(differs)
+    }
+
+    /// Sends one message over the stack or by hand-over; what the program saw of the receiver just before.
+    fn send(&mut self, message: &[u8], redirect: bool) -> Result<Trial> {
+        let before = self.trial()?;
+        self.set(Trial { redirect: u32::from(redirect), ..before })?;
+        self.client.write_all(message).context("send")?;
+        self.trial()
+    }
+
+    /// Up to `length` bytes; fewer at the end of the stream, or when no more come.
+    fn receive(&mut self, length: usize) -> Result<Vec<u8>> {
+        let mut got = vec![0; length];
+        let mut filled = 0;
+        let deadline = Instant::now() + PATIENCE;
+        while filled < length && Instant::now() < deadline {
+            match self.server.read(&mut got[filled..]) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    thread::sleep(Duration::from_millis(1))
+                }
+                Err(error) => return Err(error).context("receive"),
+            }
+        }
+        got.truncate(filled);
+        Ok(got)
+    }
+
+    fn note_waiting(&self, sent: i32, what: &str, differs: &mut Vec<String>) -> Result<()> {
+        let waiting = fionread::waiting(self.server.as_fd()).context("FIONREAD")?;
+        if waiting != sent {
+            differs.push(format!("FIONREAD says {waiting} {what}, not {sent}"));
+        }
+        Ok(())
+    }
+
+    fn splice_out(&self) -> Result<Vec<u8>> {
+        let (from, to) = nix::unistd::pipe().context("make a pipe")?;
+        let moved = splice(&self.server, None, &to, None, 4096, SpliceFFlags::SPLICE_F_NONBLOCK).unwrap_or(0);
+        let mut got = vec![0; moved];
+        std::fs::File::from(from).read_exact(&mut got).context("read the pipe")?;
+        Ok(got)
+    }
+
+    fn trial(&mut self) -> Result<Trial> {
+        Ok(self.cell()?.get(&0, 0).context("read the self-test's map")?.0)
+    }
+
+    fn set(&mut self, trial: Trial) -> Result<()> {
+        self.cell()?.set(0, Raw(trial), 0).context("write the self-test's map")
+    }
+
+    fn cell(&mut self) -> Result<Array<&mut aya::maps::MapData, Raw<Trial>>> {
+        object::typed(&mut self.ebpf, map::SELF_TEST)
+    }
+}
