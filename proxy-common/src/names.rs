@@ -23,6 +23,11 @@ pub mod program {
     pub const BIND6: &str = "bind6";
     pub const GETSOCKNAME4: &str = "getsockname4";
     pub const GETSOCKNAME6: &str = "getsockname6";
+    /// Observation: the life of each connection, and what its application has read when it lets go.
+    pub const FLOW_OPS: &str = "flow_ops";
+    pub const FLOW_RELEASE: &str = "flow_release";
+    /// The iterator over live flows.
+    pub const FLOW_LIST: &str = "flow_list";
 }
 
 /// Read-only globals of the object.
@@ -30,6 +35,7 @@ pub mod global {
     pub const POLICY: &str = "POLICY";
     pub const KERNEL: &str = "KERNEL";
     pub const ACCEL: &str = "ACCEL";
+    pub const FLOW: &str = "FLOW";
 }
 
 /// Maps. The policy maps are new with every attach; the state maps live as long as the workload is attached.
@@ -64,6 +70,11 @@ pub mod map {
     pub const ACCEL_COUNTERS: &str = "ACCEL_COUNTERS";
     pub const DISPATCH: &str = "DISPATCH";
 
+    pub const FLOWS: &str = "FLOWS";
+    pub const JOURNAL: &str = "JOURNAL";
+    pub const JOURNAL_HEAD: &str = "JOURNAL_HEAD";
+    pub const FLOW_TOTALS: &str = "FLOW_TOTALS";
+
     pub const POLICY: &[&str] = &[RANGES, ROUTES, PORTS, IDS, INTERFACES, GUEST_GATEWAYS, META];
     pub const STATE: &[&str] =
         &[SOCKETS, OWNERS, DNS_SERVERS, GUEST_PORTS, GUEST_FLOWS, PENDING, LISTENERS, COUNTERS];
@@ -80,5 +91,9 @@ pub mod map {
         ACTIVITY,
         ACCEL_COUNTERS,
         DISPATCH,
+        FLOWS,
+        JOURNAL,
+        JOURNAL_HEAD,
+        FLOW_TOTALS,
     ];
 }

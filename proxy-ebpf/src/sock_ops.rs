@@ -50,13 +50,13 @@ pub(crate) fn sock_ops(ctx: SockOpsContext) -> u32 {
 }
 
 #[inline(always)]
-fn sk(ctx: &SockOpsContext) -> *mut bpf_sock {
+pub(crate) fn sk(ctx: &SockOpsContext) -> *mut bpf_sock {
     load64!(ctx.ops, bpf_sock_ops, __bindgen_anon_2) as *mut bpf_sock
 }
 
 /// Whether the socket is in the workload's network namespace, where the kernel can tell.
 #[inline(always)]
-fn in_netns(ctx: &SockOpsContext) -> bool {
+pub(crate) fn in_netns(ctx: &SockOpsContext) -> bool {
     let kernel = table::kernel();
     if kernel.has_sock_ops_cookie == 0 {
         return true;
@@ -213,14 +213,14 @@ fn key_of_client(ctx: &SockOpsContext) -> FlowKey {
 }
 
 #[inline(always)]
-fn remote_port(ctx: &SockOpsContext) -> Port {
+pub(crate) fn remote_port(ctx: &SockOpsContext) -> Port {
     // Network order in the upper half of a big-endian word.
     Port::new(u32::from_be(load32!(ctx.ops, bpf_sock_ops, remote_port)) as u16)
 }
 
 /// Local and remote. A v4-mapped socket says AF_INET6 and carries mapped addresses.
 #[inline(always)]
-fn addresses(ctx: &SockOpsContext) -> (Addr, Addr) {
+pub(crate) fn addresses(ctx: &SockOpsContext) -> (Addr, Addr) {
     if load32!(ctx.ops, bpf_sock_ops, family) == u32::from(AF_INET) {
         return (
             Addr::v4(load32!(ctx.ops, bpf_sock_ops, local_ip4).to_ne_bytes()),

@@ -12,6 +12,7 @@ use aya_ebpf::{
 use proxy_common::{
     accel::{End, EndKey, Flow, LONG, Reason, Record, end_flag, switch_flag},
     addr::{Addr, Port},
+    flow::Tally,
     wire::route_flag,
 };
 
@@ -154,6 +155,7 @@ fn enter(
     record.peer_key = key.reversed();
     record.slot = slot;
     record.flow = Flow { is_server, ..Flow::default() };
+    record.tally = Tally::default();
     if !maps::end_insert(
         &key,
         &End { sk: number, cookie, slot, flags: record::mark_of(sk).map_or(0, |mark| mark.flags) },

@@ -5,5 +5,5 @@ pub(crate) mod enroll;
 mod maps;
 mod peer;
 mod reader;
-mod record;
+pub(crate) mod record;
 mod redirect;

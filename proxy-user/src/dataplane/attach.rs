@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use proxy_common::{names::map, policy::flag};
+use proxy_common::{flow::FlowKernel, names::map, policy::flag};
 
 use super::{
     acceleration::{self, Acceleration},
@@ -22,6 +22,7 @@ use super::{
     meta::Meta,
     node,
     object::Facts,
+    observation::{self, Observation, Observe},
     passthrough6::Passthrough6,
     pins::WorkloadPins,
     privileges, readers,
@@ -49,6 +50,7 @@ pub fn attach(
     cgroup: &Cgroup,
     config: &Config,
     acceleration: &Acceleration,
+    observe: Observe,
 ) -> Result<Attached> {
     privileges::check()?;
     let pins = WorkloadPins::new(netns, cgroup);
@@ -65,6 +67,7 @@ pub fn attach(
     claim::clear(&pins, cookie)?;
     let slot = node::slot_for(&pins)?;
     let plan = acceleration.plan(slot)?;
+    let observed = Observation::plan(observe, &pins, slot)?;
     let passthrough6 = Passthrough6::ensure(netns, &pins, config, ipv6, &mut warnings)?;
     let routes = Routes::of(netns)?;
     let mut compiled = compile::compile(config, ipv6, &interfaces, &routes);
@@ -87,6 +90,8 @@ pub fn attach(
         config: config.clone(),
         acceleration: acceleration.clone(),
         not_accelerated: plan.reason,
+        observe,
+        not_observed: observed.reason,
         slot,
         addresses: routes.own_addresses(),
     };
@@ -94,10 +99,14 @@ pub fn attach(
         pins: &pins,
         netns,
         cgroup,
-        needs: Needs::of(config, kernel.sk_socket != 0),
+        needs: Needs::of(config, kernel.sk_socket != 0, observed.kernel.is_some()),
         compiled: &compiled,
         guests: &guests,
-        facts: Facts { kernel, accel: plan.kernel.unwrap_or_else(acceleration::for_others) },
+        facts: Facts {
+            kernel,
+            accel: plan.kernel.unwrap_or_else(acceleration::for_others),
+            flow: observed.kernel.unwrap_or(FlowKernel::OFF),
+        },
         meta: meta.to_chunks()?,
         node_dir: node::ensure_dir()?,
         slot,
@@ -113,6 +122,13 @@ pub fn attach(
     }
     passthrough6.keep();
     undo_root.keep();
+    if observed.kernel.is_some()
+        && let Err(error) = observation::mark_listeners(netns, &job.node_dir)
+    {
+        warnings.push(format!(
+            "flows of listeners that were there before do not name their process: {error:#}; run attach again"
+        ));
+    }
     let accelerated = (|| {
         if plan.kernel.is_none() {
             return node::switch_off(&pins);

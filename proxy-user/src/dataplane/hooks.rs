@@ -22,6 +22,8 @@ pub struct Needs {
     pub tproxy: bool,
     /// The kernel does not say how to read a socket's creator: remember it.
     pub owner_record: bool,
+    /// Connections are observed.
+    pub observe: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -33,11 +35,12 @@ pub struct Hook {
 }
 
 impl Needs {
-    pub fn of(config: &Config, offsets_known: bool) -> Self {
+    pub fn of(config: &Config, offsets_known: bool, observe: bool) -> Self {
         Self {
             dns: config.dns_active().is_some(),
             tproxy: config.mode == Mode::Tproxy,
             owner_record: !offsets_known,
+            observe,
         }
     }
 }
@@ -64,6 +67,10 @@ const fn tproxy(needs: Needs) -> bool {
     needs.tproxy
 }
 
+const fn observe(needs: Needs) -> bool {
+    needs.observe
+}
+
 const fn owner_record(needs: Needs) -> bool {
     needs.owner_record
 }
@@ -71,6 +78,8 @@ const fn owner_record(needs: Needs) -> bool {
 pub const HOOKS: &[Hook] = &[
     on_cgroup(program::SOCK_CREATE, AttachType::SockCreate, owner_record),
     on_cgroup(program::SOCK_OPS, AttachType::SockOps, always),
+    on_cgroup(program::FLOW_RELEASE, AttachType::SockRelease, observe),
+    on_cgroup(program::FLOW_OPS, AttachType::SockOps, observe),
     on_cgroup(program::GETSOCKOPT, AttachType::Getsockopt, always),
     on_cgroup(program::GETPEERNAME4, AttachType::Getpeername4, always),
     on_cgroup(program::GETPEERNAME6, AttachType::Getpeername6, always),

@@ -52,7 +52,8 @@ fn of(pins: &WorkloadPins) -> Result<WorkloadStatus> {
     let meta = Meta::read(&pins.map(map::META))?;
     let programs: Vec<&'static str> =
         HOOKS.iter().map(|hook| hook.program).filter(|program| pins.link(program).exists()).collect();
-    let needs = super::hooks::Needs::of(&meta.config, !programs.contains(&"sock_create"));
+    let observed = meta.not_observed.is_none();
+    let needs = super::hooks::Needs::of(&meta.config, !programs.contains(&"sock_create"), observed);
     let complete = HOOKS.iter().all(|hook| !hook.is_needed(needs) || programs.contains(&hook.program));
     Ok(WorkloadStatus {
         workload: pins.name(),

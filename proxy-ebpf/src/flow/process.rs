@@ -1,0 +1,27 @@
+//! The process that makes the current call.
+#![allow(unsafe_code, reason = "helpers")]
+
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task};
+use proxy_common::flow::FlowRecord;
+
+use super::socket::{read, task_offsets};
+
+/// In a sock_addr hook. Only where the caller is the socket's own process.
+#[inline(always)]
+pub(super) fn calling(record: &mut FlowRecord) {
+    record.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    record.comm = bpf_get_current_comm().unwrap_or_default();
+}
+
+/// In sock_ops, which has no helpers for it: from the task, where it may ask for that.
+#[inline(always)]
+pub(super) fn of_task(record: &mut FlowRecord) {
+    let (tgid, comm) = task_offsets();
+    if tgid == 0 {
+        return;
+    }
+    // SAFETY: no arguments.
+    let task = unsafe { bpf_get_current_task() };
+    record.pid = read(task, tgid);
+    record.comm = read(task, comm);
+}
