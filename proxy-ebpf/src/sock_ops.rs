@@ -9,7 +9,7 @@ use aya_ebpf::{
         BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE,
         bpf_sock, bpf_sock_ops,
     },
-    helpers::generated::bpf_get_netns_cookie,
+    helpers::{bpf_get_socket_cookie, generated::bpf_get_netns_cookie},
     macros::sock_ops,
     programs::SockOpsContext,
 };
@@ -31,6 +31,7 @@ use crate::{
 
 #[sock_ops]
 pub(crate) fn sock_ops(ctx: SockOpsContext) -> u32 {
+    number(&ctx);
     match load32!(ctx.ops, bpf_sock_ops, op) {
         BPF_SOCK_OPS_TCP_LISTEN_CB => listening(&ctx),
         BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(&ctx),
@@ -47,6 +48,19 @@ pub(crate) fn sock_ops(ctx: SockOpsContext) -> u32 {
         _ => {}
     }
     1
+}
+
+/// Sockets have no cookie until somebody asks for it (`net/core/sock_diag.c: __sock_gen_cookie`): read from outside
+/// before that it would be 0, and another one later.
+#[inline(always)]
+fn number(ctx: &SockOpsContext) {
+    if matches!(
+        load32!(ctx.ops, bpf_sock_ops, op),
+        BPF_SOCK_OPS_TCP_LISTEN_CB | BPF_SOCK_OPS_TCP_CONNECT_CB | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
+    ) {
+        // SAFETY: the helper takes the context.
+        unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
+    }
 }
 
 #[inline(always)]

@@ -47,7 +47,8 @@ fn streams_sum_up(#[case] mode: &str, #[case] limit: u32) {
         assert_eq!(flow["close"], "fin", "{flow:#}");
     }
     assert_eq!(redirected > 0, mode != "off");
-    assert_eq!(stacked > 0, limit == TINY || mode == "off", "{redirected} {stacked}");
+    // Also what was sent before the other end was seen to be non-blocking.
+    assert!(stacked > 0 || (mode, limit) == ("strict", 4 << 20), "{redirected} {stacked}");
     assert_eq!(switches > 100, limit == TINY, "{switches}");
 }
 
@@ -114,10 +115,12 @@ fn between_pods_each_has_its_flow(#[values("off", "strict")] mode: &str) {
     for (pod, direction) in [(&network.pod, "inbound"), (&network.outside, "outbound")] {
         let flows = wait_closed(pod, &["--port", "7000"], 4).unwrap();
         assert_eq!(flows.len(), 4, "{flows:#?}");
+        let redirected: u64 = flows.iter().map(|flow| split(flow, "/download/written").0).sum();
+        assert_eq!(redirected > 0, mode == "strict", "{flows:#?}");
         for flow in &flows {
             assert_eq!((&flow["direction"], &flow["hop"]), (&direction.into(), &"direct".into()), "{flow:#}");
             assert_eq!(total(flow, "/upload/written"), total(flow, "/upload/read"), "{flow:#}");
-            assert_eq!(split(flow, "/upload/written").0 > 0, mode == "strict", "{flow:#}");
+            assert_eq!(total(flow, "/download/written"), total(flow, "/download/read"), "{flow:#}");
             assert_eq!(flow["client_process"]["comm"], "lab-agent", "{flow:#}");
             assert_eq!(flow["server_process"]["comm"], "lab-agent", "{flow:#}");
         }

@@ -249,7 +249,8 @@ pub struct FlowKernel {
     pub msg_size: u32,
     /// Their sum, where the kernel keeps it (`sk_psock.msg_tot_len`); 0: it does not.
     pub psock_total: u32,
-    pub reserved: u32,
+    /// `task_struct.group_leader`: its name is the process's, not the thread's.
+    pub task_leader: u32,
 }
 
 impl FlowKernel {
@@ -276,7 +277,7 @@ impl FlowKernel {
         msg_list: 0,
         msg_size: 0,
         psock_total: 0,
-        reserved: 0,
+        task_leader: 0,
     };
 }
 

@@ -41,9 +41,17 @@ pub(super) fn sign(record: &mut FlowRecord) {
 }
 
 /// Where `task_struct` keeps the process's number and name.
+pub(super) struct TaskOffsets {
+    pub(super) tgid: u32,
+    pub(super) leader: u32,
+    pub(super) comm: u32,
+}
+
+/// None where programs may not look at the task.
 #[inline(always)]
-pub(super) fn task_offsets() -> (u32, u32) {
-    (offset!(task_tgid), offset!(task_comm))
+pub(super) fn task_offsets() -> Option<TaskOffsets> {
+    let tgid = offset!(task_tgid);
+    (tgid != 0).then(|| TaskOffsets { tgid, leader: offset!(task_leader), comm: offset!(task_comm) })
 }
 
 /// `struct sock *`, as a number: the verifier allows no arithmetic on the pointer.

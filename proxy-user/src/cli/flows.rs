@@ -1,6 +1,7 @@
 //! `sidestep flows`.
 
 use std::{
+    collections::HashSet,
     io::{self, Write as _},
     process::ExitCode,
     thread,
@@ -18,7 +19,7 @@ use super::{Output, flows_table};
 use crate::{
     dataplane::{Meta, WorkloadPins},
     exit::{Class, Failure},
-    flows::{self, Filter, Flow, Journal, Path, Verdict, one_of},
+    flows::{self, Filter, Flow, Journal, Path, State, Verdict, one_of},
 };
 
 /// How often a follower looks. The journal has room for what closes meanwhile, see `docs/flows.md`.
@@ -78,7 +79,11 @@ pub(crate) fn run(args: &FlowsArgs) -> Result<ExitCode> {
     let mut printer = Printer { output: args.output, has_head: false };
     let printed = printer.print(&flows, journal.is_none()).and_then(|()| match journal {
         None => Ok(()),
-        Some(journal) => follow(journal, &filter, &mut printer),
+        Some(journal) => {
+            // What closed between the two looks is in both.
+            let listed = flows.iter().filter(|flow| flow.state == State::Closed).map(|flow| flow.id);
+            follow(journal, &filter, &mut printer, listed.collect())
+        }
     });
     match printed {
         // `sidestep flows | head`
@@ -119,14 +124,20 @@ fn check(filter: &Filter) -> Result<()> {
 }
 
 /// Until the reader goes, or what was followed.
-fn follow(mut journal: Journal, filter: &Filter, printer: &mut Printer) -> Result<()> {
+fn follow(
+    mut journal: Journal,
+    filter: &Filter,
+    printer: &mut Printer,
+    mut listed: HashSet<u64>,
+) -> Result<()> {
     let watched = Watched::of(filter)?;
     let mut lost = 0;
     loop {
         thread::sleep(LOOK_EVERY);
         let gone = watched.gone();
         let batch = if gone.is_some() { journal.drain() } else { journal.read() }?;
-        let flows: Vec<Flow> = batch.flows.into_iter().filter(|flow| filter.matches(flow)).collect();
+        let mut flows = batch.flows;
+        flows.retain(|flow| filter.matches(flow) && !listed.remove(&flow.id));
         printer.print(&flows, false)?;
         if batch.lost > lost {
             printer.say_lost(batch.lost - lost, batch.lost)?;

@@ -105,7 +105,7 @@ fn offsets(version: KernelVersion, pins: &WorkloadPins, slot: u32) -> Result<Flo
         msg_list: at("sk_msg", "list")?,
         msg_size: at("sk_msg", "sg")? + at("sk_msg_sg", "size")?,
         psock_total: btf.get("sk_psock", "msg_tot_len").unwrap_or(0),
-        reserved: 0,
+        task_leader: at("task_struct", "group_leader")?,
     })
 }
 
