@@ -49,7 +49,7 @@ fn streams_sum_up(#[case] mode: &str, #[case] limit: u32) {
     assert_eq!(redirected > 0, mode != "off");
     // Also what was sent before the other end was seen to be non-blocking.
     assert!(stacked > 0 || (mode, limit) == ("strict", 4 << 20), "{redirected} {stacked}");
-    assert_eq!(switches > 100, limit == TINY, "{switches}");
+    assert!(switches > 10 || limit > TINY, "{switches}");
 }
 
 /// One connection of `lab-agent ledger`: what it wrote and read itself.
