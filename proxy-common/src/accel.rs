@@ -4,7 +4,10 @@
 //! receiver reads its redirected queue before its TCP queue (`net/ipv4/tcp_bpf.c: tcp_bpf_recvmsg`), so that the other
 //! order would overtake. From redirect to stack is always in order.
 
-use crate::addr::{Addr, Port};
+use crate::{
+    addr::{Addr, Port},
+    flow::Tally,
+};
 
 /// One end of a connection, as that end sees it. The sequence numbers of the handshake make it unique beyond
 /// addresses: the same four-tuple in another pod has others, and a peer that is not really the other end too.
@@ -84,6 +87,8 @@ pub struct Record {
     pub peer_key: EndKey,
     pub slot: u32,
     pub flow: Flow,
+    /// What became of its messages, for the flow's record.
+    pub tally: Tally,
 }
 
 /// State of one direction.
@@ -374,7 +379,7 @@ impl AccelKernel {
 const _: () = assert!(size_of::<EndKey>() == 44 && size_of::<End>() == 24);
 const _: () = assert!(size_of::<Server>() == 4);
 const _: () = assert!(size_of::<Flow>() == 12 && size_of::<Mark>() == 24);
-const _: () = assert!(size_of::<Record>() == 144);
+const _: () = assert!(size_of::<Record>() == 192);
 const _: () = assert!(size_of::<AccelKernel>() == 92);
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ events! {
     DnsManyServers = "dns_many_servers", "one UDP socket asks more servers than can be told apart: reply may name another one";
     GuestRefused = "guest_refused", "a guest's connection could not be turned to the sidecar: dropped";
     TproxySource = "tproxy_source", "transparent upstream socket moved to the passthrough source";
+    FlowNotKept = "flow_not_kept", "no memory for a connection's record: it is not among the flows";
 }
 
 impl Event {

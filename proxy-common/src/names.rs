@@ -26,6 +26,11 @@ pub mod program {
     pub const BIND6: &str = "bind6";
     pub const GETSOCKNAME4: &str = "getsockname4";
     pub const GETSOCKNAME6: &str = "getsockname6";
+    /// Observation: the life of each connection, and what its application has read when it lets go.
+    pub const FLOW_OPS: &str = "flow_ops";
+    pub const FLOW_RELEASE: &str = "flow_release";
+    /// The iterator over live flows.
+    pub const FLOW_LIST: &str = "flow_list";
 }
 
 /// Read-only globals of the object.
@@ -33,6 +38,7 @@ pub mod global {
     pub const POLICY: &str = "POLICY";
     pub const KERNEL: &str = "KERNEL";
     pub const ACCEL: &str = "ACCEL";
+    pub const FLOW: &str = "FLOW";
 }
 
 /// Maps. The policy maps are new with every attach; the state maps live as long as the workload is attached.
@@ -67,6 +73,11 @@ pub mod map {
     pub const ACCEL_COUNTERS: &str = "ACCEL_COUNTERS";
     pub const DISPATCH: &str = "DISPATCH";
 
+    pub const FLOWS: &str = "FLOWS";
+    pub const JOURNAL: &str = "JOURNAL";
+    pub const JOURNAL_HEAD: &str = "JOURNAL_HEAD";
+    pub const FLOW_TOTALS: &str = "FLOW_TOTALS";
+
     /// Of the self-test, gone with it.
     pub const SELF_TEST: &str = "SELF_TEST";
     pub const SELF_TEST_SOCKS: &str = "SELF_TEST_SOCKS";
@@ -87,5 +98,9 @@ pub mod map {
         ACTIVITY,
         ACCEL_COUNTERS,
         DISPATCH,
+        FLOWS,
+        JOURNAL,
+        JOURNAL_HEAD,
+        FLOW_TOTALS,
     ];
 }

@@ -10,7 +10,7 @@ use proxy_common::{
 };
 
 use crate::{
-    maps,
+    flow, maps,
     outgoing::{self, Outgoing},
     sock_addr::{Hook, SockAddr},
     storage, table,
@@ -38,6 +38,7 @@ fn connect(call: &SockAddr) -> i32 {
     }
     let Some(out) = outgoing::decide(call, sk) else { return ALLOW };
     let policy = table::policy();
+    flow::opening(call, sk, &out);
     match out.verdict.target {
         Target::Bypass => {
             storage::clear(sk);

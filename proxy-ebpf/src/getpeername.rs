@@ -6,6 +6,7 @@ use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
 use proxy_common::wire::role;
 
 use crate::{
+    flow,
     sock_addr::{Hook, SockAddr},
     storage,
 };
@@ -23,6 +24,9 @@ pub(crate) fn getpeername6(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 fn getpeername(call: &SockAddr) -> i32 {
     let sk = call.sk();
+    if !sk.is_null() {
+        flow::taken(sk);
+    }
     if !sk.is_null()
         && let Some(state) = storage::get(sk)
         && (state.role == role::CLIENT || state.role == role::TPROXY_PEER)

@@ -6,7 +6,7 @@ use proxy_common::{
     counter::Event,
     egress::{Egress, egress},
     verdict::Verdict,
-    wire::route_flag,
+    wire::{Owner, route_flag},
 };
 
 use crate::{
@@ -22,6 +22,9 @@ pub(crate) struct Outgoing {
     pub(crate) port: Port,
     /// The source the kernel would choose for an unbound socket; unspecified: unknown or not needed.
     pub(crate) keep_src: Addr,
+    /// The destination is this host's.
+    pub(crate) is_local: bool,
+    pub(crate) owner: Owner,
 }
 
 /// None: not this workload's, or the kernel is going to refuse the call by itself.
@@ -71,5 +74,5 @@ pub(crate) fn decide(call: &SockAddr, sk: *mut bpf_sock) -> Option<Outgoing> {
     );
     maps::count_rule(verdict.rule);
     let keep_src = if is_bound || src.is_loopback() { Addr::UNSPECIFIED } else { src };
-    Some(Outgoing { verdict, dst, port, keep_src })
+    Some(Outgoing { verdict, dst, port, keep_src, is_local: flags & route_flag::LOCAL != 0, owner })
 }

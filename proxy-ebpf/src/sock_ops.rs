@@ -9,7 +9,7 @@ use aya_ebpf::{
         BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE,
         bpf_sock, bpf_sock_ops,
     },
-    helpers::generated::bpf_get_netns_cookie,
+    helpers::{bpf_get_socket_cookie, generated::bpf_get_netns_cookie},
     macros::sock_ops,
     programs::SockOpsContext,
 };
@@ -31,6 +31,7 @@ use crate::{
 
 #[sock_ops]
 pub(crate) fn sock_ops(ctx: SockOpsContext) -> u32 {
+    number(&ctx);
     match load32!(ctx.ops, bpf_sock_ops, op) {
         BPF_SOCK_OPS_TCP_LISTEN_CB => listening(&ctx),
         BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(&ctx),
@@ -49,14 +50,27 @@ pub(crate) fn sock_ops(ctx: SockOpsContext) -> u32 {
     1
 }
 
+/// Sockets have no cookie until somebody asks for it (`net/core/sock_diag.c: __sock_gen_cookie`): read from outside
+/// before that it would be 0, and another one later.
 #[inline(always)]
-fn sk(ctx: &SockOpsContext) -> *mut bpf_sock {
+fn number(ctx: &SockOpsContext) {
+    if matches!(
+        load32!(ctx.ops, bpf_sock_ops, op),
+        BPF_SOCK_OPS_TCP_LISTEN_CB | BPF_SOCK_OPS_TCP_CONNECT_CB | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
+    ) {
+        // SAFETY: the helper takes the context.
+        unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
+    }
+}
+
+#[inline(always)]
+pub(crate) fn sk(ctx: &SockOpsContext) -> *mut bpf_sock {
     load64!(ctx.ops, bpf_sock_ops, __bindgen_anon_2) as *mut bpf_sock
 }
 
 /// Whether the socket is in the workload's network namespace, where the kernel can tell.
 #[inline(always)]
-fn in_netns(ctx: &SockOpsContext) -> bool {
+pub(crate) fn in_netns(ctx: &SockOpsContext) -> bool {
     let kernel = table::kernel();
     if kernel.has_sock_ops_cookie == 0 {
         return true;
@@ -76,7 +90,7 @@ fn listening(ctx: &SockOpsContext) {
     if sk.is_null() {
         return;
     }
-    enroll::listening(ctx, sk);
+    enroll::listening(sk);
     let policy = table::policy();
     let port = load32!(ctx.ops, bpf_sock_ops, local_port) as u16;
     let v4 = load32!(ctx.ops, bpf_sock_ops, family) == u32::from(AF_INET);
@@ -108,7 +122,7 @@ fn connecting(ctx: &SockOpsContext) {
         return;
     }
     let (_, remote) = addresses(ctx);
-    enroll::connecting(ctx, sk, remote, remote_port(ctx));
+    enroll::connecting(sk, remote, remote_port(ctx));
     let Some(state) = storage::get(sk) else { return };
     let key = key_of_client(ctx);
     let port = match state.role {
@@ -213,14 +227,14 @@ fn key_of_client(ctx: &SockOpsContext) -> FlowKey {
 }
 
 #[inline(always)]
-fn remote_port(ctx: &SockOpsContext) -> Port {
+pub(crate) fn remote_port(ctx: &SockOpsContext) -> Port {
     // Network order in the upper half of a big-endian word.
     Port::new(u32::from_be(load32!(ctx.ops, bpf_sock_ops, remote_port)) as u16)
 }
 
 /// Local and remote. A v4-mapped socket says AF_INET6 and carries mapped addresses.
 #[inline(always)]
-fn addresses(ctx: &SockOpsContext) -> (Addr, Addr) {
+pub(crate) fn addresses(ctx: &SockOpsContext) -> (Addr, Addr) {
     if load32!(ctx.ops, bpf_sock_ops, family) == u32::from(AF_INET) {
         return (
             Addr::v4(load32!(ctx.ops, bpf_sock_ops, local_ip4).to_ne_bytes()),

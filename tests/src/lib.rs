@@ -18,6 +18,7 @@ pub mod data_plane;
 pub mod dns;
 pub mod envoy;
 pub mod envoy_config;
+pub mod flows;
 pub mod footprint;
 pub mod iptables;
 pub mod keeper;

@@ -12,6 +12,7 @@ use aya_ebpf::{
 use proxy_common::{
     accel::{End, EndKey, Flow, LONG, Reason, Record, end_flag, switch_flag},
     addr::{Addr, Port},
+    flow::Tally,
     wire::route_flag,
 };
 
@@ -20,19 +21,19 @@ use crate::{ctx::load32, maps as workload};
 
 /// TCP_LISTEN_CB, in the listening process: how it reads holds for what it accepts.
 #[inline(always)]
-pub(crate) fn listening(ctx: &SockOpsContext, sk: *mut bpf_sock) {
+pub(crate) fn listening(sk: *mut bpf_sock) {
     if peer::slot().is_none() {
         return;
     }
-    reader::mark(ctx, sk);
+    reader::mark(sk);
 }
 
 /// TCP_CONNECT_CB, in the connecting process. Without a mark the socket stays out.
 #[inline(always)]
-pub(crate) fn connecting(ctx: &SockOpsContext, sk: *mut bpf_sock, remote: Addr, remote_port: Port) {
+pub(crate) fn connecting(sk: *mut bpf_sock, remote: Addr, remote_port: Port) {
     let Some(slot) = peer::slot() else { return };
     if is_on_node(&remote) && is_worth_entering(slot, remote, remote_port) {
-        reader::mark(ctx, sk);
+        reader::mark(sk);
     } else {
         record::unmark(sk);
     }
@@ -153,7 +154,7 @@ fn enter(
     mut key: EndKey,
     is_server: u8,
 ) -> bool {
-    let cookie = reader::cookie(ctx);
+    let Some(cookie) = peer::cookie(number) else { return false };
     let Some(record) = record::create(sk) else { return false };
     record.sk = number;
     record.peer = End { sk: 0, cookie, slot: 0, flags: 0 };
@@ -162,6 +163,7 @@ fn enter(
     record.peer_key = key.reversed();
     record.slot = slot;
     record.flow = Flow { is_server, ..Flow::default() };
+    record.tally = Tally::default();
     if !maps::end_insert(
         &key,
         &End { sk: number, cookie, slot, flags: record::mark_of(sk).map_or(0, |mark| mark.flags) },

@@ -6,6 +6,6 @@ mod maps;
 mod memory;
 mod peer;
 mod reader;
-mod record;
+pub(crate) mod record;
 mod redirect;
 mod self_test;

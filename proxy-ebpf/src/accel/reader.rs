@@ -2,11 +2,7 @@
 //! time: a process is trusted if it is the sidecar, or if userspace has looked at its program and found no splice.
 #![allow(unsafe_code, reason = "helpers return raw pointers")]
 
-use aya_ebpf::{
-    bindings::bpf_sock,
-    helpers::{bpf_get_current_task, generated::bpf_get_socket_cookie},
-    programs::SockOpsContext,
-};
+use aya_ebpf::{bindings::bpf_sock, helpers::bpf_get_current_task};
 use proxy_common::{
     accel::{Executable, Mark, end_flag},
     tproxy::is_sidecar,
@@ -20,17 +16,11 @@ use crate::{
 
 /// Marks a socket that starts to listen or to connect. Only where the caller is the socket's own process.
 #[inline(always)]
-pub(super) fn mark(ctx: &SockOpsContext, sk: *mut bpf_sock) {
+pub(super) fn mark(sk: *mut bpf_sock) {
     let Some(number) = peer::number(sk) else { return };
+    let Some(cookie) = peer::cookie(number) else { return };
     let flags = if is_trusted(sk) { end_flag::NO_SPLICE } else { 0 };
-    record::set_mark(sk, Mark { flags, reserved: 0, sk: number, cookie: cookie(ctx) });
-}
-
-/// The socket's cookie. The field is 0 until somebody asks (`net/core/sock_diag.c: __sock_gen_cookie`).
-#[inline(always)]
-pub(super) fn cookie(ctx: &SockOpsContext) -> u64 {
-    // SAFETY: the context of this very call.
-    unsafe { bpf_get_socket_cookie(ctx.ops.cast()) }
+    record::set_mark(sk, Mark { flags, reserved: 0, sk: number, cookie });
 }
 
 /// Whether what a marked listener accepts belongs to an event loop. Asked of the listener itself at that time: some

@@ -2,7 +2,10 @@
 #![allow(unsafe_code, reason = "a BTF map definition")]
 
 use aya_ebpf::bindings::bpf_sock;
-use proxy_common::accel::{Mark, Record};
+use proxy_common::{
+    accel::{Mark, Record},
+    flow::Tally,
+};
 
 use crate::storage::{BPF_F_CLONE, BPF_F_NO_PREALLOC, SkStorage};
 
@@ -42,6 +45,12 @@ pub(super) fn unmark(sk: *mut bpf_sock) {
 #[inline(always)]
 pub(super) fn get(sk: *mut bpf_sock) -> Option<&'static mut Record> {
     RECORDS.get(sk, 0)
+}
+
+/// What sk_msg has seen of its sends; none: it never was in the map.
+#[inline(always)]
+pub(crate) fn tally(sk: *mut bpf_sock) -> Option<&'static Tally> {
+    get(sk).map(|record| &record.tally)
 }
 
 #[inline(always)]

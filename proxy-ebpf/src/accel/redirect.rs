@@ -4,6 +4,7 @@
 
 use aya_ebpf::{
     bindings::{bpf_sock, sk_action, sk_msg_md},
+    helpers::bpf_ktime_get_ns,
     macros::sk_msg,
     programs::SkMsgContext,
 };
@@ -44,6 +45,11 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
         Path::Redirect => Reason::Refused,
     };
     maps::count(record.slot, reason, size);
+    record.tally.add(reason, size);
+    if record.tally.first_at == 0 {
+        // SAFETY: no arguments.
+        record.tally.first_at = unsafe { bpf_ktime_get_ns() };
+    }
     PASS
 }
 

@@ -8,6 +8,7 @@ use clap::Args;
 use super::{
     acceleration::AccelerationArgs,
     install::{self, Workload},
+    observation::ObservationArgs,
     place::PlaceArgs,
     settings::SettingsArgs,
 };
@@ -28,9 +29,11 @@ pub(crate) struct AttachArgs {
     settings: SettingsArgs,
     #[command(flatten)]
     acceleration: AccelerationArgs,
+    #[command(flatten)]
+    observation: ObservationArgs,
 }
 
 pub(crate) fn run(args: &AttachArgs) -> Result<ExitCode> {
     let workload = Workload { netns: args.place.netns.as_deref(), cgroup: args.place.cgroup.as_deref() };
-    install::run(&args.settings, &workload, &args.acceleration, Cgroup::own)
+    install::run(&args.settings, &workload, &args.acceleration, &args.observation, Cgroup::own)
 }

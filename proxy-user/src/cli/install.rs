@@ -6,12 +6,13 @@ use anyhow::{Context, Result};
 
 use super::{
     acceleration::AccelerationArgs,
+    observation::ObservationArgs,
     settings::{Capture, SettingsArgs},
 };
 use crate::{
     cgroup::Cgroup,
     config::{Config, RunOptions, ThisHost},
-    dataplane::{self, Acceleration, WorkloadPins},
+    dataplane::{self, Acceleration, Observe, WorkloadPins},
     exit::{Class, Failure},
     netns::{Interfaces, Netns},
     rules::{self, Family},
@@ -28,6 +29,7 @@ pub(crate) fn run(
     settings: &SettingsArgs,
     workload: &Workload<'_>,
     acceleration: &AccelerationArgs,
+    observation: &ObservationArgs,
     default_cgroup: impl FnOnce() -> Result<Cgroup>,
 ) -> Result<ExitCode> {
     let settings = settings.resolve(&ThisHost)?;
@@ -54,7 +56,8 @@ pub(crate) fn run(
     if !run.skip_rule_apply {
         let cgroup = workload.cgroup.map_or_else(default_cgroup, Cgroup::open)?;
         let netns = netns.as_ref().map_or_else(Netns::own, |netns| Netns::open(netns.path()))?;
-        attach(&netns, &cgroup, config, &acceleration.resolve(settings.opted_out_of_acceleration))?;
+        let acceleration = acceleration.resolve(settings.opted_out_of_acceleration);
+        attach(&netns, &cgroup, config, &acceleration, observation.observe)?;
     }
     if run.run_validation {
         let cgroup = workload.cgroup.map(Cgroup::open).transpose()?;
@@ -82,8 +85,14 @@ fn named_netns(workload: &Workload<'_>, run: &RunOptions) -> Result<Option<Netns
     }
 }
 
-fn attach(netns: &Netns, cgroup: &Cgroup, config: &Config, acceleration: &Acceleration) -> Result<()> {
-    let attached = dataplane::attach(netns, cgroup, config, acceleration)?;
+fn attach(
+    netns: &Netns,
+    cgroup: &Cgroup,
+    config: &Config,
+    acceleration: &Acceleration,
+    observe: Observe,
+) -> Result<()> {
+    let attached = dataplane::attach(netns, cgroup, config, acceleration, observe)?;
     for warning in &attached.warnings {
         tracing::warn!("{warning}");
     }

@@ -8,6 +8,7 @@ use clap::{Args, Parser};
 use super::{
     acceleration::AccelerationArgs,
     install::{self, Workload},
+    observation::ObservationArgs,
     settings::SettingsArgs,
 };
 use crate::cgroup::{Cgroup, default_cgroup};
@@ -30,6 +31,8 @@ pub(crate) struct IstioIptablesArgs {
 
     #[command(flatten)]
     acceleration: AccelerationArgs,
+    #[command(flatten)]
+    observation: ObservationArgs,
 }
 
 /// Redirect a pod's or this machine's traffic through its sidecar, with eBPF in place of iptables.
@@ -42,5 +45,7 @@ pub(crate) struct IstioIptables {
 
 pub(crate) fn run(args: &IstioIptablesArgs) -> Result<ExitCode> {
     let workload = Workload { netns: None, cgroup: args.cgroup.as_deref() };
-    install::run(&args.settings, &workload, &args.acceleration, || Cgroup::open(&default_cgroup()?))
+    install::run(&args.settings, &workload, &args.acceleration, &args.observation, || {
+        Cgroup::open(&default_cgroup()?)
+    })
 }

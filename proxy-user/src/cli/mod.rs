@@ -5,8 +5,11 @@ mod attach;
 mod audit;
 mod detach;
 mod explain;
+mod flows;
+mod flows_table;
 mod install;
 mod istio_iptables;
+mod observation;
 mod place;
 mod rules;
 mod settings;
@@ -42,6 +45,8 @@ enum Verb {
     Detach(detach::DetachArgs),
     /// Show attached workloads, their decisions and events
     Status(status::StatusArgs),
+    /// Show connections, live and recent: who, where to, by which rule, how many bytes by which path
+    Flows(flows::FlowsArgs),
     /// Say what becomes of a connection, by which rule, and what the rule stands for
     Explain(explain::ExplainArgs),
     /// Say which servers of a pod clients outside reach, and which they should not or cannot; exit 1 if any
@@ -91,6 +96,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Verb::Attach(args) => attach::run(&args),
         Verb::Detach(args) => detach::run(&args),
         Verb::Status(args) => status::run(&args),
+        Verb::Flows(args) => flows::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Audit(args) => audit::run(&args),
         Verb::Verify(args) => verify::run(&args),

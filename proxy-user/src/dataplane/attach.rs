@@ -11,11 +11,21 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use proxy_common::{names::map, policy::flag};
+use proxy_common::{flow::FlowKernel, names::map, policy::flag};
 
 use super::{
-    acceleration::Acceleration, claim, compile, facts, guests::Guests, hooks::Needs, job::Job, meta::Meta,
-    node, object::Facts, passthrough6::Passthrough6, pins::WorkloadPins, privileges, readers,
+    acceleration::Acceleration,
+    claim, compile, facts,
+    guests::Guests,
+    hooks::Needs,
+    job::Job,
+    meta::Meta,
+    node,
+    object::Facts,
+    observation::{self, Observation, Observe},
+    passthrough6::Passthrough6,
+    pins::WorkloadPins,
+    privileges, readers,
 };
 use crate::{
     cgroup::Cgroup,
@@ -40,6 +50,7 @@ pub fn attach(
     cgroup: &Cgroup,
     config: &Config,
     acceleration: &Acceleration,
+    observe: Observe,
 ) -> Result<Attached> {
     privileges::check()?;
     let pins = WorkloadPins::new(netns, cgroup);
@@ -55,6 +66,7 @@ pub fn attach(
     let undo_root = RemoveIfUnused(&root);
     claim::clear(&pins, cookie)?;
     let slot = node::slot_for(&pins)?;
+    let observed = Observation::plan(observe, &pins, slot)?;
     let passthrough6 = Passthrough6::ensure(netns, &pins, config, ipv6, &mut warnings)?;
     let routes = Routes::of(netns)?;
     let mut compiled = compile::compile(config, ipv6, &interfaces, &routes);
@@ -78,6 +90,8 @@ pub fn attach(
         acceleration: acceleration.clone(),
         not_accelerated: plan.reason.clone(),
         kernel_differs: plan.differs.clone(),
+        observe,
+        not_observed: observed.reason,
         slot,
         addresses: routes.own_addresses(),
     };
@@ -85,10 +99,19 @@ pub fn attach(
         pins: &pins,
         netns,
         cgroup,
-        needs: Needs::of(config, kernel.sk_socket != 0, plan.kernel.is_some()),
+        needs: Needs {
+            owner_record: kernel.sk_socket == 0,
+            accelerated: plan.kernel.is_some(),
+            observe: observed.kernel.is_some(),
+            ..Needs::of(config)
+        },
         compiled: &compiled,
         guests: &guests,
-        facts: Facts { kernel, accel: plan.kernel_for(slot) },
+        facts: Facts {
+            kernel,
+            accel: plan.kernel_for(slot),
+            flow: observed.kernel.unwrap_or(FlowKernel::OFF),
+        },
         meta: meta.to_chunks()?,
         node_dir: node::ensure_dir()?,
         slot,
@@ -104,6 +127,13 @@ pub fn attach(
     }
     passthrough6.keep();
     undo_root.keep();
+    if observed.kernel.is_some()
+        && let Err(error) = observation::mark_listeners(netns, &job.node_dir)
+    {
+        warnings.push(format!(
+            "flows of listeners that were there before do not name their process: {error:#}; run attach again"
+        ));
+    }
     let accelerated = (|| {
         if plan.kernel.is_none() {
             return node::switch_off(&pins);

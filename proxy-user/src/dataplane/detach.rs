@@ -14,7 +14,7 @@ use super::{
     bpffs, guests,
     hooks::HOOKS,
     meta::Meta,
-    node, passthrough6,
+    node, observation, passthrough6,
     pins::{self, WorkloadPins},
 };
 use crate::sys::{bpf_link, bpf_pin};
@@ -58,6 +58,9 @@ pub fn detach_all() -> Result<Vec<WorkloadPins>> {
 pub(super) fn remove_workload(pins: &WorkloadPins) -> Result<()> {
     node::switch_off(pins)?;
     let meta = Meta::read(&pins.map(map::META)).ok();
+    if let Some(meta) = &meta {
+        observation::forget(meta.slot)?;
+    }
     guests::remove(pins.dir())?;
     // What redirects goes first, what answers questions last: the reverse of attaching.
     for hook in HOOKS.iter().rev() {

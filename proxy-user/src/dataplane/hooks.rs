@@ -24,6 +24,8 @@ pub struct Needs {
     pub owner_record: bool,
     /// Sockets may enter the map.
     pub accelerated: bool,
+    /// Connections are observed.
+    pub observe: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,12 +37,14 @@ pub struct Hook {
 }
 
 impl Needs {
-    pub fn of(config: &Config, offsets_known: bool, accelerated: bool) -> Self {
+    /// What the configuration alone says.
+    pub fn of(config: &Config) -> Self {
         Self {
             dns: config.dns_active().is_some(),
             tproxy: config.mode == Mode::Tproxy,
-            owner_record: !offsets_known,
-            accelerated,
+            owner_record: false,
+            accelerated: false,
+            observe: false,
         }
     }
 }
@@ -67,6 +71,10 @@ const fn tproxy(needs: Needs) -> bool {
     needs.tproxy
 }
 
+const fn observe(needs: Needs) -> bool {
+    needs.observe
+}
+
 const fn owner_record(needs: Needs) -> bool {
     needs.owner_record
 }
@@ -79,6 +87,8 @@ pub const HOOKS: &[Hook] = &[
     on_cgroup(program::SOCK_CREATE, AttachType::SockCreate, owner_record),
     on_cgroup(program::SETSOCKOPT, AttachType::Setsockopt, accelerated),
     on_cgroup(program::SOCK_OPS, AttachType::SockOps, always),
+    on_cgroup(program::FLOW_RELEASE, AttachType::SockRelease, observe),
+    on_cgroup(program::FLOW_OPS, AttachType::SockOps, observe),
     on_cgroup(program::GETSOCKOPT, AttachType::Getsockopt, always),
     on_cgroup(program::GETPEERNAME4, AttachType::Getpeername4, always),
     on_cgroup(program::GETPEERNAME6, AttachType::Getpeername6, always),

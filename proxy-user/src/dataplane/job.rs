@@ -17,6 +17,7 @@ use super::{
     hooks::{HOOKS, Hook, Needs, Target},
     late_listeners, node,
     object::{self, Facts},
+    observation,
     pins::{self, WorkloadPins},
 };
 use crate::{
@@ -55,6 +56,7 @@ impl Job<'_> {
                 object::load(compiled, self.guests, &self.facts, &self.meta, &stage, &self.node_dir)?;
             node::install(&mut ebpf, &self.node_dir)?;
             node::reset_counters(&self.node_dir, self.slot)?;
+            self.observe(&mut ebpf, true)?;
             pin_policy_maps(&ebpf, &stage)?;
             let mut links = Vec::new();
             let mut listeners = (0, 0);
@@ -86,6 +88,7 @@ impl Job<'_> {
             let mut ebpf =
                 object::load(compiled, self.guests, &self.facts, &self.meta, pins.dir(), &self.node_dir)?;
             node::install(&mut ebpf, &self.node_dir)?;
+            self.observe(&mut ebpf, false)?;
             pin_policy_maps(&ebpf, &stage)?;
             for hook in HOOKS {
                 let path = pins.link(hook.program);
@@ -129,6 +132,12 @@ impl Job<'_> {
                 Err(error)
             }
         }
+    }
+}
+
+impl Job<'_> {
+    fn observe(&self, ebpf: &mut Ebpf, anew: bool) -> Result<()> {
+        if self.needs.observe { observation::install(ebpf, &self.node_dir, self.slot, anew) } else { Ok(()) }
     }
 }
 

@@ -7,7 +7,7 @@ use aya::maps::{Array, Map, MapData};
 use proxy_common::wire::MetaChunk;
 use serde::{Deserialize, Serialize};
 
-use super::acceleration::Acceleration;
+use super::{acceleration::Acceleration, observation::Observe};
 use crate::{config::Config, netns::NetnsId};
 
 const CHUNK: usize = size_of::<MetaChunk>();
@@ -37,6 +37,10 @@ pub struct Meta {
     /// What the self-test found this kernel to do otherwise than stock TCP with sockets in the map.
     #[serde(default)]
     pub kernel_differs: Vec<String>,
+    #[serde(default)]
+    pub observe: Observe,
+    /// Why its connections are not observed, if they are not.
+    pub not_observed: Option<String>,
     /// Its number among the workloads of the node.
     pub slot: u32,
     /// Its addresses other than loopback ones.
@@ -45,7 +49,7 @@ pub struct Meta {
 
 impl Meta {
     /// Raised when a state map's key, value or meaning changes.
-    pub const LAYOUT: u32 = 2;
+    pub const LAYOUT: u32 = 3;
 
     /// Whether the cgroup is still the one that was attached.
     pub fn cgroup_exists(&self) -> bool {

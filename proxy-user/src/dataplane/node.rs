@@ -186,7 +186,7 @@ fn addresses_of(dir: &Path) -> Result<HashMap<MapData, Raw<Addr>, u8>> {
     HashMap::try_from(Map::HashMap(pinned(dir, map::LOCAL_ADDRS)?)).context("open the addresses")
 }
 
-fn pinned(dir: &Path, name: &str) -> Result<MapData> {
+pub(super) fn pinned(dir: &Path, name: &str) -> Result<MapData> {
     let path = map_in(dir, name);
     MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))
 }

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use proxy_common::{
     accel::AccelKernel,
     addr::Addr,
+    flow::FlowKernel,
     guest::{FLOWS, GuestGateway},
     names::{global, map},
     wire::{FAMILY_BITS, Kernel, MetaChunk, PORT_CHUNK, PortChunk, PrefixKey, Route},
@@ -27,6 +28,7 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SIDESTEP_BPF_OBJECT
 pub(super) struct Facts {
     pub(super) kernel: Kernel,
     pub(super) accel: AccelKernel,
+    pub(super) flow: FlowKernel,
 }
 
 /// Loads programs and maps. State maps pinned in `state_dir` are used again, otherwise made and pinned there.
@@ -38,7 +40,8 @@ pub(super) fn load(
     state_dir: &Path,
     node_dir: &Path,
 ) -> Result<Ebpf> {
-    let (policy, kernel, accel) = (Raw(compiled.policy), Raw(facts.kernel), Raw(facts.accel));
+    let (policy, kernel) = (Raw(compiled.policy), Raw(facts.kernel));
+    let (accel, flow) = (Raw(facts.accel), Raw(facts.flow));
     let btf = Btf::from_sys_fs().ok();
     let mut loader = EbpfLoader::new();
     loader
@@ -47,6 +50,7 @@ pub(super) fn load(
         .override_global(global::POLICY, &policy, true)
         .override_global(global::KERNEL, &kernel, true)
         .override_global(global::ACCEL, &accel, true)
+        .override_global(global::FLOW, &flow, true)
         .map_max_entries(map::RANGES, entries(compiled.ranges.len()))
         .map_max_entries(map::ROUTES, entries(compiled.routes.len()))
         .map_max_entries(map::IDS, entries(compiled.ids.len()))
@@ -167,6 +171,10 @@ pub(super) fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<Borrowe
         Program::SkLookup(p) => p.load(),
         Program::SkMsg(p) => p.load(),
         Program::SchedClassifier(p) => p.load(),
+        Program::Iter(p) => {
+            let btf = Btf::from_sys_fs().context("read the kernel's type information")?;
+            p.load("bpf_sk_storage_map", &btf)
+        }
         other => return Err(anyhow!("{name}: unexpected program type {:?}", other.prog_type())),
     };
     loaded.with_context(|| format!("the kernel refuses the program {name}"))?;

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use aya::maps::{Map, MapData, PerCpuArray};
-use proxy_common::{counter::Event, names::map, verdict::Rule};
+use proxy_common::{
+    counter::Event,
+    names::{map, program},
+    verdict::Rule,
+};
 use serde::Serialize;
 
 use super::{
     accel_counters::{self, Traffic},
-    hooks::HOOKS,
+    hooks::{HOOKS, Needs},
     meta::Meta,
     pins::WorkloadPins,
 };
@@ -52,11 +56,12 @@ fn of(pins: &WorkloadPins) -> Result<WorkloadStatus> {
     let meta = Meta::read(&pins.map(map::META))?;
     let programs: Vec<&'static str> =
         HOOKS.iter().map(|hook| hook.program).filter(|program| pins.link(program).exists()).collect();
-    let needs = super::hooks::Needs::of(
-        &meta.config,
-        !programs.contains(&"sock_create"),
-        meta.not_accelerated.is_none(),
-    );
+    let needs = Needs {
+        owner_record: programs.contains(&program::SOCK_CREATE),
+        accelerated: meta.not_accelerated.is_none(),
+        observe: meta.not_observed.is_none(),
+        ..Needs::of(&meta.config)
+    };
     let complete = HOOKS.iter().all(|hook| !hook.is_needed(needs) || programs.contains(&hook.program));
     Ok(WorkloadStatus {
         workload: pins.name(),

@@ -4,6 +4,7 @@
 use proxy_common::{
     accel::{AccelKernel, EndKey, Executable, Mark, Server, Switch},
     addr::Addr,
+    flow::{FlowFigures, FlowKernel, FlowRecord, JournalEntry, Totals},
     guest::GuestGateway,
     policy::Policy,
     self_test::Trial,
@@ -22,6 +23,11 @@ impl Plain for AccelKernel {}
 impl Plain for Addr {}
 impl Plain for Executable {}
 impl Plain for EndKey {}
+impl Plain for FlowFigures {}
+impl Plain for FlowKernel {}
+impl Plain for FlowRecord {}
+impl Plain for JournalEntry {}
+impl Plain for Totals {}
 impl Plain for GuestGateway {}
 impl Plain for Kernel {}
 impl Plain for Mark {}
@@ -32,6 +38,12 @@ impl Plain for Server {}
 impl Plain for SocketState {}
 impl Plain for Switch {}
 impl Plain for Trial {}
+
+/// A value as a program wrote it; none if there are too few bytes.
+pub(crate) fn decode<T: Plain>(bytes: &[u8]) -> Option<T> {
+    // SAFETY: as many bytes as it takes, and any of them are a value.
+    (bytes.len() >= size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
 
 // SAFETY: see `Plain`.
 unsafe impl<T: Plain> aya::Pod for Raw<T> {}

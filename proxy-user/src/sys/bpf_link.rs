@@ -34,6 +34,7 @@ pub enum AttachType {
     Getsockname6 = 32,
     Bind4 = 8,
     Bind6 = 9,
+    SockRelease = 34,
     SkLookup = 36,
     TcxIngress = 46,
     TcxEgress = 47,

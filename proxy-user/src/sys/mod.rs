@@ -1,8 +1,10 @@
 //! System calls nobody else wraps, one per file. The only place in userspace with `unsafe`.
 
 pub mod bpf_attach;
+pub mod bpf_iter;
 pub mod bpf_link;
 pub mod bpf_map;
+pub mod bpf_mmap;
 pub mod bpf_pin;
 pub mod bpf_test_run;
 pub mod fionread;

@@ -13,6 +13,7 @@ mod enter;
 mod fill;
 mod http;
 mod keep;
+mod ledger;
 mod load;
 mod options;
 mod original_dst;
@@ -63,6 +64,8 @@ enum Verb {
     Fill(fill::Fill),
     /// One HTTP question.
     Http(http::Http),
+    /// One connection with an ending to choose, and what both ends wrote and read.
+    Ledger(ledger::Ledger),
 }
 
 fn main() -> ExitCode {
@@ -94,5 +97,6 @@ fn run(verb: Verb) -> Result<()> {
         Verb::DnsForward(verb) => verb.run(),
         Verb::Fill(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
+        Verb::Ledger(verb) => verb.run(),
     }
 }

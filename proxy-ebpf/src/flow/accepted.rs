@@ -1,0 +1,171 @@
+//! The server's end of a connection: its listener, established, and taken by the process.
+#![allow(unsafe_code, reason = "helpers")]
+
+use aya_ebpf::{
+    bindings::{BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock},
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns},
+    programs::SockOpsContext,
+};
+use proxy_common::{
+    addr::{Addr, Port},
+    counter::Event,
+    flow::{Class, FlowRecord, flow_flag},
+    ingress::{Ingress, ingress},
+    policy::flag,
+    verdict::{Target, Verdict},
+    wire::{SocketState, role, route_flag},
+};
+
+use super::{
+    maps,
+    opening::{call_back, opened},
+    process,
+    socket::{self, Socket},
+};
+use crate::{
+    maps as workload, owner, storage,
+    table::{self, Maps},
+};
+
+/// TCP_LISTEN_CB, in the listening process: who it is holds for what it accepts.
+#[inline(always)]
+pub(super) fn listening(sk: *mut bpf_sock) {
+    if socket::slot().is_none() {
+        return;
+    }
+    let Some(record) = maps::record_or_new(sk) else { return };
+    *record = FlowRecord::EMPTY;
+    record.flags = flow_flag::LISTENER;
+    process::of_task(record);
+    record.uid = owner::recorded(sk).map_or(0, |owner| owner.uid);
+}
+
+/// What is known of an accepted connection.
+struct Found {
+    class: Class,
+    verdict: Option<Verdict>,
+    orig: (Addr, Port),
+    listener: u16,
+    /// From outside: nobody else counts it for this workload.
+    counts: bool,
+}
+
+/// PASSIVE_ESTABLISHED.
+#[inline(always)]
+pub(super) fn accepted(
+    ctx: &SockOpsContext,
+    sk: *mut bpf_sock,
+    local: Addr,
+    remote: Addr,
+    ports: (Port, Port),
+) {
+    if socket::slot().is_none() {
+        return;
+    }
+    let Some(record) = maps::record_or_new(sk) else {
+        workload::count_event(Event::FlowNotKept);
+        return;
+    };
+    let socket = Socket::of(sk);
+    let found = look(sk, socket, &local, &remote, ports.0);
+    // SAFETY: no arguments.
+    record.established_at = unsafe { bpf_ktime_get_ns() };
+    // The handshake is the first round trip measured: this end answered the SYN that long ago.
+    record.syn_at = record.established_at.wrapping_sub(u64::from(socket.srtt_us()) * 1000);
+    // SAFETY: the helper takes the context.
+    record.cookie = unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
+    socket::sign(record);
+    (record.local, record.remote) = (local, remote);
+    (record.local_port, record.remote_port) = ports;
+    (record.orig, record.orig_port) = found.orig;
+    record.listener_port = Port::new(found.listener);
+    record.snd_base = socket.write_seq();
+    record.rcv_base = socket.copied_seq();
+    record.class = found.class as u8;
+    record.rule = found.verdict.map_or(0, |verdict| verdict.rule as u8 + 1);
+    record.target = target(&found) as u8;
+    record.flags = flow_flag::ESTABLISHED | if found.counts { flow_flag::COUNTS } else { 0 };
+    call_back(ctx, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
+    opened(record);
+}
+
+#[inline(always)]
+fn target(found: &Found) -> Target {
+    match (found.verdict, found.class) {
+        (Some(verdict), _) => verdict.target,
+        (None, Class::Outbound) => Target::Outbound,
+        (None, Class::SelfCall) => Target::Inbound,
+        (None, Class::Dns) => Target::Dns,
+        (None, _) => Target::Bypass,
+    }
+}
+
+#[inline(always)]
+fn look(sk: *mut bpf_sock, socket: Socket, local: &Addr, remote: &Addr, port: Port) -> Found {
+    let policy = table::policy();
+    let on_pod = remote.is_loopback()
+        || remote.is_passthrough_source()
+        || workload::route(remote).is_some_and(|route| route.flags & route_flag::LOCAL != 0);
+    let state = storage::get(sk).map_or(SocketState::EMPTY, |state| *state);
+    let known = Found {
+        class: Class::DirectSelf,
+        verdict: None,
+        orig: (state.orig, state.port),
+        listener: port.get(),
+        counts: !on_pod,
+    };
+    match state.role {
+        role::ACCEPTED if port.get() == policy.outbound_port => {
+            return Found { class: Class::Outbound, ..known };
+        }
+        role::ACCEPTED if port.get() == policy.inbound_port => {
+            return Found { class: Class::SelfCall, ..known };
+        }
+        role::ACCEPTED => return Found { class: Class::Dns, ..known },
+        role::TPROXY_PEER => return Found { class: Class::InnerTproxy, listener: 0, counts: false, ..known },
+        _ => {}
+    }
+    let direct = Found { orig: (*local, port), listener: 0, ..known };
+    if on_pod {
+        let class = if remote.is_passthrough_source() { Class::InnerEth0 } else { Class::DirectSelf };
+        return Found { class, ..direct };
+    }
+    let interface = if policy.has(flag::INTERFACES) { workload::interface(socket.interface()) } else { 0 };
+    let verdict = ingress(&Maps, &Ingress { tcp: true, dst: *local, dport: port.get(), interface });
+    // Turned to the sidecar only if the sidecar's listener took it.
+    let captured = state.role == role::LISTENER;
+    let (class, listener) = match verdict.target {
+        Target::Inbound if captured => (Class::Inbound, policy.inbound_port),
+        Target::Outbound if captured => (Class::Outbound, policy.outbound_port),
+        _ => (Class::DirectIn, 0),
+    };
+    Found { class, listener, verdict: Some(verdict), ..direct }
+}
+
+/// cgroup/getpeername, which also runs for `accept` with an address: the process has the connection.
+#[inline(always)]
+pub(crate) fn taken(sk: *mut bpf_sock) {
+    if socket::slot().is_none() {
+        return;
+    }
+    let Some(record) = maps::record(sk) else { return };
+    if record.accepted_at != 0
+        || record.has(flow_flag::CLIENT | flow_flag::LISTENER)
+        || !record.has(flow_flag::ESTABLISHED)
+    {
+        return;
+    }
+    // SAFETY: no arguments.
+    record.accepted_at = unsafe { bpf_ktime_get_ns() };
+    process::calling(record);
+    record.uid = owner::recorded(sk).map_or(record.uid, |owner| owner.uid);
+    if let Some(totals) = maps::totals(record.class) {
+        // SAFETY: a field of a map value.
+        unsafe {
+            maps::measure(
+                &raw mut (*totals).hand_off,
+                record.accepted_at.wrapping_sub(record.established_at),
+            );
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Atomic operations on map values. Rust has none for the BPF target (`core::sync::atomic` loads and stores only).
+#![allow(unsafe_code, reason = "inline assembly")]
+
+/// Adds to a sum: a program may interrupt another on the same CPU, and nothing may be lost.
+#[inline(always)]
+pub(super) fn add(sum: *mut u64, value: u64) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: a map value aligned to eight bytes; the verifier checks both.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({sum} + 0) += {value}",
+            sum = in(reg) sum, value = in(reg) value, options(nostack)
+        );
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: the host never runs this.
+    unsafe {
+        *sum += value;
+    }
+}
+
+/// Adds; returns what was there.
+#[inline(always)]
+pub(super) fn fetch_add(sum: *mut u64, value: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut value = value;
+        // SAFETY: as above.
+        unsafe {
+            core::arch::asm!(
+                "{value} = atomic_fetch_add((u64 *)({sum} + 0), {value})",
+                sum = in(reg) sum, value = inout(reg) value, options(nostack)
+            );
+        }
+        value
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: the host never runs this.
+    unsafe {
+        *sum += value;
+        *sum - value
+    }
+}
+
+/// Sets bits; returns those that were set.
+#[inline(always)]
+pub(super) fn fetch_or(bits: &mut u64, more: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut value = more;
+        // SAFETY: as above.
+        unsafe {
+            core::arch::asm!(
+                "{value} = atomic_fetch_or((u64 *)({bits} + 0), {value})",
+                bits = in(reg) bits, value = inout(reg) value, options(nostack)
+            );
+        }
+        value
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        let before = *bits;
+        *bits |= more;
+        before
+    }
+}

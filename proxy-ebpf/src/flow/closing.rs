@@ -1,0 +1,91 @@
+//! The end of a connection: TCP is done, and the application lets go.
+
+use aya_ebpf::bindings::bpf_sock;
+use proxy_common::flow::{Close, FlowRecord, flow_flag, phase};
+
+use super::{
+    atomic, journal, maps,
+    socket::{Socket, fin_sent, state},
+};
+
+/// Errors of a socket (asm-generic/errno.h).
+mod errno {
+    pub(super) const ENETUNREACH: u32 = 101;
+    pub(super) const ETIMEDOUT: u32 = 110;
+    pub(super) const ECONNREFUSED: u32 = 111;
+    pub(super) const EHOSTUNREACH: u32 = 113;
+}
+
+/// STATE_CB. The socket still has its old state.
+#[inline(always)]
+pub(super) fn changed(sk: *mut bpf_sock, old: u32, new: u32, now: u64) {
+    if new != state::CLOSE && new != state::FIN_WAIT1 {
+        return;
+    }
+    let Some(record) = maps::record(sk) else { return };
+    if record.has(flow_flag::LISTENER) || record.syn_at == 0 {
+        return;
+    }
+    if new == state::FIN_WAIT1 {
+        record.flags |= flow_flag::CLOSED_FIRST;
+        return;
+    }
+    let socket = Socket::of(sk);
+    let error = socket.error();
+    let close = reason(old, error);
+    if matches!(close, Close::Rst) && error == 0 {
+        record.flags |= flow_flag::CLOSED_FIRST;
+    }
+    record.closed_at = now;
+    record.sent_stacked = socket.sent(record, fin_sent(old));
+    record.close = close as u8 + 1;
+    // Nobody will let go of what nobody has: it was never accepted. A connection that never came to be has nothing
+    // to read, and its socket may be connected again.
+    let alone = !socket.has_owner() || old == state::SYN_SENT;
+    let done = if alone { phase::CLOSED | phase::RELEASED } else { phase::CLOSED };
+    let before = atomic::fetch_or(&mut record.phase, done);
+    if before & phase::CLOSED == 0 && (alone || before & phase::RELEASED != 0) {
+        if before & phase::RELEASED == 0 {
+            record.received_stacked = socket.received(record);
+        }
+        finish(sk, socket, record);
+    }
+}
+
+/// cgroup/sock_release: the last process lets go.
+#[inline(always)]
+pub(super) fn released(sk: *mut bpf_sock) {
+    let Some(record) = maps::record(sk) else { return };
+    if record.has(flow_flag::LISTENER) || record.syn_at == 0 || record.phase & phase::RELEASED != 0 {
+        return;
+    }
+    let socket = Socket::of(sk);
+    record.received_stacked = socket.received(record);
+    record.unread = socket.unread();
+    if atomic::fetch_or(&mut record.phase, phase::RELEASED) & phase::CLOSED != 0 {
+        finish(sk, socket, record);
+    }
+}
+
+#[inline(always)]
+fn reason(old: u32, error: u32) -> Close {
+    match (old, error) {
+        (_, errno::ETIMEDOUT) => Close::Timeout,
+        (_, errno::ENETUNREACH | errno::EHOSTUNREACH) => Close::Unreachable,
+        (state::SYN_SENT, errno::ECONNREFUSED) => Close::Refused,
+        (state::SYN_SENT, _) => Close::Aborted,
+        (_, 0) if fin_sent(old) => Close::Fin,
+        _ => Close::Rst,
+    }
+}
+
+/// The record is complete: to the journal and the sums.
+#[inline(always)]
+fn finish(sk: *mut bpf_sock, socket: Socket, record: &FlowRecord) {
+    let tally = journal::write(sk, socket, record);
+    if !record.has(flow_flag::COUNTS) {
+        return;
+    }
+    let Some(totals) = maps::totals(record.class) else { return };
+    journal::sum(totals, record, &tally);
+}

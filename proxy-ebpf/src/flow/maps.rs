@@ -1,0 +1,81 @@
+//! The maps of the flow records, one for all workloads of the node.
+#![allow(unsafe_code, reason = "map values are reached through raw pointers the verifier has checked")]
+
+use aya_ebpf::{
+    bindings::{BPF_F_MMAPABLE, bpf_sock},
+    macros::map,
+    maps::{Array, PerCpuHashMap},
+};
+use proxy_common::{
+    accel::SLOTS,
+    flow::{
+        BUCKETS, Class, FlowRecord, Histogram, JOURNAL as ENTRIES, JournalEntry, Totals, bucket, totals_key,
+    },
+};
+
+use super::{atomic, socket};
+use crate::storage::{BPF_F_CLONE, BPF_F_NO_PREALLOC, SkStorage};
+
+/// Live flows. A listener's record is inherited by what it accepts. Written by connect, getpeername and the programs
+/// of this module, by userspace for listeners that were there first; read by the iterator.
+// SAFETY: the section in which loaders look for BTF map definitions.
+#[unsafe(link_section = ".maps")]
+#[unsafe(export_name = "FLOWS")]
+static FLOWS: SkStorage<FlowRecord, { BPF_F_NO_PREALLOC | BPF_F_CLONE }> = SkStorage::new();
+
+/// Closed flows, the newest over the oldest. Written here, mapped by readers, who never hold anybody up.
+#[map]
+static JOURNAL: Array<JournalEntry> = Array::with_max_entries(ENTRIES, BPF_F_MMAPABLE);
+
+/// How many entries were begun.
+#[map]
+static JOURNAL_HEAD: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Sums by workload and class. Userspace makes and removes a workload's.
+#[map]
+static FLOW_TOTALS: PerCpuHashMap<u32, Totals> =
+    PerCpuHashMap::with_max_entries(SLOTS * Class::COUNT as u32, BPF_F_NO_PREALLOC as u32);
+
+#[inline(always)]
+pub(super) fn record(sk: *mut bpf_sock) -> Option<&'static mut FlowRecord> {
+    FLOWS.get(sk, 0)
+}
+
+#[inline(always)]
+pub(super) fn record_or_new(sk: *mut bpf_sock) -> Option<&'static mut FlowRecord> {
+    FLOWS.get_or_create(sk)
+}
+
+/// The number of a new entry, from 1, and where it stands.
+#[inline(always)]
+pub(super) fn next_entry() -> Option<(u64, &'static mut JournalEntry)> {
+    let head = JOURNAL_HEAD.get_ptr_mut(0)?;
+    let number = atomic::fetch_add(head, 1) + 1;
+    let entry = JOURNAL.get_ptr_mut((number % u64::from(ENTRIES)) as u32)?;
+    // SAFETY: a map value. Another writer could have the same one only after all other entries were written while
+    // this one stood still; the sum tells.
+    Some((number, unsafe { &mut *entry }))
+}
+
+#[inline(always)]
+pub(super) fn totals(class: u8) -> Option<*mut Totals> {
+    let (slot, class) = (socket::slot()?, Class::from_index(class)?);
+    FLOW_TOTALS.get_ptr_mut(totals_key(slot, class))
+}
+
+/// Adds a duration in nanoseconds to a histogram of this CPU.
+///
+/// # Safety
+/// A field of a map value.
+#[inline(always)]
+pub(super) unsafe fn measure(histogram: *mut Histogram, ns: u64) {
+    let us = ns / 1000;
+    // The mask is for the verifier: buckets end before it.
+    let at = bucket(us) & 31;
+    if at < BUCKETS {
+        // SAFETY: an element of the array.
+        atomic::add(unsafe { (&raw mut (*histogram).buckets).cast::<u64>().add(at) }, 1);
+    }
+    // SAFETY: as above.
+    atomic::add(unsafe { &raw mut (*histogram).sum }, us);
+}

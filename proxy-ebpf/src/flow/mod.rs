@@ -1,0 +1,20 @@
+//! Flow records: each end of a TCP connection has one with its socket, from connect or accept on. Nothing here runs
+//! per packet or per message: bytes over the stack are read off the sequence numbers when somebody looks and when the
+//! socket goes, redirected ones are counted where they are redirected.
+//!
+//! A connection is over when TCP has closed it *and* the application has let go of it: it may read on after the first,
+//! and TCP works on after the second. Whoever comes last writes the record to the journal.
+
+mod accepted;
+mod atomic;
+mod closing;
+mod journal;
+mod list;
+mod maps;
+mod opening;
+mod ops;
+mod process;
+mod socket;
+
+pub(crate) use accepted::taken;
+pub(crate) use opening::opening;

@@ -1,0 +1,143 @@
+//! The client's end of a connection: from the decision in cgroup/connect to established.
+#![allow(unsafe_code, reason = "helpers")]
+
+use aya_ebpf::{
+    bindings::{BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock, bpf_sock_ops},
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns},
+    programs::SockOpsContext,
+};
+use proxy_common::{
+    addr::{Addr, Port},
+    counter::Event,
+    flow::{Class, FlowRecord, flow_flag},
+    policy::flag,
+    tproxy::is_sidecar,
+    verdict::Target,
+    wire::role,
+};
+
+use super::{
+    atomic, maps, process,
+    socket::{self, Socket},
+};
+use crate::{
+    ctx::load32,
+    maps as workload,
+    outgoing::Outgoing,
+    sock_addr::SockAddr,
+    storage,
+    table::{self, Maps},
+};
+
+/// cgroup/connect has decided.
+#[inline(always)]
+pub(crate) fn opening(call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing) {
+    if socket::slot().is_none() || !call.is_tcp() {
+        return;
+    }
+    let Some(record) = maps::record_or_new(sk) else {
+        workload::count_event(Event::FlowNotKept);
+        return;
+    };
+    *record = FlowRecord::EMPTY;
+    socket::sign(record);
+    (record.orig, record.orig_port) = (out.dst, out.port);
+    record.class = class(sk, out, record) as u8;
+    record.rule = out.verdict.rule as u8 + 1;
+    record.target = out.verdict.target as u8;
+    record.flags = flow_flag::CLIENT | flow_flag::COUNTS;
+    process::calling(record);
+    record.uid = out.owner.uid;
+}
+
+#[inline(always)]
+fn class(sk: *mut bpf_sock, out: &Outgoing, record: &mut FlowRecord) -> Class {
+    match out.verdict.target {
+        Target::Outbound => return Class::Outbound,
+        Target::Inbound => return Class::SelfCall,
+        Target::Dns => return Class::Dns,
+        Target::Bypass => {}
+    }
+    let policy = table::policy();
+    let is_on_pod = out.is_local || out.dst.is_loopback();
+    if !is_sidecar(&Maps, &policy, out.owner.uid, out.owner.gid) {
+        return if is_on_pod { Class::DirectSelf } else { Class::DirectOut };
+    }
+    if policy.has(flag::TPROXY)
+        && let Some(state) = storage::get(sk)
+        && state.role == role::TRANSPARENT
+    {
+        (record.orig, record.orig_port) = (state.orig, state.port);
+        return Class::InnerTproxy;
+    }
+    if out.dst.is_loopback() {
+        Class::InnerLo
+    } else if is_on_pod {
+        Class::InnerEth0
+    } else {
+        Class::Upstream
+    }
+}
+
+/// TCP_CONNECT_CB: addresses and sequence number are known, the SYN is not sent.
+#[inline(always)]
+pub(super) fn connecting(
+    ctx: &SockOpsContext,
+    sk: *mut bpf_sock,
+    local: Addr,
+    remote: Addr,
+    ports: (Port, Port),
+) {
+    let Some(record) = maps::record(sk) else { return };
+    if !record.has(flow_flag::CLIENT) || record.syn_at != 0 {
+        return;
+    }
+    // SAFETY: no arguments.
+    record.syn_at = unsafe { bpf_ktime_get_ns() };
+    // SAFETY: the helper takes the context.
+    record.cookie = unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
+    (record.local, record.remote) = (local, remote);
+    (record.local_port, record.remote_port) = ports;
+    if record.target != Target::Bypass as u8 {
+        record.listener_port = ports.1;
+    }
+    // The SYN takes one number.
+    record.snd_base = Socket::of(sk).write_seq().wrapping_add(1);
+    call_back(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+/// ACTIVE_ESTABLISHED.
+#[inline(always)]
+pub(super) fn connected(ctx: &SockOpsContext, sk: *mut bpf_sock) {
+    let Some(record) = maps::record(sk) else { return };
+    if !record.has(flow_flag::CLIENT) || record.syn_at == 0 {
+        return;
+    }
+    // SAFETY: no arguments.
+    record.established_at = unsafe { bpf_ktime_get_ns() };
+    record.rcv_base = Socket::of(sk).copied_seq();
+    record.flags |= flow_flag::ESTABLISHED;
+    call_back(ctx, BPF_SOCK_OPS_RTT_CB_FLAG);
+    opened(record);
+}
+
+/// Counts an established connection.
+#[inline(always)]
+pub(super) fn opened(record: &FlowRecord) {
+    if !record.has(flow_flag::COUNTS) {
+        return;
+    }
+    let Some(totals) = maps::totals(record.class) else { return };
+    // SAFETY: fields of a map value.
+    unsafe {
+        atomic::add(&raw mut (*totals).opened, 1);
+        maps::measure(&raw mut (*totals).connect, record.established_at.wrapping_sub(record.syn_at));
+    }
+}
+
+/// Asks for more events of the socket.
+#[inline(always)]
+pub(super) fn call_back(ctx: &SockOpsContext, more: u32) {
+    let flags = load32!(ctx.ops, bpf_sock_ops, bpf_sock_ops_cb_flags) | more;
+    let _ = ctx.set_cb_flags(flags as i32);
+}

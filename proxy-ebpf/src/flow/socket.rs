@@ -1,0 +1,192 @@
+//! What is read of a socket: fields at offsets the loader took from the kernel's BTF.
+#![allow(unsafe_code, reason = "reads kernel memory through the helper that cannot fault")]
+
+use aya_ebpf::{bindings::bpf_sock, helpers::bpf_probe_read_kernel};
+use proxy_common::flow::{FlowKernel, FlowRecord, flow_flag};
+
+// SAFETY: a name the loader looks up; it clashes with nothing in this object.
+#[unsafe(no_mangle)]
+static FLOW: FlowKernel = FlowKernel::OFF;
+
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: an initialised static; volatile because the loader writes it before the kernel sees it.
+        unsafe { core::ptr::read_volatile(&raw const FLOW.$field) }
+    };
+}
+
+/// States of TCP (include/net/tcp_states.h).
+pub(super) mod state {
+    pub(in crate::flow) const SYN_SENT: u32 = 2;
+    pub(in crate::flow) const FIN_WAIT1: u32 = 4;
+    pub(in crate::flow) const FIN_WAIT2: u32 = 5;
+    pub(in crate::flow) const TIME_WAIT: u32 = 6;
+    pub(in crate::flow) const CLOSE: u32 = 7;
+    pub(in crate::flow) const LAST_ACK: u32 = 9;
+    pub(in crate::flow) const CLOSING: u32 = 11;
+}
+
+/// The workload's slot; none if it is not observed.
+#[inline(always)]
+pub(super) fn slot() -> Option<u32> {
+    let slot = offset!(slot);
+    (slot != u32::MAX).then_some(slot)
+}
+
+/// Marks a record as this workload's.
+#[inline(always)]
+pub(super) fn sign(record: &mut FlowRecord) {
+    record.cgroup = offset!(cgroup);
+    record.netns = offset!(netns);
+}
+
+/// Where `task_struct` keeps the process's number and name.
+pub(super) struct TaskOffsets {
+    pub(super) tgid: u32,
+    pub(super) leader: u32,
+    pub(super) comm: u32,
+}
+
+/// None where programs may not look at the task.
+#[inline(always)]
+pub(super) fn task_offsets() -> Option<TaskOffsets> {
+    let tgid = offset!(task_tgid);
+    (tgid != 0).then(|| TaskOffsets { tgid, leader: offset!(task_leader), comm: offset!(task_comm) })
+}
+
+/// `struct sock *`, as a number: the verifier allows no arithmetic on the pointer.
+#[derive(Clone, Copy)]
+pub(super) struct Socket(u64);
+
+impl Socket {
+    #[inline(always)]
+    pub(super) fn of(sk: *mut bpf_sock) -> Self {
+        Self(read((&raw const sk) as u64, 0))
+    }
+
+    #[inline(always)]
+    pub(super) fn state(self) -> u32 {
+        read::<u8>(self.0, offset!(sk_state)).into()
+    }
+
+    #[inline(always)]
+    pub(super) fn error(self) -> u32 {
+        read(self.0, offset!(sk_err))
+    }
+
+    /// Whether a process has it: not before accept, not after close.
+    #[inline(always)]
+    pub(super) fn has_owner(self) -> bool {
+        read::<u64>(self.0, offset!(sk_socket)) != 0
+    }
+
+    #[inline(always)]
+    pub(super) fn interface(self) -> u32 {
+        read(self.0, offset!(sk_ifindex))
+    }
+
+    #[inline(always)]
+    pub(super) fn write_seq(self) -> u32 {
+        read(self.0, offset!(tcp_write_seq))
+    }
+
+    #[inline(always)]
+    pub(super) fn copied_seq(self) -> u32 {
+        read(self.0, offset!(tcp_copied_seq))
+    }
+
+    /// Smoothed, in microseconds; the kernel keeps eighths.
+    #[inline(always)]
+    pub(super) fn srtt_us(self) -> u32 {
+        read::<u32>(self.0, offset!(tcp_srtt_us)) >> 3
+    }
+
+    #[inline(always)]
+    pub(super) fn retransmits(self) -> u32 {
+        read(self.0, offset!(tcp_total_retrans))
+    }
+
+    /// Bytes the application wrote to the stack. `fin_sent`: a FIN stands at the end of the numbers.
+    #[inline(always)]
+    pub(super) fn sent(self, record: &FlowRecord, fin_sent: bool) -> u64 {
+        if !record.has(flow_flag::ESTABLISHED) {
+            return 0;
+        }
+        let low = self.write_seq().wrapping_sub(record.snd_base).wrapping_sub(u32::from(fin_sent));
+        widen(low, read(self.0, offset!(tcp_bytes_acked)))
+    }
+
+    /// Bytes the application read from the stack. A FIN is read like a byte, or not yet.
+    #[inline(always)]
+    pub(super) fn received(self, record: &FlowRecord) -> u64 {
+        if !record.has(flow_flag::ESTABLISHED) {
+            return 0;
+        }
+        let copied = self.copied_seq();
+        let next: u32 = read(self.0, offset!(tcp_rcv_nxt));
+        let read_fin = self.saw_fin() && copied == next;
+        let low = copied.wrapping_sub(record.rcv_base).wrapping_sub(u32::from(read_fin));
+        widen(low, read(self.0, offset!(tcp_bytes_received)))
+    }
+
+    /// `SOCK_DONE`: the other end's FIN is here (`net/ipv4/tcp_input.c: tcp_fin`).
+    #[inline(always)]
+    fn saw_fin(self) -> bool {
+        const SOCK_DONE: u64 = 1 << 1;
+        read::<u64>(self.0, offset!(sk_flags)) & SOCK_DONE != 0
+    }
+
+    /// Redirected bytes that wait at the socket.
+    #[inline(always)]
+    pub(super) fn unread(self) -> u32 {
+        const PSOCK: u64 = 1 << 2;
+        const FLAGS: u64 = 0b111;
+        let psock: u64 = read(self.0, offset!(sk_user_data));
+        if psock & PSOCK == 0 {
+            return 0;
+        }
+        let psock = psock & !FLAGS;
+        let total = offset!(psock_total);
+        if total != 0 {
+            return read(psock, total);
+        }
+        walk(psock + u64::from(offset!(psock_ingress)))
+    }
+}
+
+/// Bytes in a list of `sk_msg`; a bound for the verifier, longer ones are cut.
+#[inline(always)]
+fn walk(head: u64) -> u32 {
+    const MESSAGES: u32 = 256;
+    let mut bytes = 0u32;
+    let mut at: u64 = read(head, 0);
+    for _ in 0..MESSAGES {
+        if at == 0 || at == head {
+            break;
+        }
+        let message = at.wrapping_sub(u64::from(offset!(msg_list)));
+        bytes = bytes.wrapping_add(read::<u32>(message, offset!(msg_size)));
+        at = read(at, 0);
+    }
+    bytes
+}
+
+/// The 64 bits of a count whose lower half is known exactly, and the whole within 2^31.
+#[inline(always)]
+fn widen(low: u32, near: u64) -> u64 {
+    let apart = low.wrapping_sub(near as u32) as i32;
+    near.wrapping_add(apart as i64 as u64)
+}
+
+/// Zero where there is nothing to read: a pointer that went stale.
+#[inline(always)]
+pub(super) fn read<T: Default>(base: u64, offset: u32) -> T {
+    // SAFETY: the helper checks the address itself and fails instead of faulting.
+    unsafe { bpf_probe_read_kernel(base.wrapping_add(u64::from(offset)) as *const T) }.unwrap_or_default()
+}
+
+/// Whether a FIN was sent, by the state of TCP.
+#[inline(always)]
+pub(super) fn fin_sent(tcp: u32) -> bool {
+    matches!(tcp, state::FIN_WAIT1 | state::FIN_WAIT2 | state::TIME_WAIT | state::LAST_ACK | state::CLOSING)
+}

@@ -1,0 +1,230 @@
+//! `sidestep flows`.
+
+use std::{
+    collections::HashSet,
+    io::{self, Write as _},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use proxy_common::{
+    flow::{Direction, Forward},
+    names::map,
+};
+
+use super::{Output, flows_table};
+use crate::{
+    dataplane::{Meta, WorkloadPins},
+    exit::{Class, Failure},
+    flows::{self, Filter, Flow, Journal, Path, State, Verdict, one_of},
+};
+
+/// How often a follower looks. The journal has room for what closes meanwhile, see `docs/flows.md`.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    sidestep flows --direction inbound --port 8080\n  \
+    sidestep flows -f --output json --verdict refused")]
+pub(crate) struct FlowsArgs {
+    /// First what there is, then each connection when it has closed
+    #[arg(short, long)]
+    follow: bool,
+
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+
+    /// Only of this workload, as `sidestep status` names it; repeatable, as all filters are
+    #[arg(long, value_name = "NAME", help_heading = "Filters")]
+    workload: Vec<String>,
+
+    /// Port of the client, the server, the original destination or the listener
+    #[arg(long, value_name = "PORT", help_heading = "Filters")]
+    port: Vec<u16>,
+
+    /// inbound, outbound, self or dns
+    #[arg(long, value_parser = one_of::<Direction>, help_heading = "Filters")]
+    direction: Vec<Direction>,
+
+    /// How the sidecar reaches its application: lo, eth0 or tproxy
+    #[arg(long, value_parser = one_of::<Forward>, help_heading = "Filters")]
+    forward: Vec<Forward>,
+
+    /// What carries the bytes: redirected, stacked or mixed
+    #[arg(long, value_parser = one_of::<Path>, help_heading = "Filters")]
+    path: Vec<Path>,
+
+    /// captured, refused, bypass, outbound, inbound, dns, or a rule such as O15
+    #[arg(long, help_heading = "Filters")]
+    verdict: Vec<Verdict>,
+}
+
+pub(crate) fn run(args: &FlowsArgs) -> Result<ExitCode> {
+    let filter = Filter {
+        workloads: args.workload.clone(),
+        ports: args.port.clone(),
+        directions: args.direction.clone(),
+        forwards: args.forward.clone(),
+        paths: args.path.clone(),
+        verdicts: args.verdict.clone(),
+    };
+    check(&filter)?;
+    // Opened first, so that nothing closes between the list and the first look.
+    let journal = if args.follow { Some(Journal::open(false)?) } else { None };
+    let flows = flows::recent(&filter)?;
+    let mut printer = Printer { output: args.output, has_head: false };
+    let printed = printer.print(&flows, journal.is_none()).and_then(|()| match journal {
+        None => Ok(()),
+        Some(journal) => {
+            // What closed between the two looks is in both.
+            let listed = flows.iter().filter(|flow| flow.state == State::Closed).map(|flow| flow.id);
+            follow(journal, &filter, &mut printer, listed.collect())
+        }
+    });
+    match printed {
+        // `sidestep flows | head`
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        other => other.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Whether there is anything to look at.
+fn check(filter: &Filter) -> Result<()> {
+    let attached = WorkloadPins::all().context("list the attached workloads")?;
+    if let Some(name) = filter.workloads.iter().find(|name| attached.iter().all(|pins| pins.name() != **name))
+    {
+        let names: Vec<String> = attached.iter().map(WorkloadPins::name).collect();
+        let there =
+            if names.is_empty() { "none is".to_owned() } else { format!("attached: {}", names.join(", ")) };
+        return Err(Failure::error(Class::Usage, format!("no workload '{name}' is attached; {there}")));
+    }
+    if attached.is_empty() {
+        return Err(Failure::error(Class::Other, "no workload is attached: run `sidestep attach` first"));
+    }
+    let reasons: Vec<String> = attached
+        .iter()
+        .filter(|pins| filter.workloads.is_empty() || filter.workloads.contains(&pins.name()))
+        .map(|pins| Meta::read(&pins.map(map::META)).map(|meta| meta.not_observed))
+        .map(|reason| reason.unwrap_or_else(|error| Some(format!("{error:#}"))))
+        .collect::<Option<Vec<String>>>()
+        .unwrap_or_default();
+    match reasons.first() {
+        None => Ok(()),
+        Some(reason) => Err(Failure::error(
+            Class::Unavailable,
+            format!(
+                "connections are not observed: {reason}; attach with --observe on where the kernel allows it"
+            ),
+        )),
+    }
+}
+
+/// Until the reader goes, or what was followed.
+fn follow(
+    mut journal: Journal,
+    filter: &Filter,
+    printer: &mut Printer,
+    mut listed: HashSet<u64>,
+) -> Result<()> {
+    let watched = Watched::of(filter)?;
+    let mut lost = 0;
+    loop {
+        thread::sleep(LOOK_EVERY);
+        let gone = watched.gone();
+        let batch = if gone.is_some() { journal.drain() } else { journal.read() }?;
+        let mut flows = batch.flows;
+        flows.retain(|flow| filter.matches(flow) && !listed.remove(&flow.id));
+        printer.print(&flows, false)?;
+        if batch.lost > lost {
+            printer.say_lost(batch.lost - lost, batch.lost)?;
+            lost = batch.lost;
+        }
+        if let Some(name) = gone {
+            return Err(Failure::error(
+                Class::Other,
+                format!(
+                    "workload {name} was detached, there is nothing left to follow; `sidestep status` lists those there are"
+                ),
+            ));
+        }
+    }
+}
+
+/// The workloads somebody follows, by the maps that describe them: one that is attached anew has another.
+struct Watched(Vec<(WorkloadPins, Option<u32>)>);
+
+impl Watched {
+    fn of(filter: &Filter) -> Result<Self> {
+        let mut all = WorkloadPins::all()?;
+        if !filter.workloads.is_empty() {
+            all.retain(|pins| filter.workloads.contains(&pins.name()));
+        }
+        Ok(Self(all.into_iter().map(|pins| (pins.clone(), attached_as(&pins))).collect()))
+    }
+
+    /// A name once none of them is left as it was.
+    fn gone(&self) -> Option<String> {
+        let last = self.0.last()?;
+        let none_left = self.0.iter().all(|(pins, map)| attached_as(pins) != *map);
+        none_left.then(|| last.0.name())
+    }
+}
+
+/// A state map lives as long as the workload is attached.
+fn attached_as(pins: &WorkloadPins) -> Option<u32> {
+    aya::maps::MapInfo::from_pin(pins.map(map::COUNTERS)).ok().map(|info| info.id())
+}
+
+struct Printer {
+    output: Output,
+    has_head: bool,
+}
+
+impl Printer {
+    fn print(&mut self, flows: &[Flow], is_all: bool) -> Result<()> {
+        let mut out = io::stdout().lock();
+        match self.output {
+            Output::Json => {
+                for flow in flows {
+                    writeln!(out, "{}", flow.to_json().context("encode a flow")?)?;
+                }
+            }
+            Output::Table if flows.is_empty() && is_all => writeln!(out, "no flows")?,
+            Output::Table => {
+                if !self.has_head {
+                    writeln!(out, "{}", flows_table::HEAD)?;
+                    self.has_head = true;
+                }
+                for flow in flows {
+                    writeln!(out, "{}", flows_table::row(flow))?;
+                }
+            }
+        }
+        Ok(out.flush()?)
+    }
+
+    /// On stderr, so that the lines stay one record each.
+    fn say_lost(&self, now: u64, total: u64) -> Result<()> {
+        let text = format!("{now} records were overwritten before they could be read ({total} so far)");
+        match self.output {
+            Output::Json => {
+                let line = serde_json::json!({ "schema": flows::SCHEMA, "lost": now, "lost_total": total });
+                writeln!(io::stdout().lock(), "{line}")?;
+            }
+            Output::Table => eprintln!(
+                "sidestep: {text}; a filter on the reader's side does not help, fewer flows or a faster terminal do"
+            ),
+        }
+        Ok(())
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

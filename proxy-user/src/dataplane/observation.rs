@@ -1,0 +1,199 @@
+//! The observation of a workload's connections: whether it is possible, what it keeps with the node, and where readers
+//! find that.
+
+use std::{
+    fs,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow};
+use aya::{
+    Ebpf,
+    maps::{Map, MapData, PerCpuHashMap, PerCpuValues, SkStorage},
+    util::nr_cpus,
+};
+use clap::ValueEnum;
+use proxy_common::{
+    flow::{Class, FlowFigures, FlowKernel, FlowRecord, Totals, flow_flag, totals_key},
+    names::{map, program},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    late_listeners, node, object,
+    pins::{self, WorkloadPins, map_in},
+    wire::Raw,
+};
+use crate::{
+    kernel::{btf::Offsets, version::KernelVersion},
+    netns::{self, Netns},
+    sys::{bpf_iter, bpf_link, bpf_pin},
+};
+
+/// The oldest kernel that has run it. Needed are atomic operations that return a value (5.12), socket storage in
+/// iterators (5.11).
+const OLDEST: KernelVersion = KernelVersion(6, 18);
+
+/// The wish.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Observe {
+    /// Each connection is recorded; without records where the kernel does not allow it
+    #[default]
+    On,
+    /// Nothing is recorded
+    Off,
+}
+
+/// What is done about it.
+pub(super) struct Observation {
+    pub(super) kernel: Option<FlowKernel>,
+    /// Why not, if not.
+    pub(super) reason: Option<String>,
+}
+
+impl Observation {
+    pub(super) fn plan(wish: Observe, pins: &WorkloadPins, slot: u32) -> Result<Self> {
+        if wish == Observe::Off {
+            return Ok(Self { kernel: None, reason: Some("switched off (--observe off)".to_owned()) });
+        }
+        let version = KernelVersion::current()?;
+        if version < OLDEST {
+            return Ok(Self {
+                kernel: None,
+                reason: Some(format!("not tried on Linux {version}, older than {OLDEST}")),
+            });
+        }
+        Ok(match offsets(version, pins, slot) {
+            Ok(kernel) => Self { kernel: Some(kernel), reason: None },
+            Err(reason) => Self { kernel: None, reason: Some(reason) },
+        })
+    }
+}
+
+fn offsets(version: KernelVersion, pins: &WorkloadPins, slot: u32) -> Result<FlowKernel, String> {
+    let types = ["sock_common", "sock", "tcp_sock", "task_struct", "sk_psock", "sk_msg", "sk_msg_sg"];
+    let btf = Offsets::of_running_kernel(&types)
+        .map_err(|error| format!("no kernel type information to read sockets by ({error:#})"))?;
+    let at = |strukt: &str, member: &str| {
+        btf.get(strukt, member).ok_or_else(|| format!("this kernel has no {strukt}.{member}"))
+    };
+    let netns = u32::try_from(pins.netns_inode()).map_err(|_| "the namespace's number is too large")?;
+    Ok(FlowKernel {
+        cgroup: pins.cgroup_id(),
+        netns,
+        slot,
+        // sock_common stands at the head of sock.
+        sk_state: at("sock_common", "skc_state")?,
+        sk_flags: at("sock_common", "skc_flags")?,
+        sk_err: at("sock", "sk_err")?,
+        sk_socket: at("sock", "sk_socket")?,
+        sk_user_data: at("sock", "sk_user_data")?,
+        sk_ifindex: btf.get("sock", "sk_rx_dst_ifindex").unwrap_or(0),
+        tcp_write_seq: at("tcp_sock", "write_seq")?,
+        tcp_copied_seq: at("tcp_sock", "copied_seq")?,
+        tcp_rcv_nxt: at("tcp_sock", "rcv_nxt")?,
+        tcp_bytes_acked: at("tcp_sock", "bytes_acked")?,
+        tcp_bytes_received: at("tcp_sock", "bytes_received")?,
+        tcp_srtt_us: at("tcp_sock", "srtt_us")?,
+        tcp_total_retrans: at("tcp_sock", "total_retrans")?,
+        // bpf_get_current_task in sock_ops: not before 6.18.
+        task_tgid: if version >= KernelVersion(6, 18) { at("task_struct", "tgid")? } else { 0 },
+        task_comm: at("task_struct", "comm")?,
+        psock_ingress: at("sk_psock", "ingress_msg")?,
+        msg_list: at("sk_msg", "list")?,
+        msg_size: at("sk_msg", "sg")? + at("sk_msg_sg", "size")?,
+        psock_total: btf.get("sk_psock", "msg_tot_len").unwrap_or(0),
+        task_leader: at("task_struct", "group_leader")?,
+    })
+}
+
+/// The iterator, and the workload's sums; `anew`: from zero.
+pub(super) fn install(ebpf: &mut Ebpf, dir: &Path, slot: u32, anew: bool) -> Result<()> {
+    let flows = node::pinned(dir, map::FLOWS)?;
+    let iterator = object::load_program(ebpf, program::FLOW_LIST)?;
+    let path = pins::link_in(dir, program::FLOW_LIST);
+    if path.exists() {
+        let link = bpf_pin::open(&path).with_context(|| format!("open {}", path.display()))?;
+        bpf_link::update(link.as_fd(), iterator).context("update the link of the flow iterator")?;
+    } else {
+        let link = bpf_iter::create(iterator, flows.fd().as_fd()).context("link the flow iterator")?;
+        bpf_pin::pin(link.as_fd(), &path).with_context(|| format!("pin {}", path.display()))?;
+    }
+    let mut totals = totals_in(dir)?;
+    let cpus = nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
+    for class in Class::ALL {
+        let key = totals_key(slot, *class);
+        if anew || totals.get(&key, 0).is_err() {
+            let zero = PerCpuValues::try_from(vec![Raw(Totals::default()); cpus])?;
+            totals.insert(key, zero, 0).context("make the sums of the workload's flows")?;
+        }
+    }
+    Ok(())
+}
+
+/// A workload that goes takes its sums with it.
+pub(super) fn forget(slot: u32) -> Result<()> {
+    let dir = node::dir();
+    if !map_in(&dir, map::FLOW_TOTALS).exists() {
+        return Ok(());
+    }
+    let mut totals = totals_in(&dir)?;
+    for class in Class::ALL {
+        // Absent if it was not observed.
+        let _ = totals.remove(&totals_key(slot, *class));
+    }
+    Ok(())
+}
+
+/// Listeners that are there already are marked with their process, for what they accept from now on.
+pub(super) fn mark_listeners(netns: &Netns, dir: &Path) -> Result<()> {
+    let data = node::pinned(dir, map::FLOWS)?;
+    let mut flows: SkStorage<MapData, Raw<FlowRecord>> = SkStorage::try_from(Map::SkStorage(data))?;
+    for listener in netns::listeners(Some(netns))? {
+        // Of a process that is not visible here.
+        let Ok(Some((pid, socket))) = late_listeners::socket_of(netns, &listener) else { continue };
+        let Ok(name) = fs::read(format!("/proc/{pid}/comm")) else { continue };
+        let Ok(process) = fs::metadata(format!("/proc/{pid}")) else { continue };
+        let mut record = FlowRecord { flags: flow_flag::LISTENER, ..FlowRecord::EMPTY };
+        record.pid = u32::try_from(pid).unwrap_or(0);
+        record.uid = process.uid();
+        let name = name.strip_suffix(b"\n").unwrap_or(&name);
+        let len = name.len().min(15);
+        record.comm[..len].copy_from_slice(&name[..len]);
+        flows.insert(&socket.as_fd(), Raw(record), 0).context("mark a listener")?;
+    }
+    Ok(())
+}
+
+/// The file that lists live flows each time it is opened and read; none: nothing is observed.
+pub(crate) fn list_pin() -> Option<PathBuf> {
+    Some(pins::link_in(&node::dir(), program::FLOW_LIST)).filter(|path| path.exists())
+}
+
+/// Bytes the iterator writes for one end of a connection.
+pub(crate) const fn end_size() -> usize {
+    size_of::<FlowRecord>() + size_of::<FlowFigures>()
+}
+
+/// The journal's head and entries.
+pub(crate) fn journal_pins() -> Result<(MapData, MapData)> {
+    let dir = node::dir();
+    Ok((node::pinned(&dir, map::JOURNAL_HEAD)?, node::pinned(&dir, map::JOURNAL)?))
+}
+
+type TotalsMap = PerCpuHashMap<MapData, u32, Raw<Totals>>;
+
+/// The sums; none: nothing is observed.
+pub(crate) fn open_totals() -> Result<Option<TotalsMap>> {
+    if list_pin().is_none() {
+        return Ok(None);
+    }
+    totals_in(&node::dir()).map(Some)
+}
+
+fn totals_in(dir: &Path) -> Result<TotalsMap> {
+    let data = node::pinned(dir, map::FLOW_TOTALS)?;
+    PerCpuHashMap::try_from(Map::PerCpuHashMap(data)).context("open the sums of the flows")
+}

@@ -1,0 +1,28 @@
+//! The kernel's monotonic times as wall-clock times.
+
+use anyhow::{Context, Result};
+use nix::time::{ClockId, clock_gettime};
+
+/// How far the two clocks are apart now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Clock {
+    offset_ns: i128,
+}
+
+impl Clock {
+    pub(super) fn now() -> Result<Self> {
+        let ns = |clock| {
+            let time = clock_gettime(clock).context("read the clock")?;
+            anyhow::Ok(i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec()))
+        };
+        Ok(Self { offset_ns: ns(ClockId::CLOCK_REALTIME)? - ns(ClockId::CLOCK_MONOTONIC)? })
+    }
+
+    /// Microseconds since the epoch; none of 0, which stands for never.
+    pub(super) fn wall_us(self, monotonic_ns: u64) -> Option<u64> {
+        if monotonic_ns == 0 {
+            return None;
+        }
+        u64::try_from((i128::from(monotonic_ns) + self.offset_ns) / 1000).ok()
+    }
+}

@@ -1,0 +1,282 @@
+//! Records of ends to flows: the two ends of a connection within a workload are one.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use proxy_common::{
+    accel::Reason,
+    addr::{Addr, Port},
+    flow::{Class, Close, flow_flag},
+    verdict::{Rule, Target},
+};
+
+use super::{
+    clock::Clock,
+    end::{End, EndKey},
+    flow::{Flow, Named as _, Path, Process, Side, Split, State, Stream, Times},
+};
+
+/// Ends by what they are an end of.
+pub(super) type Known = HashMap<EndKey, End>;
+
+pub(super) fn known(ends: impl IntoIterator<Item = End>) -> Known {
+    ends.into_iter().map(|end| (end.key(), end)).collect()
+}
+
+/// The flows these ends are of.
+pub(super) fn flows(known: &Known, clock: Clock) -> Vec<Flow> {
+    let mut names = Names::default();
+    let flow = |end: &End| flow_at(end, known, clock, &mut names);
+    known.values().filter_map(flow).collect()
+}
+
+/// Names of workloads, made once each.
+#[derive(Default)]
+pub(super) struct Names(HashMap<(u32, u64), Arc<str>>);
+
+impl Names {
+    fn of(&mut self, end: &End) -> Arc<str> {
+        let id = (end.record.netns, end.record.cgroup);
+        self.0.entry(id).or_insert_with(|| end.workload().into()).clone()
+    }
+}
+
+/// The flow of this end; none if the other one stands for it.
+pub(super) fn flow_at(end: &End, known: &Known, clock: Clock, names: &mut Names) -> Option<Flow> {
+    let other = known.get(&end.key().reversed());
+    if let Some(other) = other
+        && !end.counts()
+        && other.counts()
+        && other.is_same_workload(end)
+    {
+        return None;
+    }
+    Some(flow(end, other, clock, names.of(end)))
+}
+
+fn flow(end: &End, other: Option<&End>, clock: Clock, workload: Arc<str>) -> Flow {
+    let (client, server) = if end.is_client() {
+        (Some(end), other)
+    } else {
+        (other.filter(|other| other.is_client()), Some(end))
+    };
+    let class = end.class();
+    let first = end.record.syn_at;
+    let (client_addr, server_addr) = match client {
+        Some(client) => (local(client), remote(client)),
+        None => (remote(end), local(end)),
+    };
+    let upload = stream(client, server);
+    let download = stream(server, client);
+    let ends = [Some(end), other].into_iter().flatten();
+    let is_open = ends.clone().any(|end| !end.is_closed());
+    let byte = |get: fn(&End) -> u64| value(get(end)).or_else(|| other.and_then(|other| value(get(other))));
+    Flow {
+        id: end.record.cookie,
+        state: if is_open { State::Live } else { State::Closed },
+        workload,
+        direction: class.direction(),
+        hop: class.hop(),
+        forward: class.forward(),
+        client: client_addr,
+        server: server_addr,
+        original_client: original_client(end, other, client_addr),
+        original_destination: original_destination(end, client, server_addr),
+        listener: byte(|end| end.record.listener_port.get().into()).and_then(|port| u16::try_from(port).ok()),
+        rule: byte(|end| end.record.rule.into()).and_then(|rule| Rule::ALL.get(rule as usize - 1).copied()),
+        verdict: Target::all()
+            .iter()
+            .copied()
+            .find(|t| *t as u8 == end.record.target)
+            .unwrap_or(Target::Bypass),
+        client_process: client.and_then(process),
+        server_process: server.and_then(process),
+        times: Times {
+            syn: clock.wall_us(client.map_or(first, |client| client.record.syn_at)),
+            established: clock.wall_us(server.or(client).map_or(0, |end| end.record.established_at)),
+            accepted: clock.wall_us(server.map_or(0, |server| server.record.accepted_at)),
+            first_byte: clock.wall_us(ends.clone().filter_map(first_byte).min().unwrap_or(0)),
+            close: clock.wall_us(if is_open {
+                0
+            } else {
+                ends.clone().map(|end| end.record.closed_at).max().unwrap_or(0)
+            }),
+        },
+        path: Path::of(&upload, &download),
+        upload,
+        download,
+        rtt_us: value(end.figures.srtt_us.into()).map(|us| us as u32),
+        retransmits: ends.map(|end| end.figures.retransmits).sum(),
+        close: if is_open { None } else { close(end, other) },
+        closed_by: if is_open { None } else { closed_by(client, server) },
+    }
+}
+
+fn value(number: u64) -> Option<u64> {
+    (number != 0).then_some(number)
+}
+
+fn local(end: &End) -> SocketAddr {
+    socket_addr(end.record.local, end.record.local_port)
+}
+
+fn remote(end: &End) -> SocketAddr {
+    socket_addr(end.record.remote, end.record.remote_port)
+}
+
+fn socket_addr(addr: Addr, port: Port) -> SocketAddr {
+    SocketAddr::new(IpAddr::from(addr), port.get())
+}
+
+fn original_client(end: &End, other: Option<&End>, client: SocketAddr) -> Option<SocketAddr> {
+    match end.class() {
+        Class::InnerTproxy => {
+            // The application's end knows the port, too.
+            let knows = [Some(end), other].into_iter().flatten().find(|end| !end.is_client()).unwrap_or(end);
+            Some(socket_addr(knows.record.orig, knows.record.orig_port))
+        }
+        Class::InnerLo | Class::InnerEth0 | Class::Upstream | Class::SelfCall => None,
+        _ => Some(client),
+    }
+}
+
+fn original_destination(end: &End, client: Option<&End>, server: SocketAddr) -> SocketAddr {
+    if end.class() == Class::InnerTproxy {
+        return server;
+    }
+    let knows = &client.unwrap_or(end).record;
+    if knows.orig.is_unspecified() { server } else { socket_addr(knows.orig, knows.orig_port) }
+}
+
+fn process(end: &End) -> Option<Process> {
+    let record = &end.record;
+    let comm = record.comm.split(|byte| *byte == 0).next().unwrap_or_default();
+    (record.pid != 0).then(|| Process {
+        pid: record.pid,
+        comm: String::from_utf8_lossy(comm).into_owned(),
+        uid: record.uid,
+    })
+}
+
+fn first_byte(end: &End) -> Option<u64> {
+    [end.record.first_byte_at, end.figures.tally.first_at].into_iter().filter_map(value).min()
+}
+
+/// What one end sends and the other reads.
+fn stream(from: Option<&End>, to: Option<&End>) -> Stream {
+    let written = from.map(|from| Split {
+        redirected: from.figures.tally.redirected_bytes,
+        stacked: from.figures.sent_stacked,
+    });
+    // What is redirected to an end is known from its sender, less what waits.
+    let read = to.and_then(|to| {
+        let redirected = match written {
+            Some(written) => written.redirected.saturating_sub(to.figures.unread.into()),
+            None if to.figures.mapped == 0 => 0,
+            None => return None,
+        };
+        Some(Split { redirected, stacked: to.figures.received_stacked })
+    });
+    let Some(from) = from else { return Stream { written, read, ..Stream::default() } };
+    let tally = &from.figures.tally;
+    let reason = |index: usize| Reason::ALL.get(index).copied();
+    Stream {
+        written,
+        read,
+        messages: (from.figures.mapped != 0)
+            .then_some(Split { redirected: tally.redirected_messages, stacked: tally.stacked_messages }),
+        switches: tally.switches,
+        reasons: (0..32).filter(|bit| tally.reasons >> bit & 1 != 0).filter_map(reason).collect(),
+        last_reason: usize::from(tally.last_reason).checked_sub(1).and_then(reason),
+    }
+}
+
+/// A reset, or whatever went wrong, over the FIN of the other end.
+fn close(end: &End, other: Option<&End>) -> Option<Close> {
+    let of = |end: &End| Close::from_index(end.record.close.checked_sub(1)?);
+    [of(end), other.and_then(of)].into_iter().flatten().max()
+}
+
+fn closed_by(client: Option<&End>, server: Option<&End>) -> Option<Side> {
+    let first = |end: Option<&End>| end.is_some_and(|end| end.record.has(flow_flag::CLOSED_FIRST));
+    let at = |end: Option<&End>| end.map(|end| end.record.closed_at);
+    match (first(client), first(server)) {
+        // Both at once.
+        (true, true) => Some(if at(client) <= at(server) { Side::Client } else { Side::Server }),
+        (true, false) => Some(Side::Client),
+        (false, true) => Some(Side::Server),
+        // The other end is not known here: it was not this one.
+        (false, false) => match (client, server) {
+            (Some(client), None) if is_finished(client) => Some(Side::Server),
+            (None, Some(server)) if is_finished(server) => Some(Side::Client),
+            _ => None,
+        },
+    }
+}
+
+fn is_finished(end: &End) -> bool {
+    let close = end.record.close.checked_sub(1).and_then(Close::from_index);
+    matches!(close, Some(Close::Fin | Close::Rst))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flows::end::tests::pair;
+
+    fn joined(ends: &[End]) -> Vec<Flow> {
+        flows(&known(ends.iter().copied()), Clock::default())
+    }
+
+    #[test]
+    fn the_ends_of_a_workloads_connection_are_one_flow() {
+        let (mut client, mut server) = pair();
+        client.figures.tally.redirected_bytes = 100;
+        client.figures.sent_stacked = 5;
+        client.figures.mapped = 1;
+        (server.figures.unread, server.figures.received_stacked, server.figures.mapped) = (30, 5, 1);
+        let flows = joined(&[client, server]);
+        let [flow] = flows.as_slice() else { panic!("{flows:?}") };
+        assert_eq!(flow.upload.written, Some(Split { redirected: 100, stacked: 5 }));
+        assert_eq!(flow.upload.read, Some(Split { redirected: 70, stacked: 5 }));
+        assert_eq!(flow.path, Path::Mixed);
+        assert_eq!(flow.original_destination, "10.0.0.9:80".parse().unwrap());
+        assert_eq!(flow.client_process.as_ref().map(|p| p.pid), Some(10));
+        assert_eq!(flow.server_process.as_ref().map(|p| p.pid), Some(20));
+        assert_eq!(flow.connect_us(), Some(50));
+    }
+
+    #[test]
+    fn ends_of_two_workloads_are_two_flows_that_know_each_other() {
+        let (client, mut server) = pair();
+        server.record.cgroup = 3;
+        server.record.class = Class::Inbound as u8;
+        server.record.flags |= flow_flag::COUNTS;
+        let mut flows = joined(&[client, server]);
+        flows.sort_by_key(|flow| flow.id);
+        assert_eq!(flows.len(), 2);
+        assert_eq!((&*flows[0].workload, &*flows[1].workload), ("4-2", "4-3"));
+        assert!(flows.iter().all(|flow| flow.client_process.is_some() && flow.server_process.is_some()));
+    }
+
+    #[test]
+    fn what_an_unknown_sender_redirected_is_not_guessed() {
+        let (_, mut server) = pair();
+        server.figures.mapped = 1;
+        assert_eq!(joined(&[server])[0].upload.read, None);
+    }
+
+    #[test]
+    fn a_reset_is_told_from_the_fin_of_the_other_end() {
+        let (mut client, mut server) = pair();
+        client.record.close = Close::Rst as u8 + 1;
+        client.record.flags |= flow_flag::CLOSED_FIRST;
+        assert_eq!(joined(&[client, server])[0].state, State::Live);
+        server.record.close = Close::Fin as u8 + 1;
+        let flow = &joined(&[client, server])[0];
+        assert_eq!((flow.close, flow.closed_by), (Some(Close::Rst), Some(Side::Client)));
+    }
+}

@@ -1,0 +1,83 @@
+//! The ring of closed flows. Writers wait for nobody; each reader has its own place in it and its own count of what was
+//! overwritten before it came by.
+
+use std::os::fd::AsFd as _;
+
+use anyhow::{Context, Result};
+use proxy_common::flow::{JOURNAL, JOURNAL_WORDS, JournalEntry, journal_sum};
+
+use super::end::End;
+use crate::{
+    dataplane::{decode, journal_pins},
+    sys::bpf_mmap::Mapping,
+};
+
+const ENTRIES: u64 = JOURNAL as u64;
+const WORDS: usize = size_of::<JournalEntry>() / 8;
+/// Number and sum stand before the words that are summed.
+const HEAD_WORDS: usize = WORDS - JOURNAL_WORDS;
+
+/// A place in the journal.
+#[derive(Debug)]
+pub(super) struct Reader {
+    head: Mapping,
+    entries: Mapping,
+    /// The number of the next entry to read.
+    next: u64,
+    /// Entries that were gone before they could be read.
+    pub(super) lost: u64,
+}
+
+impl Reader {
+    /// `from_start`: with all that is still there; else what closes from now on.
+    pub(super) fn open(from_start: bool) -> Result<Self> {
+        let (head, entries) = journal_pins()?;
+        let map =
+            |data: &aya::maps::MapData, len| Mapping::new(data.fd().as_fd(), len).context("map the journal");
+        let (head, entries) = (map(&head, 8)?, map(&entries, JOURNAL as usize * size_of::<JournalEntry>())?);
+        let mut reader = Self { head, entries, next: 0, lost: 0 };
+        let written = reader.written();
+        // What was overwritten before somebody looked for the first time was not lost to him.
+        reader.next = if from_start { (written + 1).saturating_sub(ENTRIES).max(1) } else { written + 1 };
+        Ok(reader)
+    }
+
+    /// Entries written so far, the last of them perhaps not completely.
+    fn written(&self) -> u64 {
+        let mut head = [0];
+        self.head.read(0, &mut head);
+        head[0]
+    }
+
+    /// What has been written since the last call.
+    pub(super) fn read(&mut self) -> Vec<End> {
+        let mut ends = Vec::new();
+        while self.next <= self.written() {
+            match self.entry(self.next) {
+                Some(end) => ends.push(end),
+                // Its writer is still at it.
+                None if self.written() - self.next < ENTRIES => break,
+                None => {
+                    // A lap behind: what is gone is gone, go on with the oldest that is there.
+                    let oldest = self.written() + 1 - ENTRIES;
+                    self.lost += oldest - self.next;
+                    self.next = oldest;
+                    continue;
+                }
+            }
+            self.next += 1;
+        }
+        ends
+    }
+
+    /// The entry of this number; none: not complete, or another one has its place.
+    fn entry(&self, number: u64) -> Option<End> {
+        let mut words = [0u64; WORDS];
+        self.entries.read((number % ENTRIES) as usize * size_of::<JournalEntry>(), &mut words);
+        let summed: &[u64; JOURNAL_WORDS] = words[HEAD_WORDS..].try_into().ok()?;
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let entry: JournalEntry = decode(&bytes)?;
+        (entry.number == number && entry.sum == journal_sum(number, summed))
+            .then_some(End { record: entry.record, figures: entry.figures })
+    }
+}

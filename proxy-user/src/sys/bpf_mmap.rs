@@ -1,0 +1,48 @@
+//! mmap(2) of an array map made with BPF_F_MMAPABLE, to read: its values, one behind the other, as programs write them.
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr::{self, NonNull},
+};
+
+/// A mapped array, shared with the programs that write it.
+#[derive(Debug)]
+pub struct Mapping {
+    at: NonNull<libc::c_void>,
+    len: usize,
+}
+
+// SAFETY: memory that belongs to nobody; it is only read, and by copy.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    /// The first `len` bytes of a map's values.
+    pub fn new(map: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        // SAFETY: a new mapping of an open descriptor.
+        let at = unsafe {
+            libc::mmap(ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, map.as_raw_fd(), 0)
+        };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        NonNull::new(at).map(|at| Self { at, len }).ok_or_else(|| io::Error::other("mapped at zero"))
+    }
+
+    /// Copies words out. The programs may write at the same time: what comes is to be checked.
+    pub fn read(&self, offset: usize, words: &mut [u64]) {
+        assert!(offset % 8 == 0 && offset + size_of_val(words) <= self.len, "outside of the mapping");
+        for (i, word) in words.iter_mut().enumerate() {
+            // SAFETY: inside the mapping, aligned, as asserted; volatile because others write.
+            *word = unsafe { self.at.cast::<u64>().add(offset / 8 + i).read_volatile() };
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, used no more.
+        unsafe { libc::munmap(self.at.as_ptr(), self.len) };
+    }
+}
