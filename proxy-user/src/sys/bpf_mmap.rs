@@ -32,7 +32,10 @@ impl Mapping {
 
     /// Copies words out. The programs may write at the same time: what comes is to be checked.
     pub fn read(&self, offset: usize, words: &mut [u64]) {
-        assert!(offset % 8 == 0 && offset + size_of_val(words) <= self.len, "outside of the mapping");
+        assert!(
+            offset.is_multiple_of(8) && offset + size_of_val(words) <= self.len,
+            "outside of the mapping"
+        );
         for (i, word) in words.iter_mut().enumerate() {
             // SAFETY: inside the mapping, aligned, as asserted; volatile because others write.
             *word = unsafe { self.at.cast::<u64>().add(offset / 8 + i).read_volatile() };
