@@ -2,7 +2,7 @@
 
 use crate::step;
 
-const TOOLS: [(&str, &str); 18] = [
+const TOOLS: [(&str, &str); 19] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("tc", "iproute2"),
@@ -21,6 +21,7 @@ const TOOLS: [(&str, &str); 18] = [
     ("setpriv", "util-linux"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
+    ("tmux", "tmux"),
 ];
 
 /// Packages of the programs that are nowhere on PATH. Programs are looked for, not packages, so that a tool
