@@ -19,4 +19,5 @@ pub mod relay;
 pub mod rules;
 pub mod serve;
 pub mod sys;
+pub mod top;
 pub mod verify;

@@ -37,6 +37,7 @@ pub mod serve;
 pub mod server;
 pub mod sidecar;
 pub mod sidestep;
+pub mod tmux;
 pub mod transcript;
 pub mod veth;
 pub mod web_server;

@@ -126,6 +126,8 @@ fn envoy_exposes_what_audit_says_it_does() {
     assert_eq!(findings(&after, "tcp 127.0.0.1:8080"), ["loopback-exposed/lo"], "{after:#}");
     let finding = &after["findings"][0];
     assert_eq!((&finding["seen"]["I6"], &finding["class"]), (&1.into(), &"exposed".into()), "{after:#}");
+    // The one connection, in both its hops.
+    assert_eq!(finding["flows"], serde_json::json!({ "inbound": 1, "lo": 1 }), "{after:#}");
     // Envoy's workers: one server, two sockets, the sidecar's.
     let inbound = server(&after, "0.0.0.0:15006");
     assert_eq!((&inbound["sockets"], &inbound["sidecar"]), (&2.into(), &true.into()), "{inbound:#}");
@@ -165,6 +167,7 @@ fn what_is_around_the_sidecar_answers_without_one() {
     assert_eq!(listed["processes"][0]["pid"], excluded.processes()[0].pid());
     let finding = report["findings"].as_array().unwrap().iter().find(|finding| finding["subject"] == subject);
     assert_eq!(finding.unwrap()["seen"]["I5"], sidestep.rule("I5").unwrap(), "{report:#}");
+    assert_eq!(finding.unwrap()["flows"]["direct"], 1, "{report:#}");
     let both = server(&report, "[::]:7070");
     assert_eq!((&both["dual_stack"], &both["reach"]["eth0"]), (&true.into(), &true.into()), "{both:#}");
     assert_eq!(findings(&report, "tcp [::]:7070"), ["around-sidecar/any"], "{report:#}");

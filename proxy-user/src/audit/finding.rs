@@ -67,6 +67,8 @@ pub struct Finding {
     pub next: String,
     /// Seen since attach: how often the rows that decide about it did. They count for the whole pod.
     pub seen: BTreeMap<&'static str, u64>,
+    /// Connections to the server's port, live and recent, by the way they took.
+    pub flows: BTreeMap<&'static str, u64>,
 }
 
 impl Finding {
@@ -78,7 +80,16 @@ impl Finding {
         next: impl Into<String>,
     ) -> Self {
         let (detail, next) = (detail.into(), next.into());
-        Self { class: kind.class(), kind, subject, forward, detail, next, seen: BTreeMap::new() }
+        Self {
+            class: kind.class(),
+            kind,
+            subject,
+            forward,
+            detail,
+            next,
+            seen: BTreeMap::new(),
+            flows: BTreeMap::new(),
+        }
     }
 
     pub(super) fn of_server(
@@ -126,6 +137,10 @@ impl fmt::Display for Finding {
         if !self.seen.is_empty() {
             let seen: Vec<String> = self.seen.iter().map(|(row, count)| format!("{row} {count}")).collect();
             write!(f, "\n  seen since attach, whole pod: {}", seen.join(", "))?;
+        }
+        if !self.flows.is_empty() {
+            let flows: Vec<String> = self.flows.iter().map(|(way, count)| format!("{count} {way}")).collect();
+            write!(f, "\n  live and recent connections to its port: {}", flows.join(", "))?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use proxy_common::{
     verdict::Verdict,
 };
 
+use super::traffic::Traffic;
 use crate::{
     config::Config,
     dataplane::{Compiled, Counters, Meta, WorkloadPins, compile, pinned_tables},
@@ -28,6 +29,7 @@ pub struct Ground {
     pub workload: Option<String>,
     /// How often each row decided since attach.
     pub(super) rules: BTreeMap<&'static str, u64>,
+    pub(super) traffic: Traffic,
 }
 
 impl Ground {
@@ -54,6 +56,7 @@ impl Ground {
             interfaces: Interfaces::of(&netns)?,
             workload: Some(pins.name()),
             rules: Counters::read(pins)?.rules,
+            traffic: Traffic::of(&pins.name()),
         };
         Ok((ground, netns))
     }
@@ -71,7 +74,14 @@ impl Ground {
             ));
         };
         let tables = compile(&config, ipv6, &interfaces, &Routes::of(netns)?);
-        Ok(Self { config, tables, interfaces, workload: None, rules: BTreeMap::new() })
+        Ok(Self {
+            config,
+            tables,
+            interfaces,
+            workload: None,
+            rules: BTreeMap::new(),
+            traffic: Traffic::default(),
+        })
     }
 
     /// Addresses clients outside can call: not loopback, not the sidecar's `::6`, not link-local ones, which need an

@@ -68,14 +68,25 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn find(&mut self, kind: Kind, forward: Option<Forward>, detail: String, next: &str) {
         let mut rows: Vec<&str> = self.reach.captured_by.into_iter().collect();
-        match (kind, forward) {
-            (Kind::AroundSidecar, _) => rows = self.reach.direct.iter().map(|way| way.row).collect(),
-            (_, Some(Forward::Lo)) => rows.extend(["O5", "O8"]),
-            (_, Some(Forward::Eth0)) => rows.push("O2"),
-            (_, None) => {}
-        }
+        let ways: &[&str] = match (kind, forward) {
+            (Kind::AroundSidecar, _) => {
+                rows = self.reach.direct.iter().map(|way| way.row).collect();
+                &["direct"]
+            }
+            (_, Some(Forward::Lo)) => {
+                rows.extend(["O5", "O8"]);
+                &["inbound", "lo"]
+            }
+            (_, Some(Forward::Eth0)) => {
+                rows.push("O2");
+                &["inbound", "eth0", "tproxy"]
+            }
+            (_, None) => &["inbound", "direct"],
+        };
         let finding = Finding::of_server(self.server, kind, forward, detail, next);
-        self.findings.push(finding.seen(&self.ground.rules, rows));
+        let mut finding = finding.seen(&self.ground.rules, rows);
+        finding.flows = self.ground.traffic.to(self.server.port, ways);
+        self.findings.push(finding);
     }
 
     /// Clients may come to the sidecar's own servers, but not to those that command it.

@@ -13,6 +13,7 @@ mod report;
 mod reserved;
 mod server;
 mod sidecar;
+mod traffic;
 
 pub use finding::{Class, Finding, Kind};
 pub use ground::Ground;

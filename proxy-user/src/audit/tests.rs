@@ -7,7 +7,7 @@ use rstest::rstest;
 
 use super::{
     Forward, Ground, Kind, Options, Process, Protocol, Report, Server, inspect::judge,
-    sidecar::ProxyProcesses,
+    sidecar::ProxyProcesses, traffic::Traffic,
 };
 use crate::{
     config::{Environment, IstioFlags, NoHost},
@@ -38,7 +38,7 @@ fn ground(flags: &[&str]) -> Ground {
     };
     let ipv6 = interfaces.enable_ipv6(config.dual_stack).unwrap();
     let tables = compile(&config, ipv6, &interfaces, &Routes::default());
-    Ground { config, tables, interfaces, workload: None, rules: BTreeMap::new() }
+    Ground { config, tables, interfaces, workload: None, rules: BTreeMap::new(), traffic: Traffic::default() }
 }
 
 fn process(pid: i32, id: u32, parent: i32) -> Process {

@@ -15,11 +15,12 @@ use proxy_common::{
     names::map,
 };
 
-use super::{Output, flows_table};
+use super::{Output, flows_table, flows_top::Records};
 use crate::{
     dataplane::{Meta, WorkloadPins},
     exit::{Class, Failure},
     flows::{self, Filter, Flow, Journal, Path, State, Verdict, one_of},
+    top,
 };
 
 /// How often a follower looks. The journal has room for what closes meanwhile, see `docs/flows.md`.
@@ -28,11 +29,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     sidestep flows --direction inbound --port 8080\n  \
-    sidestep flows -f --output json --verdict refused")]
+    sidestep flows -f --output json --verdict refused\n  \
+    sidestep flows --top")]
 pub(crate) struct FlowsArgs {
     /// First what there is, then each connection when it has closed
     #[arg(short, long)]
     follow: bool,
+
+    /// A live view in the terminal: rates, the path hop by hop, the flows that carry most
+    #[arg(long, conflicts_with_all = ["follow", "output"])]
+    top: bool,
 
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
@@ -73,6 +79,9 @@ pub(crate) fn run(args: &FlowsArgs) -> Result<ExitCode> {
         verdicts: args.verdict.clone(),
     };
     check(&filter)?;
+    if args.top {
+        return top::run(&mut Records::open(filter)?).map(|()| ExitCode::SUCCESS);
+    }
     // Opened first, so that nothing closes between the list and the first look.
     let journal = if args.follow { Some(Journal::open(false)?) } else { None };
     let flows = flows::recent(&filter)?;
@@ -144,26 +153,36 @@ fn follow(
             lost = batch.lost;
         }
         if let Some(name) = gone {
-            return Err(Failure::error(
-                Class::Other,
-                format!(
-                    "workload {name} was detached, there is nothing left to follow; `sidestep status` lists those there are"
-                ),
-            ));
+            return Err(detached(&name));
         }
     }
 }
 
+fn detached(name: &str) -> anyhow::Error {
+    Failure::error(
+        Class::Other,
+        format!(
+            "workload {name} was detached, there is nothing left to follow; `sidestep status` lists those there are"
+        ),
+    )
+}
+
 /// The workloads somebody follows, by the maps that describe them: one that is attached anew has another.
-struct Watched(Vec<(WorkloadPins, Option<u32>)>);
+pub(super) struct Watched(Vec<(WorkloadPins, Option<u32>)>);
 
 impl Watched {
-    fn of(filter: &Filter) -> Result<Self> {
+    pub(super) fn of(filter: &Filter) -> Result<Self> {
         let mut all = WorkloadPins::all()?;
         if !filter.workloads.is_empty() {
             all.retain(|pins| filter.workloads.contains(&pins.name()));
         }
         Ok(Self(all.into_iter().map(|pins| (pins.clone(), attached_as(&pins))).collect()))
+    }
+
+    /// # Errors
+    /// Once none of them is left as it was.
+    pub(super) fn check(&self) -> Result<()> {
+        self.gone().map_or(Ok(()), |name| Err(detached(&name)))
     }
 
     /// A name once none of them is left as it was.

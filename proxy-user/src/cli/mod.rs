@@ -7,6 +7,7 @@ mod detach;
 mod explain;
 mod flows;
 mod flows_table;
+mod flows_top;
 mod install;
 mod istio_iptables;
 mod observation;

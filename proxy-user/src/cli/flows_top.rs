@@ -1,0 +1,34 @@
+//! `sidestep flows --top`: where its snapshots come from.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::flows::Watched;
+use crate::{
+    flows::{self, Filter, Journal},
+    top::{Snapshot, Source},
+};
+
+/// The kernel's records.
+pub(super) struct Records {
+    filter: Filter,
+    journal: Journal,
+    watched: Watched,
+}
+
+impl Records {
+    pub(super) fn open(filter: Filter) -> Result<Self> {
+        Ok(Self { journal: Journal::open(false)?, watched: Watched::of(&filter)?, filter })
+    }
+}
+
+impl Source for Records {
+    fn snapshot(&mut self) -> Result<Snapshot> {
+        self.watched.check()?;
+        let mut batch = self.journal.read()?;
+        batch.flows.retain(|flow| self.filter.matches(flow));
+        let live = flows::live(&self.filter)?;
+        Ok(Snapshot { at: Instant::now(), live, closed: batch.flows, lost: batch.lost })
+    }
+}
