@@ -2,11 +2,7 @@
 
 use crate::step;
 
-<<<<<<< HEAD
 const TOOLS: &[(&str, &str)] = &[
-=======
-const TOOLS: [(&str, &str); 19] = [
->>>>>>> main
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("tc", "iproute2"),
@@ -25,14 +21,11 @@ const TOOLS: [(&str, &str); 19] = [
     ("setpriv", "util-linux"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
-<<<<<<< HEAD
     ("apache2", "apache2-bin"),
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
     ("pg_ctlcluster", "postgresql"),
-=======
     ("tmux", "tmux"),
->>>>>>> main
 ];
 
 /// Packages of the programs that are nowhere on PATH. Programs are looked for, not packages, so that a tool
