@@ -62,7 +62,7 @@ fn over_loopback(
     #[case] burst: usize,
     #[case] megabytes: u64,
 ) {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
         return;
     }
     let network = Network::new("integrity-lo").unwrap();
@@ -80,7 +80,7 @@ fn over_loopback(
 #[case::v6_tiny_limit(6, TINY, BURST, 200)]
 #[case::v4_default_limit(4, 4 << 20, 0, 400)]
 fn between_two_pods(#[case] family: u8, #[case] limit: u32, #[case] burst: usize, #[case] megabytes: u64) {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
         return;
     }
     let network = Network::new("integrity-pods").unwrap();
@@ -98,7 +98,7 @@ fn between_two_pods(#[case] family: u8, #[case] limit: u32, #[case] burst: usize
 #[case::tiny_limit(TINY, BURST)]
 #[case::default_limit(4 << 20, 0)]
 fn through_envoy(#[case] limit: u32, #[case] burst: usize) {
-    if !DataPlane::Sidestep.met(&[Requirement::Envoy]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Envoy, Requirement::Kernel("safe_sockmap")]) {
         return;
     }
     let network = Network::new("integrity-envoy").unwrap();
@@ -120,7 +120,7 @@ fn through_envoy(#[case] limit: u32, #[case] burst: usize) {
 /// The sidecar's own uid is trusted without being told.
 #[test]
 fn as_the_sidecar() {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
         return;
     }
     let network = Network::new("integrity-proxy").unwrap();

@@ -5,6 +5,7 @@ use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::load::Load;
 use tests::network::Network;
+use tests::requirement::Requirement;
 use tests::server::Server;
 
 /// `proxy_common::accel`: connections that enter before it shows that they are short, and one of so many afterwards.
@@ -15,7 +16,7 @@ const WORKERS: u32 = 4;
 
 #[test]
 fn short_ones_stay_out_until_they_are_long() {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
         return;
     }
     let network = Network::new("short").unwrap();
@@ -33,7 +34,10 @@ fn short_ones_stay_out_until_they_are_long() {
     let (entered, stayed_out) = (seen("enrolled"), seen("short_lived"));
     println!("{exchanges:?}: {entered} entered, {stayed_out} stayed out");
     assert_eq!(entered + stayed_out, exchanges.completed, "each is one or the other");
-    assert!(entered <= FIRST + u64::from(WORKERS) + stayed_out / (SAMPLE - 1) + 1, "{entered} of {exchanges:?}");
+    assert!(
+        entered <= FIRST + u64::from(WORKERS) + stayed_out / (SAMPLE - 1) + 1,
+        "{entered} of {exchanges:?}"
+    );
 
     // Among so many one is a sample, and shows that it lasts.
     let sampled = Load::lasting(at, SAMPLE as u32).start(&network.outside).unwrap();
