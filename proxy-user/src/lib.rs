@@ -10,6 +10,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod config;
 pub mod dataplane;
+pub mod doctor;
 pub mod exit;
 pub mod explain;
 pub mod flows;

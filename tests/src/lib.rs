@@ -22,6 +22,7 @@ pub mod flows;
 pub mod footprint;
 pub mod iptables;
 pub mod keeper;
+pub mod kernel;
 pub mod load;
 pub mod network;
 pub mod pin_root;

@@ -4,7 +4,7 @@
 use nix::unistd::Uid;
 
 use crate::iptables::{self, Backend};
-use crate::{cgroup, envoy, process, sidestep};
+use crate::{cgroup, envoy, kernel, process, sidestep};
 
 /// Something a machine may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Requirement {
     /// Memory limits of cgroup2: absent where cgroup v1 has the controller.
     MemoryController,
     Iptables(Backend),
+    /// A feature of the kernel, as `sidestep doctor` names it.
+    Kernel(&'static str),
     /// A program on PATH, with the Debian package that has it.
     Program(&'static str, &'static str),
 }
@@ -25,8 +27,14 @@ impl Requirement {
         match self {
             Self::Iptables(backend) => format!("iptables-{backend:?}").to_lowercase(),
             Self::Program(program, _) => program.to_owned(),
+            Self::Kernel(feature) => feature.to_owned(),
             other => format!("{other:?}").to_lowercase(),
         }
+    }
+
+    /// Whether the kernel's release does not have the feature. One that should have it is no excuse.
+    fn is_not_of_this_kernel(self) -> bool {
+        matches!(self, Self::Kernel(feature) if matches!(kernel::lack(feature), Ok(Some(lack)) if lack.may_skip))
     }
 
     /// Why it is not met, if so.
@@ -38,6 +46,10 @@ impl Requirement {
             Self::Sidestep => sidestep::binary().err().map(|error| format!("{error:#}")),
             Self::MemoryController => memory_controller(),
             Self::Iptables(backend) => iptables::missing(backend),
+            Self::Kernel(feature) => match kernel::lack(feature) {
+                Ok(lack) => lack.map(|lack| lack.why),
+                Err(error) => Some(format!("{error:#}")),
+            },
             Self::Program(program, package) => {
                 (!process::on_path(program)).then(|| format!("no {program}: `apt-get install {package}`"))
             }
@@ -61,7 +73,7 @@ pub fn met(requirements: &[Requirement]) -> bool {
         let Some(why) = requirement.missing() else { continue };
         let name = requirement.name();
         let allowed = std::env::var("SIDESTEP_MAY_SKIP").unwrap_or_default();
-        let may_skip = allowed.split(',').any(|entry| entry == name);
+        let may_skip = allowed.split(',').any(|entry| entry == name) || requirement.is_not_of_this_kernel();
         assert!(std::env::var_os("SIDESTEP_STRICT").is_none() || may_skip, "cannot run ({name}): {why}");
         eprintln!("SKIPPED ({name}): {why}");
         return false;

@@ -6,6 +6,7 @@ use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::network::Network;
 use tests::report::Filled;
+use tests::requirement::Requirement;
 use tests::server::Server;
 
 /// One message more than the limit may be under way, and the stack's share differs a little from run to run.
@@ -36,7 +37,7 @@ fn held(mode: &str, limit: u32, connections: u32, two_pods: bool) -> Filled {
 #[case::one(1)]
 #[case::many(20)]
 fn at_most_the_limit_more_than_the_stack(#[case] connections: u32, #[values(false, true)] two_pods: bool) {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
         return;
     }
     let stock = held("off", 4 << 20, connections, two_pods);

@@ -6,6 +6,7 @@ use tests::accelerated::{Accelerated, attach_both, streams};
 use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::network::Network;
+use tests::requirement::Requirement;
 
 const STREAMS: u64 = 200;
 
@@ -16,7 +17,7 @@ fn nothing_overtakes(
     (name, server, fast_open): (&str, &[&str], bool),
     #[values(false, true)] two_pods: bool,
 ) {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
         return;
     }
     let network = Network::new("order").unwrap();

@@ -9,6 +9,7 @@ use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::load::Load;
 use tests::network::Network;
+use tests::requirement::Requirement;
 use tests::server::Server;
 use tests::sidestep::{self, Sidestep};
 
@@ -44,7 +45,7 @@ fn switched(pod: &Sidestep, flags: &[&str], round: u32) {
 #[case::killed(killed)]
 #[case::switched(switched)]
 fn nothing_breaks(#[case] disturb: Disturbance) {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
         return;
     }
     let network = Network::new("restart").unwrap();
@@ -83,7 +84,7 @@ fn nothing_breaks(#[case] disturb: Disturbance) {
 
 #[test]
 fn detach_under_load_leaves_the_stack_in_charge() {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
         return;
     }
     let network = Network::new("restart-detach").unwrap();

@@ -7,6 +7,7 @@ use tests::accelerated::Accelerated;
 use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::network::Network;
+use tests::requirement::Requirement;
 use tests::server::APP_USER;
 
 type Outcomes = BTreeMap<String, String>;
@@ -83,7 +84,7 @@ fn assert_same(title: &str, plain: &Outcomes, seen: &Outcomes, expected: &[&[Dif
 
 #[test]
 fn as_over_the_stack() {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
         return;
     }
     let (plain, none) = outcomes(&Accelerated::new("off"));

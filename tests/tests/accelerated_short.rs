@@ -5,6 +5,7 @@ use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::load::Load;
 use tests::network::Network;
+use tests::requirement::Requirement;
 use tests::server::Server;
 
 /// `proxy_common::accel`: connections that enter before it shows that they are short, and one of so many afterwards.
@@ -15,7 +16,7 @@ const WORKERS: u32 = 4;
 
 #[test]
 fn short_ones_stay_out_until_they_are_long() {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
         return;
     }
     let network = Network::new("short").unwrap();

@@ -8,6 +8,7 @@ use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::network::Network;
 use tests::report::Filled;
+use tests::requirement::Requirement;
 use tests::server::Server;
 
 /// Bytes of all TCP sockets of the machine, and how many it allows before senders have to wait.
@@ -23,7 +24,7 @@ fn tcp_memory() -> (u64, u64) {
 
 #[test]
 fn tcp_mem_bounds_them() {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
         return;
     }
     let network = Network::new("tcp-mem").unwrap();

@@ -13,6 +13,7 @@ use tests::network::Network;
 use tests::plane::{Plane, Planed};
 use tests::pod::Pod;
 use tests::report::Outcome;
+use tests::requirement::{Requirement, met};
 use tests::server::{self, PROXY_USER, Server};
 use tests::sidestep::{self, DEFAULT_FLAGS, Sidestep};
 use tests::veth::{self, End};
@@ -72,6 +73,9 @@ fn what_leaves_by_an_excluded_interface_is_untouched(
 fn what_arrives_by_an_excluded_interface_is_untouched(
     #[values(Plane::Iptables, Plane::Sidestep)] plane: Plane,
 ) {
+    if plane == Plane::Sidestep && !met(&[Requirement::Kernel("ingress_ifindex")]) {
+        return;
+    }
     let Some(lab) = excluded("excluded-in", plane) else { return };
     let network = &lab.network;
     let _sidecar = server::stand_in(&network.pod).start().unwrap();
@@ -122,6 +126,9 @@ fn guest(network: &Network) -> Pod {
 }
 
 fn virtual_machine(name: &str, plane: Plane, flags: &[&str]) -> Option<(Planed, Pod)> {
+    if plane == Plane::Sidestep && !met(&[Requirement::Kernel("tcx")]) {
+        return None;
+    }
     let mut vm = None;
     let planed = plane.network_after(name, flags, |network| vm = Some(guest(network)))?;
     Some((planed, vm.unwrap()))

@@ -48,6 +48,12 @@ pub(super) fn write_seq(sk: u64) -> Option<u32> {
     read(sk, offset!(tcp_write_seq))
 }
 
+/// Whether the loader knows how to look at receivers, and may.
+#[inline(always)]
+pub(super) fn is_known() -> bool {
+    offset!(sk_cookie) != 0
+}
+
 /// Bytes in the receive queues. When TCP's is read, those redirected (`net/ipv4/tcp_bpf.c: bpf_tcp_ingress` charges
 /// them, `net/core/skmsg.c: sk_msg_recvmsg` gives them back).
 #[inline(always)]

@@ -4,6 +4,7 @@ mod acceleration;
 mod attach;
 mod audit;
 mod detach;
+mod doctor;
 mod explain;
 mod flows;
 mod flows_table;
@@ -54,6 +55,8 @@ enum Verb {
     Audit(audit::AuditArgs),
     /// Check end to end that a workload's traffic is redirected; exit 126 if not
     Verify(verify::VerifyArgs),
+    /// Say what this machine can do for sidestep, and what to do about what it cannot; exit 0, 1 or 2
+    Doctor(doctor::DoctorArgs),
     /// Print the iptables-restore text the flags stand for; nothing is applied
     Rules(rules::RulesArgs),
     /// attach, detach and validate as istio-init and istio-start.sh call it
@@ -101,6 +104,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Verb::Explain(args) => explain::run(&args),
         Verb::Audit(args) => audit::run(&args),
         Verb::Verify(args) => verify::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::Rules(args) => rules::run(&args),
         Verb::IstioIptables(args) => istio_iptables::run(&args),
         Verb::VerifyProbe(args) => verify::run_probe(&args),

@@ -7,13 +7,10 @@ use clap::ValueEnum;
 use proxy_common::accel::{AccelKernel, Switch, switch_flag};
 use serde::{Deserialize, Serialize};
 
-use super::self_test;
+use super::{facts, self_test};
 use crate::{
     exit::{Class, Failure},
-    kernel::{
-        btf::Offsets,
-        version::{KernelRelease, KernelVersion},
-    },
+    kernel::{feature::Feature, version::KernelRelease},
 };
 
 /// The wish.
@@ -98,28 +95,12 @@ impl Plan {
 }
 
 fn offsets(slot: u32) -> Result<AccelKernel, String> {
-    let types = [
-        "sock_common",
-        "sock",
-        "socket",
-        "file",
-        "tcp_sock",
-        "task_struct",
-        "mm_struct",
-        "inode",
-        "super_block",
-        "proto",
-        "mem_cgroup",
-        "page_counter",
-    ];
-    let btf = Offsets::of_running_kernel(&types)
-        .map_err(|error| format!("no kernel type information to read receivers by ({error:#})"))?;
+    let btf = facts::readable().map_err(|error| format!("receivers cannot be looked at: {error:#}"))?;
     let at = |strukt: &str, member: &str| {
         btf.get(strukt, member).ok_or_else(|| format!("this kernel has no {strukt}.{member}"))
     };
     // Without memory cgroups there is no limit to hold.
     let memory = |strukt: &str, member: &str| btf.get(strukt, member).unwrap_or(0);
-    let version = KernelVersion::current().map_err(|error| format!("{error:#}"))?;
     Ok(AccelKernel {
         // sock_common stands at the head of sock.
         sk_cookie: at("sock_common", "skc_cookie")?,
@@ -130,8 +111,8 @@ fn offsets(slot: u32) -> Result<AccelKernel, String> {
         tcp_copied_seq: at("tcp_sock", "copied_seq")?,
         tcp_write_seq: at("tcp_sock", "write_seq")?,
         tcp_is_mptcp: btf.get("tcp_sock", "is_mptcp").unwrap_or(0),
-        // bpf_get_current_task in sock_ops: measured on 6.18 only; elsewhere only the sidecar is trusted by itself.
-        task_mm: if version >= KernelVersion(6, 18) { at("task_struct", "mm")? } else { 0 },
+        // Without it only the sidecar is trusted by itself.
+        task_mm: if Feature::CurrentTaskInSockOps.probe().is_yes() { at("task_struct", "mm")? } else { 0 },
         mm_exe_file: at("mm_struct", "exe_file")?,
         file_inode: at("file", "f_inode")?,
         inode_ino: at("inode", "i_ino")?,

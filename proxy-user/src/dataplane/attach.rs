@@ -31,6 +31,7 @@ use crate::{
     cgroup::Cgroup,
     config::Config,
     exit::{Class, Failure},
+    kernel::feature::Feature,
     netns::{Interfaces, Netns, Routes},
 };
 
@@ -59,6 +60,7 @@ pub fn attach(
     let cookie = netns.cookie()?;
     let (kernel, mut warnings) = facts::gather(cookie)?;
     warnings.extend(unknown_interfaces(config, &interfaces));
+    warnings.extend(blind_to_interfaces(config));
     let plan = acceleration.plan()?;
     let trusted = acceleration.trusted.iter().map(|path| trusted(path)).collect::<Result<Vec<_>>>()?;
 
@@ -192,6 +194,21 @@ fn trusted(path: &std::path::Path) -> Result<proxy_common::accel::Executable> {
             format!("--trust-program {}: {error:#}; name a program's file", path.display()),
         )
     })
+}
+
+/// Rules about interfaces that this kernel cannot follow for what arrives.
+fn blind_to_interfaces(config: &Config) -> Option<String> {
+    let named: Vec<&str> =
+        config.exclude_interfaces.iter().chain(&config.kube_virt_interfaces).map(String::as_str).collect();
+    if named.is_empty() || Feature::IngressIfindex.probe().is_yes() {
+        return None;
+    }
+    Some(format!(
+        "rules about {} have no effect on inbound connections: the kernel does not say by which interface a connection \
+         arrives, Linux {} does",
+        named.join(", "),
+        Feature::IngressIfindex.row().since
+    ))
 }
 
 fn unknown_interfaces(config: &Config, interfaces: &Interfaces) -> Vec<String> {

@@ -1,19 +1,29 @@
 //! What the programs are told about the running kernel, and what is worse without it.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use proxy_common::wire::Kernel;
 
-use crate::kernel::{btf::Offsets, version::KernelVersion};
+use crate::kernel::{
+    btf::Offsets,
+    feature::{Answer, Feature},
+};
+
+/// Offsets by which programs read kernel structures. An error where they may not, or do not know how.
+pub(super) fn readable() -> Result<&'static Offsets> {
+    if let Answer::No(detail) = Feature::ReadKernelMemory.probe() {
+        bail!("programs may not read kernel memory here ({detail})");
+    }
+    Offsets::of_running_kernel().context("no kernel type information")
+}
 
 /// The facts, and warnings about those that are missing.
 pub(super) fn gather(cookie: Option<u64>) -> Result<(Kernel, Vec<String>)> {
-    let version = KernelVersion::current()?;
     let mut warnings = Vec::new();
-    let offsets = Offsets::of_running_kernel(&["sock", "socket", "file", "cred"])
+    let offsets = readable()
         .map_err(|error| {
             warnings.push(format!(
                 "socket owners are recorded when a socket is created, real ids only, not for sockets that exist \
-                 already: no kernel type information ({error:#})"
+                 already: {error:#}"
             ));
         })
         .ok();
@@ -25,8 +35,8 @@ pub(super) fn gather(cookie: Option<u64>) -> Result<(Kernel, Vec<String>)> {
         file_cred: at("file", "f_cred"),
         cred_fsuid: at("cred", "fsuid"),
         cred_fsgid: at("cred", "fsgid"),
-        has_ingress_ifindex: u32::from(version >= KernelVersion(5, 17)),
-        has_sock_ops_cookie: u32::from(version >= KernelVersion(5, 15) && cookie.is_some()),
+        has_ingress_ifindex: u32::from(Feature::IngressIfindex.probe().is_yes()),
+        has_sock_ops_cookie: u32::from(cookie.is_some() && Feature::NetnsCookieInSockOps.probe().is_yes()),
         reserved: 0,
     };
     Ok((kernel, warnings))

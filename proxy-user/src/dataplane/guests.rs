@@ -14,7 +14,7 @@ use proxy_common::{addr::Addr, guest::GuestGateway, names::program};
 use super::{detach, object, pins};
 use crate::{
     config::{CidrSet, Config, Mode},
-    kernel::version::KernelVersion,
+    kernel::feature::{Answer, Feature},
     netns::{Interfaces, Netns, gateways},
     sys::{
         bpf_link::{self, AttachType},
@@ -25,8 +25,6 @@ use crate::{
 /// What answers comes first.
 const SIDES: [(&str, AttachType); 2] =
     [(program::GUEST_OUT, AttachType::TcxEgress), (program::GUEST_IN, AttachType::TcxIngress)];
-/// tcx links: `kernel/bpf/tcx.c`.
-const TCX: KernelVersion = KernelVersion(6, 6);
 const PREFIX: &str = "link_guest_";
 
 /// The interfaces that get programs, by index.
@@ -56,11 +54,10 @@ impl Guests {
         if config.kube_virt_interfaces.is_empty() || !captures {
             return Ok(Self::default());
         }
-        let kernel = KernelVersion::current()?;
         let why = if config.mode == Mode::Tproxy {
             Some("in TPROXY mode only what is sent to the pod's own addresses is".to_owned())
-        } else if kernel < TCX {
-            Some(format!("Linux {kernel} has no tcx links, {TCX} has"))
+        } else if let Answer::No(detail) = Feature::Tcx.probe() {
+            Some(format!("no tcx links ({detail}), Linux {} has them", Feature::Tcx.row().since))
         } else {
             None
         };

@@ -41,7 +41,7 @@ pub use object::{OBJECT, program_stats};
 pub use observation::Observe;
 pub(crate) use observation::{end_size, journal_pins, list_pin, open_totals};
 pub use pins::WorkloadPins;
-pub use privileges::check as check_privileges;
+pub use privileges::{check as check_privileges, missing_capabilities, raise_memlock};
 pub use runs::{Programs, Run};
 pub use status::{Counters, WorkloadStatus, status};
 pub use tables::pinned_tables;

@@ -21,12 +21,12 @@ use proxy_common::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    late_listeners, node, object,
+    facts, late_listeners, node, object,
     pins::{self, WorkloadPins, map_in},
     wire::Raw,
 };
 use crate::{
-    kernel::{btf::Offsets, version::KernelVersion},
+    kernel::version::KernelVersion,
     netns::{self, Netns},
     sys::{bpf_iter, bpf_link, bpf_pin},
 };
@@ -73,9 +73,7 @@ impl Observation {
 }
 
 fn offsets(version: KernelVersion, pins: &WorkloadPins, slot: u32) -> Result<FlowKernel, String> {
-    let types = ["sock_common", "sock", "tcp_sock", "task_struct", "sk_psock", "sk_msg", "sk_msg_sg"];
-    let btf = Offsets::of_running_kernel(&types)
-        .map_err(|error| format!("no kernel type information to read sockets by ({error:#})"))?;
+    let btf = facts::readable().map_err(|error| format!("sockets cannot be looked at: {error:#}"))?;
     let at = |strukt: &str, member: &str| {
         btf.get(strukt, member).ok_or_else(|| format!("this kernel has no {strukt}.{member}"))
     };

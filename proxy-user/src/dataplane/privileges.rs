@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     exit::{Class, Failure},
-    kernel::version::KernelVersion,
+    kernel::{feature, version::KernelVersion},
 };
 
 const CAP_NET_ADMIN: u32 = 12;
@@ -23,8 +23,7 @@ pub fn check() -> Result<()> {
             format!("Linux {kernel} is too old: sidestep needs {} or newer", KernelVersion::OLDEST),
         ));
     }
-    let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
-    let missing = missing(effective(&status));
+    let missing = missing_capabilities()?;
     if !missing.is_empty() {
         return Err(Failure::error(
             Class::Permission,
@@ -35,7 +34,27 @@ pub fn check() -> Result<()> {
         ));
     }
     raise_memlock();
-    Ok(())
+    let lacks = feature::missing_for_redirection();
+    if lacks.is_empty() { Ok(()) } else { Err(unable(&lacks)) }
+}
+
+/// What the kernel has not, though its version would: a configuration without it.
+fn unable(lacks: &[(feature::Row, String)]) -> anyhow::Error {
+    let lines: Vec<String> =
+        lacks.iter().map(|(row, detail)| format!("{} (for {}): {detail}", row.name, row.needed_by)).collect();
+    Failure::error(
+        Class::Unavailable,
+        format!(
+            "this kernel cannot redirect: it lacks {}; `sidestep doctor` says what it has",
+            lines.join("; ")
+        ),
+    )
+}
+
+/// What attach needs and the caller has not.
+pub fn missing_capabilities() -> Result<Vec<&'static str>> {
+    let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
+    Ok(missing(effective(&status)))
 }
 
 fn effective(status: &str) -> u64 {
@@ -56,7 +75,7 @@ fn missing(effective: u64) -> Vec<&'static str> {
 }
 
 /// Before Linux 5.11 maps were charged to the locked-memory limit.
-fn raise_memlock() {
+pub fn raise_memlock() {
     use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
     if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
         tracing::debug!(%error, "the locked-memory limit stays as it is");

@@ -1,8 +1,8 @@
 //! Offsets of structure members, from the kernel's own type information. Format: Documentation/bpf/btf.rst.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, fs, path::Path, sync::OnceLock};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
@@ -18,15 +18,40 @@ const KIND_DATASEC: u32 = 15;
 const KIND_DECL_TAG: u32 = 17;
 const KIND_ENUM64: u32 = 19;
 
+/// What programs and loader look into.
+const STRUCTURES: &[&str] = &[
+    "sock_common",
+    "sock",
+    "socket",
+    "file",
+    "cred",
+    "tcp_sock",
+    "task_struct",
+    "mm_struct",
+    "inode",
+    "super_block",
+    "proto",
+    "mem_cgroup",
+    "page_counter",
+    "sk_psock",
+    "sk_msg",
+    "sk_msg_sg",
+];
+
 /// Byte offsets of named members: `(struct, member)`.
 #[derive(Debug)]
 pub struct Offsets(HashMap<(String, String), u32>);
 
 impl Offsets {
-    /// Reads the running kernel's. An error: the kernel has none, or none that is readable here.
-    pub fn of_running_kernel(wanted: &[&str]) -> Result<Self> {
-        let data = fs::read(Path::new(VMLINUX)).with_context(|| format!("read {VMLINUX}"))?;
-        Self::parse(&data, wanted).with_context(|| format!("parse {VMLINUX}"))
+    /// The running kernel's, read once. An error: the kernel has none, or none that is readable here.
+    pub fn of_running_kernel() -> Result<&'static Self> {
+        static READ: OnceLock<Result<Offsets, String>> = OnceLock::new();
+        let read = || {
+            let data = fs::read(Path::new(VMLINUX)).with_context(|| format!("read {VMLINUX}"))?;
+            Self::parse(&data, STRUCTURES).with_context(|| format!("parse {VMLINUX}"))
+        };
+        let read = READ.get_or_init(|| read().map_err(|error: anyhow::Error| format!("{error:#}")));
+        read.as_ref().map_err(|error| anyhow!("{error}"))
     }
 
     pub fn get(&self, strukt: &str, member: &str) -> Option<u32> {

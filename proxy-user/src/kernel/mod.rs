@@ -1,4 +1,6 @@
 //! What the running kernel is and can do.
 
 pub mod btf;
+pub mod feature;
+mod probe;
 pub mod version;

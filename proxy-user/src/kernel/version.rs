@@ -65,8 +65,7 @@ impl KernelRelease {
             return Ok(());
         }
         Err(format!(
-            "Linux {}.{} has sockmap bugs; safe are 5.15.216, 6.1.183, 6.12.104, 6.18, 7.2 and later of each",
-            self.version, self.patch
+            "Linux {self} has sockmap bugs; safe are 5.15.216, 6.1.183, 6.12.104, 6.18, 7.2 and later of each"
         ))
     }
 }
@@ -74,6 +73,12 @@ impl KernelRelease {
 impl std::fmt::Display for KernelVersion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+impl std::fmt::Display for KernelRelease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.version, self.patch)
     }
 }
 

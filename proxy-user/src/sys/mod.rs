@@ -3,11 +3,15 @@
 pub mod bpf_attach;
 pub mod bpf_iter;
 pub mod bpf_link;
+pub mod bpf_load;
 pub mod bpf_map;
+pub mod bpf_map_create;
 pub mod bpf_mmap;
 pub mod bpf_pin;
+pub mod bpf_query;
 pub mod bpf_test_run;
 pub mod fionread;
+pub mod interface_mtu;
 pub mod pidfd;
 pub mod setns;
 pub mod socket_cookie;

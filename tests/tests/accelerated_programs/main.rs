@@ -58,7 +58,7 @@ fn content() -> Vec<u8> {
 #[case::redis(redis::REDIS, &["strict", "auto"])]
 #[case::postgres(postgres::POSTGRES, &["strict", "auto"])]
 fn as_over_the_stack(#[case] program: Program, #[case] modes: &[&str]) {
-    if !DataPlane::Sidestep.met(program.needs) {
+    if !DataPlane::Sidestep.met(&[program.needs, &[Requirement::Kernel("safe_sockmap")]].concat()) {
         return;
     }
     let (plain, none) = answers(&program, "off");

@@ -31,10 +31,16 @@ pub(crate) struct Options {
     pub(crate) verbose: bool,
 }
 
-pub(crate) fn boot(image: &Image, initramfs: &Path, home: &Path, options: Options) -> Result<Verdict> {
+pub(crate) fn boot(
+    image: &Image,
+    initramfs: &Path,
+    home: &Path,
+    append: &str,
+    options: Options,
+) -> Result<Verdict> {
     let console = home.join("console.log");
     let mut child = Qemu(
-        qemu(image, initramfs, &console, options.kvm)
+        qemu(image, initramfs, &console, append, options.kvm)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -78,7 +84,7 @@ pub(crate) fn boot(image: &Image, initramfs: &Path, home: &Path, options: Option
     Ok(transcript.verdict(end, &last))
 }
 
-fn qemu(image: &Image, initramfs: &Path, console: &Path, kvm: bool) -> Command {
+fn qemu(image: &Image, initramfs: &Path, console: &Path, append: &str, kvm: bool) -> Command {
     let mut command = step::command("qemu-system-x86_64");
     command
         .args(["-machine", "q35", "-smp", "2", "-m", MEMORY_MIB])
@@ -92,7 +98,8 @@ fn qemu(image: &Image, initramfs: &Path, console: &Path, kvm: bool) -> Command {
         .arg(&image.vmlinuz)
         .arg("-initrd")
         .arg(initramfs)
-        .args(["-append", "console=ttyS0 loglevel=5 panic=-1 oops=panic rdinit=/init mitigations=off"]);
+        .arg("-append")
+        .arg(format!("console=ttyS0 loglevel=5 panic=-1 oops=panic rdinit=/init mitigations=off {append}"));
     command
 }
 

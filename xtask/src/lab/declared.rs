@@ -10,6 +10,8 @@ use serde::Deserialize;
 pub(crate) struct Declared {
     /// Requirements no guest meets.
     may_skip: Vec<String>,
+    /// Test binaries that `--ci` runs: what depends on the kernel most, in the time CI has.
+    ci_tests: Vec<String>,
     #[serde(rename = "kernel")]
     kernels: Vec<Kernel>,
 }
@@ -24,6 +26,25 @@ pub(crate) struct Kernel {
     ci: bool,
     #[serde(default)]
     may_skip: Vec<String>,
+    /// Another name, or the same kernel under other conditions: whose package is used.
+    #[serde(default)]
+    package_of: Option<String>,
+    /// For the kernel's command line.
+    #[serde(default)]
+    pub(crate) append: String,
+    /// Directories over which init mounts nothing.
+    #[serde(default)]
+    pub(crate) hide: Vec<String>,
+    /// Features (`sidestep doctor`) that the two above take away.
+    #[serde(default)]
+    pub(crate) withheld: Vec<String>,
+}
+
+impl Kernel {
+    /// The directory of its package, below target/lab.
+    pub(crate) fn home(&self) -> &str {
+        self.package_of.as_deref().unwrap_or(&self.name)
+    }
 }
 
 impl Declared {
@@ -45,6 +66,10 @@ impl Declared {
         let wanted =
             |kernel: &&Kernel| (names.is_empty() || names.contains(&kernel.name)) && (!ci || kernel.ci);
         Ok(self.kernels.iter().filter(wanted).cloned().collect())
+    }
+
+    pub(crate) fn ci_tests(&self) -> &[String] {
+        &self.ci_tests
     }
 
     pub(crate) fn skips_of(&self, kernel: &Kernel) -> String {

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use cpio::newc;
 use serde::Serialize;
 
-use super::{closure, package::Image};
+use super::{closure, declared::Kernel, package::Image};
 use crate::{step, workspace::Workspace};
 
 /// Programs the tests run in the guest. What is missing here is missing there, and a test that needs it says so.
@@ -100,6 +100,7 @@ struct Plan<'a> {
     modules: &'a [&'a str],
     env: BTreeMap<&'a str, &'a str>,
     runs: &'a [Run],
+    hide: &'a [String],
 }
 
 #[derive(Clone, Debug)]
@@ -175,7 +176,7 @@ impl Base {
     }
 
     /// Writes the archive for one kernel.
-    pub(crate) fn write(&self, image: &Image, may_skip: &str, archive: &Path) -> Result<()> {
+    pub(crate) fn write(&self, image: &Image, kernel: &Kernel, may_skip: &str, archive: &Path) -> Result<()> {
         let mut files = self.files.clone();
         let root = format!("/usr/lib/modules/{}", image.release);
         let wanted = |path: &str| MODULES.iter().any(|part| path.starts_with(part));
@@ -191,15 +192,17 @@ impl Base {
             files.insert(format!("{root}/{module}"), Source::File(image.modules.join(module)));
         }
         let (sidestep, agent) = (format!("{LAB}/sidestep"), format!("{LAB}/lab-agent"));
+        let withheld = kernel.withheld.join(",");
         let env = BTreeMap::from([
             ("PATH", "/usr/sbin:/usr/bin"),
             ("SIDESTEP_BIN", sidestep.as_str()),
             ("SIDESTEP_LAB_AGENT", agent.as_str()),
             ("SIDESTEP_STRICT", "1"),
             ("SIDESTEP_MAY_SKIP", may_skip),
+            ("SIDESTEP_WITHHELD", withheld.as_str()),
             ("RUST_BACKTRACE", "0"),
         ]);
-        let plan = serde_json::to_vec(&Plan { modules: LOADED, env, runs: &self.runs })?;
+        let plan = serde_json::to_vec(&Plan { modules: LOADED, env, runs: &self.runs, hide: &kernel.hide })?;
         files.insert(format!("{LAB}/plan.json"), Source::Text(plan));
         write(&files, archive).with_context(|| format!("write {}", archive.display()))
     }

@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// Kernels of tests/kernels.toml, e.g. `6.1,6.12`; default: all
     #[arg(long, value_delimiter = ',')]
     kernels: Vec<String>,
-    /// Those that CI runs
+    /// The kernels and, unless --tests says otherwise, the tests that CI runs
     #[arg(long, conflicts_with = "kernels")]
     ci: bool,
     /// Test binaries whose name contains one of these, or one test: `dns` or `dns::udp`; default: all
@@ -63,8 +63,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 
     let dir = workspace.target_for("lab");
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-    let base = initramfs::Base::build(workspace, &dir, &args.tests)?;
-    ensure!(!base.runs.is_empty(), "no test binary matches {}", args.tests.join(", "));
+    let tests = if args.ci && args.tests.is_empty() { declared.ci_tests() } else { &args.tests };
+    let base = initramfs::Base::build(workspace, &dir, tests)?;
+    ensure!(!base.runs.is_empty(), "no test binary matches {}", tests.join(", "));
 
     let options = boot::Options { kvm: args.kvm, verbose: args.verbose };
     let mut report = Report::default();
@@ -85,11 +86,12 @@ fn on(
 ) -> Result<Verdict> {
     let started = Instant::now();
     let home = dir.join(&kernel.name);
-    let image = package::fetch(kernel, &home)?;
+    fs::create_dir_all(&home).with_context(|| format!("create {}", home.display()))?;
+    let image = package::fetch(kernel, &dir.join(kernel.home()))?;
     let archive = home.join("initramfs");
-    base.write(&image, &declared.skips_of(kernel), &archive)?;
+    base.write(&image, kernel, &declared.skips_of(kernel), &archive)?;
     step::say("Booting", format!("{} ({})", kernel.name, image.release));
-    let verdict = boot::boot(&image, &archive, &home, options)?;
+    let verdict = boot::boot(&image, &archive, &home, &kernel.append, options)?;
     step::say("Finished", format!("{} in {:.0} s", kernel.name, started.elapsed().as_secs_f64()));
     Ok(verdict)
 }

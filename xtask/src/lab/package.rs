@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -41,7 +42,7 @@ pub(crate) fn fetch(kernel: &Kernel, home: &Path) -> Result<Image> {
     image(&unpacked)
 }
 
-/// `package=version` of the image the archive has now.
+/// `package=version` of what makes up the image the archive has now, separated by blanks.
 fn newest(kernel: &Kernel, home: &Path) -> Result<String> {
     let lists = home.join("apt");
     for part in ["lists/partial", "archives/partial"] {
@@ -60,16 +61,36 @@ fn newest(kernel: &Kernel, home: &Path) -> Result<String> {
     // A metapackage depends on the image; an image depends on no other image.
     for _ in 0..3 {
         let text = show(home, &package)?;
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        let version = field("Version:").with_context(|| format!("{package} has no version"))?;
-        let depends = field("Depends:").unwrap_or_default();
-        let image = depends.split([',', '|']).map(str::trim).find(|word| word.starts_with("linux-image-"));
-        match image.and_then(|word| word.split(' ').next()) {
+        let depends = field(&text, "Depends:").unwrap_or_default();
+        match named(depends, "linux-image-").next() {
             Some(next) => package = next.to_owned(),
-            None => return Ok(format!("{package}={version}")),
+            None => {
+                let version =
+                    field(&text, "Version:").with_context(|| format!("{package} has no version"))?;
+                // From 7.x on the image is empty, and the kernel in packages of its own.
+                let parts = ["linux-base-", "linux-binary-", "linux-modules-"];
+                let parts = parts.into_iter().flat_map(|prefix| named(depends, prefix));
+                let all: Vec<String> = std::iter::once(package.as_str())
+                    .chain(parts)
+                    .map(|package| format!("{package}={version}"))
+                    .collect();
+                return Ok(all.join(" "));
+            }
         }
     }
     bail!("kernel {}: {} leads to no image package", kernel.name, kernel.package)
+}
+
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
+/// Packages of a `Depends:` line whose names begin so, and that carry a release.
+fn named<'a>(depends: &'a str, prefix: &'static str) -> impl Iterator<Item = &'a str> {
+    depends
+        .split([',', '|'])
+        .filter_map(|word| word.trim().split(' ').next())
+        .filter(move |name| name.strip_prefix(prefix).is_some_and(|rest| rest.contains('.')))
 }
 
 fn show(home: &Path, package: &str) -> Result<String> {
@@ -119,10 +140,20 @@ fn unpack(wanted: &str, home: &Path, into: &Path) -> Result<()> {
     step::run(
         "Downloading",
         wanted,
-        apt(home, "apt-get").args(["-q", "download", wanted]).current_dir(&downloads),
+        apt(home, "apt-get").args(["-q", "download"]).args(wanted.split(' ')).current_dir(&downloads),
     )?;
-    let deb = fs::read_dir(&downloads)?.next().context("apt-get downloaded nothing")??.path();
-    step::run("Unpacking", wanted, step::command("dpkg-deb").arg("-x").arg(deb).arg(into))?;
+    for deb in fs::read_dir(&downloads).with_context(|| format!("list {}", downloads.display()))? {
+        let deb = deb?.path();
+        step::run(
+            "Unpacking",
+            deb.display().to_string(),
+            step::command("dpkg-deb").arg("-x").arg(deb).arg(into),
+        )?;
+    }
+    if !into.join("lib").exists() {
+        // depmod looks there; newer packages have everything in /usr.
+        symlink("usr/lib", into.join("lib")).context("link lib to usr/lib")?;
+    }
     let image = image(into)?;
     step::run(
         "Indexing",
@@ -133,19 +164,32 @@ fn unpack(wanted: &str, home: &Path, into: &Path) -> Result<()> {
 }
 
 fn image(unpacked: &Path) -> Result<Image> {
-    let boot = unpacked.join("boot");
-    for entry in fs::read_dir(&boot).with_context(|| format!("list {}", boot.display()))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if let Some(release) = name.strip_prefix("vmlinuz-") {
-            // Newer suites ship /usr/lib, older ones /lib.
-            let modules = ["lib/modules", "usr/lib/modules"].map(|dir| unpacked.join(dir).join(release));
-            let modules = modules.into_iter().find(|dir| dir.is_dir());
-            return Ok(Image {
-                release: release.to_owned(),
-                vmlinuz: boot.join(&name),
-                modules: modules.with_context(|| format!("no modules of {release}"))?,
-            });
-        }
+    let all = unpacked.join("lib/modules");
+    let release = fs::read_dir(&all)
+        .with_context(|| format!("list {}", all.display()))?
+        .next()
+        .with_context(|| format!("{} is empty", all.display()))??
+        .file_name()
+        .to_string_lossy()
+        .into_owned();
+    let modules = all.join(&release);
+    let places = [unpacked.join("boot").join(format!("vmlinuz-{release}")), modules.join("vmlinuz")];
+    let vmlinuz = places.into_iter().find(|file| file.is_file());
+    let vmlinuz = vmlinuz.with_context(|| format!("{} holds no vmlinuz of {release}", unpacked.display()))?;
+    Ok(Image { release, vmlinuz, modules })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dependencies_that_carry_a_release_are_found() {
+        let meta = "linux-base-amd64 (= 7.2.13-1), linux-image-7.2.13+deb14-amd64 (= 7.2.13-1)";
+        assert_eq!(named(meta, "linux-image-").collect::<Vec<_>>(), ["linux-image-7.2.13+deb14-amd64"]);
+        assert_eq!(named(meta, "linux-base-").count(), 0);
+        let image = "kmod, linux-base (>= 4.3~), initramfs-tools (>= 0.120) | linux-initramfs-tool, linux-binary-7.2.13 (= 1)";
+        assert_eq!(named(image, "linux-base-").count(), 0);
+        assert_eq!(named(image, "linux-binary-").collect::<Vec<_>>(), ["linux-binary-7.2.13"]);
     }
-    bail!("no vmlinuz in {}", boot.display())
 }

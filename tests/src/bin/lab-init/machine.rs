@@ -58,6 +58,13 @@ fn command(program: &str, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// An empty directory in the place of a full one: a kernel without what is there.
+pub(crate) fn hide(directory: &str) -> Result<()> {
+    let none: Option<&str> = None;
+    mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), none)
+        .with_context(|| format!("hide {directory}"))
+}
+
 pub(crate) fn power_off() -> ! {
     nix::unistd::sync();
     loop {

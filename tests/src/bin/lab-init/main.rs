@@ -30,6 +30,9 @@ fn run() -> Result<()> {
         machine::raise_limits();
         machine::loopback_up()?;
         let plan = Plan::read("/lab/plan.json")?;
+        for directory in &plan.hide {
+            machine::hide(directory)?;
+        }
         for module in &plan.modules {
             machine::load(module)?;
         }

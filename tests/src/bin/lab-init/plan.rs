@@ -10,6 +10,7 @@ pub(crate) struct Plan {
     pub(crate) modules: Vec<String>,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) runs: Vec<Run>,
+    pub(crate) hide: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,0 +1,34 @@
+//! `sidestep doctor`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{Output, place::PlaceArgs};
+use crate::doctor;
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  sidestep doctor\n  sidestep doctor --netns /run/netns/pod --output json\n\n\
+    Exits with 0 if all is well, 1 if sidestep works with less or not everything could be seen, 2 if attach would fail."
+)]
+pub(crate) struct DoctorArgs {
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
+    let netns = args.place.netns.is_some().then(|| args.place.netns()).transpose()?;
+    let cgroup = args.place.cgroup.is_some().then(|| args.place.cgroup()).transpose()?;
+    let diagnosis = doctor::examine(netns.as_ref(), cgroup.as_ref())?;
+    match args.output {
+        Output::Table => println!("{diagnosis}"),
+        Output::Json => println!("{}", serde_json::to_string(&diagnosis)?),
+    }
+    Ok(ExitCode::from(diagnosis.exit_code()))
+}

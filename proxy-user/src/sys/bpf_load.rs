@@ -1,0 +1,111 @@
+//! BPF_PROG_LOAD of a few instructions: asks the verifier what it knows. Nothing is attached.
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    os::fd::{FromRawFd, OwnedFd},
+};
+
+use super::{bpf::bpf, bpf_link::AttachType};
+
+const BPF_PROG_LOAD: libc::c_int = 5;
+
+/// `enum bpf_prog_type`, the ones in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum ProgramType {
+    SchedCls = 3,
+    SockOps = 13,
+    SkMsg = 16,
+    CgroupSockAddr = 18,
+    CgroupSockopt = 25,
+    SkLookup = 30,
+}
+
+/// One instruction, `struct bpf_insn`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Instruction {
+    code: u8,
+    /// Source in the upper half, destination in the lower.
+    registers: u8,
+    offset: i16,
+    immediate: i32,
+}
+
+impl Instruction {
+    /// `r0 = value`
+    pub const fn result(value: i32) -> Self {
+        Self { code: 0xb7, registers: 0, offset: 0, immediate: value }
+    }
+
+    /// `r0 = *(u32 *)(r1 + offset)`, r1 being the context.
+    pub const fn load_u32(offset: i16) -> Self {
+        Self { code: 0x61, registers: 0x10, offset, immediate: 0 }
+    }
+
+    /// `call helper`, with the context in r1.
+    pub const fn call(helper: i32) -> Self {
+        Self { code: 0x85, registers: 0, offset: 0, immediate: helper }
+    }
+
+    /// `rN = value`
+    pub const fn set(register: u8, value: i32) -> Self {
+        Self { code: 0xb7, registers: register, offset: 0, immediate: value }
+    }
+
+    /// `r1 = r10 - 8`, after `*(u64 *)(r10 - 8) = 0`: a buffer.
+    pub const fn buffer() -> [Self; 3] {
+        [
+            Self { code: 0x7a, registers: 10, offset: -8, immediate: 0 },
+            Self { code: 0xbf, registers: 0xa1, offset: 0, immediate: 0 },
+            Self { code: 0x07, registers: 1, offset: 0, immediate: -8 },
+        ]
+    }
+
+    pub const fn exit() -> Self {
+        Self { code: 0x95, registers: 0, offset: 0, immediate: 0 }
+    }
+}
+
+/// The head of the attributes, up to `expected_attach_type`.
+#[repr(C)]
+struct LoadAttr {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+}
+
+/// Has the kernel verify a program.
+///
+/// # Errors
+/// EPERM: not allowed to ask. EINVAL or EACCES: the kernel does not know the type, a helper or a member of the context.
+pub fn load(kind: ProgramType, attach: Option<AttachType>, program: &[Instruction]) -> io::Result<OwnedFd> {
+    let license = c"GPL";
+    let mut attr = LoadAttr {
+        prog_type: kind as u32,
+        insn_cnt: program.len() as u32,
+        insns: program.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log_buf: 0,
+        kern_version: 0,
+        prog_flags: 0,
+        prog_name: *b"sidestep_probe\0\0",
+        prog_ifindex: 0,
+        expected_attach_type: attach.map_or(0, |attach| attach as u32),
+    };
+    let fd = bpf(BPF_PROG_LOAD, &mut attr)?;
+    // SAFETY: a descriptor the kernel has just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,107 @@
+//! What a kernel lacks is said, and redirection is whole all the same: each case holds on kernels with and without.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tests::client::Connect;
+use tests::kernel;
+use tests::network::Network;
+use tests::pin_root::PinRoot;
+use tests::report::Outcome;
+use tests::requirement::{Requirement, met};
+use tests::server::{self, APP_USER, PROXY_USER, Server};
+use tests::sidestep::{DEFAULT_FLAGS, Ended, ended_command};
+
+fn ready() -> bool {
+    met(&[Requirement::Root, Requirement::Cgroup2, Requirement::Sidestep])
+}
+
+fn lacks(features: &[&str]) -> bool {
+    features.iter().any(|feature| kernel::lack(feature).unwrap().is_some())
+}
+
+/// Attaches with a bpffs of its own, which takes everything along when it goes.
+fn attach(root: &PinRoot, network: &Network, more: &[&str]) -> Ended {
+    let args = [&["attach"], DEFAULT_FLAGS.as_slice(), more].concat();
+    ended_command(root.for_pod(&args, &network.pod).unwrap()).unwrap()
+}
+
+fn status(root: &PinRoot) -> Value {
+    let ended = ended_command(root.command(&["status", "--output", "json"]).unwrap()).unwrap();
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+/// Owners: without BTF, or under lockdown, they are recorded at socket creation, and the rules about them still hold.
+#[test]
+fn owners_are_known_either_way() {
+    if !ready() {
+        return;
+    }
+    let network = Network::new("degraded-owners").unwrap();
+    let root = PinRoot::new().unwrap();
+    let attached = attach(&root, &network, &[]);
+    assert_eq!(attached.code, Some(0), "{}", attached.stderr);
+    let recorded = lacks(&["btf", "read_kernel_memory"]);
+    let says = attached.stderr.contains("socket owners are recorded when a socket is created");
+    assert_eq!(says, recorded, "{}", attached.stderr);
+
+    let sidecar = server::stand_in(&network.pod).start().unwrap();
+    let everywhere: SocketAddr = "0.0.0.0:80".parse().unwrap();
+    let _outside = Server::on(&network.outside).listen(everywhere).start().unwrap();
+    let service: SocketAddr = "10.96.7.7:80".parse().unwrap();
+    let of_app = Connect::to(service).user(APP_USER).from(&network.pod).unwrap();
+    assert_eq!(of_app.report().unwrap().listener.port(), 15001, "{of_app:?}");
+    let of_proxy = Connect::to(service).user(PROXY_USER).from(&network.pod).unwrap();
+    assert_eq!(of_proxy.outcome(), Outcome::Answered, "{of_proxy:?}");
+    assert_eq!(sidecar.accepted().len(), 1, "the sidecar's own connection is left alone");
+}
+
+/// Acceleration is on where the kernel is safe; elsewhere status says why not, and redirection does not mind.
+#[test]
+fn acceleration_is_on_or_says_why_not() {
+    if !ready() {
+        return;
+    }
+    let network = Network::new("degraded-accel").unwrap();
+    let root = PinRoot::new().unwrap();
+    let attached = attach(&root, &network, &[]);
+    assert_eq!(attached.code, Some(0), "{}", attached.stderr);
+    let unable = lacks(&["safe_sockmap", "btf", "read_kernel_memory"]);
+    let status = status(&root);
+    let reason = &status["workloads"][0]["meta"]["not_accelerated"];
+    assert_eq!(reason.is_string(), unable, "{reason}");
+}
+
+/// `require` is all or nothing.
+#[test]
+fn required_acceleration_refuses_before_anything_is_touched() {
+    if !ready() {
+        return;
+    }
+    let network = Network::new("degraded-require").unwrap();
+    let root = PinRoot::new().unwrap();
+    let attached = attach(&root, &network, &["--accelerate", "require"]);
+    if lacks(&["safe_sockmap", "btf", "read_kernel_memory"]) {
+        assert_eq!(attached.code, Some(69), "{}", attached.stderr);
+        assert!(attached.stderr.contains("--accelerate require"), "{}", attached.stderr);
+        assert!(root.pins().is_empty(), "{:?}", root.pins());
+    } else {
+        assert_eq!(attached.code, Some(0), "{}", attached.stderr);
+    }
+}
+
+/// Rules about interfaces that cannot be followed are named.
+#[test]
+fn interfaces_that_cannot_be_told_are_named() {
+    if !ready() {
+        return;
+    }
+    let network = Network::new("degraded-ifindex").unwrap();
+    let root = PinRoot::new().unwrap();
+    let attached = attach(&root, &network, &["-c", "eth0", "-k", "eth0"]);
+    assert_eq!(attached.code, Some(0), "{}", attached.stderr);
+    let blind = attached.stderr.contains("no effect on inbound connections");
+    assert_eq!(blind, lacks(&["ingress_ifindex"]), "{}", attached.stderr);
+    let uncaptured = attached.stderr.contains("no tcx links");
+    assert_eq!(uncaptured, lacks(&["tcx"]), "{}", attached.stderr);
+}
