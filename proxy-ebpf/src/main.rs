@@ -28,6 +28,7 @@ mod guest;
 mod guest_flows;
 mod inbound;
 mod listeners;
+mod log;
 mod maps;
 mod outgoing;
 mod owner;

@@ -2,7 +2,7 @@
 
 use crate::step;
 
-const TOOLS: [(&str, &str); 19] = [
+const TOOLS: [(&str, &str); 20] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("tc", "iproute2"),
@@ -22,6 +22,7 @@ const TOOLS: [(&str, &str); 19] = [
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("tmux", "tmux"),
+    ("chromium", "chromium"),
 ];
 
 /// Packages of the programs that are nowhere on PATH. Programs are looked for, not packages, so that a tool
