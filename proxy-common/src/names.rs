@@ -73,6 +73,9 @@ pub mod map {
     pub const ACCEL_COUNTERS: &str = "ACCEL_COUNTERS";
     pub const DISPATCH: &str = "DISPATCH";
 
+    /// aya-log's ring; the name is its own.
+    pub const LOGS: &str = "AYA_LOGS";
+
     pub const FLOWS: &str = "FLOWS";
     pub const JOURNAL: &str = "JOURNAL";
     pub const JOURNAL_HEAD: &str = "JOURNAL_HEAD";
@@ -98,6 +101,7 @@ pub mod map {
         ACTIVITY,
         ACCEL_COUNTERS,
         DISPATCH,
+        LOGS,
         FLOWS,
         JOURNAL,
         JOURNAL_HEAD,

@@ -10,7 +10,7 @@ use proxy_common::{
 };
 
 use crate::{
-    flow, maps,
+    flow, log, maps,
     outgoing::{self, Outgoing},
     sock_addr::{Hook, SockAddr},
     storage, table,
@@ -62,7 +62,7 @@ pub(crate) fn loopback(dst: &Addr) -> Addr {
 #[inline(always)]
 fn redirect(call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing, mut to: Addr, port: u16) -> i32 {
     if !storage::set(sk, out.dst, out.port, role::CLIENT) {
-        maps::count_event(Event::StorageFull);
+        log::failed(Event::StorageFull);
         return REFUSE;
     }
     // The route to loopback would choose a loopback source; under iptables the source is chosen before the rewrite.

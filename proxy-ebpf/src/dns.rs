@@ -12,7 +12,7 @@ use proxy_common::{
 
 use crate::{
     connect::loopback,
-    dns_servers, maps,
+    dns_servers, log, maps,
     outgoing::{self, Outgoing},
     sock_addr::{Hook, SockAddr},
     storage, table,
@@ -58,7 +58,7 @@ fn sendmsg(call: &SockAddr) -> i32 {
         return ALLOW;
     }
     if !query(call, sk, &out) {
-        maps::count_event(Event::StorageFull);
+        log::failed(Event::StorageFull);
         return REFUSE;
     }
     call.set(&loopback(&out.dst), Port::new(agent));

@@ -18,7 +18,7 @@ use proxy_common::{
 
 use crate::{
     ctx::{load_addr, load32},
-    guest, listeners, maps,
+    guest, listeners, log, maps,
     sock_addr::AF_INET,
     table::{self, Maps},
 };
@@ -77,7 +77,7 @@ pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
 
 #[inline(always)]
 fn no_listener() -> u32 {
-    maps::count_event(Event::NoListener);
+    log::failed(Event::NoListener);
     REFUSE
 }
 

@@ -29,6 +29,7 @@ mod guest;
 mod guest_flows;
 mod inbound;
 mod listeners;
+mod log;
 mod maps;
 mod outgoing;
 mod owner;

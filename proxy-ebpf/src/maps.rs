@@ -106,18 +106,21 @@ pub(crate) fn pending_remove(key: &FlowKey) {
 
 #[inline(always)]
 pub(crate) fn count_rule(rule: Rule) {
-    count(rule as u32);
+    let _ = count(rule as u32);
+}
+
+/// How often it has happened now, on this CPU.
+#[inline(always)]
+pub(crate) fn count_event(event: Event) -> u64 {
+    count(event.index())
 }
 
 #[inline(always)]
-pub(crate) fn count_event(event: Event) {
-    count(event.index());
-}
-
-#[inline(always)]
-fn count(index: u32) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(index) {
-        // SAFETY: this CPU's own counter; a program that interrupts another loses at most one increment.
-        unsafe { *counter += 1 }
+fn count(index: u32) -> u64 {
+    let Some(counter) = COUNTERS.get_ptr_mut(index) else { return 0 };
+    // SAFETY: this CPU's own counter; a program that interrupts another loses at most one increment.
+    unsafe {
+        *counter += 1;
+        *counter
     }
 }

@@ -24,7 +24,7 @@ use proxy_common::{
 use crate::{
     accel::enroll,
     ctx::{load_addr, load32, load64},
-    guest, listeners, maps,
+    guest, listeners, log, maps,
     sock_addr::AF_INET,
     storage, table,
 };
@@ -103,14 +103,14 @@ fn listening(ctx: &SockOpsContext) {
         return;
     };
     if !storage::set(sk, Addr::UNSPECIFIED, Port([0; 2]), role::LISTENER) {
-        maps::count_event(Event::StorageFull);
+        log::failed(Event::StorageFull);
     }
     // On loopback alone it cannot be reached from outside, with iptables neither.
     if port == policy.inbound_port && local.is_loopback() {
         return;
     }
     if !listeners::add(ctx.ops, group) {
-        maps::count_event(Event::ListenerFull);
+        log::failed(Event::ListenerFull);
     }
 }
 
@@ -132,7 +132,7 @@ fn connecting(ctx: &SockOpsContext) {
     };
     let orig = OriginalDst { addr: state.orig, port, reserved: [0; 2] };
     if !maps::pending_insert(&key, &orig) {
-        maps::count_event(Event::PendingFull);
+        log::failed(Event::PendingFull);
         return;
     }
     // For the entry's removal if nobody accepts.
@@ -182,7 +182,7 @@ fn accepted(ctx: &SockOpsContext) {
         return;
     }
     if !storage::set(sk, orig, orig_port, role) {
-        maps::count_event(Event::StorageFull);
+        log::failed(Event::StorageFull);
     }
 }
 

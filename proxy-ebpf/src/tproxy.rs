@@ -15,7 +15,7 @@ use proxy_common::{
 };
 
 use crate::{
-    maps, owner,
+    log, maps, owner,
     sock_addr::{Hook, SockAddr},
     storage,
     table::{self, Maps},
@@ -64,7 +64,7 @@ fn bind(call: &SockAddr) -> i32 {
         return ALLOW;
     }
     if !storage::set(sk, client, Port([0; 2]), role::TRANSPARENT) {
-        maps::count_event(Event::StorageFull);
+        log::failed(Event::StorageFull);
         return REFUSE;
     }
     call.set(&transparent_source(&client), call.port());

@@ -199,6 +199,11 @@ impl Process {
         &self.stdout
     }
 
+    /// The transcript of its standard error, to wait on.
+    pub fn errors(&self) -> &Transcript {
+        &self.stderr
+    }
+
     /// Waits for a line of standard output that is exactly `token`.
     pub fn wait_for(&self, token: &str) -> Result<()> {
         let seen =

@@ -102,3 +102,17 @@ fn prometheus_scrapes_it() {
         assert_eq!(known["data"][short][0]["help"], family.help, "{name}: {known}");
     }
 }
+
+#[test]
+fn promtool_takes_the_alert_rules() {
+    if !can() {
+        return;
+    }
+    let directory = tests::agent::repository().join("deploy/prometheus");
+    for (verb, file) in [("check", "sidestep.rules.yaml"), ("test", "sidestep.rules.test.yaml")] {
+        let mut command = std::process::Command::new("promtool");
+        command.args([verb, "rules", file]).current_dir(&directory);
+        let ended = tests::sidestep::ended_command(command).unwrap();
+        assert_eq!(ended.code, Some(0), "{file}: {ended:?}");
+    }
+}

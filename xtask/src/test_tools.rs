@@ -26,6 +26,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("redis-cli", "redis-tools"),
     ("pg_ctlcluster", "postgresql"),
     ("tmux", "tmux"),
+    ("chromium", "chromium"),
 ];
 
 /// Packages of the programs that are nowhere on PATH. Programs are looked for, not packages, so that a tool

@@ -11,6 +11,7 @@ mod flows_table;
 mod flows_top;
 mod install;
 mod istio_iptables;
+mod log;
 mod observation;
 mod place;
 mod rules;
@@ -20,7 +21,6 @@ mod verify;
 
 use std::{
     ffi::{OsStr, OsString},
-    io::IsTerminal as _,
     path::Path,
     process::ExitCode,
 };
@@ -29,7 +29,12 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use self::istio_iptables::IstioIptables;
-use crate::{bench, exit::Class, relay, serve};
+use crate::{
+    bench,
+    exit::Class,
+    relay,
+    serve::{self, LogFormat},
+};
 
 /// Istio sidecar redirection with eBPF in place of iptables.
 #[derive(Parser, Debug)]
@@ -65,7 +70,7 @@ enum Verb {
     VerifyProbe(verify::ProbeArgs),
     /// Embedded L4 sidecar for the demo and for tests without Envoy
     Relay(relay::RelayArgs),
-    /// Serve metrics and readiness of this node over HTTP
+    /// Serve metrics, readiness and a page of this node over HTTP; log what the BPF programs say
     Serve(serve::ServeArgs),
     /// Measure this node: redirection and acceleration against iptables, with the embedded sidecar
     Bench(bench::BenchArgs),
@@ -95,7 +100,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
             return Ok(ExitCode::from(if error.use_stderr() { Class::Usage.code() } else { 0 }));
         }
     };
-    log();
+    match &verb {
+        Verb::Serve(args) => log::start("info", args.log_format),
+        _ => log::start("warn", LogFormat::Text),
+    }
     match verb {
         Verb::Attach(args) => attach::run(&args),
         Verb::Detach(args) => detach::run(&args),
@@ -123,15 +131,4 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
 /// Called by the name of what it replaces.
 fn is_istio_iptables(program: Option<&OsString>) -> bool {
     program.and_then(|path| Path::new(path).file_name()) == Some(OsStr::new("istio-iptables"))
-}
-
-fn log() {
-    use tracing_subscriber::{EnvFilter, fmt};
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let _ = fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .try_init();
 }

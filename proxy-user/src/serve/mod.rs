@@ -2,7 +2,11 @@
 //! for; nothing is kept, so that it may come and go.
 
 mod app;
+mod floors;
 pub mod metrics;
+mod node;
+mod paths;
+mod program_log;
 mod routes;
 pub mod snapshot;
 
@@ -13,10 +17,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::app::App;
+use self::{app::App, program_log::ProgramLog};
 
 /// Where Istio, Kubernetes and the usual exporters listen to nothing; see docs/metrics.md.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:15095";
@@ -35,9 +39,21 @@ pub struct ServeArgs {
     #[arg(long)]
     pub program_stats: bool,
 
+    /// How the log is written, on standard error; RUST_LOG says what [default level: info]
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+
     /// After SIGTERM or SIGINT, how long open requests may still take
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub drain: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    /// One object a line
+    Json,
 }
 
 /// Serves until SIGTERM or SIGINT. Prints the bound address (`listening http://127.0.0.1:15095`) and `ready` on stdout.
@@ -56,7 +72,13 @@ pub async fn run(args: ServeArgs) -> Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    app.serve(stop, Duration::from_secs(args.drain)).await
+    let mut log = ProgramLog::default();
+    let ended = tokio::select! {
+        ended = app.serve(stop, Duration::from_secs(args.drain)) => ended,
+        never = log.follow() => match never {},
+    };
+    log.pass_on();
+    ended
 }
 
 fn announce(address: SocketAddr) -> io::Result<()> {

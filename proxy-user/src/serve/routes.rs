@@ -7,23 +7,46 @@ use axum::{
     Router,
     extract::State,
     http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse, Response},
+    response::{Html, IntoResponse, Response},
     routing::get,
 };
 use tower_http::compression::CompressionLayer;
 
 use super::{
     metrics::{self, Format},
+    node::Node,
     snapshot::{Reader, Snapshot},
 };
+use crate::flows::{self, Filter};
 
 pub(super) fn all(reader: Arc<Reader>) -> Router {
     Router::new()
+        .route("/", get(page))
+        .route("/api/v1/node", get(node))
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .layer(CompressionLayer::new())
         .with_state(reader)
+}
+
+/// One file with everything in it: nothing is fetched from elsewhere, and the browser is told so.
+async fn page() -> Response {
+    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+                          connect-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'";
+    let headers = [(header::CONTENT_SECURITY_POLICY, POLICY), (header::CACHE_CONTROL, "no-cache")];
+    (headers, Html(include_str!("page.html"))).into_response()
+}
+
+async fn node(State(reader): State<Arc<Reader>>) -> Response {
+    let json = blocking(move || {
+        let flows = flows::recent(&Filter::default())?;
+        serde_json::to_string(&Node::of(&*reader.read()?, flows)).context("write the node")
+    });
+    match json.await {
+        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(error) => unavailable(&error),
+    }
 }
 
 async fn metrics(State(reader): State<Arc<Reader>>, headers: HeaderMap) -> Response {

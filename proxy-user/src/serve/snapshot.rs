@@ -7,7 +7,11 @@ use std::{
 
 use anyhow::Result;
 
-use crate::dataplane::{self, Fill, Programs, Run, WorkloadPins, WorkloadStatus};
+use super::floors::Floors;
+use crate::{
+    dataplane::{self, Fill, Programs, Run, WorkloadPins, WorkloadStatus},
+    flows::{self, ClassTotals},
+};
 
 #[derive(Debug)]
 pub struct Snapshot {
@@ -16,6 +20,8 @@ pub struct Snapshot {
     pub unreadable: Vec<String>,
     pub details: Vec<Details>,
     pub node: Details,
+    /// Sums over flows, of observed workloads.
+    pub totals: Vec<ClassTotals>,
     /// How long the reading took.
     pub duration: Duration,
     taken: Instant,
@@ -32,7 +38,13 @@ pub struct Details {
 
 /// Takes snapshots, one at a time: who asks while one is taken shares the next.
 #[derive(Debug, Default)]
-pub struct Reader(Mutex<Option<Arc<Snapshot>>>);
+pub struct Reader(Mutex<Shown>);
+
+#[derive(Debug, Default)]
+struct Shown {
+    last: Option<Arc<Snapshot>>,
+    floors: Floors,
+}
 
 impl Reader {
     /// A snapshot no older than this call.
@@ -41,12 +53,14 @@ impl Reader {
     /// When the pins cannot be listed.
     pub fn read(&self) -> Result<Arc<Snapshot>> {
         let asked = Instant::now();
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &shown.last {
             Some(snapshot) if snapshot.taken >= asked => Ok(Arc::clone(snapshot)),
             _ => {
-                let snapshot = Arc::new(Snapshot::take()?);
-                *last = Some(Arc::clone(&snapshot));
+                let mut snapshot = Snapshot::take()?;
+                shown.floors.hold(&snapshot.workloads, &mut snapshot.totals);
+                let snapshot = Arc::new(snapshot);
+                shown.last = Some(Arc::clone(&snapshot));
                 Ok(snapshot)
             }
         }
@@ -67,7 +81,8 @@ impl Snapshot {
             }
         }
         let node = Details { workload: String::new(), fills: Fill::of_node()?, runs: programs.of_node()? };
-        Ok(Self { workloads, unreadable, details, node, duration: taken.elapsed(), taken })
+        let totals = flows::totals()?;
+        Ok(Self { workloads, unreadable, details, node, totals, duration: taken.elapsed(), taken })
     }
 
     /// Map fills with the labels of their owner.

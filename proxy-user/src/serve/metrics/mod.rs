@@ -6,6 +6,7 @@ mod build;
 mod decisions;
 mod exposition;
 mod family;
+mod flows;
 mod maps;
 mod page;
 mod programs;
@@ -44,6 +45,7 @@ pub static SOURCES: &[&dyn Source] = &[
     &build::Build,
     &workloads::Workloads,
     &decisions::Decisions,
+    &flows::Flows,
     &acceleration::Acceleration,
     &maps::Maps,
     &programs::Programs,

@@ -1,0 +1,54 @@
+//! The ring into which the programs of the node log.
+
+use std::{fs::File, os::fd::AsFd as _};
+
+use anyhow::{Context, Result};
+use aya::maps::MapInfo;
+use nix::fcntl::{Flock, FlockArg};
+use proxy_common::names::{map, program};
+
+use super::{
+    node,
+    pins::{WorkloadPins, map_in},
+};
+use crate::sys::{bpf_link, bpf_pin};
+
+/// The right to read it.
+#[derive(Debug)]
+pub struct LogRing {
+    id: u32,
+    program: u32,
+    _lock: Flock<File>,
+}
+
+impl LogRing {
+    /// None: nothing is attached, or somebody else reads.
+    pub fn claim() -> Result<Option<Self>> {
+        let dir = node::dir();
+        let Some(id) = current() else { return Ok(None) };
+        let file = File::open(&dir).with_context(|| format!("open {}", dir.display()))?;
+        let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { return Ok(None) };
+        for pins in WorkloadPins::all()? {
+            // Of any workload: they log into the same ring.
+            let link = bpf_pin::open(&pins.link(program::SOCK_OPS));
+            if let Ok(program) = link.and_then(|link| bpf_link::program_id(link.as_fd())) {
+                return Ok(Some(Self { id, program, _lock: lock }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A program that logs into it.
+    pub fn program(&self) -> u32 {
+        self.program
+    }
+
+    /// Whether it is still the one that is pinned.
+    pub fn is_current(&self) -> bool {
+        current() == Some(self.id)
+    }
+}
+
+fn current() -> Option<u32> {
+    MapInfo::from_pin(map_in(&node::dir(), map::LOGS)).ok().map(|info| info.id())
+}

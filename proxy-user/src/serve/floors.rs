@@ -1,0 +1,48 @@
+//! Keeps counters from going back.
+//!
+//! What open flows have carried is added to what closed ones had: one that closes between the two looks is missed or
+//! counted twice for a moment. Prometheus would take the step back for a counter that started again, and count all of it
+//! once more.
+
+use std::collections::HashMap;
+
+use proxy_common::flow::{Class, Totals};
+
+use super::snapshot::names;
+use crate::{dataplane::WorkloadStatus, flows::ClassTotals};
+
+/// The highest figures shown so far, by workload, when that was attached, and class.
+#[derive(Debug, Default)]
+pub(super) struct Floors(HashMap<(String, u64, Class), [u64; 5]>);
+
+impl Floors {
+    /// Raises what is below what was shown before; forgets workloads that are gone or were attached anew.
+    pub(super) fn hold(&mut self, workloads: &[WorkloadStatus], totals: &mut [ClassTotals]) {
+        let mut held = HashMap::new();
+        for of in totals {
+            let Some(workload) = workloads.iter().find(|workload| names(workload)[0] == of.workload) else {
+                continue;
+            };
+            let key = (of.workload.clone(), workload.meta.attached_at, of.class);
+            let before = self.0.get(&key).copied().unwrap_or_default();
+            let mut shown = [0; 5];
+            for (index, figure) in figures(&mut of.totals).into_iter().enumerate() {
+                *figure = before[index].max(*figure);
+                shown[index] = *figure;
+            }
+            held.insert(key, shown);
+        }
+        self.0 = held;
+    }
+}
+
+/// The figures with a share of open flows.
+fn figures(totals: &mut Totals) -> [&mut u64; 5] {
+    [
+        &mut totals.sent_redirected,
+        &mut totals.sent_stacked,
+        &mut totals.received_stacked,
+        &mut totals.messages_redirected,
+        &mut totals.messages_stacked,
+    ]
+}

@@ -1,0 +1,151 @@
+use std::fmt;
+
+use prometheus_client::registry::Unit;
+use proxy_common::flow::{Close, Histogram};
+
+use super::{Family, Kind, Page, Snapshot, Source, Values};
+use crate::{
+    flows::{ClassTotals, Named},
+    serve::snapshot::names,
+};
+
+static CONNECTIONS: Family = Family {
+    name: "connections",
+    kind: Kind::Counter,
+    unit: None,
+    help: "TCP connections established, by hop (docs/flows.md)",
+    labels: &["workload", "namespace", "direction", "hop", "forward"],
+};
+
+static CLOSED: Family = Family {
+    name: "closed_connections",
+    kind: Kind::Counter,
+    unit: None,
+    help: "TCP connections that ended, those never established too",
+    labels: &["workload", "namespace", "direction", "hop", "forward", "reason"],
+};
+
+static ACTIVE: Family = Family {
+    name: "active_flows",
+    kind: Kind::Gauge,
+    unit: None,
+    help: "TCP connections that are open",
+    labels: &["workload", "namespace", "direction", "hop", "forward"],
+};
+
+static BYTES: Family = Family {
+    name: "flow",
+    kind: Kind::Counter,
+    unit: Some(Unit::Bytes),
+    help: "Bytes of connections, open ones included, at the end that counts for the workload: what it sent, and what \
+           it received over the stack (what it received redirected is in the other end's acceleration_bytes)",
+    labels: &["workload", "namespace", "direction", "hop", "forward", "way", "path"],
+};
+
+static MESSAGES: Family = Family {
+    name: "flow_messages",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Messages sent at the end that counts for the workload, while in the acceleration's map",
+    labels: &["workload", "namespace", "direction", "hop", "forward", "path"],
+};
+
+static CONNECT: Family = Family {
+    name: "connect_duration",
+    kind: Kind::Histogram,
+    unit: Some(Unit::Seconds),
+    help: "From SYN to established",
+    labels: &["workload", "namespace", "direction", "hop", "forward"],
+};
+
+static HAND_OFF: Family = Family {
+    name: "hand_off_duration",
+    kind: Kind::Histogram,
+    unit: Some(Unit::Seconds),
+    help: "From established to taken by the server's process",
+    labels: &["workload", "namespace", "direction", "hop", "forward"],
+};
+
+/// Below 8 microseconds nothing is told apart.
+const FIRST_BUCKET: usize = 3;
+
+#[derive(Debug)]
+pub(super) struct Flows;
+
+impl Source for Flows {
+    fn families(&self) -> Vec<&'static Family> {
+        vec![&CONNECTIONS, &CLOSED, &ACTIVE, &BYTES, &MESSAGES, &CONNECT, &HAND_OFF]
+    }
+
+    fn values(&self) -> Vec<Values> {
+        use proxy_common::flow::{Direction, Forward, Hop};
+        let all = || self.families();
+        let of = |label, of, values| Values { label, of, values };
+        vec![
+            of("direction", all(), Direction::ALL.iter().map(|v| (v.name(), v.describe())).collect()),
+            of("hop", all(), Hop::ALL.iter().map(|v| (v.name(), v.describe())).collect()),
+            of("forward", all(), Forward::ALL.iter().map(|v| (v.name(), v.describe())).collect()),
+            of("reason", vec![&CLOSED], Close::ALL.iter().map(|v| (v.name(), v.describe())).collect()),
+            of("way", vec![&BYTES], vec![("sent", "by this end"), ("received", "by this end")]),
+            of(
+                "path",
+                vec![&BYTES, &MESSAGES],
+                vec![("redirected", "past the stack"), ("stacked", "over the stack")],
+            ),
+        ]
+    }
+
+    fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result {
+        let mut connections = page.family(&CONNECTIONS)?;
+        each(seen, |labels, of| connections.count(&labels, of.totals.opened))?;
+        let mut closed = page.family(&CLOSED)?;
+        each(seen, |[a, b, c, d, e], of| {
+            let mut reasons = Close::ALL.iter().zip(of.totals.closed);
+            reasons.try_for_each(|(reason, count)| closed.count(&[a, b, c, d, e, reason.name()], count))
+        })?;
+        let mut active = page.family(&ACTIVE)?;
+        each(seen, |labels, of| active.gauge(&labels, of.active as f64))?;
+        let mut bytes = page.family(&BYTES)?;
+        each(seen, |[a, b, c, d, e], of| {
+            bytes.count(&[a, b, c, d, e, "sent", "redirected"], of.totals.sent_redirected)?;
+            bytes.count(&[a, b, c, d, e, "sent", "stacked"], of.totals.sent_stacked)?;
+            bytes.count(&[a, b, c, d, e, "received", "stacked"], of.totals.received_stacked)
+        })?;
+        let mut messages = page.family(&MESSAGES)?;
+        each(seen, |[a, b, c, d, e], of| {
+            messages.count(&[a, b, c, d, e, "redirected"], of.totals.messages_redirected)?;
+            messages.count(&[a, b, c, d, e, "stacked"], of.totals.messages_stacked)
+        })?;
+        let mut connect = page.family(&CONNECT)?;
+        each(seen, |labels, of| histogram(&mut connect, &labels, &of.totals.connect))?;
+        let mut hand_off = page.family(&HAND_OFF)?;
+        each(seen, |labels, of| histogram(&mut hand_off, &labels, &of.totals.hand_off))
+    }
+}
+
+/// The classes that were in use, with workload, namespace, direction, hop and forward.
+fn each(seen: &Snapshot, mut write: impl FnMut([&str; 5], &ClassTotals) -> fmt::Result) -> fmt::Result {
+    for of in &seen.totals {
+        let Some(workload) = seen.workloads.iter().find(|workload| workload.workload == of.workload) else {
+            continue;
+        };
+        let [name, namespace] = names(workload);
+        let (direction, hop) = (of.class.direction().name(), of.class.hop().name());
+        write([name, namespace, direction, hop, of.class.forward().map_or("", Named::label)], of)?;
+    }
+    Ok(())
+}
+
+fn histogram(samples: &mut super::page::Samples<'_>, labels: &[&str], of: &Histogram) -> fmt::Result {
+    let (first, rest) = of.buckets.split_at(FIRST_BUCKET + 1);
+    let (last, rest) = rest.split_last().unwrap_or((&0, &[]));
+    let mut buckets = vec![(seconds(FIRST_BUCKET), first.iter().sum())];
+    buckets.extend(rest.iter().enumerate().map(|(index, count)| (seconds(FIRST_BUCKET + 1 + index), *count)));
+    buckets.push((f64::MAX, *last));
+    samples.histogram(labels, of.sum as f64 / 1e6, &buckets)
+}
+
+/// The upper end of a bucket.
+fn seconds(bucket: usize) -> f64 {
+    (1u64 << bucket) as f64 / 1e6
+}

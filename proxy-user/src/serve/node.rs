@@ -1,0 +1,126 @@
+//! What the node's page shows, as JSON.
+
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use proxy_common::{accel::Reason, counter::Event, verdict::Rule};
+use serde::Serialize;
+
+use super::{
+    metrics::{is_message, is_refusal},
+    paths::{self, Path},
+    snapshot::{Snapshot, mode_name, names},
+};
+use crate::{
+    dataplane::{Traffic, WorkloadStatus},
+    flows::{Flow, State},
+};
+
+/// More rows than anybody reads, and few enough for a phone.
+const FLOWS: usize = 200;
+
+/// Raised when a field changes its meaning or goes.
+const SCHEMA: u32 = 1;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Node<'a> {
+    schema: u32,
+    /// This host's name.
+    node: String,
+    version: &'static str,
+    /// When it was read, since the epoch.
+    time_ms: u64,
+    workloads: Vec<Workload<'a>>,
+    /// Those with most bytes, open ones first.
+    flows: Vec<Flow>,
+    flows_live: usize,
+    /// Closed ones that are still in the kernel's journal.
+    flows_closed: usize,
+    unreadable: &'a [String],
+    refusals: Vec<&'static str>,
+    message_reasons: Vec<&'static str>,
+    /// What rules, events and reasons mean.
+    describe: BTreeMap<&'static str, &'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Workload<'a> {
+    workload: &'a str,
+    namespace: &'a str,
+    mode: String,
+    ip: &'static str,
+    accelerate: String,
+    not_accelerated: Option<&'a str>,
+    not_observed: Option<&'a str>,
+    complete: bool,
+    inbound_port: u16,
+    outbound_port: u16,
+    rules: &'a BTreeMap<&'static str, u64>,
+    events: &'a BTreeMap<&'static str, u64>,
+    acceleration: &'a BTreeMap<&'static str, Traffic>,
+    classes: Vec<Path>,
+}
+
+impl<'a> Node<'a> {
+    pub(super) fn of(seen: &'a Snapshot, mut flows: Vec<Flow>) -> Self {
+        let paths = paths::of(&seen.totals, &flows);
+        let live = |flow: &&Flow| flow.state == State::Live;
+        let (all, flows_live) = (flows.len(), flows.iter().filter(live).count());
+        flows
+            .sort_by_cached_key(|flow| (flow.state == State::Closed, Reverse(flow.bytes().total()), flow.id));
+        flows.truncate(FLOWS);
+        let rules = Rule::ALL.iter().map(|rule| (rule.name(), rule.describe()));
+        let events = Event::ALL.iter().map(|event| (event.name(), event.describe()));
+        let reasons = Reason::ALL.iter().map(|reason| (reason.name(), reason.describe()));
+        let host = nix::sys::utsname::uname().map(|name| name.nodename().to_string_lossy().into_owned());
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            schema: SCHEMA,
+            node: host.unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION"),
+            time_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+            workloads: seen.workloads.iter().map(|workload| Workload::of(workload, &paths)).collect(),
+            flows,
+            flows_live,
+            flows_closed: all - flows_live,
+            unreadable: &seen.unreadable,
+            refusals: Event::ALL
+                .iter()
+                .filter(|event| is_refusal(**event))
+                .map(|event| event.name())
+                .collect(),
+            message_reasons: Reason::ALL
+                .iter()
+                .filter(|reason| is_message(**reason))
+                .map(|reason| reason.name())
+                .collect(),
+            describe: rules.chain(events).chain(reasons).collect(),
+        }
+    }
+}
+
+impl<'a> Workload<'a> {
+    fn of(status: &'a WorkloadStatus, paths: &[(String, Path)]) -> Self {
+        let [workload, namespace] = names(status);
+        let meta = &status.meta;
+        Self {
+            workload,
+            namespace,
+            mode: mode_name(status),
+            ip: if meta.ipv6 { "4+6" } else { "4" },
+            accelerate: format!("{:?}", meta.acceleration.mode).to_lowercase(),
+            not_accelerated: meta.not_accelerated.as_deref(),
+            not_observed: meta.not_observed.as_deref(),
+            complete: status.complete,
+            inbound_port: meta.config.ports.inbound,
+            outbound_port: meta.config.ports.outbound,
+            rules: &status.counters.rules,
+            events: &status.counters.events,
+            acceleration: &status.acceleration,
+            classes: paths.iter().filter(|(of, _)| of == workload).map(|(_, path)| path.clone()).collect(),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The edges of the page's picture: sums over the connections of one hop.
+
+use std::collections::HashMap;
+
+use proxy_common::flow::{Direction, Forward, Histogram, Hop};
+use serde::Serialize;
+
+use crate::flows::{ClassTotals, Flow, Named, State};
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Path {
+    class: &'static str,
+    direction: &'static str,
+    hop: &'static str,
+    forward: Option<&'static str>,
+    opened: u64,
+    active: u64,
+    /// Both ways. What the other end redirected to this one is known of open connections only.
+    bytes_redirected: u64,
+    bytes_stacked: u64,
+    /// Half of the connections were established faster.
+    connect_us: Option<u64>,
+}
+
+/// By workload.
+pub(super) fn of(totals: &[ClassTotals], flows: &[Flow]) -> Vec<(String, Path)> {
+    let received = received(flows);
+    let path = |of: &ClassTotals| {
+        let (class, totals) = (of.class, &of.totals);
+        let key = (&*of.workload, class.hop(), class.direction(), class.forward());
+        let path = Path {
+            class: class.name(),
+            direction: class.direction().name(),
+            hop: class.hop().name(),
+            forward: class.forward().map(Named::label),
+            opened: totals.opened,
+            active: of.active,
+            bytes_redirected: totals.sent_redirected + received.get(&key).copied().unwrap_or(0),
+            bytes_stacked: totals.sent_stacked + totals.received_stacked,
+            connect_us: median_us(&totals.connect),
+        };
+        (of.workload.clone(), path)
+    };
+    totals.iter().map(path).collect()
+}
+
+type Key<'a> = (&'a str, Hop, Direction, Option<Forward>);
+
+/// Bytes that were redirected to the ends that count for their workloads: the client's, unless that is elsewhere.
+fn received(flows: &[Flow]) -> HashMap<Key<'_>, u64> {
+    let mut received = HashMap::new();
+    for flow in flows.iter().filter(|flow| flow.state == State::Live) {
+        let from_outside = flow.direction == Direction::Inbound && flow.hop != Hop::Inner;
+        let stream = if from_outside { &flow.upload } else { &flow.download };
+        let key = (&*flow.workload, flow.hop, flow.direction, flow.forward);
+        *received.entry(key).or_default() += stream.bytes().redirected;
+    }
+    received
+}
+
+/// The upper end of the bucket in the middle.
+fn median_us(of: &Histogram) -> Option<u64> {
+    let all: u64 = of.buckets.iter().sum();
+    let mut seen = 0;
+    let middle = of.buckets.iter().position(|count| {
+        seen += count;
+        seen * 2 >= all && seen > 0
+    });
+    middle.map(|bucket| 1 << bucket)
+}
+
+#[cfg(test)]
+mod tests {
+    use proxy_common::flow::BUCKETS;
+
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle_and_nothing_has_none() {
+        let mut of = Histogram { buckets: [0; BUCKETS], sum: 0 };
+        assert_eq!(median_us(&of), None);
+        of.buckets[4] = 3;
+        of.buckets[9] = 2;
+        assert_eq!(median_us(&of), Some(16));
+        of.buckets[9] = 4;
+        assert_eq!(median_us(&of), Some(512));
+    }
+}
