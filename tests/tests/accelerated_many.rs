@@ -18,7 +18,9 @@ const GONE_WITHIN: Duration = Duration::from_secs(20);
 
 #[test]
 fn every_map_is_empty_afterwards() {
-    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap"), Requirement::Program("bpftool", "bpftool")]) {
+    if !DataPlane::Sidestep
+        .met(&[Requirement::Kernel("safe_sockmap"), Requirement::Program("bpftool", "bpftool")])
+    {
         return;
     }
     let network = Network::new("many").unwrap();
