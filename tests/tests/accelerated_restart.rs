@@ -37,7 +37,7 @@ fn killed(pod: &Sidestep, flags: &[&str], round: u32) {
 /// Off and on again: what is on its way has to arrive first, in either direction.
 fn switched(pod: &Sidestep, flags: &[&str], round: u32) {
     let off: Vec<&str> = flags.iter().map(|word| if *word == "auto" { "off" } else { *word }).collect();
-    pod.attach_again(if round % 2 == 0 { &off } else { flags }).unwrap();
+    pod.attach_again(if round.is_multiple_of(2) { &off } else { flags }).unwrap();
 }
 
 #[rstest]
