@@ -1,7 +1,7 @@
 //! Under load, whatever happens to our own processes: no connection breaks and no byte is lost.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rstest::rstest;
 use tests::accelerated::{Accelerated, attach_both, streams};
@@ -14,6 +14,7 @@ use tests::server::Server;
 use tests::sidestep::{self, Sidestep};
 
 const ROUNDS: u32 = 12;
+const GOES_ON_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is done to an attached pod while its connections are busy.
 type Disturbance = fn(&Sidestep, &[&str], u32);
@@ -71,15 +72,26 @@ fn nothing_breaks(#[case] disturb: Disturbance) {
         upgrade(attached, &flags, ROUNDS);
     }
     let before = redirected(&network);
+    let deadline = Instant::now() + GOES_ON_WITHIN;
+    while redirected(&network) == before {
+        assert!(
+            Instant::now() < deadline,
+            "{before} messages, and none since: the acceleration does not go on"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let seen = streams::finish(moving).unwrap();
     assert_eq!((seen.corrupted, seen.broken.len(), seen.completed), (0, 0, flows), "{seen:?}");
     for load in loads {
         let exchanges = load.finish().unwrap();
         assert!(exchanges.failed.is_empty() && exchanges.completed > 8, "{exchanges:?}");
     }
-    let after = redirected(&network);
-    println!("{} MB, redirected {before} messages under it, {after} in all", seen.bytes >> 20);
-    assert!(before > 0 && after > before, "{before} then {after}: the acceleration goes on");
+    println!(
+        "{} MB, redirected {before} messages under it, {} in all",
+        seen.bytes >> 20,
+        redirected(&network)
+    );
+    assert!(before > 0);
 }
 
 #[test]

@@ -212,7 +212,8 @@ fn a_guest_uses_a_port_several_times(#[values(Plane::Iptables, Plane::Sidestep)]
     let seen =
         Crowd::to("10.96.0.0/24", 80, 200).expect(Expect::OriginalDst).bind_port(40000).open(&vm).unwrap();
     assert_eq!((seen.counts.connected, seen.counts.mismatches), (200, 0), "{:?}", seen.counts);
-    let peers: HashSet<SocketAddr> = sidecar.accepted().iter().map(|accepted| accepted.peer).collect();
+    let peers: HashSet<SocketAddr> =
+        sidecar.wait_accepted_count(200).unwrap().iter().map(|accepted| accepted.peer).collect();
     assert_eq!(peers.len(), 200);
     drop(seen);
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::flows::{Flow, Named as _, Path, Process};
 
 pub(crate) const HEAD: &str =
-    "STATE   HOP        RULE CLIENT                 DESTINATION            BYTES UP/DOWN";
+    "STATE   HOP        RULE CLIENT                DESTINATION           BYTES UP/DN";
 
 /// One line.
 pub(crate) fn row(flow: &Flow) -> String {
@@ -14,7 +14,7 @@ pub(crate) fn row(flow: &Flow) -> String {
         None => flow.hop.label().to_owned(),
     };
     format!(
-        "{:<7} {:<10} {:<4} {:<22} {:<22} {}/{}{}",
+        "{:<7} {:<10} {:<4} {:<21} {:<21} {}/{}{}",
         flow.close.map_or("live", |close| close.label()),
         hop,
         flow.rule.map_or("-", |rule| rule.label()),
