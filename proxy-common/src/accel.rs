@@ -4,10 +4,18 @@
 //! receiver reads its redirected queue before its TCP queue (`net/ipv4/tcp_bpf.c: tcp_bpf_recvmsg`), so that the other
 //! order would overtake. From redirect to stack is always in order.
 
+mod kernel;
+mod reason;
+mod server;
+
 use crate::{
     addr::{Addr, Port},
     flow::Tally,
 };
+
+pub use kernel::AccelKernel;
+pub use reason::Reason;
+pub use server::{LONG, SAMPLE, SHORT_RUN, Server};
 
 /// One end of a connection, as that end sees it. The sequence numbers of the handshake make it unique beyond
 /// addresses: the same four-tuple in another pod has others, and a peer that is not really the other end too.
@@ -134,52 +142,6 @@ pub struct Sight {
     pub blocking: bool,
 }
 
-/// A connection in which one end has sent so many messages has paid for its place in the map.
-pub const LONG: u8 = 6;
-/// So many connections in a row shorter than that: the next ones stay out of the map.
-pub const SHORT_RUN: u8 = 16;
-/// One of so many enters all the same, so that a change is noticed.
-pub const SAMPLE: u8 = 16;
-
-/// What is known of a server's connections.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(C)]
-pub struct Server {
-    /// Its side of a connection stayed out of the map lately: 1.
-    pub declined: u8,
-    /// Short connections in a row, up to [`SHORT_RUN`].
-    pub short_run: u8,
-    /// Connections since the last sample.
-    pub skipped: u8,
-    pub reserved: u8,
-}
-
-impl Server {
-    /// Whether a new connection stays out because the ones before it were short.
-    #[inline(always)]
-    pub fn skips_next(&mut self) -> bool {
-        if self.short_run < SHORT_RUN {
-            return false;
-        }
-        self.skipped = self.skipped.wrapping_add(1) % SAMPLE;
-        self.skipped != 0
-    }
-
-    /// A connection in the map ended before it was long.
-    #[inline(always)]
-    pub fn was_short(&mut self) {
-        if self.short_run < SHORT_RUN {
-            self.short_run += 1;
-        }
-    }
-
-    /// A connection in the map has become long.
-    #[inline(always)]
-    pub fn is_long(&mut self) {
-        self.short_run = 0;
-    }
-}
-
 /// The path of one message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Path {
@@ -228,54 +190,6 @@ pub fn choose(flow: &mut Flow, seen: &Sight) -> Path {
     }
 }
 
-macro_rules! reasons {
-    ($($variant:ident = $name:literal, $doc:literal;)*) => {
-        /// What became of a message or a socket. Log text, counter index and metric label in one.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        #[repr(u8)]
-        pub enum Reason {
-            $(#[doc = $doc] $variant,)*
-        }
-
-        impl Reason {
-            pub const ALL: &'static [Reason] = &[$(Reason::$variant),*];
-
-            pub const fn name(self) -> &'static str {
-                match self { $(Reason::$variant => $name,)* }
-            }
-
-            pub const fn describe(self) -> &'static str {
-                match self { $(Reason::$variant => $doc,)* }
-            }
-        }
-    };
-}
-
-reasons! {
-    Redirected = "redirected", "handed over directly";
-    Off = "off", "switched off, or the workload is gone";
-    NoPeer = "no_peer", "the other end is not in the map";
-    PeerGone = "peer_gone", "the other end has closed";
-    NotOpen = "not_open", "this end is not open for sending";
-    Draining = "draining", "bytes that went over the stack are not read yet";
-    Limit = "limit", "as many bytes are waiting as may";
-    Memory = "memory", "memory for sockets is short, in the receiver's cgroup or on the node: the stack's window stops the sender";
-    SmallStream = "small_stream", "small messages in a row without an answer: the stack coalesces them";
-    BlockingReader = "blocking_reader", "the other end reads blocking";
-    MaySplice = "may_splice", "the other end may read with splice, which does not see redirected bytes";
-    Refused = "refused", "the kernel refused the hand-over";
-    Enrolled = "enrolled", "a socket entered the map";
-    NotEnrolled = "not_enrolled", "both ends are local, but the socket could not enter the map (full, or another map's)";
-    Mptcp = "mptcp", "an MPTCP socket stays out";
-    Ktls = "ktls", "kernel TLS was refused for a socket in the map: it goes on in user space";
-    ShortLived = "short_lived", "connections to this server are short: entering the map would cost more than it saves";
-    BlockingSocket = "blocking_socket", "a blocking socket stays out: in the map its recv would behave differently";
-}
-
-impl Reason {
-    pub const COUNT: usize = Self::ALL.len();
-}
-
 /// A program, as the kernel numbers its file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(C)]
@@ -315,72 +229,9 @@ pub const fn counter_index(slot: u32, reason: Reason) -> u32 {
     (slot * Reason::COUNT as u32 + reason as u32) * 2
 }
 
-/// Offsets in kernel structures the acceleration reads; 0: unknown.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(C)]
-pub struct AccelKernel {
-    pub sk_cookie: u32,
-    pub sk_rmem_alloc: u32,
-    pub sk_socket: u32,
-    pub socket_file: u32,
-    pub file_flags: u32,
-    pub tcp_copied_seq: u32,
-    pub tcp_write_seq: u32,
-    pub tcp_is_mptcp: u32,
-    /// `current->mm->exe_file->f_inode->{i_ino, i_sb->s_dev}`: which program runs; all or none.
-    pub task_mm: u32,
-    pub mm_exe_file: u32,
-    pub file_inode: u32,
-    pub inode_ino: u32,
-    pub inode_sb: u32,
-    pub sb_dev: u32,
-    /// `sk->sk_prot->{memory_allocated, sysctl_mem}`.
-    pub sk_prot: u32,
-    pub proto_memory_allocated: u32,
-    pub proto_sysctl_mem: u32,
-    /// `sk->sk_memcg->memory` and in it `usage`, `max`, `parent`; sk_memcg 0: this kernel has no memory cgroups.
-    pub sk_memcg: u32,
-    pub memcg_memory: u32,
-    pub counter_usage: u32,
-    pub counter_max: u32,
-    pub counter_parent: u32,
-    /// Slot of the workload; u32::MAX: not accelerated.
-    pub slot: u32,
-}
-
-impl AccelKernel {
-    pub const UNKNOWN: Self = Self {
-        sk_cookie: 0,
-        sk_rmem_alloc: 0,
-        sk_socket: 0,
-        socket_file: 0,
-        file_flags: 0,
-        tcp_copied_seq: 0,
-        tcp_write_seq: 0,
-        tcp_is_mptcp: 0,
-        task_mm: 0,
-        mm_exe_file: 0,
-        file_inode: 0,
-        inode_ino: 0,
-        inode_sb: 0,
-        sb_dev: 0,
-        sk_prot: 0,
-        proto_memory_allocated: 0,
-        proto_sysctl_mem: 0,
-        sk_memcg: 0,
-        memcg_memory: 0,
-        counter_usage: 0,
-        counter_max: 0,
-        counter_parent: 0,
-        slot: u32::MAX,
-    };
-}
-
 const _: () = assert!(size_of::<EndKey>() == 44 && size_of::<End>() == 24);
-const _: () = assert!(size_of::<Server>() == 4);
 const _: () = assert!(size_of::<Flow>() == 12 && size_of::<Mark>() == 24);
 const _: () = assert!(size_of::<Record>() == 192);
-const _: () = assert!(size_of::<AccelKernel>() == 92);
 
 #[cfg(test)]
 mod tests {
@@ -445,18 +296,5 @@ mod tests {
                 Path::Redirect
             );
         }
-    }
-
-    #[test]
-    fn a_server_of_short_connections_is_skipped_but_for_samples_until_one_is_long() {
-        let mut server = Server::default();
-        for _ in 0..SHORT_RUN {
-            assert!(!server.skips_next());
-            server.was_short();
-        }
-        let entered = (0..10 * usize::from(SAMPLE)).filter(|_| !server.skips_next()).count();
-        assert_eq!(entered, 10);
-        server.is_long();
-        assert!(!server.skips_next());
     }
 }
