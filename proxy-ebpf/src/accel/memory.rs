@@ -30,8 +30,9 @@ pub(super) fn has_room(sk: u64, waiting: u32, limit: u32) -> bool {
 fn under_pressure(sk: u64) -> Option<bool> {
     let at = peer::memory_offsets();
     let proto: u64 = peer::read(sk, at.sk_prot)?;
-    let allocated: u64 = peer::read(peer::read(proto, at.proto_memory_allocated)?, 0)?;
-    let pressure: u64 = peer::read(peer::read(proto, at.proto_sysctl_mem)?, PRESSURE)?;
+    // CPUs keep some in reserve, so that with little in use the sum is below zero.
+    let allocated: i64 = peer::read(peer::read(proto, at.proto_memory_allocated)?, 0)?;
+    let pressure: i64 = peer::read(peer::read(proto, at.proto_sysctl_mem)?, PRESSURE)?;
     Some(allocated >= pressure)
 }
 
