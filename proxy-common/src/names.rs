@@ -77,6 +77,9 @@ pub mod map {
     pub const LOGS: &str = "AYA_LOGS";
 
     pub const FLOWS: &str = "FLOWS";
+    pub const FLOW_PEERS: &str = "FLOW_PEERS";
+    pub const LISTED: &str = "LISTED";
+    pub const LISTED_HEAD: &str = "LISTED_HEAD";
     pub const JOURNAL: &str = "JOURNAL";
     pub const JOURNAL_HEAD: &str = "JOURNAL_HEAD";
     pub const FLOW_TOTALS: &str = "FLOW_TOTALS";
@@ -103,6 +106,9 @@ pub mod map {
         DISPATCH,
         LOGS,
         FLOWS,
+        FLOW_PEERS,
+        LISTED,
+        LISTED_HEAD,
         JOURNAL,
         JOURNAL_HEAD,
         FLOW_TOTALS,

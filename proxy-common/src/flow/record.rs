@@ -189,6 +189,17 @@ pub struct FlowFigures {
     pub reserved: [u8; 2],
 }
 
+/// Entries of the list: as many ends as a reader takes at once.
+pub const LISTED: u32 = 8192;
+
+/// One open end, for the reader whose reading lists it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct ListedEnd {
+    pub record: FlowRecord,
+    pub figures: FlowFigures,
+}
+
 /// Entries of the journal.
 pub const JOURNAL: u32 = 16384;
 
@@ -216,6 +227,18 @@ pub fn journal_sum(number: u64, words: &[u64; JOURNAL_WORDS]) -> u64 {
         at += 1;
     }
     sum
+}
+
+/// A connection from the sidecar over loopback, seen from its client, between SYN and accept: nothing of the server's
+/// end says whose it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct PeerKey {
+    pub client: Addr,
+    pub server: Addr,
+    pub client_port: Port,
+    pub server_port: Port,
+    pub netns: u32,
 }
 
 /// Offsets in kernel structures, and the workload. All are known, or nothing is observed.
@@ -282,8 +305,10 @@ impl FlowKernel {
 }
 
 const _: () = assert!(size_of::<FlowRecord>() == 184);
+const _: () = assert!(size_of::<PeerKey>() == 40);
 const _: () = assert!(size_of::<Tally>() == 48);
 const _: () = assert!(size_of::<FlowFigures>() == 88);
+const _: () = assert!(size_of::<ListedEnd>() == 272);
 const _: () = assert!(size_of::<JournalEntry>() == 288);
 const _: () = assert!(size_of::<FlowKernel>() == 96);
 const _: () = assert!(Reason::COUNT <= 32);

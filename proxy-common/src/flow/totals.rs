@@ -34,6 +34,8 @@ pub struct Totals {
     /// Bytes written by this end's application, of closed flows.
     pub sent_redirected: u64,
     pub sent_stacked: u64,
+    /// Bytes redirected to this end by an end of the same workload, of closed ones.
+    pub received_redirected: u64,
     /// Bytes read by this end's application from the stack, of closed flows.
     pub received_stacked: u64,
     /// Messages of this end, of closed flows, while in the acceleration's map.
@@ -51,7 +53,7 @@ pub const fn totals_key(slot: u32, class: Class) -> u32 {
     slot << 8 | class as u32
 }
 
-const _: () = assert!(size_of::<Totals>() == 8 * (1 + Close::COUNT + 5 + 2 * (BUCKETS + 1)));
+const _: () = assert!(size_of::<Totals>() == 8 * (1 + Close::COUNT + 6 + 2 * (BUCKETS + 1)));
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use aya_ebpf::{
 use proxy_common::{
     addr::{Addr, Port},
     counter::Event,
-    flow::{Class, FlowRecord, flow_flag},
+    flow::{Class, FlowRecord, PeerKey, flow_flag},
     ingress::{Ingress, ingress},
     policy::flag,
     verdict::{Target, Verdict},
@@ -85,8 +85,26 @@ pub(super) fn accepted(
     record.rule = found.verdict.map_or(0, |verdict| verdict.rule as u8 + 1);
     record.target = target(&found) as u8;
     record.flags = flow_flag::ESTABLISHED | if found.counts { flow_flag::COUNTS } else { 0 };
+    if record.class == Class::DirectSelf as u8 && record.remote.is_loopback() {
+        from_sidecar(record);
+    }
     call_back(ctx, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
     opened(record);
+}
+
+/// Over loopback only the client's end knows that it is the sidecar's.
+#[inline(always)]
+fn from_sidecar(record: &mut FlowRecord) {
+    let key = PeerKey {
+        client: record.remote,
+        server: record.local,
+        client_port: record.remote_port,
+        server_port: record.local_port,
+        netns: record.netns,
+    };
+    if let Some(class) = maps::take_peer(&key) {
+        record.class = class;
+    }
 }
 
 #[inline(always)]

@@ -3,7 +3,8 @@
 
 use aya_ebpf::bindings::bpf_sock;
 use proxy_common::flow::{
-    Close, FlowFigures, FlowRecord, JOURNAL_WORDS, JournalEntry, Tally, Totals, journal_sum, phase,
+    Close, FlowFigures, FlowRecord, JOURNAL_WORDS, JournalEntry, Tally, Totals, flow_flag, journal_sum,
+    phase,
 };
 
 use super::{atomic, maps, socket::Socket};
@@ -48,11 +49,15 @@ fn words(entry: &JournalEntry) -> &[u64; JOURNAL_WORDS] {
     unsafe { &*(&raw const entry.record).cast() }
 }
 
-/// Adds a closed flow to its class's sums.
+/// Adds a closed end to its class's sums: what it sent is what the end that counts received.
 #[inline(always)]
 pub(super) fn sum(totals: *mut Totals, record: &FlowRecord, tally: &Tally) {
     // SAFETY: fields of a map value.
     unsafe {
+        if !record.has(flow_flag::COUNTS) {
+            atomic::add(&raw mut (*totals).received_redirected, tally.redirected_bytes);
+            return;
+        }
         let reason = usize::from(record.close.wrapping_sub(1)) & 7;
         if reason < Close::COUNT {
             atomic::add((&raw mut (*totals).closed).cast::<u64>().add(reason), 1);

@@ -1,4 +1,4 @@
-//! The iterator over live flows: each read of its pin lists them, a record and its figures each.
+//! The iterator over live flows. A reader of its pin gets numbers: where in `LISTED` the ends are.
 #![allow(unsafe_code, reason = "an iterator's context is raw pointers")]
 
 use core::ffi::c_void;
@@ -10,7 +10,7 @@ use aya_ebpf::{
 use proxy_common::flow::{FlowFigures, FlowRecord, Tally, flow_flag};
 
 use super::{
-    journal,
+    journal, maps,
     socket::{Socket, fin_sent, state},
 };
 use crate::accel;
@@ -52,13 +52,11 @@ extern "C" fn flow_list(ctx: *const c_void) -> i32 {
     if tcp == state::CLOSE && (record.close == 0 || !socket.has_owner()) {
         return 0;
     }
-    let figures = live(sk, socket, record, tcp);
-    // SAFETY: pointers and sizes of whole values; the kernel repeats an element that did not fit.
-    unsafe {
-        let seq = (*ctx.meta).seq;
-        bpf_seq_write(seq, value.cast_mut().cast(), size_of::<FlowRecord>() as u32);
-        bpf_seq_write(seq, (&raw const figures).cast_mut().cast(), size_of::<FlowFigures>() as u32);
-    }
+    let Some((index, end)) = maps::next_listed() else { return 0 };
+    end.record = *record;
+    end.figures = live(sk, socket, record, tcp);
+    // SAFETY: pointer and size of a whole value; the kernel repeats an element whose number did not fit.
+    unsafe { bpf_seq_write((*ctx.meta).seq, (&raw const index).cast_mut().cast(), size_of::<u32>() as u32) };
     0
 }
 

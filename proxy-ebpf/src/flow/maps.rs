@@ -4,12 +4,13 @@
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, bpf_sock},
     macros::map,
-    maps::{Array, PerCpuHashMap},
+    maps::{Array, LruHashMap, PerCpuHashMap},
 };
 use proxy_common::{
     accel::SLOTS,
     flow::{
-        BUCKETS, Class, FlowRecord, Histogram, JOURNAL as ENTRIES, JournalEntry, Totals, bucket, totals_key,
+        BUCKETS, Class, FlowRecord, Histogram, JOURNAL as ENTRIES, JournalEntry, LISTED as PAGE, ListedEnd,
+        PeerKey, Totals, bucket, totals_key,
     },
 };
 
@@ -22,6 +23,19 @@ use crate::storage::{BPF_F_CLONE, BPF_F_NO_PREALLOC, SkStorage};
 #[unsafe(link_section = ".maps")]
 #[unsafe(export_name = "FLOWS")]
 static FLOWS: SkStorage<FlowRecord, { BPF_F_NO_PREALLOC | BPF_F_CLONE }> = SkStorage::new();
+
+/// The sidecar's connections over loopback that were not accepted yet. The client's end writes, the server's takes.
+#[map]
+static FLOW_PEERS: LruHashMap<PeerKey, u8> = LruHashMap::with_max_entries(16384, 0);
+
+/// What the iterator lists, for the one reader at a time (he holds a lock on its pin); mapped by readers. Through the
+/// iterator's own buffer it would be 120 ends at a time, and each time the kernel counts to find its place again.
+#[map]
+static LISTED: Array<ListedEnd> = Array::with_max_entries(PAGE, BPF_F_MMAPABLE);
+
+/// How many were listed, ever.
+#[map]
+static LISTED_HEAD: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Closed flows, the newest over the oldest. Written here, mapped by readers, who never hold anybody up.
 #[map]
@@ -44,6 +58,32 @@ pub(super) fn record(sk: *mut bpf_sock) -> Option<&'static mut FlowRecord> {
 #[inline(always)]
 pub(super) fn record_or_new(sk: *mut bpf_sock) -> Option<&'static mut FlowRecord> {
     FLOWS.get_or_create(sk)
+}
+
+/// A place in the list, and its number.
+#[inline(always)]
+pub(super) fn next_listed() -> Option<(u32, &'static mut ListedEnd)> {
+    let head = LISTED_HEAD.get_ptr_mut(0)?;
+    let index = (atomic::fetch_add(head, 1) % u64::from(PAGE)) as u32;
+    let end = LISTED.get_ptr_mut(index)?;
+    // SAFETY: a map value; places are given out in turn, and a reader takes no more than there are at once.
+    Some((index, unsafe { &mut *end }))
+}
+
+/// The sidecar's SYN to a server on loopback is about to leave.
+#[inline(always)]
+pub(super) fn remember_peer(key: &PeerKey, class: u8) {
+    // Without room the server's end of the connection is one of nobody in particular.
+    let _ = FLOW_PEERS.insert(key, &class, 0);
+}
+
+/// The class the client's end has given the connection.
+#[inline(always)]
+pub(super) fn take_peer(key: &PeerKey) -> Option<u8> {
+    // SAFETY: one connection has one accepted socket: nobody else takes this entry.
+    let class = unsafe { FLOW_PEERS.get(key) }.copied()?;
+    let _ = FLOW_PEERS.remove(key);
+    Some(class)
 }
 
 /// The number of a new entry, from 1, and where it stands.

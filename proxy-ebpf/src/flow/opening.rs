@@ -9,7 +9,7 @@ use aya_ebpf::{
 use proxy_common::{
     addr::{Addr, Port},
     counter::Event,
-    flow::{Class, FlowRecord, flow_flag},
+    flow::{Class, FlowRecord, PeerKey, flow_flag},
     policy::flag,
     tproxy::is_sidecar,
     verdict::Target,
@@ -100,6 +100,16 @@ pub(super) fn connecting(
     (record.local_port, record.remote_port) = ports;
     if record.target != Target::Bypass as u8 {
         record.listener_port = ports.1;
+    }
+    if record.class == Class::InnerLo as u8 {
+        let key = PeerKey {
+            client: record.local,
+            server: record.remote,
+            client_port: record.local_port,
+            server_port: record.remote_port,
+            netns: record.netns,
+        };
+        maps::remember_peer(&key, record.class);
     }
     // The SYN takes one number.
     record.snd_base = Socket::of(sk).write_seq().wrapping_add(1);

@@ -12,7 +12,7 @@ use super::{
     place::PlaceArgs,
     settings::SettingsArgs,
 };
-use crate::cgroup::Cgroup;
+use crate::{cgroup::Cgroup, config::PodName};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
@@ -25,6 +25,9 @@ use crate::cgroup::Cgroup;
 pub(crate) struct AttachArgs {
     #[command(flatten)]
     place: PlaceArgs,
+    /// The Kubernetes pod this is, for `status` and the labels of the metrics
+    #[arg(long, value_name = "NAMESPACE/NAME", help_heading = "Workload")]
+    pod: Option<PodName>,
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
@@ -34,6 +37,10 @@ pub(crate) struct AttachArgs {
 }
 
 pub(crate) fn run(args: &AttachArgs) -> Result<ExitCode> {
-    let workload = Workload { netns: args.place.netns.as_deref(), cgroup: args.place.cgroup.as_deref() };
+    let workload = Workload {
+        netns: args.place.netns.as_deref(),
+        cgroup: args.place.cgroup.as_deref(),
+        pod: args.pod.as_ref(),
+    };
     install::run(&args.settings, &workload, &args.acceleration, &args.observation, Cgroup::own)
 }

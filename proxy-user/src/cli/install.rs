@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     cgroup::Cgroup,
-    config::{Config, RunOptions, ThisHost},
-    dataplane::{self, Acceleration, Observe, WorkloadPins},
+    config::{Config, PodName, RunOptions, ThisHost},
+    dataplane::{self, Wish, WorkloadPins},
     exit::{Class, Failure},
     netns::{Interfaces, Netns},
     rules::{self, Family},
@@ -23,6 +23,7 @@ use crate::{
 pub(crate) struct Workload<'a> {
     pub(crate) netns: Option<&'a Path>,
     pub(crate) cgroup: Option<&'a Path>,
+    pub(crate) pod: Option<&'a PodName>,
 }
 
 pub(crate) fn run(
@@ -56,8 +57,13 @@ pub(crate) fn run(
     if !run.skip_rule_apply {
         let cgroup = workload.cgroup.map_or_else(default_cgroup, Cgroup::open)?;
         let netns = netns.as_ref().map_or_else(Netns::own, |netns| Netns::open(netns.path()))?;
-        let acceleration = acceleration.resolve(settings.opted_out_of_acceleration);
-        attach(&netns, &cgroup, config, &acceleration, observation.observe)?;
+        let wish = Wish {
+            config: Config::clone(config),
+            acceleration: acceleration.resolve(settings.opted_out_of_acceleration),
+            observe: observation.observe,
+            pod: workload.pod.cloned(),
+        };
+        attach(&netns, &cgroup, &wish)?;
     }
     if run.run_validation {
         let cgroup = workload.cgroup.map(Cgroup::open).transpose()?;
@@ -85,14 +91,8 @@ fn named_netns(workload: &Workload<'_>, run: &RunOptions) -> Result<Option<Netns
     }
 }
 
-fn attach(
-    netns: &Netns,
-    cgroup: &Cgroup,
-    config: &Config,
-    acceleration: &Acceleration,
-    observe: Observe,
-) -> Result<()> {
-    let attached = dataplane::attach(netns, cgroup, config, acceleration, observe)?;
+fn attach(netns: &Netns, cgroup: &Cgroup, wish: &Wish) -> Result<()> {
+    let attached = dataplane::attach(netns, cgroup, wish)?;
     for warning in &attached.warnings {
         tracing::warn!("{warning}");
     }

@@ -44,7 +44,7 @@ pub(crate) struct IstioIptables {
 }
 
 pub(crate) fn run(args: &IstioIptablesArgs) -> Result<ExitCode> {
-    let workload = Workload { netns: None, cgroup: args.cgroup.as_deref() };
+    let workload = Workload { netns: None, cgroup: args.cgroup.as_deref(), pod: None };
     install::run(&args.settings, &workload, &args.acceleration, &args.observation, || {
         Cgroup::open(&default_cgroup()?)
     })

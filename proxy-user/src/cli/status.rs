@@ -49,7 +49,7 @@ fn print_table(workloads: &[WorkloadStatus]) {
             if workload.complete { "" } else { " (incomplete: attach again)" }
         );
         table.add_row([
-            workload.workload.clone(),
+            name(workload),
             format!("{:?}", config.mode).to_uppercase(),
             if workload.meta.ipv6 { "4+6" } else { "4" }.to_owned(),
             programs,
@@ -60,6 +60,14 @@ fn print_table(workloads: &[WorkloadStatus]) {
         ]);
     }
     println!("{table}");
+}
+
+/// With the pod it is, where that is known.
+fn name(workload: &WorkloadStatus) -> String {
+    match &workload.meta.pod {
+        Some(pod) => format!("{}\n{pod}", workload.workload),
+        None => workload.workload.clone(),
+    }
 }
 
 /// How much of the local connections' data skipped the stack, or why none does.

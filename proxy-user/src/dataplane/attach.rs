@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     cgroup::Cgroup,
-    config::Config,
+    config::{Config, PodName},
     exit::{Class, Failure},
     kernel::feature::Feature,
     netns::{Interfaces, Netns, Routes},
@@ -45,14 +45,19 @@ pub struct Attached {
     pub warnings: Vec<String>,
 }
 
+/// How a workload is to be attached.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub config: Config,
+    pub acceleration: Acceleration,
+    pub observe: Observe,
+    /// The pod it is, where somebody knows.
+    pub pod: Option<PodName>,
+}
+
 /// Attaches one workload. On error everything is as before.
-pub fn attach(
-    netns: &Netns,
-    cgroup: &Cgroup,
-    config: &Config,
-    acceleration: &Acceleration,
-    observe: Observe,
-) -> Result<Attached> {
+pub fn attach(netns: &Netns, cgroup: &Cgroup, wish: &Wish) -> Result<Attached> {
+    let Wish { config, acceleration, observe, pod } = wish;
     privileges::check()?;
     let pins = WorkloadPins::new(netns, cgroup);
     let interfaces = Interfaces::of(netns)?;
@@ -68,7 +73,7 @@ pub fn attach(
     let undo_root = RemoveIfUnused(&root);
     claim::clear(&pins, cookie)?;
     let slot = node::slot_for(&pins)?;
-    let observed = Observation::plan(observe, &pins, slot)?;
+    let observed = Observation::plan(*observe, &pins, slot)?;
     let passthrough6 = Passthrough6::ensure(netns, &pins, config, ipv6, &mut warnings)?;
     let routes = Routes::of(netns)?;
     let mut compiled = compile::compile(config, ipv6, &interfaces, &routes);
@@ -85,6 +90,7 @@ pub fn attach(
         netns_cookie: cookie,
         cgroup_path: cgroup.path().to_owned(),
         cgroup_id: cgroup.id(),
+        pod: pod.clone(),
         ipv6,
         added_passthrough6: passthrough6.ours(),
         attached_at: now.as_secs(),
@@ -92,7 +98,7 @@ pub fn attach(
         acceleration: acceleration.clone(),
         not_accelerated: plan.reason.clone(),
         kernel_differs: plan.differs.clone(),
-        observe,
+        observe: *observe,
         not_observed: observed.reason,
         slot,
         addresses: routes.own_addresses(),

@@ -8,7 +8,10 @@ use proxy_common::wire::MetaChunk;
 use serde::{Deserialize, Serialize};
 
 use super::{acceleration::Acceleration, observation::Observe};
-use crate::{config::Config, netns::NetnsId};
+use crate::{
+    config::{Config, PodName},
+    netns::NetnsId,
+};
 
 const CHUNK: usize = size_of::<MetaChunk>();
 
@@ -23,6 +26,9 @@ pub struct Meta {
     pub netns_cookie: Option<u64>,
     pub cgroup_path: PathBuf,
     pub cgroup_id: u64,
+    /// The pod of Kubernetes it is, where the one who attached has said so.
+    #[serde(default)]
+    pub pod: Option<PodName>,
     /// Whether IPv6 rules exist.
     pub ipv6: bool,
     /// `::6` on lo is our work: detach takes it away.
@@ -49,7 +55,7 @@ pub struct Meta {
 
 impl Meta {
     /// Raised when a state map's key, value or meaning changes.
-    pub const LAYOUT: u32 = 3;
+    pub const LAYOUT: u32 = 4;
 
     /// Whether the cgroup is still the one that was attached.
     pub fn cgroup_exists(&self) -> bool {

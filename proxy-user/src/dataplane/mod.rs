@@ -31,7 +31,7 @@ mod wire;
 
 pub use accel_counters::Traffic;
 pub use acceleration::{Accelerate, Acceleration, DEFAULT_LIMIT};
-pub use attach::{Attached, attach};
+pub use attach::{Attached, Wish, attach};
 pub use bpffs::root as pin_root;
 pub use compile::{Compiled, compile};
 pub use detach::{detach, detach_all};
@@ -41,7 +41,7 @@ pub use log_ring::LogRing;
 pub use meta::Meta;
 pub use object::{OBJECT, program_stats};
 pub use observation::Observe;
-pub(crate) use observation::{end_size, journal_pins, list_pin, open_totals};
+pub(crate) use observation::{journal_pins, list_pin, listed_pin, open_totals};
 pub use pins::WorkloadPins;
 pub use privileges::{check as check_privileges, missing_capabilities, raise_memlock};
 pub use runs::{Programs, Run};

@@ -80,13 +80,25 @@ pub(super) fn load(
     Ok(ebpf)
 }
 
-/// The same with maps of its own, as small as they go: for the self-test, which uses none of the large ones.
-pub(super) fn load_alone(accel: AccelKernel) -> Result<Ebpf> {
-    let accel = Raw(accel);
+/// The same with maps of its own, as small as they go: for trials, which use none of the large ones.
+pub(super) fn load_alone(accel: AccelKernel, flow: FlowKernel) -> Result<Ebpf> {
+    let (accel, flow) = (Raw(accel), Raw(flow));
     let btf = Btf::from_sys_fs().ok();
     let mut loader = EbpfLoader::new();
-    loader.btf(btf.as_ref()).override_global(global::ACCEL, &accel, true);
-    for name in [map::SOCKS, map::ENDS, map::READERS, map::LOCAL_ADDRS, map::ACTIVITY, map::ACCEL_COUNTERS] {
+    loader
+        .btf(btf.as_ref())
+        .override_global(global::ACCEL, &accel, true)
+        .override_global(global::FLOW, &flow, true);
+    for name in [
+        map::SOCKS,
+        map::ENDS,
+        map::READERS,
+        map::LOCAL_ADDRS,
+        map::ACTIVITY,
+        map::ACCEL_COUNTERS,
+        map::JOURNAL,
+        map::LISTED,
+    ] {
         loader.map_max_entries(name, 1);
     }
     loader.load(OBJECT).context("create the BPF maps")

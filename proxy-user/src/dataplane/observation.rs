@@ -15,7 +15,8 @@ use aya::{
 };
 use clap::ValueEnum;
 use proxy_common::{
-    flow::{Class, FlowFigures, FlowKernel, FlowRecord, Totals, flow_flag, totals_key},
+    accel::AccelKernel,
+    flow::{Class, FlowKernel, FlowRecord, Totals, flow_flag, totals_key},
     names::{map, program},
 };
 use serde::{Deserialize, Serialize};
@@ -26,14 +27,27 @@ use super::{
     wire::Raw,
 };
 use crate::{
-    kernel::version::KernelVersion,
+    kernel::{feature::Feature, version::KernelVersion},
     netns::{self, Netns},
     sys::{bpf_iter, bpf_link, bpf_pin},
 };
 
-/// The oldest kernel that has run it. Needed are atomic operations that return a value (5.12), socket storage in
-/// iterators (5.11).
-const OLDEST: KernelVersion = KernelVersion(6, 18);
+/// Atomic operations that return a value came with 5.12, socket storage in iterators with 5.11.
+const OLDEST: KernelVersion = KernelVersion(5, 12);
+
+/// From here on the tests run on every change; older verifiers are asked first.
+const TESTED: KernelVersion = KernelVersion(6, 18);
+
+/// The programs that look at sockets of observed workloads.
+const PROGRAMS: [&str; 7] = [
+    program::FLOW_LIST,
+    program::FLOW_OPS,
+    program::FLOW_RELEASE,
+    program::CONNECT4,
+    program::CONNECT6,
+    program::GETPEERNAME4,
+    program::GETPEERNAME6,
+];
 
 /// The wish.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ValueEnum)]
@@ -62,17 +76,29 @@ impl Observation {
         if version < OLDEST {
             return Ok(Self {
                 kernel: None,
-                reason: Some(format!("not tried on Linux {version}, older than {OLDEST}")),
+                reason: Some(format!("Linux {version} is too old for flow records, {OLDEST} has what they need")),
             });
         }
-        Ok(match offsets(version, pins, slot) {
+        let found = offsets(pins, slot).and_then(|kernel| {
+            if version < TESTED {
+                loads(kernel).map_err(|error| format!("Linux {version} refuses to keep flow records: {error:#}"))?;
+            }
+            Ok(kernel)
+        });
+        Ok(match found {
             Ok(kernel) => Self { kernel: Some(kernel), reason: None },
             Err(reason) => Self { kernel: None, reason: Some(reason) },
         })
     }
 }
 
-fn offsets(version: KernelVersion, pins: &WorkloadPins, slot: u32) -> Result<FlowKernel, String> {
+/// Has the verifier look at the programs as they would be loaded: redirection must not fail for the sake of records.
+fn loads(kernel: FlowKernel) -> Result<()> {
+    let mut ebpf = object::load_alone(AccelKernel::UNKNOWN, kernel)?;
+    PROGRAMS.iter().try_for_each(|name| object::load_program(&mut ebpf, name).map(drop))
+}
+
+fn offsets(pins: &WorkloadPins, slot: u32) -> Result<FlowKernel, String> {
     let btf = facts::readable().map_err(|error| format!("sockets cannot be looked at: {error:#}"))?;
     let at = |strukt: &str, member: &str| {
         btf.get(strukt, member).ok_or_else(|| format!("this kernel has no {strukt}.{member}"))
@@ -96,8 +122,7 @@ fn offsets(version: KernelVersion, pins: &WorkloadPins, slot: u32) -> Result<Flo
         tcp_bytes_received: at("tcp_sock", "bytes_received")?,
         tcp_srtt_us: at("tcp_sock", "srtt_us")?,
         tcp_total_retrans: at("tcp_sock", "total_retrans")?,
-        // bpf_get_current_task in sock_ops: not before 6.18.
-        task_tgid: if version >= KernelVersion(6, 18) { at("task_struct", "tgid")? } else { 0 },
+        task_tgid: if Feature::CurrentTaskInSockOps.probe().is_yes() { at("task_struct", "tgid")? } else { 0 },
         task_comm: at("task_struct", "comm")?,
         psock_ingress: at("sk_psock", "ingress_msg")?,
         msg_list: at("sk_msg", "list")?,
@@ -170,9 +195,9 @@ pub(crate) fn list_pin() -> Option<PathBuf> {
     Some(pins::link_in(&node::dir(), program::FLOW_LIST)).filter(|path| path.exists())
 }
 
-/// Bytes the iterator writes for one end of a connection.
-pub(crate) const fn end_size() -> usize {
-    size_of::<FlowRecord>() + size_of::<FlowFigures>()
+/// Where the iterator puts what it lists.
+pub(crate) fn listed_pin() -> Result<MapData> {
+    node::pinned(&node::dir(), map::LISTED)
 }
 
 /// The journal's head and entries.

@@ -17,6 +17,7 @@ use nix::{
 };
 use proxy_common::{
     accel::AccelKernel,
+    flow::FlowKernel,
     names::{map, program},
     self_test::Trial,
 };
@@ -59,7 +60,7 @@ impl Pair {
         let (server, _) = listener.accept().context("accept")?;
         server.set_nonblocking(true)?;
         client.set_nodelay(true)?;
-        let mut pair = Self { client, server, ebpf: object::load_alone(kernel)? };
+        let mut pair = Self { client, server, ebpf: object::load_alone(kernel, FlowKernel::OFF)? };
         pair.enter_map()?;
         let server_port = u32::from(pair.server.local_addr()?.port());
         pair.set(Trial { server_port, ..Trial::default() })?;

@@ -4,7 +4,7 @@
 use proxy_common::{
     accel::{AccelKernel, EndKey, Executable, Mark, Server, Switch},
     addr::Addr,
-    flow::{FlowFigures, FlowKernel, FlowRecord, JournalEntry, Totals},
+    flow::{FlowKernel, FlowRecord, JournalEntry, ListedEnd, Totals},
     guest::GuestGateway,
     policy::Policy,
     self_test::Trial,
@@ -23,10 +23,10 @@ impl Plain for AccelKernel {}
 impl Plain for Addr {}
 impl Plain for Executable {}
 impl Plain for EndKey {}
-impl Plain for FlowFigures {}
 impl Plain for FlowKernel {}
 impl Plain for FlowRecord {}
 impl Plain for JournalEntry {}
+impl Plain for ListedEnd {}
 impl Plain for Totals {}
 impl Plain for GuestGateway {}
 impl Plain for Kernel {}
@@ -39,10 +39,10 @@ impl Plain for SocketState {}
 impl Plain for Switch {}
 impl Plain for Trial {}
 
-/// A value as a program wrote it; none if there are too few bytes.
-pub(crate) fn decode<T: Plain>(bytes: &[u8]) -> Option<T> {
+/// A value as a program wrote it; none if there are too few words.
+pub(crate) fn decode<T: Plain>(words: &[u64]) -> Option<T> {
     // SAFETY: as many bytes as it takes, and any of them are a value.
-    (bytes.len() >= size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+    (size_of_val(words) >= size_of::<T>()).then(|| unsafe { words.as_ptr().cast::<T>().read_unaligned() })
 }
 
 // SAFETY: see `Plain`.

@@ -1,18 +1,9 @@
-//! The kernel's records: one end of a connection each, live ones from the iterator.
+//! The kernel's records: one end of a connection each.
 
-use std::{fs::File, io::Read as _};
-
-use anyhow::{Context, Result};
-use bytes::{Buf as _, Bytes, BytesMut};
 use proxy_common::{
     addr::{Addr, Port},
     flow::{Class, FlowFigures, FlowRecord, flow_flag},
 };
-
-use crate::dataplane::{decode, end_size, list_pin};
-
-/// What the kernel hands out at once (`kernel/bpf/bpf_iter.c: bpf_seq_read`).
-const READ: usize = 32 << 10;
 
 /// One end.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +13,7 @@ pub(super) struct End {
 }
 
 /// A connection as one end has it; reversed, as the other.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct EndKey {
     local: (Addr, Port),
     remote: (Addr, Port),
@@ -30,7 +21,21 @@ pub(super) struct EndKey {
     rcv: u32,
 }
 
+/// Number of the network namespace, id of the cgroup.
+pub(super) type WorkloadId = (u32, u64);
+
+/// As `sidestep status` names it.
+pub(super) fn workload((netns, cgroup): WorkloadId) -> String {
+    format!("{netns}-{cgroup}")
+}
+
 impl EndKey {
+    /// The connection, whichever end this is.
+    pub(super) fn connection(self) -> Self {
+        let other = self.reversed();
+        if self <= other { self } else { other }
+    }
+
     pub(super) fn reversed(self) -> Self {
         Self { local: self.remote, remote: self.local, snd: self.rcv, rcv: self.snd }
     }
@@ -65,43 +70,17 @@ impl End {
     }
 
     pub(super) fn is_same_workload(&self, other: &Self) -> bool {
-        (self.record.netns, self.record.cgroup) == (other.record.netns, other.record.cgroup)
+        self.workload_id() == other.workload_id()
     }
 
     /// As `sidestep status` names it.
     pub(super) fn workload(&self) -> String {
-        format!("{}-{}", self.record.netns, self.record.cgroup)
+        workload(self.workload_id())
     }
-}
 
-/// The ends that are open now, and those TCP is done with while their processes still have them. Empty where nothing
-/// is observed.
-pub(super) fn live() -> Result<Vec<End>> {
-    let Some(path) = list_pin() else { return Ok(Vec::new()) };
-    let mut file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
-    let mut data = BytesMut::new();
-    loop {
-        let len = data.len();
-        data.resize(len + READ, 0);
-        let read = file.read(&mut data[len..]).with_context(|| format!("read {}", path.display()))?;
-        data.truncate(len + read);
-        if read == 0 {
-            return Ok(parse(data.freeze()));
-        }
+    pub(super) fn workload_id(&self) -> WorkloadId {
+        (self.record.netns, self.record.cgroup)
     }
-}
-
-fn parse(mut data: Bytes) -> Vec<End> {
-    let mut ends = Vec::with_capacity(data.len() / end_size());
-    while data.len() >= end_size() {
-        let mut piece = data.split_to(end_size());
-        let record = decode(&piece);
-        piece.advance(size_of::<FlowRecord>());
-        if let (Some(record), Some(figures)) = (record, decode(&piece)) {
-            ends.push(End { record, figures });
-        }
-    }
-    ends
 }
 
 #[cfg(test)]
@@ -143,12 +122,6 @@ pub(super) mod tests {
         };
         let figures = FlowFigures::default();
         (End { record: client, figures }, End { record: server, figures })
-    }
-
-    #[test]
-    fn what_is_cut_off_is_not_an_end() {
-        assert!(parse(Bytes::from(vec![0; end_size() - 1])).is_empty());
-        assert_eq!(parse(Bytes::from(vec![0; 2 * end_size() + 5])).len(), 2);
     }
 
     #[test]

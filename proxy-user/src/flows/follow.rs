@@ -1,15 +1,19 @@
 //! Following: flows as they close, both ends of each.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 
 use super::{
     clock::Clock,
-    end::{self, End},
+    end::{End, EndKey},
     flow::Flow,
     join::{self, Known, Names},
     journal::Reader,
+    list,
 };
 
 /// The other end of a connection closes a moment later; its process may take longer to let go of it.
@@ -68,13 +72,14 @@ impl Journal {
             complete.values().filter(|end| !complete.contains_key(&end.key().reversed())).copied().collect();
         if !lonely.is_empty() {
             // Their other ends may still be open.
-            let live = join::known(end::live()?);
-            for end in lonely {
-                if let Some(other) = live.get(&end.key().reversed()) {
+            let wanted: HashMap<EndKey, End> =
+                lonely.into_iter().map(|end| (end.key().reversed(), end)).collect();
+            list::each_live(|other| {
+                if let Some(end) = wanted.get(&other.key()) {
                     self.told.insert(other.key(), *other);
-                    complete.insert(other.key(), ended(other, &end));
+                    complete.insert(other.key(), ended(other, end));
                 }
-            }
+            })?;
         }
         let clock = Clock::now()?;
         let mut names = Names::default();

@@ -15,7 +15,7 @@ use proxy_common::{
 
 use super::{
     clock::Clock,
-    end::{End, EndKey},
+    end::{End, EndKey, WorkloadId},
     flow::{Flow, Named as _, Path, Process, Side, Split, State, Stream, Times},
 };
 
@@ -35,12 +35,11 @@ pub(super) fn flows(known: &Known, clock: Clock) -> Vec<Flow> {
 
 /// Names of workloads, made once each.
 #[derive(Default)]
-pub(super) struct Names(HashMap<(u32, u64), Arc<str>>);
+pub(super) struct Names(HashMap<WorkloadId, Arc<str>>);
 
 impl Names {
     fn of(&mut self, end: &End) -> Arc<str> {
-        let id = (end.record.netns, end.record.cgroup);
-        self.0.entry(id).or_insert_with(|| end.workload().into()).clone()
+        self.0.entry(end.workload_id()).or_insert_with(|| end.workload().into()).clone()
     }
 }
 

@@ -8,7 +8,7 @@ use proxy_common::flow::{JOURNAL, JOURNAL_WORDS, JournalEntry, journal_sum};
 
 use super::end::End;
 use crate::{
-    dataplane::{decode, journal_pins},
+    dataplane::{decode, journal_pins, list_pin},
     sys::bpf_mmap::Mapping,
 };
 
@@ -16,6 +16,31 @@ const ENTRIES: u64 = JOURNAL as u64;
 const WORDS: usize = size_of::<JournalEntry>() / 8;
 /// Number and sum stand before the words that are summed.
 const HEAD_WORDS: usize = WORDS - JOURNAL_WORDS;
+
+/// Records of closed ends, ever.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Records {
+    pub written: u64,
+    /// The journal holds them no more.
+    pub overwritten: u64,
+}
+
+/// How many records there were; none where nothing is observed.
+pub fn records() -> Result<Records> {
+    if list_pin().is_none() {
+        return Ok(Records::default());
+    }
+    let (head, _) = journal_pins()?;
+    let written = count(&Mapping::new(head.fd().as_fd(), 8).context("map the journal")?);
+    Ok(Records { written, overwritten: written.saturating_sub(ENTRIES) })
+}
+
+/// The count at the head.
+fn count(head: &Mapping) -> u64 {
+    let mut word = [0];
+    head.read(0, &mut word);
+    word[0]
+}
 
 /// A place in the journal.
 #[derive(Debug)]
@@ -44,9 +69,7 @@ impl Reader {
 
     /// Entries written so far, the last of them perhaps not completely.
     fn written(&self) -> u64 {
-        let mut head = [0];
-        self.head.read(0, &mut head);
-        head[0]
+        count(&self.head)
     }
 
     /// What has been written since the last call.
@@ -75,8 +98,7 @@ impl Reader {
         let mut words = [0u64; WORDS];
         self.entries.read((number % ENTRIES) as usize * size_of::<JournalEntry>(), &mut words);
         let summed: &[u64; JOURNAL_WORDS] = words[HEAD_WORDS..].try_into().ok()?;
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let entry: JournalEntry = decode(&bytes)?;
+        let entry: JournalEntry = decode(&words)?;
         (entry.number == number && entry.sum == journal_sum(number, summed))
             .then_some(End { record: entry.record, figures: entry.figures })
     }

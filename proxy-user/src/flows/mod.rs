@@ -11,11 +11,13 @@ mod flow;
 mod follow;
 mod join;
 mod journal;
+mod list;
 mod snapshot;
 mod totals;
 
 pub use filter::{Filter, Verdict, one_of};
 pub use flow::{Flow, Named, Path, Process, SCHEMA, Side, Split, State, Stream, Times};
 pub use follow::{Batch, Journal};
-pub use snapshot::{live, recent};
+pub use journal::{Records, records};
+pub use snapshot::{Busiest, busiest, live, recent};
 pub use totals::{ClassTotals, totals};

@@ -1,20 +1,28 @@
 //! Flows at one moment.
 
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+};
+
 use anyhow::Result;
 
 use super::{
     clock::Clock,
-    end,
+    end::{End, EndKey},
     filter::Filter,
     flow::{Flow, State},
-    join,
+    join::{self, Known},
     journal::Reader,
+    list,
 };
 use crate::dataplane::list_pin;
 
 /// Open flows.
 pub fn live(filter: &Filter) -> Result<Vec<Flow>> {
-    let mut flows = join::flows(&join::known(end::live()?), Clock::now()?);
+    let mut known = Known::new();
+    add_live(&mut known, |_| true)?;
+    let mut flows = join::flows(&known, Clock::now()?);
     flows.retain(|flow| flow.state == State::Live && filter.matches(flow));
     Ok(flows)
 }
@@ -25,9 +33,73 @@ pub fn recent(filter: &Filter) -> Result<Vec<Flow>> {
         return Ok(Vec::new());
     }
     // The journal first: what closes in between is in both, and the later look wins.
-    let closed = Reader::open(true)?.read();
-    let mut flows = join::flows(&join::known(closed.into_iter().chain(end::live()?)), Clock::now()?);
+    let mut known = join::known(Reader::open(true)?.read());
+    add_live(&mut known, |_| true)?;
+    let mut flows = join::flows(&known, Clock::now()?);
     flows.retain(|flow| filter.matches(flow));
     flows.sort_by_key(|flow| flow.times.syn);
     Ok(flows)
+}
+
+/// A few of many flows.
+#[derive(Debug, Default)]
+pub struct Busiest {
+    /// Those that carried most bytes, open ones first.
+    pub flows: Vec<Flow>,
+    /// How many are open, and how many closed ones are still in the journal.
+    pub live: usize,
+    pub closed: usize,
+}
+
+/// The flows that carried most bytes, open ones first. Looks twice, and keeps only these: there may be very many.
+pub fn busiest(most: usize) -> Result<Busiest> {
+    if list_pin().is_none() {
+        return Ok(Busiest::default());
+    }
+    let closed = Reader::open(true)?.read();
+    let mut seen: HashMap<EndKey, Carried> = HashMap::new();
+    let mut busiest = Busiest::default();
+    for end in &closed {
+        busiest.closed += usize::from(end.counts());
+        seen.entry(end.key().connection()).or_default().add(end);
+    }
+    list::each_live(|end| {
+        busiest.live += usize::from(end.counts() && !end.is_closed());
+        seen.entry(end.key().connection()).or_default().add(end);
+    })?;
+    let mut ranked: Vec<_> = seen.into_iter().collect();
+    ranked.sort_unstable_by_key(|(key, carried)| Reverse((carried.is_open, carried.bytes, *key)));
+    ranked.truncate(most);
+    let chosen: HashSet<EndKey> = ranked.into_iter().map(|(key, _)| key).collect();
+    let mut known = join::known(closed.into_iter().filter(|end| chosen.contains(&end.key().connection())));
+    add_live(&mut known, |end| chosen.contains(&end.key().connection()))?;
+    busiest.flows = join::flows(&known, Clock::now()?);
+    busiest
+        .flows
+        .sort_by_cached_key(|flow| (flow.state == State::Closed, Reverse(flow.bytes().total()), flow.id));
+    // A connection between two workloads is a flow of each.
+    busiest.flows.truncate(most);
+    Ok(busiest)
+}
+
+/// What both ends of a connection have sent.
+#[derive(Default)]
+struct Carried {
+    bytes: u64,
+    is_open: bool,
+}
+
+impl Carried {
+    fn add(&mut self, end: &End) {
+        self.bytes += end.figures.sent_stacked + end.figures.tally.redirected_bytes;
+        self.is_open |= !end.is_closed();
+    }
+}
+
+fn add_live(known: &mut Known, wanted: impl Fn(&End) -> bool) -> Result<()> {
+    list::each_live(|end| {
+        if wanted(end) {
+            known.insert(end.key(), *end);
+        }
+    })
 }

@@ -8,7 +8,10 @@ use proxy_common::{
     names::map,
 };
 
-use super::end;
+use super::{
+    end::{self, WorkloadId},
+    list,
+};
 use crate::dataplane::{Meta, WorkloadPins, open_totals};
 
 /// Sums of one class of one workload's flows.
@@ -26,16 +29,23 @@ pub struct ClassTotals {
 /// The sums of all observed workloads, closed and live.
 pub fn totals() -> Result<Vec<ClassTotals>> {
     let Some(sums) = open_totals()? else { return Ok(Vec::new()) };
-    let mut live: HashMap<(String, Class), (Totals, u64)> = HashMap::new();
-    for end in end::live()?.into_iter().filter(|end| end.counts()) {
-        let (totals, active) = live.entry((end.workload(), end.class())).or_default();
+    let mut open: HashMap<(WorkloadId, Class), (Totals, u64)> = HashMap::new();
+    list::each_live(|end| {
+        let (totals, active) = open.entry((end.workload_id(), end.class())).or_default();
+        let tally = &end.figures.tally;
+        if !end.counts() {
+            totals.received_redirected += tally.redirected_bytes;
+            return;
+        }
         *active += u64::from(!end.is_closed());
-        totals.sent_redirected += end.figures.tally.redirected_bytes;
+        totals.sent_redirected += tally.redirected_bytes;
         totals.sent_stacked += end.figures.sent_stacked;
         totals.received_stacked += end.figures.received_stacked;
-        totals.messages_redirected += end.figures.tally.redirected_messages;
-        totals.messages_stacked += end.figures.tally.stacked_messages;
-    }
+        totals.messages_redirected += tally.redirected_messages;
+        totals.messages_stacked += tally.stacked_messages;
+    })?;
+    let mut live: HashMap<(String, Class), _> =
+        open.into_iter().map(|((id, class), sums)| ((end::workload(id), class), sums)).collect();
     let mut found = Vec::new();
     for pins in WorkloadPins::all()? {
         // An attach or detach may be at work.
@@ -59,6 +69,7 @@ fn add(sum: &mut Totals, more: &Totals) {
     }
     sum.sent_redirected += more.sent_redirected;
     sum.sent_stacked += more.sent_stacked;
+    sum.received_redirected += more.received_redirected;
     sum.received_stacked += more.received_stacked;
     sum.messages_redirected += more.messages_redirected;
     sum.messages_stacked += more.messages_stacked;

@@ -13,7 +13,7 @@ use crate::{dataplane::WorkloadStatus, flows::ClassTotals};
 
 /// The highest figures shown so far, by workload, when that was attached, and class.
 #[derive(Debug, Default)]
-pub(super) struct Floors(HashMap<(String, u64, Class), [u64; 5]>);
+pub(super) struct Floors(HashMap<(String, u64, Class), [u64; 6]>);
 
 impl Floors {
     /// Raises what is below what was shown before; forgets workloads that are gone or were attached anew.
@@ -25,7 +25,7 @@ impl Floors {
             };
             let key = (of.workload.clone(), workload.meta.attached_at, of.class);
             let before = self.0.get(&key).copied().unwrap_or_default();
-            let mut shown = [0; 5];
+            let mut shown = [0; 6];
             for (index, figure) in figures(&mut of.totals).into_iter().enumerate() {
                 *figure = before[index].max(*figure);
                 shown[index] = *figure;
@@ -37,10 +37,11 @@ impl Floors {
 }
 
 /// The figures with a share of open flows.
-fn figures(totals: &mut Totals) -> [&mut u64; 5] {
+fn figures(totals: &mut Totals) -> [&mut u64; 6] {
     [
         &mut totals.sent_redirected,
         &mut totals.sent_stacked,
+        &mut totals.received_redirected,
         &mut totals.received_stacked,
         &mut totals.messages_redirected,
         &mut totals.messages_stacked,

@@ -1,7 +1,6 @@
 //! What the node's page shows, as JSON.
 
 use std::{
-    cmp::Reverse,
     collections::BTreeMap,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -16,11 +15,11 @@ use super::{
 };
 use crate::{
     dataplane::{Traffic, WorkloadStatus},
-    flows::{Flow, State},
+    flows::{Busiest, Flow},
 };
 
 /// More rows than anybody reads, and few enough for a phone.
-const FLOWS: usize = 200;
+pub(super) const FLOWS: usize = 200;
 
 /// Raised when a field changes its meaning or goes.
 const SCHEMA: u32 = 1;
@@ -65,13 +64,8 @@ struct Workload<'a> {
 }
 
 impl<'a> Node<'a> {
-    pub(super) fn of(seen: &'a Snapshot, mut flows: Vec<Flow>) -> Self {
-        let paths = paths::of(&seen.totals, &flows);
-        let live = |flow: &&Flow| flow.state == State::Live;
-        let (all, flows_live) = (flows.len(), flows.iter().filter(live).count());
-        flows
-            .sort_by_cached_key(|flow| (flow.state == State::Closed, Reverse(flow.bytes().total()), flow.id));
-        flows.truncate(FLOWS);
+    pub(super) fn of(seen: &'a Snapshot, flows: Busiest) -> Self {
+        let paths = paths::of(&seen.totals);
         let rules = Rule::ALL.iter().map(|rule| (rule.name(), rule.describe()));
         let events = Event::ALL.iter().map(|event| (event.name(), event.describe()));
         let reasons = Reason::ALL.iter().map(|reason| (reason.name(), reason.describe()));
@@ -83,9 +77,9 @@ impl<'a> Node<'a> {
             version: env!("CARGO_PKG_VERSION"),
             time_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
             workloads: seen.workloads.iter().map(|workload| Workload::of(workload, &paths)).collect(),
-            flows,
-            flows_live,
-            flows_closed: all - flows_live,
+            flows: flows.flows,
+            flows_live: flows.live,
+            flows_closed: flows.closed,
             unreadable: &seen.unreadable,
             refusals: Event::ALL
                 .iter()

@@ -1,11 +1,9 @@
 //! The edges of the page's picture: sums over the connections of one hop.
 
-use std::collections::HashMap;
-
-use proxy_common::flow::{Direction, Forward, Histogram, Hop};
+use proxy_common::flow::Histogram;
 use serde::Serialize;
 
-use crate::flows::{ClassTotals, Flow, Named, State};
+use crate::flows::{ClassTotals, Named};
 
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Path {
@@ -15,7 +13,7 @@ pub(super) struct Path {
     forward: Option<&'static str>,
     opened: u64,
     active: u64,
-    /// Both ways. What the other end redirected to this one is known of open connections only.
+    /// Both ways; of what another workload's end redirected to this one nothing is known here.
     bytes_redirected: u64,
     bytes_stacked: u64,
     /// Half of the connections were established faster.
@@ -23,11 +21,9 @@ pub(super) struct Path {
 }
 
 /// By workload.
-pub(super) fn of(totals: &[ClassTotals], flows: &[Flow]) -> Vec<(String, Path)> {
-    let received = received(flows);
+pub(super) fn of(totals: &[ClassTotals]) -> Vec<(String, Path)> {
     let path = |of: &ClassTotals| {
         let (class, totals) = (of.class, &of.totals);
-        let key = (&*of.workload, class.hop(), class.direction(), class.forward());
         let path = Path {
             class: class.name(),
             direction: class.direction().name(),
@@ -35,27 +31,13 @@ pub(super) fn of(totals: &[ClassTotals], flows: &[Flow]) -> Vec<(String, Path)> 
             forward: class.forward().map(Named::label),
             opened: totals.opened,
             active: of.active,
-            bytes_redirected: totals.sent_redirected + received.get(&key).copied().unwrap_or(0),
+            bytes_redirected: totals.sent_redirected + totals.received_redirected,
             bytes_stacked: totals.sent_stacked + totals.received_stacked,
             connect_us: median_us(&totals.connect),
         };
         (of.workload.clone(), path)
     };
     totals.iter().map(path).collect()
-}
-
-type Key<'a> = (&'a str, Hop, Direction, Option<Forward>);
-
-/// Bytes that were redirected to the ends that count for their workloads: the client's, unless that is elsewhere.
-fn received(flows: &[Flow]) -> HashMap<Key<'_>, u64> {
-    let mut received = HashMap::new();
-    for flow in flows.iter().filter(|flow| flow.state == State::Live) {
-        let from_outside = flow.direction == Direction::Inbound && flow.hop != Hop::Inner;
-        let stream = if from_outside { &flow.upload } else { &flow.download };
-        let key = (&*flow.workload, flow.hop, flow.direction, flow.forward);
-        *received.entry(key).or_default() += stream.bytes().redirected;
-    }
-    received
 }
 
 /// The upper end of the bucket in the middle.

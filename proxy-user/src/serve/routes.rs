@@ -14,10 +14,10 @@ use tower_http::compression::CompressionLayer;
 
 use super::{
     metrics::{self, Format},
-    node::Node,
+    node::{FLOWS, Node},
     snapshot::{Reader, Snapshot},
 };
-use crate::flows::{self, Filter};
+use crate::flows;
 
 pub(super) fn all(reader: Arc<Reader>) -> Router {
     Router::new()
@@ -40,7 +40,7 @@ async fn page() -> Response {
 
 async fn node(State(reader): State<Arc<Reader>>) -> Response {
     let json = blocking(move || {
-        let flows = flows::recent(&Filter::default())?;
+        let flows = flows::busiest(FLOWS)?;
         serde_json::to_string(&Node::of(&*reader.read()?, flows)).context("write the node")
     });
     match json.await {

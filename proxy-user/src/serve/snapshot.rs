@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::floors::Floors;
 use crate::{
     dataplane::{self, Fill, Programs, Run, WorkloadPins, WorkloadStatus},
-    flows::{self, ClassTotals},
+    flows::{self, ClassTotals, Records},
 };
 
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub node: Details,
     /// Sums over flows, of observed workloads.
     pub totals: Vec<ClassTotals>,
+    /// What became of the records of closed ends.
+    pub records: Records,
     /// How long the reading took.
     pub duration: Duration,
     taken: Instant,
@@ -82,7 +84,8 @@ impl Snapshot {
         }
         let node = Details { workload: String::new(), fills: Fill::of_node()?, runs: programs.of_node()? };
         let totals = flows::totals()?;
-        Ok(Self { workloads, unreadable, details, node, totals, duration: taken.elapsed(), taken })
+        let records = flows::records()?;
+        Ok(Self { workloads, unreadable, details, node, totals, records, duration: taken.elapsed(), taken })
     }
 
     /// Map fills with the labels of their owner.
@@ -110,9 +113,9 @@ impl Details {
     }
 }
 
-/// The labels `workload` and `namespace`. Who attaches says nothing of Kubernetes yet: no namespace.
+/// The labels `workload` and `namespace`; the latter is empty unless the one who attached has said it.
 pub fn names(workload: &WorkloadStatus) -> [&str; 2] {
-    [&workload.workload, ""]
+    [&workload.workload, workload.meta.pod.as_ref().map_or("", |pod| &pod.namespace)]
 }
 
 pub fn mode_name(workload: &WorkloadStatus) -> String {

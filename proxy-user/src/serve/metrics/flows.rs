@@ -37,8 +37,8 @@ static BYTES: Family = Family {
     name: "flow",
     kind: Kind::Counter,
     unit: Some(Unit::Bytes),
-    help: "Bytes of connections, open ones included, at the end that counts for the workload: what it sent, and what \
-           it received over the stack (what it received redirected is in the other end's acceleration_bytes)",
+    help: "Bytes of connections, open ones included, at the end that counts for the workload: what it sent and what \
+           it received (redirected by another workload: only in that one's sent bytes)",
     labels: &["workload", "namespace", "direction", "hop", "forward", "way", "path"],
 };
 
@@ -66,6 +66,22 @@ static HAND_OFF: Family = Family {
     labels: &["workload", "namespace", "direction", "hop", "forward"],
 };
 
+static RECORDS: Family = Family {
+    name: "flow_records",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Records of closed ends written to the node's journal, which readers follow",
+    labels: &[],
+};
+
+static OVERWRITTEN: Family = Family {
+    name: "flow_records_overwritten",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Of these the ones the journal holds no more: lost to readers that had not come by (no counter is)",
+    labels: &[],
+};
+
 /// Below 8 microseconds nothing is told apart.
 const FIRST_BUCKET: usize = 3;
 
@@ -74,7 +90,7 @@ pub(super) struct Flows;
 
 impl Source for Flows {
     fn families(&self) -> Vec<&'static Family> {
-        vec![&CONNECTIONS, &CLOSED, &ACTIVE, &BYTES, &MESSAGES, &CONNECT, &HAND_OFF]
+        vec![&CONNECTIONS, &CLOSED, &ACTIVE, &BYTES, &MESSAGES, &CONNECT, &HAND_OFF, &RECORDS, &OVERWRITTEN]
     }
 
     fn values(&self) -> Vec<Values> {
@@ -109,6 +125,7 @@ impl Source for Flows {
         each(seen, |[a, b, c, d, e], of| {
             bytes.count(&[a, b, c, d, e, "sent", "redirected"], of.totals.sent_redirected)?;
             bytes.count(&[a, b, c, d, e, "sent", "stacked"], of.totals.sent_stacked)?;
+            bytes.count(&[a, b, c, d, e, "received", "redirected"], of.totals.received_redirected)?;
             bytes.count(&[a, b, c, d, e, "received", "stacked"], of.totals.received_stacked)
         })?;
         let mut messages = page.family(&MESSAGES)?;
@@ -119,7 +136,9 @@ impl Source for Flows {
         let mut connect = page.family(&CONNECT)?;
         each(seen, |labels, of| histogram(&mut connect, &labels, &of.totals.connect))?;
         let mut hand_off = page.family(&HAND_OFF)?;
-        each(seen, |labels, of| histogram(&mut hand_off, &labels, &of.totals.hand_off))
+        each(seen, |labels, of| histogram(&mut hand_off, &labels, &of.totals.hand_off))?;
+        page.family(&RECORDS)?.count(&[], seen.records.written)?;
+        page.family(&OVERWRITTEN)?.count(&[], seen.records.overwritten)
     }
 }
 

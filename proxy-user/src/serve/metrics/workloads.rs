@@ -16,7 +16,7 @@ static INFO: Family = Family {
     kind: Kind::Info,
     unit: None,
     help: "An attached workload: its network namespace, its cgroup, and how it was attached",
-    labels: &["workload", "namespace", "netns", "cgroup", "mode", "ip", "accelerate", "version"],
+    labels: &["workload", "namespace", "pod", "netns", "cgroup", "mode", "ip", "accelerate", "version"],
 };
 
 static COMPLETE: Family = Family {
@@ -63,7 +63,8 @@ impl Source for Workloads {
             let accelerate = format!("{:?}", meta.acceleration.mode).to_lowercase();
             let ip = if meta.ipv6 { "4+6" } else { "4" };
             let mode = mode_name(workload);
-            info.info(&[name, namespace, &netns, &cgroup, &mode, ip, &accelerate, &meta.version])?;
+            let pod = meta.pod.as_ref().map_or("", |pod| &pod.name);
+            info.info(&[name, namespace, pod, &netns, &cgroup, &mode, ip, &accelerate, &meta.version])?;
         }
         let mut complete = page.family(&COMPLETE)?;
         for workload in &seen.workloads {

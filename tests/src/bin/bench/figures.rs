@@ -8,11 +8,12 @@ use crate::mode::Mode;
 #[derive(Clone, Copy)]
 enum To {
     Baseline,
-    None,
+    Mode(Mode),
 }
 
 struct Figure {
     work: &'static str,
+    mode: Mode,
     case: &'static str,
     metric: Metric,
     to: To,
@@ -21,7 +22,15 @@ struct Figure {
 }
 
 const fn rate(work: &'static str, case: &'static str, least: f64, aim: f64) -> Figure {
-    Figure { work, case, metric: Metric::RequestsPerSecond, to: To::Baseline, least, aim }
+    Figure {
+        work,
+        mode: Mode::Sidestep,
+        case,
+        metric: Metric::RequestsPerSecond,
+        to: To::Baseline,
+        least,
+        aim,
+    }
 }
 
 /// Sidestep relative to iptables, requests per second unless the text says otherwise.
@@ -36,8 +45,16 @@ const FIGURES: &[Figure] = &[
     rate("HTTP connection manager, 32 connections", "http-small-32", 1.25, 1.4),
     rate("two Envoys on one node, 1 connection", "two-envoys-small-1", 1.45, 1.7),
     rate("two Envoys on one node, 32 connections", "two-envoys-small-32", 1.8, 2.2),
-    Figure { to: To::None, ..rate("32 connections, to no sidecar at all", "small-32", 0.72, 0.85) },
+    Figure { to: To::Mode(Mode::None), ..rate("32 connections, to no sidecar at all", "small-32", 0.72, 0.85) },
+    Figure { to: UNOBSERVED, ..rate("observed to not, 32 connections", "small-32", 0.97, 0.99) },
+    Figure {
+        mode: Mode::SidestepFollowed,
+        to: UNOBSERVED,
+        ..rate("flows followed to not observed, 32 connections", "small-32", 0.92, 0.97)
+    },
 ];
+
+const UNOBSERVED: To = To::Mode(Mode::SidestepUnobserved);
 
 /// p99 may not be worse.
 const P99_MOST: f64 = 1.0;
@@ -85,9 +102,9 @@ impl Figure {
     fn judge(&self, measured: &Measured) -> Judged {
         let to = match self.to {
             To::Baseline => measured.baseline,
-            To::None => Some(Mode::None),
+            To::Mode(mode) => Some(mode),
         };
-        let ratio = to.and_then(|to| measured.case(self.case)?.ratio(self.metric, Mode::Sidestep, to));
+        let ratio = to.and_then(|to| measured.case(self.case)?.ratio(self.metric, self.mode, to));
         let value = ratio.map(|summary| summary.median);
         // Times are better when smaller: the aim says which way.
         let reaches =
@@ -99,7 +116,7 @@ impl Figure {
             Some(_) => Verdict::Miss,
         };
         let cpu =
-            to.and_then(|to| measured.case(self.case)?.ratio(Metric::CpuPerRequest, Mode::Sidestep, to));
+            to.and_then(|to| measured.case(self.case)?.ratio(Metric::CpuPerRequest, self.mode, to));
         let rate = self.metric == Metric::RequestsPerSecond;
         Judged {
             work: self.work.to_owned(),

@@ -5,6 +5,7 @@ mod connect;
 mod cpu;
 mod evidence;
 mod figures;
+mod follower;
 mod machine;
 mod markdown;
 mod measured;
@@ -111,7 +112,7 @@ fn modes(options: &Options) -> Result<Vec<Mode>> {
         }
     }
     let asked = !options.modes.is_empty();
-    let wanted = if asked { options.modes.clone() } else { Mode::ALL.to_vec() };
+    let wanted = if asked { options.modes.clone() } else { Mode::USUAL.to_vec() };
     let mut modes = Vec::new();
     for mode in wanted {
         match mode.requirement().and_then(Requirement::missing) {

@@ -15,10 +15,25 @@ pub(crate) enum Mode {
     Sidestep,
     /// Redirection without the acceleration.
     SidestepNoaccel,
+    /// Everything but the flow records: what those cost.
+    SidestepUnobserved,
+    /// Everything, and somebody follows the flows: what that costs.
+    SidestepFollowed,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 5] =
+    pub(crate) const ALL: [Self; 7] = [
+        Self::None,
+        Self::IptablesLegacy,
+        Self::IptablesNft,
+        Self::SidestepNoaccel,
+        Self::SidestepUnobserved,
+        Self::SidestepFollowed,
+        Self::Sidestep,
+    ];
+
+    /// Measured unless somebody chooses: those that compare ways of steering.
+    pub(crate) const USUAL: [Self; 5] =
         [Self::None, Self::IptablesLegacy, Self::IptablesNft, Self::SidestepNoaccel, Self::Sidestep];
 
     pub(crate) fn name(self) -> &'static str {
@@ -28,6 +43,8 @@ impl Mode {
             Self::IptablesNft => "iptables-nft",
             Self::Sidestep => "sidestep",
             Self::SidestepNoaccel => "sidestep-noaccel",
+            Self::SidestepUnobserved => "sidestep-unobserved",
+            Self::SidestepFollowed => "sidestep-followed",
         }
     }
 
@@ -35,12 +52,12 @@ impl Mode {
         match self {
             Self::IptablesLegacy => Some(Backend::Legacy),
             Self::IptablesNft => Some(Backend::Nft),
-            Self::None | Self::Sidestep | Self::SidestepNoaccel => None,
+            _ => None,
         }
     }
 
     pub(crate) fn is_sidestep(self) -> bool {
-        matches!(self, Self::Sidestep | Self::SidestepNoaccel)
+        self != Self::None && self.iptables().is_none()
     }
 
     /// What it needs beside Envoy, nginx and wrk.

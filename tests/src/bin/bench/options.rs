@@ -40,7 +40,8 @@ pub(crate) struct Options {
     /// Only cases whose name starts so; repeatable
     #[arg(long, value_name = "CASE")]
     pub(crate) only: Vec<String>,
-    /// Only these modes, comma separated: none, iptables-legacy, iptables-nft, sidestep-noaccel, sidestep
+    /// Only these modes, comma separated: none, iptables-legacy, iptables-nft, sidestep-noaccel, sidestep; what
+    /// observation costs: sidestep-unobserved, sidestep-followed (with `sidestep flows --follow`)
     #[arg(long, value_name = "MODE", value_delimiter = ',', value_parser = mode)]
     pub(crate) modes: Vec<Mode>,
     /// How sidestep accelerates

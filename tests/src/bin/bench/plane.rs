@@ -55,7 +55,8 @@ impl Plane {
         }
         let wish = if mode == Mode::SidestepNoaccel { "off" } else { options.accelerate.as_str() };
         let wrk = wrk::binary()?;
-        let acceleration = acceleration(wish, &wrk);
+        let observe = if mode == Mode::SidestepUnobserved { "off" } else { "on" };
+        let acceleration = acceleration(wish, &wrk, observe);
         let mut attached = Vec::new();
         for pod in &captured {
             let flags: Vec<&str> = DEFAULT_FLAGS.into_iter().chain(acceleration).collect();
@@ -79,8 +80,8 @@ impl Plane {
 }
 
 /// wrk starts after the attach, so that nobody can look into it.
-fn acceleration<'a>(wish: &'a str, wrk: &'a Path) -> [&'a str; 4] {
-    ["--accelerate", wish, "--trust-program", wrk.to_str().unwrap_or("wrk")]
+fn acceleration<'a>(wish: &'a str, wrk: &'a Path, observe: &'a str) -> [&'a str; 6] {
+    ["--accelerate", wish, "--trust-program", wrk.to_str().unwrap_or("wrk"), "--observe", observe]
 }
 
 /// Packet counters of the REDIRECT rules in iptables-save's text, whose lines begin with `[packets:bytes]`.

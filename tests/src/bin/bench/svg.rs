@@ -25,6 +25,8 @@ pub(crate) fn colour(mode: Mode) -> &'static str {
         Mode::IptablesLegacy => "#e8a838",
         Mode::IptablesNft => "#d1495b",
         Mode::SidestepNoaccel => "#8fb8de",
+        Mode::SidestepUnobserved => "#5b9bd5",
+        Mode::SidestepFollowed => "#3f7fc0",
         Mode::Sidestep => "#1f6fb2",
     }
 }
