@@ -3,8 +3,7 @@
 
 use aya_ebpf::bindings::bpf_sock;
 use proxy_common::flow::{
-    Close, FlowFigures, FlowRecord, JOURNAL_WORDS, JournalEntry, Tally, Totals, flow_flag, journal_sum,
-    phase,
+    Close, FlowFigures, FlowRecord, JOURNAL_WORDS, JournalEntry, Tally, Totals, flow_flag, journal_sum, phase,
 };
 
 use super::{atomic, maps, socket::Socket};

@@ -85,10 +85,11 @@ pub(super) fn load_alone(accel: AccelKernel, flow: FlowKernel) -> Result<Ebpf> {
     let (accel, flow) = (Raw(accel), Raw(flow));
     let btf = Btf::from_sys_fs().ok();
     let mut loader = EbpfLoader::new();
-    loader
-        .btf(btf.as_ref())
-        .override_global(global::ACCEL, &accel, true)
-        .override_global(global::FLOW, &flow, true);
+    loader.btf(btf.as_ref()).override_global(global::ACCEL, &accel, true).override_global(
+        global::FLOW,
+        &flow,
+        true,
+    );
     for name in [
         map::SOCKS,
         map::ENDS,

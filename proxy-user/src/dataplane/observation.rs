@@ -76,12 +76,15 @@ impl Observation {
         if version < OLDEST {
             return Ok(Self {
                 kernel: None,
-                reason: Some(format!("Linux {version} is too old for flow records, {OLDEST} has what they need")),
+                reason: Some(format!(
+                    "Linux {version} is too old for flow records, {OLDEST} has what they need"
+                )),
             });
         }
         let found = offsets(pins, slot).and_then(|kernel| {
             if version < TESTED {
-                loads(kernel).map_err(|error| format!("Linux {version} refuses to keep flow records: {error:#}"))?;
+                loads(kernel)
+                    .map_err(|error| format!("Linux {version} refuses to keep flow records: {error:#}"))?;
             }
             Ok(kernel)
         });
@@ -122,7 +125,11 @@ fn offsets(pins: &WorkloadPins, slot: u32) -> Result<FlowKernel, String> {
         tcp_bytes_received: at("tcp_sock", "bytes_received")?,
         tcp_srtt_us: at("tcp_sock", "srtt_us")?,
         tcp_total_retrans: at("tcp_sock", "total_retrans")?,
-        task_tgid: if Feature::CurrentTaskInSockOps.probe().is_yes() { at("task_struct", "tgid")? } else { 0 },
+        task_tgid: if Feature::CurrentTaskInSockOps.probe().is_yes() {
+            at("task_struct", "tgid")?
+        } else {
+            0
+        },
         task_comm: at("task_struct", "comm")?,
         psock_ingress: at("sk_psock", "ingress_msg")?,
         msg_list: at("sk_msg", "list")?,

@@ -45,7 +45,10 @@ const FIGURES: &[Figure] = &[
     rate("HTTP connection manager, 32 connections", "http-small-32", 1.25, 1.4),
     rate("two Envoys on one node, 1 connection", "two-envoys-small-1", 1.45, 1.7),
     rate("two Envoys on one node, 32 connections", "two-envoys-small-32", 1.8, 2.2),
-    Figure { to: To::Mode(Mode::None), ..rate("32 connections, to no sidecar at all", "small-32", 0.72, 0.85) },
+    Figure {
+        to: To::Mode(Mode::None),
+        ..rate("32 connections, to no sidecar at all", "small-32", 0.72, 0.85)
+    },
     Figure { to: UNOBSERVED, ..rate("observed to not, 32 connections", "small-32", 0.97, 0.99) },
     Figure {
         mode: Mode::SidestepFollowed,
@@ -115,8 +118,7 @@ impl Figure {
             Some(value) if reaches(value, self.least) => Verdict::Pass,
             Some(_) => Verdict::Miss,
         };
-        let cpu =
-            to.and_then(|to| measured.case(self.case)?.ratio(Metric::CpuPerRequest, self.mode, to));
+        let cpu = to.and_then(|to| measured.case(self.case)?.ratio(Metric::CpuPerRequest, self.mode, to));
         let rate = self.metric == Metric::RequestsPerSecond;
         Judged {
             work: self.work.to_owned(),
