@@ -19,9 +19,21 @@ use super::{
 use crate::step;
 
 /// A test binary that says nothing for so long hangs; libtest itself speaks up after 60 s of a test.
-const SILENCE: Duration = Duration::from_secs(240);
+pub(crate) const SILENCE: Duration = Duration::from_secs(240);
 const MEMORY_MIB: &str = "3072";
 const LAST_LINES: usize = 25;
+const MOST_LINES: usize = 80;
+const BEFORE_TROUBLE: usize = 3;
+/// How the kernel begins to say that it is in trouble.
+const TROUBLE: [&str; 7] = [
+    "Kernel panic",
+    "BUG:",
+    "Oops",
+    "general protection",
+    "blocked for more than",
+    "rcu: INFO",
+    "Out of memory",
+];
 
 /// How to boot.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) kvm: bool,
     /// Pass on what the guest says.
     pub(crate) verbose: bool,
+    /// A guest that says nothing for so long hangs.
+    pub(crate) silence: Duration,
 }
 
 pub(crate) fn boot(
@@ -61,7 +75,7 @@ pub(crate) fn boot(
     let mut log = File::create(&log).with_context(|| format!("create {}", log.display()))?;
     let mut transcript = Transcript::default();
     let end = loop {
-        match chunks.recv_timeout(SILENCE) {
+        match chunks.recv_timeout(options.silence) {
             Ok(chunk) => {
                 log.write_all(&chunk).context("write the log")?;
                 if options.verbose {
@@ -79,9 +93,17 @@ pub(crate) fn boot(
     drop(child);
     let text = fs::read(&console).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    let last: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    let last = last[last.len().saturating_sub(LAST_LINES)..].join("\n");
-    Ok(transcript.verdict(end, &last))
+    Ok(transcript.verdict(end, &last_lines(&text)))
+}
+
+/// From where the kernel says what is wrong, if it does, else the last lines.
+fn last_lines(console: &str) -> String {
+    let lines: Vec<&str> = console.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let tail = lines.len().saturating_sub(LAST_LINES);
+    let trouble = lines.iter().position(|line| TROUBLE.iter().any(|word| line.contains(word)));
+    let from = trouble.map_or(tail, |at| at.saturating_sub(BEFORE_TROUBLE));
+    let to = lines.len().min(from + MOST_LINES);
+    lines[from..to].join("\n")
 }
 
 fn qemu(image: &Image, initramfs: &Path, console: &Path, append: &str, kvm: bool) -> Command {
@@ -111,5 +133,33 @@ impl Drop for Qemu {
         // Killing a guest that has powered off is an error that does not matter.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a 6.1 guest said when it was told to panic, shortened.
+    const PANIC: &str = "[    0.000000] Linux version 6.1.0-56-amd64\r\n[    8.102127] sysrq: Trigger a crash\r\n\
+        [    8.103127] Kernel panic - not syncing: sysrq triggered crash\r\n\r\n[    8.104127] CPU: 1 PID: 92 Comm: sh\r\n";
+
+    #[test]
+    fn a_panic_is_shown_from_its_cause_on() {
+        let trace: String =
+            (0..200).map(|line| format!("[    8.472127]  frame_{line}+0x1/0x2\r\n")).collect();
+        let boot: String = (0..300).map(|line| format!("[    1.{line:06}] booting\r\n")).collect();
+        let shown = last_lines(&format!("{boot}{PANIC}{trace}"));
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines.len(), MOST_LINES);
+        assert!(lines[BEFORE_TROUBLE].contains("Kernel panic - not syncing"), "{shown}");
+        assert!(lines[BEFORE_TROUBLE - 1].contains("sysrq"), "{shown}");
+    }
+
+    #[test]
+    fn without_a_cause_the_last_lines_are_shown() {
+        let console: String = (0..100).map(|line| format!("line {line}\n")).collect();
+        let shown = last_lines(&console);
+        assert_eq!((shown.lines().next(), shown.lines().next_back()), (Some("line 75"), Some("line 99")));
     }
 }

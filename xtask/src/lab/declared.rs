@@ -45,6 +45,11 @@ impl Kernel {
     pub(crate) fn home(&self) -> &str {
         self.package_of.as_deref().unwrap_or(&self.name)
     }
+
+    /// The same with logs of its own.
+    pub(crate) fn called(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), package_of: Some(self.home().to_owned()), ..self.clone() }
+    }
 }
 
 impl Declared {

@@ -74,6 +74,7 @@ const MODULES: &[&str] = &[
     "kernel/net/ipv4/inet_diag.ko",
     "kernel/net/netlink/",
     "kernel/net/mptcp/",
+    "kernel/net/tls/",
 ];
 
 /// Loaded by init: the rest comes when the kernel asks for it.
@@ -149,6 +150,13 @@ impl Base {
         Ok(base)
     }
 
+    /// The same machine with one line for the shell to run.
+    pub(crate) fn with_line(&self, name: &str, line: &str) -> Self {
+        let args = vec!["-c".to_owned(), line.to_owned()];
+        let run = Run { name: name.to_owned(), program: "/bin/sh".to_owned(), args };
+        Self { runs: vec![run], files: self.files.clone() }
+    }
+
     fn add_text(&mut self, path: &str, text: &str) {
         self.files.insert(path.to_owned(), Source::Text(text.into()));
     }
@@ -198,6 +206,7 @@ impl Base {
             ("SIDESTEP_BIN", sidestep.as_str()),
             ("SIDESTEP_LAB_AGENT", agent.as_str()),
             ("SIDESTEP_STRICT", "1"),
+            ("SIDESTEP_SHORT", "1"),
             ("SIDESTEP_MAY_SKIP", may_skip),
             ("SIDESTEP_WITHHELD", withheld.as_str()),
             ("RUST_BACKTRACE", "0"),

@@ -6,12 +6,13 @@ mod declared;
 mod initramfs;
 mod package;
 mod report;
+mod self_check;
 mod test_binaries;
 mod transcript;
 
 use std::{fs, time::Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{apt, build, setup, step, workspace::Workspace};
 
@@ -41,6 +42,9 @@ pub(crate) struct Args {
     /// Test binaries whose name contains one of these, or one test: `dns` or `dns::udp`; default: all
     #[arg(long, value_delimiter = ',')]
     tests: Vec<String>,
+    /// Also boot the first kernel twice more, to a panic and to a hang, and see that both are told; --ci does
+    #[arg(long)]
+    self_check: bool,
     /// Also print what the guests print
     #[arg(long)]
     verbose: bool,
@@ -67,13 +71,19 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let base = initramfs::Base::build(workspace, &dir, tests)?;
     ensure!(!base.runs.is_empty(), "no test binary matches {}", tests.join(", "));
 
-    let options = boot::Options { kvm: args.kvm, verbose: args.verbose };
+    let options = boot::Options { kvm: args.kvm, verbose: args.verbose, silence: boot::SILENCE };
     let mut report = Report::default();
     for kernel in &kernels {
         report.add(&kernel.name, on(kernel, &declared, &base, &dir, options));
     }
     println!("{report}");
-    if report.is_green() { Ok(()) } else { bail!("not every test passed on every kernel") }
+    ensure!(report.is_green(), "not every test passed on every kernel");
+    if args.self_check || args.ci {
+        let first = kernels.first().context("no kernel")?;
+        let kernel = first.called("self-check");
+        self_check::run(&base, options, |base, options| on(&kernel, &declared, base, &dir, options))?;
+    }
+    Ok(())
 }
 
 /// Boots one kernel and runs everything on it. An error: it could not even be booted.

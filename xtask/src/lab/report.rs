@@ -45,14 +45,14 @@ impl Report {
         let width = self.names().iter().map(|name| name.len()).max().unwrap_or(0).max(6);
         write!(f, "{:width$}", "")?;
         for (kernel, _) in &self.kernels {
-            write!(f, "  {kernel:18}")?;
+            write!(f, "  {kernel:22}")?;
         }
         writeln!(f)?;
         for name in self.names() {
             write!(f, "{name:width$}")?;
             for (_, verdict) in &self.kernels {
                 let binary = verdict.as_ref().ok().and_then(|verdict| find(verdict, name));
-                write!(f, "  {:18}", binary.map_or_else(|| "-".to_owned(), cell))?;
+                write!(f, "  {:22}", binary.map_or_else(|| "-".to_owned(), cell))?;
             }
             writeln!(f)?;
         }
@@ -76,7 +76,8 @@ fn cell(binary: &Binary) -> String {
     } else if binary.code != Some(0) && failed == 0 {
         text.push(format!("EXIT {}", binary.code.unwrap_or(-1)));
     }
-    text.join(", ")
+    let seconds = binary.seconds.map(|seconds| format!(", {seconds} s")).unwrap_or_default();
+    text.join(", ") + &seconds
 }
 
 fn indented(f: &mut fmt::Formatter<'_>, lines: &[String]) -> fmt::Result {

@@ -27,6 +27,8 @@ pub(crate) struct Binary {
     pub(crate) tests: BTreeMap<String, Outcome>,
     /// None while it runs, or if it never ended.
     pub(crate) code: Option<i32>,
+    /// How long it took, as libtest says.
+    pub(crate) seconds: Option<u64>,
     /// Everything it printed.
     pub(crate) output: Vec<String>,
 }
@@ -93,7 +95,11 @@ impl Transcript {
             return;
         }
         binary.output.push(line.to_owned());
-        if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+        if line.starts_with("test result: ") {
+            binary.seconds = seconds(line);
+        } else if let Some(name) =
+            line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----"))
+        {
             self.shown = Some(name.to_owned());
         } else if let Some((name, outcome)) = line.strip_prefix("test ").and_then(verdict_of) {
             binary.tests.insert(name, outcome);
@@ -103,6 +109,12 @@ impl Transcript {
             binary.tests.insert(name.clone(), Outcome::Skipped(reason.to_owned()));
         }
     }
+}
+
+/// `test result: ok. …; finished in 1.23s`
+fn seconds(line: &str) -> Option<u64> {
+    let (_, seconds) = line.rsplit_once("finished in ")?;
+    seconds.split('.').next()?.parse().ok()
 }
 
 /// `name ... ok`
@@ -134,7 +146,7 @@ mod tests {
 
     const TALK: &str = "\n@run dns\n\nrunning 3 tests\ntest a ... ok\r\ntest b::case_1 ... ok\ntest c ... FAILED\n\n\
         successes:\n\n---- b::case_1 stdout ----\nSKIPPED (envoy): no Envoy\n\nfailures:\n\n---- c stdout ----\n\
-        SKIPPED (x): not a skip, it failed\n@end dns 101\n@run lab\ntest hangs";
+        SKIPPED (x): not a skip, it failed\ntest result: FAILED. 2 passed; 1 failed; finished in 61.90s\n@end dns 101\n@run lab\ntest hangs";
 
     fn talk(end: End) -> Verdict {
         let mut transcript = Transcript::default();
@@ -150,6 +162,7 @@ mod tests {
         let verdict = talk(End::Hung);
         let (name, dns) = &verdict.binaries[0];
         assert_eq!((name.as_str(), dns.code, dns.is_green()), ("dns", Some(101), false));
+        assert_eq!(dns.seconds, Some(61));
         let outcomes: Vec<&Outcome> = dns.tests.values().collect();
         let skipped = Outcome::Skipped("(envoy): no Envoy".to_owned());
         assert_eq!(outcomes, [&Outcome::Passed, &skipped, &Outcome::Failed]);
