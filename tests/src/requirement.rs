@@ -1,6 +1,9 @@
 //! What a test needs of its machine. A test that cannot run says why and is counted as skipped; where
 //! `SIDESTEP_STRICT` is set (CI) it fails, unless `SIDESTEP_MAY_SKIP` (comma separated) names the requirement.
 
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::Uid;
 
 use crate::iptables::{self, Backend};
@@ -15,6 +18,8 @@ pub enum Requirement {
     Sidestep,
     /// Memory limits of cgroup2: absent where cgroup v1 has the controller.
     MemoryController,
+    /// `TCP_ULP` "tls": CONFIG_TLS, built in or a module that can be loaded.
+    KernelTls,
     Iptables(Backend),
     /// A feature of the kernel, as `sidestep doctor` names it.
     Kernel(&'static str),
@@ -45,6 +50,7 @@ impl Requirement {
             Self::Envoy => envoy::binary().is_none().then(|| "no Envoy: `cargo xtask setup`".to_owned()),
             Self::Sidestep => sidestep::binary().err().map(|error| format!("{error:#}")),
             Self::MemoryController => memory_controller(),
+            Self::KernelTls => kernel_tls(),
             Self::Iptables(backend) => iptables::missing(backend),
             Self::Kernel(feature) => match kernel::lack(feature) {
                 Ok(lack) => lack.map(|lack| lack.why),
@@ -65,6 +71,15 @@ fn memory_controller() -> Option<String> {
         Ok(names) if names.split_whitespace().any(|name| name == "memory") => None,
         Ok(names) => Some(format!("cgroup2 has no memory controller, only {names:?}")),
     }
+}
+
+/// An established socket is asked: the kernel loads the module by itself.
+fn kernel_tls() -> Option<String> {
+    let asked = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| {
+        let socket = TcpStream::connect(listener.local_addr()?)?;
+        Ok(setsockopt(&socket, sockopt::TcpUlp::default(), b"tls")?)
+    });
+    asked.err().map(|error| format!("TCP_ULP \"tls\": {error} (CONFIG_TLS, the module tls)"))
 }
 
 /// True when the calling test can run. Otherwise prints `SKIPPED`, or panics where skipping is not allowed.
