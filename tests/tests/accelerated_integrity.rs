@@ -1,5 +1,6 @@
 //! Accelerated streams, compared byte for byte: random chunks and pauses, slow and bursty readers, both directions at
-//! once, with a limit so low that the paths switch all the time. `SIDESTEP_LONG=1` moves ten times as much.
+//! once, with a limit so low that the paths switch all the time. `SIDESTEP_LONG=1` moves ten times as much,
+//! `SIDESTEP_SHORT=1` (emulated machines) a fortieth.
 
 use std::net::SocketAddr;
 
@@ -25,11 +26,17 @@ const MEGABYTE: u64 = 1 << 20;
 /// The cases together move 20 GB.
 const TIMES: u64 = 7;
 
+/// How much of it is moved: a part of so many.
+fn part() -> u64 {
+    let is_set = |name| std::env::var_os(name).is_some();
+    if is_set("SIDESTEP_SHORT") && !is_set("SIDESTEP_LONG") { 40 } else { 1 }
+}
+
 /// Bytes each way of one of `flows` flows, so that all of them move `megabytes`, seven times.
 fn share(megabytes: u64, flows: u64) -> u64 {
     let times = if std::env::var_os("SIDESTEP_LONG").is_some() { TIMES * 10 } else { TIMES };
     // An odd number, so that the last chunk is not a round one.
-    megabytes * MEGABYTE * times / flows / 2 + 7
+    megabytes * MEGABYTE * times / part() / flows / 2 + 7
 }
 
 fn assert_intact(name: &str, streams: &Streams, flows: u64, pods: &[&Pod], switched: bool) {
@@ -50,7 +57,7 @@ fn assert_intact(name: &str, streams: &Streams, flows: u64, pods: &[&Pod], switc
         redirected * 100 / streams.bytes.max(1),
     );
     assert!(redirected > streams.bytes / 50, "{name}: hardly anything was accelerated");
-    assert!(!switched || switches > 1000, "{name}: {switches} switches");
+    assert!(!switched || switches > 1000 / part(), "{name}: {switches} switches");
 }
 
 #[rstest]

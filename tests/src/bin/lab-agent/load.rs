@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use tests::report::Exchanges;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// However long the test forgets to stop it.
-const AT_MOST: Duration = Duration::from_secs(120);
+/// However long the test forgets to stop it; what is done under load takes minutes on an emulated machine.
+const AT_MOST: Duration = Duration::from_secs(1200);
 
 #[derive(Debug, Args)]
 pub(crate) struct Load {

@@ -119,6 +119,10 @@ impl Flow {
         let mut again = true;
         while again && moved < TURN {
             let wrote = self.write(content, now)?;
+            // The other end may be gone once it has the verdict.
+            if self.is_done() {
+                return Ok(Turn::Done);
+            }
             let read = self.read(content, buffer, now)?;
             moved += wrote + read;
             again = wrote + read > 0;
