@@ -74,7 +74,7 @@ pub(super) fn next_listed() -> Option<(u32, &'static mut ListedEnd)> {
 #[inline(always)]
 pub(super) fn remember_peer(key: &PeerKey, class: u8) {
     // Without room the server's end of the connection is one of nobody in particular.
-    let _ = FLOW_PEERS.insert(key, &class, 0);
+    let _ = FLOW_PEERS.insert(key, class, 0);
 }
 
 /// The class the client's end has given the connection.

@@ -95,7 +95,7 @@ impl Source for Flows {
 
     fn values(&self) -> Vec<Values> {
         use proxy_common::flow::{Direction, Forward, Hop};
-        let all = || self.families();
+        let all = || vec![&CONNECTIONS, &CLOSED, &ACTIVE, &BYTES, &MESSAGES, &CONNECT, &HAND_OFF];
         let of = |label, of, values| Values { label, of, values };
         vec![
             of("direction", all(), Direction::ALL.iter().map(|v| (v.name(), v.describe())).collect()),
