@@ -10,6 +10,7 @@ use tests::flows::{total, wait_closed};
 use tests::network::Network;
 use tests::report::Outcome;
 use tests::requirement::{Requirement, met};
+use tests::serve::Serve;
 use tests::server::Server;
 use tests::sidecar::{Kind, Sidecar};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
@@ -115,6 +116,18 @@ fn inbound(
     let only = wait_closed(&network.pod, &["--forward", name], 1).unwrap();
     let ids: Vec<&Value> = only.iter().map(|flow| &flow["id"]).collect();
     assert_eq!(ids, [&inner["id"]], "the filter");
+
+    if !met(&[Requirement::Program("curl", "curl")]) {
+        return;
+    }
+    let metrics = Serve::start(&[]).unwrap().metrics().unwrap();
+    let pod = &network.pod;
+    let workload = format!("workload=\"{}-{}\"", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap());
+    let labels = [&*workload, "hop=\"inner\"", &*format!("forward=\"{name}\"")];
+    // Both ends are of one class, though only the client's says how the sidecar forwards.
+    assert_eq!(metrics.of("sidestep_hand_off_duration_seconds_count", &labels), 1.0, "{metrics:?}");
+    let received = [labels[0], labels[1], labels[2], "way=\"received\""];
+    assert_eq!(metrics.of("sidestep_flow_bytes_total", &received), answer as f64, "{metrics:?}");
 }
 
 #[test]

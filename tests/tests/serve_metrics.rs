@@ -15,7 +15,7 @@ use tests::report::Outcome;
 use tests::requirement::{Requirement, met};
 use tests::serve::{self, Serve};
 use tests::server;
-use tests::sidestep::{DEFAULT_FLAGS, Sidestep, ended_command};
+use tests::sidestep::{DEFAULT_FLAGS, Sidestep, ended, ended_command};
 
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -55,6 +55,25 @@ fn decisions_and_refusals_are_counted_by_workload() {
     assert_eq!(after.of("sidestep_decisions_total", &[&ours, "rule=\"O15\""]), 3.0, "{after:?}");
     assert_eq!(after.of("sidestep_workload_complete", &[&ours]), 1.0, "{after:?}");
     assert_eq!(after.of("sidestep_map_capacity_entries", &[&ours, "PENDING"]), 65536.0, "{after:?}");
+}
+
+#[test]
+fn a_pod_is_called_by_its_name() {
+    if !can() {
+        return;
+    }
+    let network = Network::new("serve-pod").unwrap();
+    let flags: Vec<&str> = DEFAULT_FLAGS.into_iter().chain(["--pod", "shop/web-0"]).collect();
+    let _sidestep = Sidestep::attach(&network.pod, &flags).unwrap();
+    let serve = Serve::start(&[]).unwrap();
+    let metrics = serve.metrics().unwrap();
+    let ours = label(&network.pod);
+    let named = [&*ours, "namespace=\"shop\"", "pod=\"web-0\""];
+    assert_eq!(metrics.of("sidestep_workload_info", &named), 1.0, "{metrics:?}");
+    assert_eq!(metrics.of("sidestep_workload_complete", &named[..2]), 1.0, "{metrics:?}");
+    let bad = ended(["attach", "--pod", "web-0"]).unwrap();
+    assert_eq!(bad.code, Some(64), "{bad:?}");
+    assert!(bad.stderr.contains("web-0") && bad.stderr.contains("NAMESPACE/NAME"), "{bad:?}");
 }
 
 #[test]
