@@ -7,7 +7,7 @@ pub use record::{
     FlowFigures, FlowKernel, FlowRecord, JOURNAL, JOURNAL_WORDS, JournalEntry, LISTED, ListedEnd, PeerKey,
     Tally, flow_flag, journal_sum, phase, tally_path,
 };
-pub use totals::{BUCKETS, Histogram, Totals, bucket, totals_key};
+pub use totals::{BUCKETS, Carried, Histogram, OpenKey, OpenTotals, Totals, bucket, totals_key};
 
 macro_rules! named {
     ($(#[$outer:meta])* $name:ident { $($variant:ident = $label:literal, $doc:literal;)* }) => {

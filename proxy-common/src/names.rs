@@ -29,8 +29,9 @@ pub mod program {
     /// Observation: the life of each connection, and what its application has read when it lets go.
     pub const FLOW_OPS: &str = "flow_ops";
     pub const FLOW_RELEASE: &str = "flow_release";
-    /// The iterator over live flows.
+    /// Iterators over live flows: each one, and their sums.
     pub const FLOW_LIST: &str = "flow_list";
+    pub const FLOW_SUM: &str = "flow_sum";
 }
 
 /// Read-only globals of the object.
@@ -83,6 +84,7 @@ pub mod map {
     pub const JOURNAL: &str = "JOURNAL";
     pub const JOURNAL_HEAD: &str = "JOURNAL_HEAD";
     pub const FLOW_TOTALS: &str = "FLOW_TOTALS";
+    pub const OPEN_TOTALS: &str = "OPEN_TOTALS";
 
     /// Of the self-test, gone with it.
     pub const SELF_TEST: &str = "SELF_TEST";
@@ -112,5 +114,6 @@ pub mod map {
         JOURNAL,
         JOURNAL_HEAD,
         FLOW_TOTALS,
+        OPEN_TOTALS,
     ];
 }

@@ -241,6 +241,32 @@ pub struct PeerKey {
     pub netns: u32,
 }
 
+impl PeerKey {
+    /// As the client's end has it.
+    #[inline(always)]
+    pub const fn of_client(record: &FlowRecord) -> Self {
+        Self {
+            client: record.local,
+            server: record.remote,
+            client_port: record.local_port,
+            server_port: record.remote_port,
+            netns: record.netns,
+        }
+    }
+
+    /// As the server's end has it.
+    #[inline(always)]
+    pub const fn of_server(record: &FlowRecord) -> Self {
+        Self {
+            client: record.remote,
+            server: record.local,
+            client_port: record.remote_port,
+            server_port: record.local_port,
+            netns: record.netns,
+        }
+    }
+}
+
 /// Offsets in kernel structures, and the workload. All are known, or nothing is observed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]

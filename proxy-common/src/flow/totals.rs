@@ -1,6 +1,6 @@
 //! Sums over flows, kept in the kernel per CPU.
 
-use super::{Class, Close};
+use super::{Class, Close, FlowRecord, Tally, flow_flag};
 
 /// Buckets of a latency histogram: bucket `i` counts what took less than 2^i microseconds and not less than 2^(i-1);
 /// the last one also what took longer.
@@ -31,20 +31,78 @@ pub struct Totals {
     pub opened: u64,
     /// By [`Close`]; also those that never were established.
     pub closed: [u64; Close::COUNT],
-    /// Bytes written by this end's application, of closed flows.
-    pub sent_redirected: u64,
-    pub sent_stacked: u64,
-    /// Bytes redirected to this end by an end of the same workload, of closed ones.
-    pub received_redirected: u64,
-    /// Bytes read by this end's application from the stack, of closed flows.
-    pub received_stacked: u64,
-    /// Messages of this end, of closed flows, while in the acceleration's map.
-    pub messages_redirected: u64,
-    pub messages_stacked: u64,
+    /// Of the closed ones.
+    pub carried: Carried,
     /// SYN to established.
     pub connect: Histogram,
     /// Established to taken by the server's process.
     pub hand_off: Histogram,
+}
+
+/// What connections have carried, at the ends that count for their workload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Carried {
+    /// Bytes written by this end's application.
+    pub sent_redirected: u64,
+    pub sent_stacked: u64,
+    /// Bytes redirected to this end by an end of the same workload.
+    pub received_redirected: u64,
+    /// Bytes read by this end's application from the stack.
+    pub received_stacked: u64,
+    /// Messages of this end while in the acceleration's map.
+    pub messages_redirected: u64,
+    pub messages_stacked: u64,
+}
+
+impl Carried {
+    /// What one end adds; `tally`: none if it never was in the acceleration's map. Of an end that does not count it is
+    /// what it sent past the stack: the end that counts received that.
+    #[inline(always)]
+    pub fn of(record: &FlowRecord, sent: u64, received: u64, tally: Option<&Tally>) -> Self {
+        let tally = tally.copied().unwrap_or_default();
+        if !record.has(flow_flag::COUNTS) {
+            return Self { received_redirected: tally.redirected_bytes, ..Self::default() };
+        }
+        Self {
+            sent_redirected: tally.redirected_bytes,
+            sent_stacked: sent,
+            received_redirected: 0,
+            received_stacked: received,
+            messages_redirected: tally.redirected_messages,
+            messages_stacked: tally.stacked_messages,
+        }
+    }
+
+    #[inline(always)]
+    pub fn add(&mut self, more: &Self) {
+        self.sent_redirected += more.sent_redirected;
+        self.sent_stacked += more.sent_stacked;
+        self.received_redirected += more.received_redirected;
+        self.received_stacked += more.received_stacked;
+        self.messages_redirected += more.messages_redirected;
+        self.messages_stacked += more.messages_stacked;
+    }
+}
+
+/// Sums over the open flows of a workload's class, at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct OpenTotals {
+    /// How many there are, at the ends that count.
+    pub active: u64,
+    pub carried: Carried,
+}
+
+/// What open flows are added up by. Not the workload's slot: a flow may outlive its workload, whose slot is then
+/// another's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct OpenKey {
+    pub cgroup: u64,
+    pub netns: u32,
+    /// [`Class`].
+    pub class: u32,
 }
 
 /// Key of a workload's class.
@@ -53,6 +111,8 @@ pub const fn totals_key(slot: u32, class: Class) -> u32 {
     slot << 8 | class as u32
 }
 
+const _: () = assert!(size_of::<OpenKey>() == 16);
+const _: () = assert!(size_of::<OpenTotals>() == 56);
 const _: () = assert!(size_of::<Totals>() == 8 * (1 + Close::COUNT + 6 + 2 * (BUCKETS + 1)));
 
 #[cfg(test)]

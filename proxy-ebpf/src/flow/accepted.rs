@@ -95,14 +95,7 @@ pub(super) fn accepted(
 /// Over loopback only the client's end knows that it is the sidecar's.
 #[inline(always)]
 fn from_sidecar(record: &mut FlowRecord) {
-    let key = PeerKey {
-        client: record.remote,
-        server: record.local,
-        client_port: record.remote_port,
-        server_port: record.local_port,
-        netns: record.netns,
-    };
-    if let Some(class) = maps::take_peer(&key) {
+    if let Some(class) = maps::take_peer(&PeerKey::of_server(record)) {
         record.class = class;
     }
 }

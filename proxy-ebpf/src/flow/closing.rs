@@ -83,9 +83,5 @@ fn reason(old: u32, error: u32) -> Close {
 #[inline(always)]
 fn finish(sk: *mut bpf_sock, socket: Socket, record: &FlowRecord) {
     let tally = journal::write(sk, socket, record);
-    if !record.has(flow_flag::COUNTS) && tally.redirected_bytes == 0 {
-        return;
-    }
-    let Some(totals) = maps::totals(record.class) else { return };
-    journal::sum(totals, record, &tally);
+    journal::sum(record, &tally);
 }

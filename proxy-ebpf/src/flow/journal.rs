@@ -3,7 +3,8 @@
 
 use aya_ebpf::bindings::bpf_sock;
 use proxy_common::flow::{
-    Close, FlowFigures, FlowRecord, JOURNAL_WORDS, JournalEntry, Tally, Totals, flow_flag, journal_sum, phase,
+    Carried, Close, FlowFigures, FlowRecord, JOURNAL_WORDS, JournalEntry, Tally, flow_flag, journal_sum,
+    phase,
 };
 
 use super::{atomic, maps, socket::Socket};
@@ -48,25 +49,36 @@ fn words(entry: &JournalEntry) -> &[u64; JOURNAL_WORDS] {
     unsafe { &*(&raw const entry.record).cast() }
 }
 
-/// Adds a closed end to its class's sums: what it sent is what the end that counts received.
+/// Adds a closed end to its class's sums.
 #[inline(always)]
-pub(super) fn sum(totals: *mut Totals, record: &FlowRecord, tally: &Tally) {
+pub(super) fn sum(record: &FlowRecord, tally: &Tally) {
+    let counts = record.has(flow_flag::COUNTS);
+    if !counts && tally.redirected_bytes == 0 {
+        return;
+    }
+    let Some(totals) = maps::totals(record.class) else { return };
     // SAFETY: fields of a map value.
     unsafe {
-        if !record.has(flow_flag::COUNTS) {
-            atomic::add(&raw mut (*totals).received_redirected, tally.redirected_bytes);
-            return;
-        }
         let reason = usize::from(record.close.wrapping_sub(1)) & 7;
-        if reason < Close::COUNT {
+        if counts && reason < Close::COUNT {
             atomic::add((&raw mut (*totals).closed).cast::<u64>().add(reason), 1);
         }
-        atomic::add(&raw mut (*totals).sent_stacked, record.sent_stacked);
-        atomic::add(&raw mut (*totals).received_stacked, record.received_stacked);
-        if tally.redirected_messages | tally.stacked_messages != 0 {
-            atomic::add(&raw mut (*totals).sent_redirected, tally.redirected_bytes);
-            atomic::add(&raw mut (*totals).messages_redirected, tally.redirected_messages);
-            atomic::add(&raw mut (*totals).messages_stacked, tally.stacked_messages);
-        }
+        let carried = Carried::of(record, record.sent_stacked, record.received_stacked, Some(tally));
+        add(&raw mut (*totals).carried, &carried);
+    }
+}
+
+/// # Safety
+/// A field of a map value.
+#[inline(always)]
+unsafe fn add(sum: *mut Carried, more: &Carried) {
+    // SAFETY: fields of the field.
+    unsafe {
+        atomic::add(&raw mut (*sum).sent_redirected, more.sent_redirected);
+        atomic::add(&raw mut (*sum).sent_stacked, more.sent_stacked);
+        atomic::add(&raw mut (*sum).received_redirected, more.received_redirected);
+        atomic::add(&raw mut (*sum).received_stacked, more.received_stacked);
+        atomic::add(&raw mut (*sum).messages_redirected, more.messages_redirected);
+        atomic::add(&raw mut (*sum).messages_stacked, more.messages_stacked);
     }
 }

@@ -1,67 +1,35 @@
-//! The iterator over live flows. A reader of its pin gets numbers: where in `LISTED` the ends are.
-#![allow(unsafe_code, reason = "an iterator's context is raw pointers")]
+//! The iterator that lists live flows. A reader of its pin gets numbers: where in `LISTED` the ends are.
+#![allow(unsafe_code, reason = "an iterator's entry")]
 
 use core::ffi::c_void;
 
-use aya_ebpf::{
-    bindings::{bpf_sock, seq_file},
-    helpers::{bpf_ktime_get_ns, generated::bpf_seq_write},
-};
-use proxy_common::flow::{FlowFigures, FlowRecord, Tally, flow_flag};
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use proxy_common::flow::{FlowFigures, Tally};
 
 use super::{
+    iter::{Context, OpenEnd},
     journal, maps,
-    socket::{Socket, fin_sent, state},
+    socket::fin_sent,
 };
 use crate::accel;
-
-/// `struct bpf_iter__bpf_sk_storage_map` (net/core/bpf_sk_storage.c).
-#[repr(C)]
-struct Context {
-    meta: *const Meta,
-    map: *const c_void,
-    sk: *mut bpf_sock,
-    value: *const FlowRecord,
-}
-
-/// `struct bpf_iter_meta`.
-#[repr(C)]
-struct Meta {
-    seq: *mut seq_file,
-}
 
 // SAFETY: the section names the kernel's iterator; the name clashes with nothing in this object.
 #[unsafe(link_section = "iter/bpf_sk_storage_map")]
 #[unsafe(no_mangle)]
 extern "C" fn flow_list(ctx: *const c_void) -> i32 {
     // SAFETY: what the kernel hands to an iterator of this kind.
-    let ctx = unsafe { &*ctx.cast::<Context>() };
-    // Read once: the verifier knows this copy as checked, not another.
-    // SAFETY: a field of the context.
-    let value = unsafe { (&raw const ctx.value).read_volatile() };
-    // SAFETY: null behind the last element; the value is as large as the map says.
-    let Some(record) = (unsafe { value.as_ref() }) else { return 0 };
-    // SAFETY: as above.
-    let sk = unsafe { (&raw const ctx.sk).read_volatile() };
-    if sk.is_null() || record.syn_at == 0 || record.has(flow_flag::LISTENER) {
-        return 0;
-    }
-    let socket = Socket::of(sk);
-    let tcp = socket.state();
-    // Over already (the journal has it), or never begun.
-    if tcp == state::CLOSE && (record.close == 0 || !socket.has_owner()) {
-        return 0;
-    }
+    let ctx = unsafe { Context::of(ctx) };
+    let Some(open) = ctx.open_end() else { return 0 };
     let Some((index, end)) = maps::next_listed() else { return 0 };
-    end.record = *record;
-    end.figures = live(sk, socket, record, tcp);
-    // SAFETY: pointer and size of a whole value; the kernel repeats an element whose number did not fit.
-    unsafe { bpf_seq_write((*ctx.meta).seq, (&raw const index).cast_mut().cast(), size_of::<u32>() as u32) };
+    end.record = *open.record;
+    end.figures = live(&open);
+    ctx.write(index);
     0
 }
 
 #[inline(always)]
-fn live(sk: *mut bpf_sock, socket: Socket, record: &FlowRecord, tcp: u32) -> FlowFigures {
+fn live(open: &OpenEnd<'_>) -> FlowFigures {
+    let &OpenEnd { sk, socket, tcp, record } = open;
     let tally = accel::record::tally(sk);
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };

@@ -4,13 +4,13 @@
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, bpf_sock},
     macros::map,
-    maps::{Array, LruHashMap, PerCpuHashMap},
+    maps::{Array, HashMap, LruHashMap, PerCpuHashMap},
 };
 use proxy_common::{
     accel::SLOTS,
     flow::{
         BUCKETS, Class, FlowRecord, Histogram, JOURNAL as ENTRIES, JournalEntry, LISTED as PAGE, ListedEnd,
-        PeerKey, Totals, bucket, totals_key,
+        OpenKey, OpenTotals, PeerKey, Totals, bucket, totals_key,
     },
 };
 
@@ -49,6 +49,11 @@ static JOURNAL_HEAD: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static FLOW_TOTALS: PerCpuHashMap<u32, Totals> =
     PerCpuHashMap::with_max_entries(SLOTS * Class::COUNT as u32, BPF_F_NO_PREALLOC as u32);
+
+/// Sums over open flows, for the one reader at a time (he holds a lock on the iterator's pin), who clears them first.
+#[map]
+static OPEN_TOTALS: HashMap<OpenKey, OpenTotals> =
+    HashMap::with_max_entries(SLOTS * Class::COUNT as u32, BPF_F_NO_PREALLOC as u32);
 
 #[inline(always)]
 pub(super) fn record(sk: *mut bpf_sock) -> Option<&'static mut FlowRecord> {
@@ -101,6 +106,16 @@ pub(super) fn next_entry() -> Option<(u64, &'static mut JournalEntry)> {
 pub(super) fn totals(class: u8) -> Option<*mut Totals> {
     let (slot, class) = (socket::slot()?, Class::from_index(class)?);
     FLOW_TOTALS.get_ptr_mut(totals_key(slot, class))
+}
+
+#[inline(always)]
+pub(super) fn open_totals(key: &OpenKey) -> Option<&'static mut OpenTotals> {
+    let found = OPEN_TOTALS.get_ptr_mut(key).or_else(|| {
+        let _ = OPEN_TOTALS.insert(key, OpenTotals::default(), 0);
+        OPEN_TOTALS.get_ptr_mut(key)
+    })?;
+    // SAFETY: a map value; one reader at a time has the iterator run.
+    Some(unsafe { &mut *found })
 }
 
 /// Adds a duration in nanoseconds to a histogram of this CPU.

@@ -8,6 +8,7 @@
 mod accepted;
 mod atomic;
 mod closing;
+mod iter;
 mod journal;
 mod list;
 mod maps;
@@ -15,6 +16,7 @@ mod opening;
 mod ops;
 mod process;
 mod socket;
+mod sum;
 
 pub(crate) use accepted::taken;
 pub(crate) use opening::opening;

@@ -102,14 +102,7 @@ pub(super) fn connecting(
         record.listener_port = ports.1;
     }
     if record.class == Class::InnerLo as u8 {
-        let key = PeerKey {
-            client: record.local,
-            server: record.remote,
-            client_port: record.local_port,
-            server_port: record.remote_port,
-            netns: record.netns,
-        };
-        maps::remember_peer(&key, record.class);
+        maps::remember_peer(&PeerKey::of_client(record), record.class);
     }
     // The SYN takes one number.
     record.snd_base = Socket::of(sk).write_seq().wrapping_add(1);

@@ -99,6 +99,7 @@ pub(super) fn load_alone(accel: AccelKernel, flow: FlowKernel) -> Result<Ebpf> {
         map::ACCEL_COUNTERS,
         map::JOURNAL,
         map::LISTED,
+        map::OPEN_TOTALS,
     ] {
         loader.map_max_entries(name, 1);
     }

@@ -10,13 +10,13 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Ebpf,
-    maps::{Map, MapData, PerCpuHashMap, PerCpuValues, SkStorage},
+    maps::{HashMap, Map, MapData, PerCpuHashMap, PerCpuValues, SkStorage},
     util::nr_cpus,
 };
 use clap::ValueEnum;
 use proxy_common::{
     accel::AccelKernel,
-    flow::{Class, FlowKernel, FlowRecord, Totals, flow_flag, totals_key},
+    flow::{Class, FlowKernel, FlowRecord, OpenKey, OpenTotals, Totals, flow_flag, totals_key},
     names::{map, program},
 };
 use serde::{Deserialize, Serialize};
@@ -39,8 +39,9 @@ const OLDEST: KernelVersion = KernelVersion(5, 12);
 const TESTED: KernelVersion = KernelVersion(6, 18);
 
 /// The programs that look at sockets of observed workloads.
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 8] = [
     program::FLOW_LIST,
+    program::FLOW_SUM,
     program::FLOW_OPS,
     program::FLOW_RELEASE,
     program::CONNECT4,
@@ -139,17 +140,10 @@ fn offsets(pins: &WorkloadPins, slot: u32) -> Result<FlowKernel, String> {
     })
 }
 
-/// The iterator, and the workload's sums; `anew`: from zero.
+/// The iterators, and the workload's sums; `anew`: from zero.
 pub(super) fn install(ebpf: &mut Ebpf, dir: &Path, slot: u32, anew: bool) -> Result<()> {
-    let flows = node::pinned(dir, map::FLOWS)?;
-    let iterator = object::load_program(ebpf, program::FLOW_LIST)?;
-    let path = pins::link_in(dir, program::FLOW_LIST);
-    if path.exists() {
-        let link = bpf_pin::open(&path).with_context(|| format!("open {}", path.display()))?;
-        bpf_link::update(link.as_fd(), iterator).context("update the link of the flow iterator")?;
-    } else {
-        let link = bpf_iter::create(iterator, flows.fd().as_fd()).context("link the flow iterator")?;
-        bpf_pin::pin(link.as_fd(), &path).with_context(|| format!("pin {}", path.display()))?;
+    for name in [program::FLOW_LIST, program::FLOW_SUM] {
+        install_iterator(ebpf, dir, name).with_context(|| format!("the flow iterator {name}"))?;
     }
     let mut totals = totals_in(dir)?;
     let cpus = nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
@@ -161,6 +155,18 @@ pub(super) fn install(ebpf: &mut Ebpf, dir: &Path, slot: u32, anew: bool) -> Res
         }
     }
     Ok(())
+}
+
+fn install_iterator(ebpf: &mut Ebpf, dir: &Path, name: &str) -> Result<()> {
+    let flows = node::pinned(dir, map::FLOWS)?;
+    let iterator = object::load_program(ebpf, name)?;
+    let path = pins::link_in(dir, name);
+    if path.exists() {
+        let link = bpf_pin::open(&path).with_context(|| format!("open {}", path.display()))?;
+        return bpf_link::update(link.as_fd(), iterator).context("update its link");
+    }
+    let link = bpf_iter::create(iterator, flows.fd().as_fd()).context("link it")?;
+    bpf_pin::pin(link.as_fd(), &path).with_context(|| format!("pin {}", path.display()))
 }
 
 /// A workload that goes takes its sums with it.
@@ -211,6 +217,21 @@ pub(crate) fn listed_pin() -> Result<MapData> {
 pub(crate) fn journal_pins() -> Result<(MapData, MapData)> {
     let dir = node::dir();
     Ok((node::pinned(&dir, map::JOURNAL_HEAD)?, node::pinned(&dir, map::JOURNAL)?))
+}
+
+pub(crate) type OpenTotalsMap = HashMap<MapData, Raw<OpenKey>, Raw<OpenTotals>>;
+
+/// The file that adds up live flows each time it is opened and read, and the map it does so in; none: nothing is
+/// observed.
+pub(crate) fn open_open_totals() -> Result<Option<(PathBuf, OpenTotalsMap)>> {
+    let dir = node::dir();
+    let pin = pins::link_in(&dir, program::FLOW_SUM);
+    if !pin.exists() {
+        return Ok(None);
+    }
+    let data = node::pinned(&dir, map::OPEN_TOTALS)?;
+    let map = HashMap::try_from(Map::HashMap(data)).context("open the sums of open flows")?;
+    Ok(Some((pin, map)))
 }
 
 type TotalsMap = PerCpuHashMap<MapData, u32, Raw<Totals>>;

@@ -4,7 +4,7 @@
 use proxy_common::{
     accel::{AccelKernel, EndKey, Executable, Mark, Server, Switch},
     addr::Addr,
-    flow::{FlowKernel, FlowRecord, JournalEntry, ListedEnd, Totals},
+    flow::{FlowKernel, FlowRecord, JournalEntry, ListedEnd, OpenKey, OpenTotals, Totals},
     guest::GuestGateway,
     policy::Policy,
     self_test::Trial,
@@ -27,6 +27,8 @@ impl Plain for FlowKernel {}
 impl Plain for FlowRecord {}
 impl Plain for JournalEntry {}
 impl Plain for ListedEnd {}
+impl Plain for OpenKey {}
+impl Plain for OpenTotals {}
 impl Plain for Totals {}
 impl Plain for GuestGateway {}
 impl Plain for Kernel {}

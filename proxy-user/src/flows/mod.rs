@@ -12,8 +12,10 @@ mod follow;
 mod join;
 mod journal;
 mod list;
+mod open;
 mod snapshot;
 mod totals;
+mod walk;
 
 pub use filter::{Filter, Verdict, one_of};
 pub use flow::{Flow, Named, Path, Process, SCHEMA, Side, Split, State, Stream, Times};

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use proxy_common::flow::{Class, Totals};
+use proxy_common::flow::{Carried, Class};
 
 use super::snapshot::names;
 use crate::{dataplane::WorkloadStatus, flows::ClassTotals};
@@ -26,7 +26,7 @@ impl Floors {
             let key = (of.workload.clone(), workload.meta.attached_at, of.class);
             let before = self.0.get(&key).copied().unwrap_or_default();
             let mut shown = [0; 6];
-            for (index, figure) in figures(&mut of.totals).into_iter().enumerate() {
+            for (index, figure) in figures(&mut of.totals.carried).into_iter().enumerate() {
                 *figure = before[index].max(*figure);
                 shown[index] = *figure;
             }
@@ -37,13 +37,13 @@ impl Floors {
 }
 
 /// The figures with a share of open flows.
-fn figures(totals: &mut Totals) -> [&mut u64; 6] {
+fn figures(carried: &mut Carried) -> [&mut u64; 6] {
     [
-        &mut totals.sent_redirected,
-        &mut totals.sent_stacked,
-        &mut totals.received_redirected,
-        &mut totals.received_stacked,
-        &mut totals.messages_redirected,
-        &mut totals.messages_stacked,
+        &mut carried.sent_redirected,
+        &mut carried.sent_stacked,
+        &mut carried.received_redirected,
+        &mut carried.received_stacked,
+        &mut carried.messages_redirected,
+        &mut carried.messages_stacked,
     ]
 }

@@ -31,8 +31,8 @@ pub(super) fn of(totals: &[ClassTotals]) -> Vec<(String, Path)> {
             forward: class.forward().map(Named::label),
             opened: totals.opened,
             active: of.active,
-            bytes_redirected: totals.sent_redirected + totals.received_redirected,
-            bytes_stacked: totals.sent_stacked + totals.received_stacked,
+            bytes_redirected: totals.carried.sent_redirected + totals.carried.received_redirected,
+            bytes_stacked: totals.carried.sent_stacked + totals.carried.received_stacked,
             connect_us: median_us(&totals.connect),
         };
         (of.workload.clone(), path)

@@ -123,15 +123,15 @@ impl Source for Flows {
         each(seen, |labels, of| active.gauge(&labels, of.active as f64))?;
         let mut bytes = page.family(&BYTES)?;
         each(seen, |[a, b, c, d, e], of| {
-            bytes.count(&[a, b, c, d, e, "sent", "redirected"], of.totals.sent_redirected)?;
-            bytes.count(&[a, b, c, d, e, "sent", "stacked"], of.totals.sent_stacked)?;
-            bytes.count(&[a, b, c, d, e, "received", "redirected"], of.totals.received_redirected)?;
-            bytes.count(&[a, b, c, d, e, "received", "stacked"], of.totals.received_stacked)
+            bytes.count(&[a, b, c, d, e, "sent", "redirected"], of.totals.carried.sent_redirected)?;
+            bytes.count(&[a, b, c, d, e, "sent", "stacked"], of.totals.carried.sent_stacked)?;
+            bytes.count(&[a, b, c, d, e, "received", "redirected"], of.totals.carried.received_redirected)?;
+            bytes.count(&[a, b, c, d, e, "received", "stacked"], of.totals.carried.received_stacked)
         })?;
         let mut messages = page.family(&MESSAGES)?;
         each(seen, |[a, b, c, d, e], of| {
-            messages.count(&[a, b, c, d, e, "redirected"], of.totals.messages_redirected)?;
-            messages.count(&[a, b, c, d, e, "stacked"], of.totals.messages_stacked)
+            messages.count(&[a, b, c, d, e, "redirected"], of.totals.carried.messages_redirected)?;
+            messages.count(&[a, b, c, d, e, "stacked"], of.totals.carried.messages_stacked)
         })?;
         let mut connect = page.family(&CONNECT)?;
         each(seen, |labels, of| histogram(&mut connect, &labels, &of.totals.connect))?;
