@@ -62,8 +62,8 @@ pub struct End {
 
 /// Bits of [`End::flags`].
 pub mod end_flag {
-    /// Its process is known not to splice(2) from sockets.
-    pub const NO_SPLICE: u32 = 1 << 0;
+    /// Its process is known to read in a way that sees all bytes.
+    pub const TRUSTED: u32 = 1 << 0;
     /// A listener that was non-blocking when it was looked at: what it accepts belongs to an event loop.
     pub const EVENT_LOOP: u32 = 1 << 1;
 }
@@ -213,7 +213,7 @@ pub struct Switch {
 }
 
 pub mod switch_flag {
-    /// Readers that may splice or block are accelerated as well.
+    /// Readers that are not trusted or block are accelerated as well.
     pub const ANY_READER: u32 = 1 << 0;
 }
 

@@ -1,6 +1,7 @@
 //! What sidestep recorded of a pod: how often each rule decided, and what happened besides.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -20,6 +21,10 @@ pub struct Counters {
 pub struct Acceleration {
     /// Why the workload is not accelerated, if it is not.
     pub reason_if_not: Option<String>,
+    /// What the self-test found.
+    pub kernel_differs: Vec<String>,
+    /// Programs that stay on the stack.
+    pub hazardous: Vec<PathBuf>,
     /// By reason; what never happened is absent.
     pub counters: BTreeMap<String, Paths>,
 }
@@ -47,6 +52,13 @@ struct Workload {
 #[derive(Deserialize)]
 struct Meta {
     not_accelerated: Option<String>,
+    kernel_differs: Vec<String>,
+    hazardous: Vec<Hazardous>,
+}
+
+#[derive(Deserialize)]
+struct Hazardous {
+    program: PathBuf,
 }
 
 fn workload(pod: &Pod) -> Result<Workload> {
@@ -74,8 +86,13 @@ impl Counters {
 impl Acceleration {
     /// That of `pod`.
     pub fn of_pod(pod: &Pod) -> Result<Self> {
-        let workload = workload(pod)?;
-        Ok(Self { reason_if_not: workload.meta.not_accelerated, counters: workload.acceleration })
+        let Workload { meta, acceleration, .. } = workload(pod)?;
+        Ok(Self {
+            reason_if_not: meta.not_accelerated,
+            kernel_differs: meta.kernel_differs,
+            hazardous: meta.hazardous.into_iter().map(|it| it.program).collect(),
+            counters: acceleration,
+        })
     }
 
     /// What took the path of `reason` ("redirected").

@@ -25,6 +25,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
     ("pg_ctlcluster", "postgresql"),
+    ("javac", "default-jdk-headless"),
     ("tmux", "tmux"),
     ("chromium", "chromium"),
 ];

@@ -34,7 +34,7 @@ reasons! {
     Memory = "memory", "memory for sockets is short, in the receiver's cgroup or on the node: the stack's window stops the sender";
     SmallStream = "small_stream", "small messages in a row without an answer: the stack coalesces them";
     BlockingReader = "blocking_reader", "the other end reads blocking";
-    MaySplice = "may_splice", "the other end may read with splice, which does not see redirected bytes";
+    UntrustedReader = "untrusted_reader", "an end may read in a way that misses bytes in the map: splice, and FIONREAD on some kernels";
     Refused = "refused", "the kernel refused the hand-over";
     Enrolled = "enrolled", "a socket entered the map";
     NotEnrolled = "not_enrolled", "both ends are local, but the socket could not enter the map (full, or another map's)";

@@ -134,8 +134,8 @@ fn admissible(slot: u32, sk: *mut bpf_sock, event_loop: impl FnOnce(u64) -> bool
     }
     let strict = switch.flags & switch_flag::ANY_READER == 0;
     // Being in the map is enough to change FIONREAD and splice(2), whoever sends.
-    if strict && record::mark_of(sk).is_none_or(|mark| mark.flags & end_flag::NO_SPLICE == 0) {
-        maps::count(slot, Reason::MaySplice, 0);
+    if strict && record::mark_of(sk).is_none_or(|mark| mark.flags & end_flag::TRUSTED == 0) {
+        maps::count(slot, Reason::UntrustedReader, 0);
         return None;
     }
     if strict && !event_loop(number) {

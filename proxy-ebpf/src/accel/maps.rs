@@ -37,7 +37,7 @@ static SWITCHES: Array<Switch> = Array::with_max_entries(SLOTS, 0);
 #[map]
 static LOCAL_ADDRS: HashMap<Addr, u8> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
 
-/// Programs whose code does not splice(2) from sockets. Userspace writes.
+/// Programs whose code reads sockets in ways that see all bytes. Userspace writes.
 #[map]
 static READERS: HashMap<Executable, u8> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
 

@@ -1,5 +1,6 @@
-//! How a socket's process reads. splice(2) does not see redirected bytes (kernel.md 2.4), and no hook tells of it in
-//! time: a process is trusted if it is the sidecar, or if userspace has looked at its program and found no splice.
+//! How a socket's process reads. splice(2) does not see redirected bytes (kernel.md 2.4), FIONREAD on some kernels not
+//! all, and no hook tells of them in time: a process is trusted if it is the sidecar, or if userspace has looked at its
+//! program and found neither.
 #![allow(unsafe_code, reason = "helpers return raw pointers")]
 
 use aya_ebpf::{bindings::bpf_sock, helpers::bpf_get_current_task};
@@ -19,7 +20,7 @@ use crate::{
 pub(super) fn mark(sk: *mut bpf_sock) {
     let Some(number) = peer::number(sk) else { return };
     let Some(cookie) = peer::cookie(number) else { return };
-    let flags = if is_trusted(sk) { end_flag::NO_SPLICE } else { 0 };
+    let flags = if is_trusted(sk) { end_flag::TRUSTED } else { 0 };
     record::set_mark(sk, Mark { flags, reserved: 0, sk: number, cookie });
 }
 

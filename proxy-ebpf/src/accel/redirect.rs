@@ -86,8 +86,8 @@ fn look(record: &mut Record, state: u32, size: u32) -> Result<Path, Reason> {
         record.peer_file = peer::file(sk).unwrap_or(0);
     }
     let strict = other.flags & switch_flag::ANY_READER == 0;
-    if strict && record.peer.flags & end_flag::NO_SPLICE == 0 {
-        return Err(Reason::MaySplice);
+    if strict && record.peer.flags & end_flag::TRUSTED == 0 {
+        return Err(Reason::UntrustedReader);
     }
     if strict && (record.peer_file == 0 || !peer::is_nonblocking(record.peer_file)) {
         return Err(Reason::BlockingReader);

@@ -8,7 +8,7 @@ use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use proxy_common::accel::Reason;
 
 use super::Output;
-use crate::dataplane::{self, WorkloadStatus};
+use crate::dataplane::{self, Hazardous, WorkloadStatus};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  sidestep status --output json")]
@@ -60,6 +60,11 @@ fn print_table(workloads: &[WorkloadStatus]) {
         ]);
     }
     println!("{table}");
+    for workload in workloads {
+        for Hazardous { program, reason } in &workload.meta.hazardous {
+            println!("{}: {} stays on the stack: it {reason}", workload.workload, program.display());
+        }
+    }
 }
 
 /// With the pod it is, where that is known.

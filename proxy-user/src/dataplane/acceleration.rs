@@ -7,7 +7,10 @@ use clap::ValueEnum;
 use proxy_common::accel::{AccelKernel, Switch, switch_flag};
 use serde::{Deserialize, Serialize};
 
-use super::{facts, self_test};
+use super::{
+    facts,
+    self_test::{self, Findings},
+};
 use crate::{
     exit::{Class, Failure},
     kernel::{feature::Feature, version::KernelRelease},
@@ -17,10 +20,10 @@ use crate::{
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Accelerate {
-    /// Event loops (O_NONBLOCK) whose program is known not to splice; without it where the kernel is not safe
+    /// Event loops (O_NONBLOCK) whose program is known to read what it is sent; without it where the kernel is not safe
     #[default]
     Strict,
-    /// Every reader: a blocking recv may return early, splice(2) from a socket does not see redirected data
+    /// Every reader: a blocking recv may return early, splice(2) and on some kernels FIONREAD do not see all data
     Auto,
     /// Redirection only
     Off,
@@ -33,7 +36,7 @@ pub struct Acceleration {
     pub mode: Accelerate,
     /// Bytes a receiver may have waiting.
     pub inflight_limit: u32,
-    /// Programs the user vouches for: they read sockets with recv, never with splice.
+    /// Programs the user vouches for: they read sockets with recv, whatever their code could.
     #[serde(default)]
     pub trusted: Vec<PathBuf>,
 }
@@ -54,7 +57,7 @@ pub(super) struct Plan {
     /// Why not, if not.
     pub(super) reason: Option<String>,
     /// What the self-test found to differ from stock TCP.
-    pub(super) differs: Vec<String>,
+    pub(super) findings: Findings,
 }
 
 impl Acceleration {
@@ -65,13 +68,13 @@ impl Acceleration {
 
     /// Decides for this kernel, before anything is touched. `require` turns a reason against it into an error.
     pub(super) fn plan(&self) -> Result<Plan> {
-        let not = |reason: String| Plan { kernel: None, reason: Some(reason), differs: Vec::new() };
+        let not = |reason: String| Plan { kernel: None, reason: Some(reason), findings: Findings::default() };
         if self.mode == Accelerate::Off {
             return Ok(not("switched off (--accelerate off)".to_owned()));
         }
         let allowed = KernelRelease::current()?.allows_acceleration().and_then(|()| offsets(u32::MAX));
         let tested = allowed.and_then(|kernel| match self_test::run(kernel) {
-            Ok(differs) => Ok(Plan { kernel: Some(kernel), reason: None, differs }),
+            Ok(findings) => Ok(Plan { kernel: Some(kernel), reason: None, findings }),
             Err(error) => Err(format!("self-test: {error:#}")),
         });
         match tested {

@@ -25,7 +25,8 @@ use super::{
     observation::{self, Observation, Observe},
     passthrough6::Passthrough6,
     pins::WorkloadPins,
-    privileges, readers,
+    privileges,
+    readers::{self, Programs, Readers},
 };
 use crate::{
     cgroup::Cgroup,
@@ -81,6 +82,9 @@ pub fn attach(netns: &Netns, cgroup: &Cgroup, wish: &Wish) -> Result<Attached> {
     if !guests.gateways.is_empty() {
         compiled.policy.flags |= flag::GUESTS;
     }
+    let mut readers = Readers::new(config, plan.findings.miscounts_waiting);
+    let programs =
+        if plan.kernel.is_some() { readers.in_cgroup(cgroup.path()) } else { Ok(Programs::default()) };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     let meta = Meta {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -97,7 +101,8 @@ pub fn attach(netns: &Netns, cgroup: &Cgroup, wish: &Wish) -> Result<Attached> {
         config: config.clone(),
         acceleration: acceleration.clone(),
         not_accelerated: plan.reason.clone(),
-        kernel_differs: plan.differs.clone(),
+        kernel_differs: plan.findings.differs.clone(),
+        hazardous: programs.as_ref().map_or_else(|_| Vec::new(), Programs::named),
         observe: *observe,
         not_observed: observed.reason,
         slot,
@@ -146,9 +151,8 @@ pub fn attach(netns: &Netns, cgroup: &Cgroup, wish: &Wish) -> Result<Attached> {
         if plan.kernel.is_none() {
             return node::switch_off(&pins);
         }
-        let found = readers::in_cgroup(cgroup.path())?;
-        node::trust(&job.node_dir, found.into_iter().chain(trusted.iter().map(|p| (p.ino, p.dev))))?;
-        readers::mark_listeners(netns, &compiled.policy, &job.node_dir, &trusted)?;
+        node::trust(&job.node_dir, &programs?, &trusted)?;
+        readers.mark_listeners(netns, &compiled.policy, &job.node_dir, &trusted)?;
         node::switch_on(&job.node_dir, slot, acceleration.switch(), &meta.addresses)
     })();
     // Redirection never depends on acceleration: the workload is attached, its connections stay on the stack.

@@ -7,7 +7,7 @@ use aya::maps::{Array, Map, MapData};
 use proxy_common::wire::MetaChunk;
 use serde::{Deserialize, Serialize};
 
-use super::{acceleration::Acceleration, observation::Observe};
+use super::{acceleration::Acceleration, observation::Observe, readers::Hazardous};
 use crate::{
     config::{Config, PodName},
     netns::NetnsId,
@@ -43,6 +43,9 @@ pub struct Meta {
     /// What the self-test found this kernel to do otherwise than stock TCP with sockets in the map.
     #[serde(default)]
     pub kernel_differs: Vec<String>,
+    /// Programs whose connections stay on the stack, as the attach found them.
+    #[serde(default)]
+    pub hazardous: Vec<Hazardous>,
     #[serde(default)]
     pub observe: Observe,
     /// Why its connections are not observed, if they are not.

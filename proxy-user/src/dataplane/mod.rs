@@ -46,6 +46,7 @@ pub(crate) use observation::{
 };
 pub use pins::WorkloadPins;
 pub use privileges::{check as check_privileges, missing_capabilities, raise_memlock};
+pub use readers::Hazardous;
 pub use runs::{Programs, Run};
 pub use status::{Counters, WorkloadStatus, status};
 pub use tables::pinned_tables;

@@ -27,6 +27,7 @@ use super::{
     meta::Meta,
     object,
     pins::{self, WorkloadPins, map_in},
+    readers::{self, Programs},
     wire::Raw,
 };
 use crate::sys::{bpf_attach, bpf_map};
@@ -158,12 +159,17 @@ pub(super) fn remove_if_unused() -> Result<()> {
     pins::remove(&dir)
 }
 
-/// Makes programs known that do not splice.
-pub(super) fn trust(dir: &Path, programs: impl IntoIterator<Item = (u64, u32)>) -> Result<()> {
+/// Makes the programs known that read what they are sent, and those unknown again that turned out not to.
+pub(super) fn trust(dir: &Path, programs: &Programs, vouched: &[Executable]) -> Result<()> {
     let mut readers: HashMap<MapData, Raw<Executable>, u8> =
         HashMap::try_from(Map::HashMap(pinned(dir, map::READERS)?)).context("open the readers")?;
-    for (ino, dev) in programs {
-        readers.insert(Raw(Executable { ino, dev, reserved: 0 }), 1u8, 0).context("store a reader")?;
+    for (ino, dev) in programs.hazardous.keys() {
+        // Absent, but for a build that found it safe.
+        let _ = readers.remove(&Raw(Executable { ino: *ino, dev: *dev, reserved: 0 }));
+    }
+    let safe = programs.safe.iter().map(|(ino, dev)| Executable { ino: *ino, dev: *dev, reserved: 0 });
+    for program in safe.chain(vouched_by_others()?).chain(vouched.iter().copied()) {
+        readers.insert(Raw(program), 1u8, 0).context("store a reader")?;
     }
     // Servers that stayed out may come in now.
     let mut servers: HashMap<MapData, Raw<EndKey>, Raw<Server>> =
@@ -174,6 +180,13 @@ pub(super) fn trust(dir: &Path, programs: impl IntoIterator<Item = (u64, u32)>) 
         let _ = servers.remove(&server);
     }
     Ok(())
+}
+
+/// Programs the attaches of other workloads have named.
+fn vouched_by_others() -> Result<Vec<Executable>> {
+    let metas = WorkloadPins::all()?.into_iter().filter_map(|pins| Meta::read(&pins.map(map::META)).ok());
+    let named = metas.flat_map(|meta| meta.acceleration.trusted);
+    Ok(named.filter_map(|path| readers::program(&path).ok()).collect())
 }
 
 fn set_switch(dir: &Path, slot: u32, switch: Switch) -> Result<()> {

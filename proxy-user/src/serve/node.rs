@@ -14,7 +14,7 @@ use super::{
     snapshot::{Snapshot, mode_name, names},
 };
 use crate::{
-    dataplane::{Traffic, WorkloadStatus},
+    dataplane::{Hazardous, Traffic, WorkloadStatus},
     flows::{Busiest, Flow},
 };
 
@@ -53,6 +53,8 @@ struct Workload<'a> {
     ip: &'static str,
     accelerate: String,
     not_accelerated: Option<&'a str>,
+    /// Programs that stay on the stack.
+    hazardous: &'a [Hazardous],
     not_observed: Option<&'a str>,
     complete: bool,
     inbound_port: u16,
@@ -107,6 +109,7 @@ impl<'a> Workload<'a> {
             ip: if meta.ipv6 { "4+6" } else { "4" },
             accelerate: format!("{:?}", meta.acceleration.mode).to_lowercase(),
             not_accelerated: meta.not_accelerated.as_deref(),
+            hazardous: &meta.hazardous,
             not_observed: meta.not_observed.as_deref(),
             complete: status.complete,
             inbound_port: meta.config.ports.inbound,

@@ -1,5 +1,6 @@
 //! Real programs give the same answers accelerated as they give over the stack.
 
+mod jvm;
 mod postgres;
 mod redis;
 mod web;
@@ -24,14 +25,14 @@ struct Program {
     clients: &'static [&'static str],
 }
 
-/// Answers under a mode of the acceleration, and messages redirected meanwhile.
-fn answers(program: &Program, mode: &str) -> (String, u64) {
+/// What a program has answered, and what became of its connections.
+fn answers(program: &Program, accelerated: &Accelerated) -> (String, Acceleration) {
     let network = Network::new("programs").unwrap();
     let pod = &network.pod;
     std::fs::write(pod.scratch().join("content"), content()).unwrap();
     // Before the attach: it looks at the programs that run.
     let _servers = (program.start)(pod);
-    let mut flags = Accelerated::new(mode).trusting_nobody().attach_flags();
+    let mut flags = accelerated.clone().trusting_nobody().attach_flags();
     for client in program.clients {
         flags.extend(["--trust-program".to_owned(), (*client).to_owned()]);
     }
@@ -40,9 +41,9 @@ fn answers(program: &Program, mode: &str) -> (String, u64) {
     let script = format!("set -e; cd {}; {}", pod.scratch().display(), program.ask);
     let answer = pod.command("bash").args(["-o", "pipefail", "-c", &script]).user(APP_USER.0, APP_USER.1);
     let answer = answer.run().unwrap();
-    let counters = Acceleration::of_pod(pod).unwrap();
-    println!("{mode}: {:?}\n{answer}", counters.counters);
-    (answer, counters.of("redirected").messages)
+    let acceleration = Acceleration::of_pod(pod).unwrap();
+    println!("{accelerated:?}: {acceleration:?}\n{answer}");
+    (answer, acceleration)
 }
 
 /// 5 MB that no repetition makes look right.
@@ -61,11 +62,32 @@ fn as_over_the_stack(#[case] program: Program, #[case] modes: &[&str]) {
     if !DataPlane::Sidestep.met(&[program.needs, &[Requirement::Kernel("safe_sockmap")]].concat()) {
         return;
     }
-    let (plain, none) = answers(&program, "off");
-    assert!(!plain.trim().is_empty() && none == 0);
+    let (plain, acceleration) = answers(&program, &Accelerated::new("off"));
+    assert!(!plain.trim().is_empty() && acceleration.of("redirected").messages == 0);
     for mode in modes {
-        let (seen, redirected) = answers(&program, mode);
+        let (seen, acceleration) = answers(&program, &Accelerated::new(mode));
         assert_eq!(seen, plain, "{mode}");
-        assert!(*mode != "auto" || redirected > 10, "{redirected} messages redirected");
+        assert!(*mode != "auto" || acceleration.of("redirected").messages > 10, "{acceleration:?}");
+    }
+}
+
+/// FIONREAD: where the kernel counts wrongly, who asks it stays out of the map, or it waits for what is there already.
+#[rstest]
+#[case::nginx(web::NGINX_ASKING, "nginx")]
+#[case::jvm(jvm::JVM, "java")]
+fn who_asks_what_waits(#[case] program: Program, #[case] name: &str) {
+    if !DataPlane::Sidestep.met(&[program.needs, &[Requirement::Kernel("safe_sockmap")]].concat()) {
+        return;
+    }
+    let (plain, _) = answers(&program, &Accelerated::new("off"));
+    // So little that everything goes over the stack, and as much as usual.
+    for accelerated in [Accelerated::new("strict").limit(64), Accelerated::new("strict")] {
+        let (seen, acceleration) = answers(&program, &accelerated);
+        assert_eq!(seen, plain);
+        let is_wrong = acceleration.kernel_differs.iter().any(|it| it.starts_with("FIONREAD"));
+        let stays_out = acceleration.hazardous.iter().any(|program| program.ends_with(name));
+        assert_eq!(stays_out, is_wrong, "{acceleration:?}");
+        let entered = acceleration.of(if is_wrong { "untrusted_reader" } else { "enrolled" });
+        assert!(entered.messages > 0, "{acceleration:?}");
     }
 }

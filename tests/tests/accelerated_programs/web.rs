@@ -23,9 +23,21 @@ const ASK: &str = "\
 
 pub(crate) const NGINX: Program = Program {
     needs: &[Requirement::Program("nginx", "nginx-light"), Requirement::Program("curl", "curl")],
-    start: |pod| vec![nginx(pod, 8080)],
+    start: |pod| vec![nginx(pod, "127.0.0.1:8080 deferred")],
     ask: ASK,
     clients: &[CURL],
+};
+
+/// Asked with more than its first buffer holds: it asks FIONREAD then, and waits for an event if that says 0.
+pub(crate) const NGINX_ASKING: Program = Program {
+    start: |pod| vec![nginx(pod, "127.0.0.1:8080")],
+    ask: "\
+        long=$(head -c 5000 /dev/zero | tr '\\0' x); \
+        for i in 1 2 3 4 5; do \
+        curl -sS -m 10 -r 0-0 -o /dev/null -w '%{http_code}\\n' -H \"X-Long: $long\" http://127.0.0.1:8080/content; \
+        curl -sS -m 10 -o /dev/null -w '%{http_code}\\n' -H Expect: --data-binary @content http://127.0.0.1:8080/none; \
+        done",
+    ..NGINX
 };
 
 /// TCP_DEFER_ACCEPT on its listeners unless told otherwise.
@@ -43,7 +55,7 @@ pub(crate) const HAPROXY: Program = Program {
         Requirement::Program("haproxy", "haproxy"),
         Requirement::Program("curl", "curl"),
     ],
-    start: |pod| vec![nginx(pod, 8081), haproxy(pod)],
+    start: |pod| vec![nginx(pod, "127.0.0.1:8081 deferred"), haproxy(pod)],
     ask: ASK,
     clients: &[CURL],
 };
@@ -57,7 +69,7 @@ fn start(pod: &Pod, program: &str, name: &str, config: &str, args: &[&str], port
     process
 }
 
-fn nginx(pod: &Pod, port: u16) -> Process {
+fn nginx(pod: &Pod, listen: &str) -> Process {
     let scratch = pod.scratch().display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
@@ -65,8 +77,9 @@ fn nginx(pod: &Pod, port: u16) -> Process {
         .collect();
     let config = format!(
         "daemon off; master_process off; pid {scratch}/nginx.pid;\nevents {{}}\nhttp {{\naccess_log off; sendfile on; \
-         client_max_body_size 10m;\n{temporary}server {{ listen 127.0.0.1:{port} deferred; root {scratch}; }}\n}}\n"
+         client_max_body_size 10m;\n{temporary}server {{ listen {listen}; root {scratch}; }}\n}}\n"
     );
+    let port = listen.split([':', ' ']).nth(1).and_then(|port| port.parse().ok()).unwrap();
     start(pod, "nginx", "nginx.conf", &config, &["-e", "stderr", "-c"], port)
 }
 

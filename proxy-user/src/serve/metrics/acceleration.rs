@@ -51,7 +51,7 @@ fn counts(reason: Reason) -> Counts {
         | Reason::Memory
         | Reason::SmallStream
         | Reason::BlockingReader
-        | Reason::MaySplice
+        | Reason::UntrustedReader
         | Reason::Refused => Counts::Messages("stacked"),
         Reason::Enrolled
         | Reason::NotEnrolled

@@ -1,6 +1,6 @@
 //! A mode put underneath the pods of a stage.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use ::tests::iptables::{self, Backend};
 use ::tests::network::Network;
@@ -54,9 +54,9 @@ impl Plane {
             return Ok(Self::None);
         }
         let wish = if mode == Mode::SidestepNoaccel { "off" } else { options.accelerate.as_str() };
-        let wrk = wrk::binary()?;
+        let vouched = [wrk::binary("wrk")?, wrk::binary("nginx")?];
         let observe = if mode == Mode::SidestepUnobserved { "off" } else { "on" };
-        let acceleration = acceleration(wish, &wrk, observe);
+        let acceleration = acceleration(wish, &vouched, observe);
         let mut attached = Vec::new();
         for pod in &captured {
             let flags: Vec<&str> = DEFAULT_FLAGS.into_iter().chain(acceleration).collect();
@@ -79,9 +79,12 @@ impl Plane {
     }
 }
 
-/// wrk starts after the attach, so that nobody can look into it.
-fn acceleration<'a>(wish: &'a str, wrk: &'a Path, observe: &'a str) -> [&'a str; 6] {
-    ["--accelerate", wish, "--trust-program", wrk.to_str().unwrap_or("wrk"), "--observe", observe]
+/// wrk starts after the attach, so that nobody can look into it; nginx asks FIONREAD when a request fills its buffer,
+/// which some kernels answer wrongly, and these requests do not.
+fn acceleration<'a>(wish: &'a str, vouched: &'a [PathBuf; 2], observe: &'a str) -> [&'a str; 8] {
+    let [wrk, nginx] = vouched.each_ref().map(|path| path.to_str().unwrap_or_default());
+    let trust = "--trust-program";
+    ["--accelerate", wish, trust, wrk, trust, nginx, "--observe", observe]
 }
 
 /// Packet counters of the REDIRECT rules in iptables-save's text, whose lines begin with `[packets:bytes]`.

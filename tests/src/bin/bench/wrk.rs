@@ -32,13 +32,13 @@ pub(crate) fn check_ports(work: Work, answered: &Answered) -> Result<()> {
     Ok(())
 }
 
-/// Where wrk is: sidestep is told that it does not splice.
-pub(crate) fn binary() -> Result<PathBuf> {
+/// Where a program is that sidestep is told to trust.
+pub(crate) fn binary(name: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
-        .map(|dir| dir.join("wrk"))
+        .map(|dir| dir.join(name))
         .find(|file| file.is_file())
-        .context("no wrk: `apt-get install wrk`")
+        .with_context(|| format!("no {name}: `cargo xtask setup` installs it"))
 }
 
 /// Runs it in `pod` for `seconds`, with one thread.
@@ -49,7 +49,7 @@ pub(crate) fn run(pod: &Pod, at: SocketAddr, work: Work, seconds: u32) -> Result
     }
     let connections = work.connections().to_string();
     let mut command = pod
-        .command(binary()?)
+        .command(binary("wrk")?)
         .user(APP_USER.0, APP_USER.1)
         .args(["-t", "1", "-c", &connections, "-d", &format!("{seconds}s"), "--timeout", "5s", "-s"])
         .arg(&script);

@@ -1,0 +1,179 @@
+//! Which programs are known to read sockets in a way that misses nothing in the map.
+//!
+//! A program could splice if it, or a library it has mapped, imports the libc function, if it is a Go program (whose
+//! `io.Copy` splices by itself), or if it is statically linked and so shows nothing; it could ask FIONREAD if code of
+//! its own or of such a library has the number. Unknown is treated as could.
+
+mod hazard;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use aya::maps::{Map, MapData, SkStorage};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use proxy_common::{
+    accel::{Executable, Mark, end_flag},
+    names::map,
+    policy::Policy,
+};
+
+use serde::{Deserialize, Serialize};
+
+use self::hazard::Hazard;
+use super::{late_listeners, pins::map_in, wire::Raw};
+use crate::{
+    config::Config,
+    netns::{self, Netns},
+};
+
+/// The programs of a cgroup, but for the sidecar's, which is trusted whatever it is.
+#[derive(Debug, Default)]
+pub(super) struct Programs {
+    pub(super) safe: BTreeSet<Inode>,
+    pub(super) hazardous: BTreeMap<Inode, Hazardous>,
+}
+
+impl Programs {
+    /// Those that stay on the stack, for people to see.
+    pub(super) fn named(&self) -> Vec<Hazardous> {
+        self.hazardous.values().cloned().collect()
+    }
+}
+
+/// Number and device of a program's file, as the kernel has them.
+pub(super) type Inode = (u64, u32);
+
+/// A program that stays on the stack.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hazardous {
+    pub program: PathBuf,
+    pub reason: String,
+}
+
+/// Looks into processes, each file of code once.
+pub(super) struct Readers<'a> {
+    config: &'a Config,
+    /// This kernel's FIONREAD is wrong.
+    asking: bool,
+    looked: HashMap<PathBuf, Option<Hazard>>,
+}
+
+impl<'a> Readers<'a> {
+    pub(super) fn new(config: &'a Config, asking: bool) -> Self {
+        Self { config, asking, looked: HashMap::new() }
+    }
+
+    /// The programs of the processes below a cgroup.
+    pub(super) fn in_cgroup(&mut self, cgroup: &Path) -> Result<Programs> {
+        let mut found = Programs::default();
+        for pid in processes(cgroup)? {
+            if self.is_sidecar(pid) {
+                continue;
+            }
+            let Ok(program) = executable(pid) else { continue };
+            let inode = (program.ino, program.dev);
+            match self.hazard(pid) {
+                Ok(None) if !found.hazardous.contains_key(&inode) => {
+                    found.safe.insert(inode);
+                }
+                Ok(None) => {}
+                // One process is enough against its program: another one may map the library later.
+                Ok(Some(hazard)) => {
+                    found.safe.remove(&inode);
+                    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+                    let reason = hazard.describe().to_owned();
+                    found.hazardous.insert(inode, Hazardous { program, reason });
+                }
+                // Gone meanwhile.
+                Err(_) => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// Marks the listeners that are there already: what they accept from now on is read by a trusted process.
+    pub(super) fn mark_listeners(
+        &mut self,
+        netns: &Netns,
+        policy: &Policy,
+        node_dir: &Path,
+        vouched: &[Executable],
+    ) -> Result<()> {
+        let path = map_in(node_dir, map::READER_MARKS);
+        let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
+        let mut marks: SkStorage<MapData, Raw<Mark>> = SkStorage::try_from(Map::SkStorage(data))?;
+        for listener in netns::listeners(Some(netns))? {
+            // Not ours to look into: its connections stay on the stack.
+            let Ok(Some((pid, socket))) = late_listeners::socket_of(netns, &listener) else { continue };
+            let sidecar = [policy.outbound_port, policy.inbound_port].contains(&listener.addr.port());
+            let named = executable(pid).is_ok_and(|program| vouched.contains(&program));
+            let trusted = sidecar || named || self.is_sidecar(pid) || matches!(self.hazard(pid), Ok(None));
+            let nonblocking = fcntl(&socket, FcntlArg::F_GETFL)
+                .is_ok_and(|flags| OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
+            let flags = if trusted { end_flag::TRUSTED } else { 0 }
+                | if nonblocking { end_flag::EVENT_LOOP } else { 0 };
+            let mark = Mark { flags, reserved: 0, sk: 0, cookie: 0 };
+            marks.insert(&socket.as_fd(), Raw(mark), 0).context("mark a listener")?;
+        }
+        Ok(())
+    }
+
+    /// As the programs ask of a socket (`proxy_common::tproxy::is_sidecar`).
+    fn is_sidecar(&self, pid: i32) -> bool {
+        fs::metadata(format!("/proc/{pid}")).is_ok_and(|process| {
+            self.config.proxy_uids.contains(&process.uid()) || self.config.proxy_gids.contains(&process.gid())
+        })
+    }
+
+    /// Of the process's program and every library it has mapped.
+    fn hazard(&mut self, pid: i32) -> Result<Option<Hazard>> {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).context("read the process's mappings")?;
+        let files: BTreeSet<&str> = maps
+            .lines()
+            .filter(|line| line.contains(" r-xp "))
+            .filter_map(|line| line.split_once(" /"))
+            .map(|(_, path)| path)
+            .collect();
+        let exe = fs::read_link(format!("/proc/{pid}/exe")).context("read the process's program")?;
+        let root = PathBuf::from(format!("/proc/{pid}/root"));
+        let libraries = files.iter().map(|path| (Path::new("/").join(path), false));
+        let asking = self.asking;
+        Ok(std::iter::once((exe, true)).chain(libraries).find_map(|(path, is_program)| {
+            let seen = root.join(path.strip_prefix("/").unwrap_or(&path));
+            *self.looked.entry(seen).or_insert_with_key(|seen| hazard::of(seen, is_program, asking))
+        }))
+    }
+}
+
+/// The kernel's numbers of a process's program.
+fn executable(pid: i32) -> Result<Executable> {
+    program(Path::new(&format!("/proc/{pid}/exe")))
+}
+
+/// The kernel's numbers of a program file.
+pub(super) fn program(path: &Path) -> Result<Executable> {
+    let meta = fs::metadata(path).with_context(|| format!("program {}: stat", path.display()))?;
+    let (major, minor) = (libc::major(meta.dev()), libc::minor(meta.dev()));
+    Ok(Executable { ino: meta.ino(), dev: major << 20 | minor, reserved: 0 })
+}
+
+fn processes(cgroup: &Path) -> Result<Vec<i32>> {
+    let mut found = Vec::new();
+    let text = fs::read_to_string(cgroup.join("cgroup.procs"))
+        .with_context(|| format!("list the processes of {}", cgroup.display()))?;
+    found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid != 0));
+    for entry in
+        fs::read_dir(cgroup).with_context(|| format!("list {}", cgroup.display()))?.filter_map(Result::ok)
+    {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            // A container that ends meanwhile takes its directory with it.
+            found.extend(processes(&entry.path()).unwrap_or_default());
+        }
+    }
+    Ok(found)
+}
