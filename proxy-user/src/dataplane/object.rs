@@ -85,11 +85,12 @@ pub(super) fn load_alone(accel: AccelKernel, flow: FlowKernel) -> Result<Ebpf> {
     let (accel, flow) = (Raw(accel), Raw(flow));
     let btf = Btf::from_sys_fs().ok();
     let mut loader = EbpfLoader::new();
-    loader.btf(btf.as_ref()).override_global(global::ACCEL, &accel, true).override_global(
-        global::FLOW,
-        &flow,
-        true,
-    );
+    loader
+        .btf(btf.as_ref())
+        // A verifier that writes down each step of a program that it refuses takes minutes.
+        .verifier_log_level(VerifierLogLevel::STATS)
+        .override_global(global::ACCEL, &accel, true)
+        .override_global(global::FLOW, &flow, true);
     for name in [
         map::SOCKS,
         map::ENDS,

@@ -14,6 +14,8 @@ struct Message {
     executable: Option<PathBuf>,
     #[serde(default)]
     target: Option<Target>,
+    #[serde(default)]
+    manifest_path: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -25,9 +27,12 @@ struct Target {
 /// Builds them; name and path of each.
 pub(crate) fn binaries(workspace: &Workspace) -> Result<Vec<(String, PathBuf)>> {
     step::say("Building", "the lab's test binaries");
+    let manifest = workspace.root.join("tests/Cargo.toml");
     let output = workspace
         .cargo("test")
-        .args(["--release", "--package", "tests", "--no-run", "--message-format=json"])
+        // With --package, features of dependencies would differ from those `cargo xtask test` builds with, and
+        // everything would be compiled a second time.
+        .args(["--release", "--workspace", "--test", "*", "--no-run", "--message-format=json"])
         .stderr(Stdio::inherit())
         .output()
         .context("run cargo test")?;
@@ -35,6 +40,7 @@ pub(crate) fn binaries(workspace: &Workspace) -> Result<Vec<(String, PathBuf)>> 
     let mut found: Vec<(String, PathBuf)> = String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Message>(line).ok())
+        .filter(|message| message.manifest_path.as_ref() == Some(&manifest))
         .filter_map(|message| Some((message.target?, message.executable?)))
         .filter(|(target, _)| target.kind.iter().any(|kind| kind == "test"))
         .map(|(target, path)| (target.name, path))
