@@ -60,8 +60,9 @@ pub(super) fn released(sk: *mut bpf_sock) {
         return;
     }
     let socket = Socket::of(sk);
-    record.received_stacked = socket.received(record);
+    // First: see `list.rs`.
     record.unread = socket.unread();
+    record.received_stacked = socket.received(record);
     if atomic::fetch_or(&mut record.phase, phase::RELEASED) & phase::CLOSED != 0 {
         finish(sk, socket, record);
     }

@@ -31,6 +31,9 @@ extern "C" fn flow_list(ctx: *const c_void) -> i32 {
 fn live(open: &OpenEnd<'_>) -> FlowFigures {
     let &OpenEnd { sk, socket, tcp, record } = open;
     let tally = accel::record::tally(sk);
+    // First, while little is known: where it walks a list, the verifier goes through what follows once for each end of
+    // the walk, and through the walk once for each way to it (Linux 6.1 gave up after its million instructions).
+    let unread = if tally.is_some() { socket.unread() } else { record.unread };
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let mut figures = journal::figures(socket, record, now, u8::from(tally.is_some()));
@@ -38,12 +41,8 @@ fn live(open: &OpenEnd<'_>) -> FlowFigures {
         figures.sent_stacked = socket.sent(record, fin_sent(tcp));
     }
     figures.received_stacked = socket.received(record);
-    if let Some(tally) = tally {
-        figures.unread = socket.unread();
-        figures.tally = *tally;
-    } else {
-        figures.tally = Tally::default();
-    }
+    figures.tally = tally.map_or_else(Tally::default, |tally| *tally);
+    figures.unread = unread;
     figures.state = tcp as u8;
     figures
 }
