@@ -44,7 +44,6 @@ pub(super) fn listening(sk: *mut bpf_sock) {
 struct Found {
     class: Class,
     verdict: Option<Verdict>,
-    orig: (Addr, Port),
     listener: u16,
     /// From outside: nobody else counts it for this workload.
     counts: bool,
@@ -67,7 +66,7 @@ pub(super) fn accepted(
         return;
     };
     let socket = Socket::of(sk);
-    let found = look(sk, socket, &local, &remote, ports.0);
+    let found = look(record, sk, socket, &local, &remote, ports.0);
     // SAFETY: no arguments.
     record.established_at = unsafe { bpf_ktime_get_ns() };
     // The handshake is the first round trip measured: this end answered the SYN that long ago.
@@ -77,7 +76,6 @@ pub(super) fn accepted(
     socket::sign(record);
     (record.local, record.remote) = (local, remote);
     (record.local_port, record.remote_port) = ports;
-    (record.orig, record.orig_port) = found.orig;
     record.listener_port = Port::new(found.listener);
     record.snd_base = socket.write_seq();
     record.rcv_base = socket.copied_seq();
@@ -111,21 +109,34 @@ fn target(found: &Found) -> Target {
     }
 }
 
+/// Writes `orig` straight into the record: each copy on the way there takes stack, and kernels before 6.18 count all of it.
 #[inline(always)]
-fn look(sk: *mut bpf_sock, socket: Socket, local: &Addr, remote: &Addr, port: Port) -> Found {
+fn look(
+    record: &mut FlowRecord,
+    sk: *mut bpf_sock,
+    socket: Socket,
+    local: &Addr,
+    remote: &Addr,
+    port: Port,
+) -> Found {
     let policy = table::policy();
     let on_pod = remote.is_loopback()
         || remote.is_passthrough_source()
         || workload::route(remote).is_some_and(|route| route.flags & route_flag::LOCAL != 0);
-    let state = storage::get(sk).map_or(SocketState::EMPTY, |state| *state);
+    let role = match storage::get(sk) {
+        Some(state) => {
+            (record.orig, record.orig_port) = (state.orig, state.port);
+            state.role
+        }
+        None => SocketState::EMPTY.role,
+    };
     let known = Found {
         class: Class::DirectSelf,
         verdict: None,
-        orig: (state.orig, state.port),
         listener: port.get(),
         counts: !on_pod,
     };
-    match state.role {
+    match role {
         role::ACCEPTED if port.get() == policy.outbound_port => {
             return Found { class: Class::Outbound, ..known };
         }
@@ -136,7 +147,8 @@ fn look(sk: *mut bpf_sock, socket: Socket, local: &Addr, remote: &Addr, port: Po
         role::TPROXY_PEER => return Found { class: Class::InnerTproxy, listener: 0, counts: false, ..known },
         _ => {}
     }
-    let direct = Found { orig: (*local, port), listener: 0, ..known };
+    (record.orig, record.orig_port) = (*local, port);
+    let direct = Found { listener: 0, ..known };
     if on_pod {
         let class = if remote.is_passthrough_source() { Class::InnerEth0 } else { Class::DirectSelf };
         return Found { class, ..direct };
@@ -144,7 +156,7 @@ fn look(sk: *mut bpf_sock, socket: Socket, local: &Addr, remote: &Addr, port: Po
     let interface = if policy.has(flag::INTERFACES) { workload::interface(socket.interface()) } else { 0 };
     let verdict = ingress(&Maps, &Ingress { tcp: true, dst: *local, dport: port.get(), interface });
     // Turned to the sidecar only if the sidecar's listener took it.
-    let captured = state.role == role::LISTENER;
+    let captured = role == role::LISTENER;
     let (class, listener) = match verdict.target {
         Target::Inbound if captured => (Class::Inbound, policy.inbound_port),
         Target::Outbound if captured => (Class::Outbound, policy.outbound_port),
