@@ -1,6 +1,8 @@
 //! The server's end of a connection: its listener, established, and taken by the process.
 #![allow(unsafe_code, reason = "helpers")]
 
+use core::hint::black_box;
+
 use aya_ebpf::{
     bindings::{BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock},
     helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns},
@@ -123,20 +125,11 @@ fn look(
     let on_pod = remote.is_loopback()
         || remote.is_passthrough_source()
         || workload::route(remote).is_some_and(|route| route.flags & route_flag::LOCAL != 0);
-    let role = match storage::get(sk) {
-        Some(state) => {
-            (record.orig, record.orig_port) = (state.orig, state.port);
-            state.role
-        }
-        None => SocketState::EMPTY.role,
-    };
-    let known = Found {
-        class: Class::DirectSelf,
-        verdict: None,
-        listener: port.get(),
-        counts: !on_pod,
-    };
-    match role {
+    // A copy, not from one map's value straight into another's: that becomes a call of `memmove`, which the verifier refuses.
+    let state = black_box(storage::get(sk).map_or(SocketState::EMPTY, |state| *state));
+    (record.orig, record.orig_port) = (state.orig, state.port);
+    let known = Found { class: Class::DirectSelf, verdict: None, listener: port.get(), counts: !on_pod };
+    match state.role {
         role::ACCEPTED if port.get() == policy.outbound_port => {
             return Found { class: Class::Outbound, ..known };
         }
@@ -156,7 +149,7 @@ fn look(
     let interface = if policy.has(flag::INTERFACES) { workload::interface(socket.interface()) } else { 0 };
     let verdict = ingress(&Maps, &Ingress { tcp: true, dst: *local, dport: port.get(), interface });
     // Turned to the sidecar only if the sidecar's listener took it.
-    let captured = role == role::LISTENER;
+    let captured = state.role == role::LISTENER;
     let (class, listener) = match verdict.target {
         Target::Inbound if captured => (Class::Inbound, policy.inbound_port),
         Target::Outbound if captured => (Class::Outbound, policy.outbound_port),

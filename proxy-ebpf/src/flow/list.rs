@@ -41,7 +41,10 @@ fn live(open: &OpenEnd<'_>) -> FlowFigures {
         figures.sent_stacked = socket.sent(record, fin_sent(tcp));
     }
     figures.received_stacked = socket.received(record);
-    figures.tally = tally.map_or_else(Tally::default, |tally| *tally);
+    figures.tally = match tally {
+        Some(tally) => *tally,
+        None => Tally::default(),
+    };
     figures.unread = unread;
     figures.state = tcp as u8;
     figures
