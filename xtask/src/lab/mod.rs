@@ -10,9 +10,14 @@ mod self_check;
 mod test_binaries;
 mod transcript;
 
-use std::{fs, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Instant,
+};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::{apt, build, setup, step, workspace::Workspace};
 
@@ -73,35 +78,69 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 
     let options = boot::Options { kvm: args.kvm, verbose: args.verbose, silence: boot::SILENCE };
     let mut report = Report::default();
-    for kernel in &kernels {
-        report.add(&kernel.name, on(kernel, &declared, &base, &dir, options));
+    for some in kernels.chunks(at_once(options)) {
+        let guests = some.iter().map(|kernel| Guest::prepare(kernel, &declared, &base, &dir));
+        let verdicts = together(guests.collect(), options);
+        for (kernel, verdict) in some.iter().zip(verdicts) {
+            report.add(&kernel.name, verdict);
+        }
     }
     println!("{report}");
     ensure!(report.is_green(), "not every test passed on every kernel");
     if args.self_check || args.ci {
         let first = kernels.first().context("no kernel")?;
         let kernel = first.called("self-check");
-        self_check::run(&base, options, |base, options| on(&kernel, &declared, base, &dir, options))?;
+        self_check::run(&base, options, |base, options| {
+            Guest::prepare(&kernel, &declared, base, &dir)?.boot(options)
+        })?;
     }
     Ok(())
 }
 
-/// Boots one kernel and runs everything on it. An error: it could not even be booted.
-fn on(
-    kernel: &Kernel,
-    declared: &Declared,
-    base: &initramfs::Base,
-    dir: &std::path::Path,
-    options: boot::Options,
-) -> Result<Verdict> {
-    let started = Instant::now();
-    let home = dir.join(&kernel.name);
-    fs::create_dir_all(&home).with_context(|| format!("create {}", home.display()))?;
-    let image = package::fetch(kernel, &dir.join(kernel.home()))?;
-    let archive = home.join("initramfs");
-    base.write(&image, kernel, &declared.skips_of(kernel), &archive)?;
-    step::say("Booting", format!("{} ({})", kernel.name, image.release));
-    let verdict = boot::boot(&image, &archive, &home, &kernel.append, options)?;
-    step::say("Finished", format!("{} in {:.0} s", kernel.name, started.elapsed().as_secs_f64()));
-    Ok(verdict)
+/// An emulated guest takes one processor (`boot.rs`), one under KVM both of its own.
+fn at_once(options: boot::Options) -> usize {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    if options.kvm { processors.div_ceil(2) } else { processors }
+}
+
+/// A kernel and the archive it starts with.
+struct Guest<'a> {
+    kernel: &'a Kernel,
+    image: package::Image,
+    home: PathBuf,
+    archive: PathBuf,
+}
+
+impl<'a> Guest<'a> {
+    /// One after the other: kernels may share a package.
+    fn prepare(kernel: &'a Kernel, declared: &Declared, base: &initramfs::Base, dir: &Path) -> Result<Self> {
+        let home = dir.join(&kernel.name);
+        fs::create_dir_all(&home).with_context(|| format!("create {}", home.display()))?;
+        let image = package::fetch(kernel, &dir.join(kernel.home()))?;
+        let archive = home.join("initramfs");
+        base.write(&image, kernel, &declared.skips_of(kernel), &archive)?;
+        Ok(Self { kernel, image, home, archive })
+    }
+
+    /// Runs everything on it. An error: it could not even be booted.
+    fn boot(&self, options: boot::Options) -> Result<Verdict> {
+        let started = Instant::now();
+        step::say("Booting", format!("{} ({})", self.kernel.name, self.image.release));
+        let verdict = boot::boot(&self.image, &self.archive, &self.home, &self.kernel.append, options)?;
+        let seconds = started.elapsed().as_secs_f64();
+        step::say("Finished", format!("{} in {seconds:.0} s", self.kernel.name));
+        Ok(verdict)
+    }
+}
+
+/// In the order of the guests.
+fn together(guests: Vec<Result<Guest>>, options: boot::Options) -> Vec<Result<Verdict>> {
+    thread::scope(|scope| {
+        let running: Vec<_> =
+            guests.into_iter().map(|guest| scope.spawn(move || guest?.boot(options))).collect();
+        let end = |thread: thread::ScopedJoinHandle<'_, Result<Verdict>>| {
+            thread.join().unwrap_or_else(|_| Err(anyhow!("its thread panicked")))
+        };
+        running.into_iter().map(end).collect()
+    })
 }
