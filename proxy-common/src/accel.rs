@@ -64,6 +64,8 @@ pub struct End {
 pub mod end_flag {
     /// Its process is known to read in a way that sees all bytes.
     pub const TRUSTED: u32 = 1 << 0;
+    /// It reads until there is nothing left: the sidecar does, and who was vouched for.
+    pub const DRAINS: u32 = 1 << 2;
     /// A listener that was non-blocking when it was looked at: what it accepts belongs to an event loop.
     pub const EVENT_LOOP: u32 = 1 << 1;
 }
@@ -109,12 +111,22 @@ pub struct Flow {
     pub small_run: u8,
     /// Messages sent, up to [`LONG`].
     pub sent: u8,
-    /// This end accepted the connection: 1.
-    pub is_server: u8,
+    /// Bits of [`flow_bit`].
+    pub bits: u8,
     /// The other end's activity when it was last looked at.
     pub peer_activity: u32,
     /// The other end's activity when a message last went over the stack.
     pub stack_activity: u32,
+}
+
+/// Bits of [`Flow::bits`].
+pub mod flow_bit {
+    /// This end accepted the connection.
+    pub const SERVER: u8 = 1 << 0;
+    /// The receiver waits for its socket with a level-triggered epoll.
+    pub const LEVEL: u8 = 1 << 1;
+    /// With an edge-triggered one.
+    pub const EDGE: u8 = 1 << 2;
 }
 
 pub mod mode {
@@ -138,6 +150,11 @@ pub struct Sight {
     pub drained: bool,
     /// Messages the other end has sent so far, wrapping.
     pub peer_activity: u32,
+    /// The acceleration of either end's workload is off.
+    pub off: bool,
+    /// The receiver may take a read that fills less than its buffer for the last (epoll(7), question 9), as nginx, tokio
+    /// and Netty do: it would leave what is in its TCP queue behind what was redirected until the next event.
+    pub stops_short: bool,
     /// The receiver reads blocking: a MSG_WAITALL read that began on the stack would not see what is redirected later.
     pub blocking: bool,
 }
@@ -154,7 +171,8 @@ pub const WORTH_ALONE: u32 = 4096;
 /// So many smaller ones in a row without an answer: a one-way stream, which the stack coalesces.
 pub const SMALL_RUN: u8 = 16;
 
-/// Chooses the path and moves the state.
+/// Chooses the path and moves the state. While redirected bytes wait, only what bounds them leads to the stack: see
+/// [`Sight::stops_short`].
 #[inline(always)]
 pub fn choose(flow: &mut Flow, seen: &Sight) -> Path {
     let answered = seen.peer_activity != flow.peer_activity;
@@ -170,10 +188,16 @@ pub fn choose(flow: &mut Flow, seen: &Sight) -> Path {
         Some(Reason::Limit)
     } else if !seen.room {
         Some(Reason::Memory)
-    } else if flow.small_run > SMALL_RUN {
-        Some(Reason::SmallStream)
     } else if seen.blocking && flow.mode == mode::STACK && seen.peer_activity == flow.stack_activity {
         Some(Reason::BlockingReader)
+    } else if seen.queued != 0 {
+        None
+    } else if seen.off {
+        Some(Reason::Off)
+    } else if flow.small_run > SMALL_RUN {
+        Some(Reason::SmallStream)
+    } else if seen.stops_short && seen.size >= WORTH_ALONE {
+        Some(Reason::EdgeReader)
     } else {
         None
     };
@@ -244,6 +268,8 @@ mod tests {
         room: true,
         drained: true,
         peer_activity: 0,
+        off: false,
+        stops_short: false,
         blocking: false,
     };
 
@@ -274,6 +300,25 @@ mod tests {
             Path::Stack(Reason::Limit)
         );
         assert_eq!(choose(&mut flow, &Sight { queued: u32::MAX, ..CALM }), Path::Stack(Reason::Limit));
+    }
+
+    #[test]
+    fn only_a_bound_leaves_redirected_bytes_behind() {
+        let mut flow = Flow { small_run: SMALL_RUN, ..Flow::default() };
+        let waiting =
+            Sight { queued: 1, off: true, stops_short: true, size: WORTH_ALONE, limit: 1 << 20, ..CALM };
+        assert_eq!(choose(&mut flow, &waiting), Path::Redirect);
+        assert_eq!(choose(&mut flow, &Sight { size: 1, ..waiting }), Path::Redirect);
+        assert_eq!(choose(&mut flow, &Sight { limit: 100, ..waiting }), Path::Stack(Reason::Limit));
+        assert_eq!(choose(&mut flow, &Sight { queued: 0, ..waiting }), Path::Stack(Reason::Off));
+    }
+
+    #[test]
+    fn one_who_stops_short_gets_small_messages() {
+        let mut flow = Flow::default();
+        let seen = Sight { stops_short: true, limit: 1 << 20, ..CALM };
+        assert_eq!(choose(&mut flow, &seen), Path::Redirect);
+        assert_eq!(choose(&mut flow, &Sight { size: WORTH_ALONE, ..seen }), Path::Stack(Reason::EdgeReader));
     }
 
     #[test]

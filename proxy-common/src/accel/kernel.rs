@@ -9,6 +9,11 @@ pub struct AccelKernel {
     pub sk_socket: u32,
     pub socket_file: u32,
     pub file_flags: u32,
+    /// `file->f_ep->first`, a link of an `epitem`, and from there to its events: how the socket is waited for. f_ep 0:
+    /// not known.
+    pub file_ep: u32,
+    pub epitem_link: u32,
+    pub epitem_event: u32,
     pub tcp_copied_seq: u32,
     pub tcp_write_seq: u32,
     pub tcp_is_mptcp: u32,
@@ -40,6 +45,9 @@ impl AccelKernel {
         sk_socket: 0,
         socket_file: 0,
         file_flags: 0,
+        file_ep: 0,
+        epitem_link: 0,
+        epitem_event: 0,
         tcp_copied_seq: 0,
         tcp_write_seq: 0,
         tcp_is_mptcp: 0,
@@ -61,4 +69,4 @@ impl AccelKernel {
     };
 }
 
-const _: () = assert!(size_of::<AccelKernel>() == 92);
+const _: () = assert!(size_of::<AccelKernel>() == 104);

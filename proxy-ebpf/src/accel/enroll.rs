@@ -10,7 +10,7 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use proxy_common::{
-    accel::{End, EndKey, Flow, LONG, Reason, Record, end_flag, switch_flag},
+    accel::{End, EndKey, Flow, LONG, Reason, Record, end_flag, flow_bit, switch_flag},
     addr::{Addr, Port},
     flow::Tally,
     wire::route_flag,
@@ -77,7 +77,8 @@ pub(crate) fn server(ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remot
     }
     // Not accepted yet, so that it has no file: its listener stands for it.
     let event_loop = |_| record::mark_of(sk).is_some_and(|mark| reader::is_event_loop(&mark));
-    let entered = admissible(slot, sk, event_loop).is_some_and(|number| enter(ctx, sk, number, slot, key, 1));
+    let entered = admissible(slot, sk, event_loop)
+        .is_some_and(|number| enter(ctx, sk, number, slot, key, flow_bit::SERVER));
     if !entered && let Some(server) = maps::server_or_new(&server_key(key.local, key.local_port)) {
         server.declined = 1;
     }
@@ -89,7 +90,7 @@ pub(crate) fn closed(sk: *mut bpf_sock) {
     let Some(record) = record::get(sk) else { return };
     maps::end_remove(&record.own);
     // The client tells: what the server answers in one piece is the same conversation.
-    if record.flow.is_server == 0
+    if record.flow.bits & flow_bit::SERVER == 0
         && record.flow.sent < LONG
         && let Some(server) = maps::server_or_new(&server_of(record))
     {
@@ -146,14 +147,7 @@ fn admissible(slot: u32, sk: *mut bpf_sock, event_loop: impl FnOnce(u64) -> bool
 }
 
 #[inline(always)]
-fn enter(
-    ctx: &SockOpsContext,
-    sk: *mut bpf_sock,
-    number: u64,
-    slot: u32,
-    mut key: EndKey,
-    is_server: u8,
-) -> bool {
+fn enter(ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, slot: u32, mut key: EndKey, bits: u8) -> bool {
     let Some(cookie) = peer::cookie(number) else { return false };
     let Some(record) = record::create(sk) else { return false };
     record.sk = number;
@@ -162,7 +156,7 @@ fn enter(
     record.own = key;
     record.peer_key = key.reversed();
     record.slot = slot;
-    record.flow = Flow { is_server, ..Flow::default() };
+    record.flow = Flow { bits, ..Flow::default() };
     record.tally = Tally::default();
     if !maps::end_insert(
         &key,
@@ -198,7 +192,7 @@ fn key(ctx: &SockOpsContext, local: Addr, remote: Addr) -> EndKey {
 /// The key of the server whose connection this is.
 #[inline(always)]
 fn server_of(record: &Record) -> EndKey {
-    let server = if record.flow.is_server == 0 { &record.peer_key } else { &record.own };
+    let server = if record.flow.bits & flow_bit::SERVER == 0 { &record.peer_key } else { &record.own };
     server_key(server.local, server.local_port)
 }
 

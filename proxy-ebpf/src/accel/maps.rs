@@ -96,8 +96,9 @@ pub(super) fn is_local_workload(addr: &Addr) -> bool {
 }
 
 #[inline(always)]
-pub(super) fn is_known_reader(program: &Executable) -> bool {
-    READERS.get_ptr(program).is_some()
+pub(super) fn reader_flags(program: &Executable) -> u32 {
+    // SAFETY: plain bytes, whoever writes.
+    unsafe { READERS.get(program) }.map_or(0, |flags| u32::from(*flags))
 }
 
 #[inline(always)]

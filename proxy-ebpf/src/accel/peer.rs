@@ -6,6 +6,7 @@ use aya_ebpf::{bindings::bpf_sock, helpers::bpf_probe_read_kernel};
 use proxy_common::accel::AccelKernel;
 
 pub(super) const O_NONBLOCK: u32 = 0o4000;
+const EPOLLET: u32 = 1 << 31;
 
 // SAFETY: a name the loader looks up; it clashes with nothing in this object.
 #[unsafe(no_mangle)]
@@ -81,6 +82,32 @@ pub(super) fn file(sk: u64) -> Option<u64> {
 #[inline(always)]
 pub(super) fn is_nonblocking(file: u64) -> bool {
     read::<u32>(file, offset!(file_flags)).is_some_and(|flags| flags & O_NONBLOCK != 0)
+}
+
+/// How a file is waited for, as the first epoll set that has it does.
+#[inline(always)]
+pub(super) fn waits(file: u64) -> Waits {
+    let at = offset!(file_ep);
+    if at == 0 {
+        return Waits::Edge;
+    }
+    let Some(head) = read::<u64>(file, at).filter(|head| *head != 0) else { return Waits::Otherwise };
+    let Some(link) = read::<u64>(head, 0).filter(|link| *link != 0) else { return Waits::Otherwise };
+    let item = link.wrapping_sub(u64::from(offset!(epitem_link)));
+    match read::<u32>(item, offset!(epitem_event)) {
+        Some(events) if events & EPOLLET == 0 => Waits::Level,
+        Some(_) => Waits::Edge,
+        None => Waits::Otherwise,
+    }
+}
+
+/// How a process waits for its socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// In no epoll set: not yet, or with poll, select or io_uring.
+    Otherwise,
+    Level,
+    Edge,
 }
 
 /// Offsets on the way to the calling process's program.

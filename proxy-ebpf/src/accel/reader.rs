@@ -20,7 +20,11 @@ use crate::{
 pub(super) fn mark(sk: *mut bpf_sock) {
     let Some(number) = peer::number(sk) else { return };
     let Some(cookie) = peer::cookie(number) else { return };
-    let flags = if is_trusted(sk) { end_flag::TRUSTED } else { 0 };
+    let flags = if is_sidecar_socket(sk) {
+        end_flag::TRUSTED | end_flag::DRAINS
+    } else {
+        program().map_or(0, |program| maps::reader_flags(&program))
+    };
     record::set_mark(sk, Mark { flags, reserved: 0, sk: number, cookie });
 }
 
@@ -37,15 +41,10 @@ pub(super) fn is_event_loop(mark: &Mark) -> bool {
 }
 
 #[inline(always)]
-fn is_trusted(sk: *mut bpf_sock) -> bool {
+fn is_sidecar_socket(sk: *mut bpf_sock) -> bool {
     let policy = table::policy();
     // Not `owner::of`: before 6.18 its last resort, the caller's ids, is no helper of sock_ops.
-    if let Some(owner) = owner::recorded(sk)
-        && is_sidecar(&Maps, &policy, owner.uid, owner.gid)
-    {
-        return true;
-    }
-    program().is_some_and(|program| maps::is_known_reader(&program))
+    owner::recorded(sk).is_some_and(|owner| is_sidecar(&Maps, &policy, owner.uid, owner.gid))
 }
 
 /// The program the calling process runs.

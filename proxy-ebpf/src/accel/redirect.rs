@@ -8,9 +8,13 @@ use aya_ebpf::{
     macros::sk_msg,
     programs::SkMsgContext,
 };
-use proxy_common::accel::{LONG, Path, Reason, Record, Sight, choose, end_flag, switch_flag};
+use proxy_common::accel::{LONG, Path, Reason, Record, Sight, choose, end_flag, flow_bit, switch_flag};
 
-use super::{enroll, maps, memory, peer, record};
+use super::{
+    enroll, maps, memory,
+    peer::{self, Waits},
+    record,
+};
 use crate::ctx::{load32, load64};
 
 const PASS: u32 = sk_action::SK_PASS;
@@ -72,9 +76,6 @@ fn look(record: &mut Record, state: u32, size: u32) -> Result<Path, Reason> {
     }
     let own = maps::switch(record.slot).ok_or(Reason::Off)?;
     let other = maps::switch(record.peer.slot).ok_or(Reason::Off)?;
-    if own.enabled == 0 || other.enabled == 0 {
-        return Err(Reason::Off);
-    }
     if state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT {
         return Err(Reason::NotOpen);
     }
@@ -104,7 +105,26 @@ fn look(record: &mut Record, state: u32, size: u32) -> Result<Path, Reason> {
         room: memory::has_room(sk, queued.saturating_add(size), other.limit),
         drained: copied == written,
         peer_activity: maps::activity(sk),
+        off: own.enabled == 0 || other.enabled == 0,
+        stops_short: stops_short(record),
         blocking: !strict && record.peer_file != 0 && !peer::is_nonblocking(record.peer_file),
     };
     Ok(choose(&mut record.flow, &sight))
+}
+
+/// Asked until the receiver is in an epoll set; some never are (poll, select, io_uring), and they look again.
+#[inline(always)]
+fn stops_short(record: &mut Record) -> bool {
+    const KNOWN: u8 = flow_bit::LEVEL | flow_bit::EDGE;
+    if record.peer.flags & end_flag::DRAINS != 0 {
+        return false;
+    }
+    if record.flow.bits & KNOWN == 0 && record.peer_file != 0 {
+        record.flow.bits |= match peer::waits(record.peer_file) {
+            Waits::Otherwise => 0,
+            Waits::Level => flow_bit::LEVEL,
+            Waits::Edge => flow_bit::EDGE,
+        };
+    }
+    record.flow.bits & flow_bit::EDGE != 0
 }

@@ -20,7 +20,7 @@ pub(crate) struct AccelerationArgs {
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_LIMIT, env = "SIDESTEP_INFLIGHT_LIMIT")]
     inflight_limit: u32,
 
-    /// A program that reads sockets with recv alone, beside those found safe by looking; repeatable
+    /// A program that reads sockets with recv until nothing is left, beside those found safe by looking; repeatable
     #[arg(
         long = "trust-program",
         value_name = "PATH",

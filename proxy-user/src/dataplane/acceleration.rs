@@ -36,7 +36,7 @@ pub struct Acceleration {
     pub mode: Accelerate,
     /// Bytes a receiver may have waiting.
     pub inflight_limit: u32,
-    /// Programs the user vouches for: they read sockets with recv, whatever their code could.
+    /// Programs the user vouches for: they read sockets with recv until nothing is left, whatever their code could.
     #[serde(default)]
     pub trusted: Vec<PathBuf>,
 }
@@ -111,6 +111,10 @@ fn offsets(slot: u32) -> Result<AccelKernel, String> {
         sk_socket: at("sock", "sk_socket")?,
         socket_file: at("socket", "file")?,
         file_flags: at("file", "f_flags")?,
+        // Without them every reader counts as edge-triggered.
+        file_ep: btf.get("file", "f_ep").unwrap_or(0),
+        epitem_link: btf.get("epitem", "fllink").unwrap_or(0),
+        epitem_event: btf.get("epitem", "event").unwrap_or(0),
         tcp_copied_seq: at("tcp_sock", "copied_seq")?,
         tcp_write_seq: at("tcp_sock", "write_seq")?,
         tcp_is_mptcp: btf.get("tcp_sock", "is_mptcp").unwrap_or(0),

@@ -17,7 +17,7 @@ use aya::{
 };
 use nix::fcntl::{Flock, FlockArg};
 use proxy_common::{
-    accel::{EndKey, Executable, Reason, SLOTS, Server, Switch, counter_index},
+    accel::{EndKey, Executable, Reason, SLOTS, Server, Switch, counter_index, end_flag},
     addr::Addr,
     names::{map, program},
 };
@@ -131,7 +131,7 @@ pub(super) fn switch_off(pins: &WorkloadPins) -> Result<()> {
     if !map_in(&dir, map::SWITCHES).exists() {
         return Ok(());
     }
-    set_switch(&dir, meta.slot, Switch { enabled: 0, limit: 0, flags: 0, reserved: 0 })?;
+    disable(&dir, meta.slot)?;
     let others: BTreeSet<IpAddr> = WorkloadPins::all()?
         .iter()
         .filter(|other| *other != pins)
@@ -159,6 +159,9 @@ pub(super) fn remove_if_unused() -> Result<()> {
     pins::remove(&dir)
 }
 
+/// What the user's word stands for.
+const VOUCHED: u32 = end_flag::TRUSTED | end_flag::DRAINS;
+
 /// Makes the programs known that read what they are sent, and those unknown again that turned out not to.
 pub(super) fn trust(dir: &Path, programs: &Programs, vouched: &[Executable]) -> Result<()> {
     let mut readers: HashMap<MapData, Raw<Executable>, u8> =
@@ -168,8 +171,11 @@ pub(super) fn trust(dir: &Path, programs: &Programs, vouched: &[Executable]) -> 
         let _ = readers.remove(&Raw(Executable { ino: *ino, dev: *dev, reserved: 0 }));
     }
     let safe = programs.safe.iter().map(|(ino, dev)| Executable { ino: *ino, dev: *dev, reserved: 0 });
-    for program in safe.chain(vouched_by_others()?).chain(vouched.iter().copied()) {
-        readers.insert(Raw(program), 1u8, 0).context("store a reader")?;
+    let vouched = vouched_by_others()?.into_iter().chain(vouched.iter().copied());
+    let found = safe.map(|program| (program, end_flag::TRUSTED));
+    // The latter last: they may be the same.
+    for (program, flags) in found.chain(vouched.map(|program| (program, VOUCHED))) {
+        readers.insert(Raw(program), flags as u8, 0).context("store a reader")?;
     }
     // Servers that stayed out may come in now.
     let mut servers: HashMap<MapData, Raw<EndKey>, Raw<Server>> =
@@ -189,10 +195,19 @@ fn vouched_by_others() -> Result<Vec<Executable>> {
     Ok(named.filter_map(|path| readers::program(&path).ok()).collect())
 }
 
+/// The limit stays: redirected bytes that wait are followed by others until they are read.
+fn disable(dir: &Path, slot: u32) -> Result<()> {
+    let mut switches = switches_of(dir)?;
+    let old = switches.get(&slot, 0).context("read the workload's switch")?.0;
+    switches.set(slot, Raw(Switch { enabled: 0, ..old }), 0).context("set the workload's switch")
+}
+
+fn switches_of(dir: &Path) -> Result<Array<MapData, Raw<Switch>>> {
+    Array::try_from(Map::Array(pinned(dir, map::SWITCHES)?)).context("open the switches")
+}
+
 fn set_switch(dir: &Path, slot: u32, switch: Switch) -> Result<()> {
-    let mut switches: Array<_, Raw<Switch>> =
-        Array::try_from(Map::Array(pinned(dir, map::SWITCHES)?)).context("open the switches")?;
-    switches.set(slot, Raw(switch), 0).context("set the workload's switch")
+    switches_of(dir)?.set(slot, Raw(switch), 0).context("set the workload's switch")
 }
 
 fn addresses_of(dir: &Path) -> Result<HashMap<MapData, Raw<Addr>, u8>> {

@@ -24,6 +24,7 @@ const STRUCTURES: &[&str] = &[
     "sock",
     "socket",
     "file",
+    "epitem",
     "cred",
     "tcp_sock",
     "task_struct",

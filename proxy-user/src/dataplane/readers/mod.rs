@@ -112,10 +112,12 @@ impl<'a> Readers<'a> {
             let Ok(Some((pid, socket))) = late_listeners::socket_of(netns, &listener) else { continue };
             let sidecar = [policy.outbound_port, policy.inbound_port].contains(&listener.addr.port());
             let named = executable(pid).is_ok_and(|program| vouched.contains(&program));
-            let trusted = sidecar || named || self.is_sidecar(pid) || matches!(self.hazard(pid), Ok(None));
+            let sidecar = sidecar || self.is_sidecar(pid);
+            let trusted = sidecar || named || matches!(self.hazard(pid), Ok(None));
             let nonblocking = fcntl(&socket, FcntlArg::F_GETFL)
                 .is_ok_and(|flags| OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
             let flags = if trusted { end_flag::TRUSTED } else { 0 }
+                | if sidecar || named { end_flag::DRAINS } else { 0 }
                 | if nonblocking { end_flag::EVENT_LOOP } else { 0 };
             let mark = Mark { flags, reserved: 0, sk: 0, cookie: 0 };
             marks.insert(&socket.as_fd(), Raw(mark), 0).context("mark a listener")?;

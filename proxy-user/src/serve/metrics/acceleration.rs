@@ -52,6 +52,7 @@ fn counts(reason: Reason) -> Counts {
         | Reason::SmallStream
         | Reason::BlockingReader
         | Reason::UntrustedReader
+        | Reason::EdgeReader
         | Reason::Refused => Counts::Messages("stacked"),
         Reason::Enrolled
         | Reason::NotEnrolled

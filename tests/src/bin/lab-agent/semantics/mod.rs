@@ -53,6 +53,7 @@ const SCENARIOS: &[Scenario] = &[
     ("poll timeout", reads::poll_timeout, Both),
     ("epoll level", reads::epoll_level, Both),
     ("epoll edge", reads::epoll_edge, Both),
+    ("epoll edge until a short read", reads::epoll_edge_until_short, Both),
     ("epoll RDHUP", reads::epoll_rdhup, Both),
     ("splice out", reads::splice_out, Both),
     ("signal while reading", reads::signal_while_reading, Blocking),

@@ -174,6 +174,39 @@ pub(super) fn epoll_edge(pair: &mut Pair) -> String {
     })
 }
 
+/// As nginx, tokio and Netty do (epoll(7), question 9): a read that fills less than its buffer was the last.
+pub(super) fn epoll_edge_until_short(pair: &mut Pair) -> String {
+    let Pair { client, server } = pair;
+    let Ok(epoll) = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC) else { return "no epoll".to_owned() };
+    let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+    // SAFETY: the descriptor lives as long as the end.
+    let added = epoll.add(unsafe { BorrowedFd::borrow_raw(server.fd()) }, EpollEvent::new(flags, 0));
+    let mut got = 0;
+    // Many small ones, as of a program that writes line by line, with and without a large one behind them; the reader
+    // is late.
+    for large in [0, 20_000, 0] {
+        for _ in 0..24 {
+            client.send(b"a line\r\n", 0);
+        }
+        client.send(&vec![b'x'; large], 0);
+        settle();
+        while epoll.wait(&mut [EpollEvent::empty()], QUIET as u16) == Ok(1) {
+            let mut buffer = [0u8; 4096];
+            loop {
+                // SAFETY: a writable buffer and its length.
+                let read = unsafe {
+                    libc::recv(server.fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT)
+                };
+                got += read.max(0);
+                if read < buffer.len() as isize {
+                    break;
+                }
+            }
+        }
+    }
+    format!("{added:?}, {got} bytes")
+}
+
 pub(super) fn epoll_rdhup(pair: &mut Pair) -> String {
     let Pair { client, server } = pair;
     epoll(server, EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, 4, |step| match step {
