@@ -2,7 +2,8 @@
 
 /// A connection in which one end has sent so many messages has paid for its place in the map.
 pub const LONG: u8 = 6;
-/// So many connections in a row shorter than that: the next ones stay out of the map.
+/// So many connections in a row shorter than that, all within a second: the next ones of this second stay out of the
+/// map. Fewer, as of health checks, cost too little to keep anybody else's connection out.
 pub const SHORT_RUN: u8 = 16;
 /// One of so many enters all the same, so that a change is noticed.
 pub const SAMPLE: u8 = 16;
@@ -13,17 +14,19 @@ pub const SAMPLE: u8 = 16;
 pub struct Server {
     /// Its side of a connection stayed out of the map lately: 1.
     pub declined: u8,
-    /// Short connections in a row, up to [`SHORT_RUN`].
+    /// Short connections in a row in this second, up to [`SHORT_RUN`].
     pub short_run: u8,
     /// Connections since the last sample.
     pub skipped: u8,
-    pub reserved: u8,
+    /// The second, of 2^30 nanoseconds, modulo 256.
+    pub second: u8,
 }
 
 impl Server {
     /// Whether a new connection stays out because the ones before it were short.
     #[inline(always)]
-    pub fn skips_next(&mut self) -> bool {
+    pub fn skips_next(&mut self, now: u64) -> bool {
+        self.turn_to(now);
         if self.short_run < SHORT_RUN {
             return false;
         }
@@ -33,7 +36,8 @@ impl Server {
 
     /// A connection in the map ended before it was long.
     #[inline(always)]
-    pub fn was_short(&mut self) {
+    pub fn was_short(&mut self, now: u64) {
+        self.turn_to(now);
         if self.short_run < SHORT_RUN {
             self.short_run += 1;
         }
@@ -44,6 +48,15 @@ impl Server {
     pub fn is_long(&mut self) {
         self.short_run = 0;
     }
+
+    #[inline(always)]
+    fn turn_to(&mut self, now: u64) {
+        let second = (now >> 30) as u8;
+        if second != self.second {
+            self.second = second;
+            self.short_run = 0;
+        }
+    }
 }
 
 const _: () = assert!(size_of::<Server>() == 4);
@@ -52,16 +65,27 @@ const _: () = assert!(size_of::<Server>() == 4);
 mod tests {
     use super::*;
 
+    const SECOND: u64 = 1 << 30;
+
     #[test]
     fn a_server_of_short_connections_is_skipped_but_for_samples_until_one_is_long() {
         let mut server = Server::default();
         for _ in 0..SHORT_RUN {
-            assert!(!server.skips_next());
-            server.was_short();
+            assert!(!server.skips_next(SECOND));
+            server.was_short(SECOND);
         }
-        let entered = (0..10 * usize::from(SAMPLE)).filter(|_| !server.skips_next()).count();
+        let entered = (0..10 * usize::from(SAMPLE)).filter(|_| !server.skips_next(SECOND)).count();
         assert_eq!(entered, 10);
         server.is_long();
-        assert!(!server.skips_next());
+        assert!(!server.skips_next(SECOND));
+    }
+
+    #[test]
+    fn health_checks_keep_nobody_out() {
+        let mut server = Server::default();
+        for check in 1..1000 {
+            assert!(!server.skips_next(check * SECOND / 4));
+            server.was_short(check * SECOND / 4);
+        }
     }
 }

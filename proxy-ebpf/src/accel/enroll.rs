@@ -7,6 +7,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock, bpf_sock_ops},
+    helpers::bpf_ktime_get_ns,
     programs::SockOpsContext,
 };
 use proxy_common::{
@@ -45,7 +46,7 @@ fn is_worth_entering(slot: u32, remote: Addr, remote_port: Port) -> bool {
     if server.declined != 0 {
         return false;
     }
-    let skip = server.skips_next();
+    let skip = server.skips_next(now());
     if skip {
         maps::count(slot, Reason::ShortLived, 0);
     }
@@ -94,7 +95,7 @@ pub(crate) fn closed(sk: *mut bpf_sock) {
         && record.flow.sent < LONG
         && let Some(server) = maps::server_or_new(&server_of(record))
     {
-        server.was_short();
+        server.was_short(now());
     }
 }
 
@@ -187,6 +188,12 @@ fn key(ctx: &SockOpsContext, local: Addr, remote: Addr) -> EndKey {
         snd: load32!(ctx.ops, bpf_sock_ops, snd_nxt),
         rcv: load32!(ctx.ops, bpf_sock_ops, rcv_nxt),
     }
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// The key of the server whose connection this is.
