@@ -64,10 +64,10 @@ pub struct End {
 pub mod end_flag {
     /// Its process is known to read in a way that sees all bytes.
     pub const TRUSTED: u32 = 1 << 0;
-    /// It reads until there is nothing left: the sidecar does, and who was vouched for.
-    pub const DRAINS: u32 = 1 << 2;
     /// A listener that was non-blocking when it was looked at: what it accepts belongs to an event loop.
     pub const EVENT_LOOP: u32 = 1 << 1;
+    /// It reads until there is nothing left: the sidecar does, and who was vouched for.
+    pub const DRAINS: u32 = 1 << 2;
 }
 
 /// What is known of a listener or a connecting socket before its connection exists (socket storage, inherited by

@@ -41,9 +41,7 @@ pub use log_ring::LogRing;
 pub use meta::Meta;
 pub use object::{OBJECT, program_stats};
 pub use observation::Observe;
-pub(crate) use observation::{
-    OpenTotalsMap, journal_pins, list_pin, listed_pin, open_open_totals, open_totals,
-};
+pub(crate) use observation::{OpenTotalsMap, journal_pins, list_pin, listed_pin, open_sums, open_totals};
 pub use pins::WorkloadPins;
 pub use privileges::{check as check_privileges, missing_capabilities, raise_memlock};
 pub use readers::Hazardous;

@@ -223,7 +223,7 @@ pub(crate) type OpenTotalsMap = HashMap<MapData, Raw<OpenKey>, Raw<OpenTotals>>;
 
 /// The file that adds up live flows each time it is opened and read, and the map it does so in; none: nothing is
 /// observed.
-pub(crate) fn open_open_totals() -> Result<Option<(PathBuf, OpenTotalsMap)>> {
+pub(crate) fn open_sums() -> Result<Option<(PathBuf, OpenTotalsMap)>> {
     let dir = node::dir();
     let pin = pins::link_in(&dir, program::FLOW_SUM);
     if !pin.exists() {

@@ -6,14 +6,14 @@ use anyhow::{Context, Result};
 use proxy_common::flow::{Class, OpenTotals};
 
 use super::{end, walk::Walk};
-use crate::dataplane::{OpenTotalsMap, open_open_totals};
+use crate::dataplane::{OpenTotalsMap, open_sums};
 
 /// By workload, as `sidestep status` names it, and class.
 pub(super) type Open = HashMap<(String, Class), OpenTotals>;
 
 /// None where nothing is observed.
 pub(super) fn sums() -> Result<Open> {
-    let Some((pin, mut map)) = open_open_totals()? else { return Ok(Open::new()) };
+    let Some((pin, mut map)) = open_sums()? else { return Ok(Open::new()) };
     let mut walk = Walk::new(&pin)?;
     clear(&mut map)?;
     walk.read(&mut [0; 8])?;

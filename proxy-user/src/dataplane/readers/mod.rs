@@ -77,22 +77,16 @@ impl<'a> Readers<'a> {
             }
             let Ok(program) = executable(pid) else { continue };
             let inode = (program.ino, program.dev);
-            match self.hazard(pid) {
-                Ok(None) if !found.hazardous.contains_key(&inode) => {
-                    found.safe.insert(inode);
-                }
-                Ok(None) => {}
-                // One process is enough against its program: another one may map the library later.
-                Ok(Some(hazard)) => {
-                    found.safe.remove(&inode);
-                    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-                    let reason = hazard.describe().to_owned();
-                    found.hazardous.insert(inode, Hazardous { program, reason });
-                }
-                // Gone meanwhile.
-                Err(_) => {}
+            if let Some(hazard) = self.hazard(pid) {
+                let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+                let reason = hazard.describe().to_owned();
+                found.hazardous.insert(inode, Hazardous { program, reason });
+            } else {
+                found.safe.insert(inode);
             }
         }
+        // One process is enough against its program: another one may map the library later.
+        found.safe.retain(|inode| !found.hazardous.contains_key(inode));
         Ok(found)
     }
 
@@ -113,7 +107,7 @@ impl<'a> Readers<'a> {
             let sidecar = [policy.outbound_port, policy.inbound_port].contains(&listener.addr.port());
             let named = executable(pid).is_ok_and(|program| vouched.contains(&program));
             let sidecar = sidecar || self.is_sidecar(pid);
-            let trusted = sidecar || named || matches!(self.hazard(pid), Ok(None));
+            let trusted = sidecar || named || self.hazard(pid).is_none();
             let nonblocking = fcntl(&socket, FcntlArg::F_GETFL)
                 .is_ok_and(|flags| OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
             let flags = if trusted { end_flag::TRUSTED } else { 0 }
@@ -133,22 +127,25 @@ impl<'a> Readers<'a> {
     }
 
     /// Of the process's program and every library it has mapped.
-    fn hazard(&mut self, pid: i32) -> Result<Option<Hazard>> {
-        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).context("read the process's mappings")?;
+    fn hazard(&mut self, pid: i32) -> Option<Hazard> {
+        let (Ok(maps), Ok(exe)) =
+            (fs::read_to_string(format!("/proc/{pid}/maps")), fs::read_link(format!("/proc/{pid}/exe")))
+        else {
+            return Some(Hazard::Hidden);
+        };
         let files: BTreeSet<&str> = maps
             .lines()
             .filter(|line| line.contains(" r-xp "))
             .filter_map(|line| line.split_once(" /"))
             .map(|(_, path)| path)
             .collect();
-        let exe = fs::read_link(format!("/proc/{pid}/exe")).context("read the process's program")?;
         let root = PathBuf::from(format!("/proc/{pid}/root"));
         let libraries = files.iter().map(|path| (Path::new("/").join(path), false));
         let asking = self.asking;
-        Ok(std::iter::once((exe, true)).chain(libraries).find_map(|(path, is_program)| {
+        std::iter::once((exe, true)).chain(libraries).find_map(|(path, is_program)| {
             let seen = root.join(path.strip_prefix("/").unwrap_or(&path));
             *self.looked.entry(seen).or_insert_with_key(|seen| hazard::of(seen, is_program, asking))
-        }))
+        })
     }
 }
 
