@@ -34,6 +34,7 @@ pub mod relay;
 pub mod report;
 pub mod requirement;
 pub mod sample;
+pub mod scale;
 pub mod serve;
 pub mod server;
 pub mod sidecar;

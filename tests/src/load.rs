@@ -8,9 +8,14 @@ use anyhow::{Context, Result};
 use crate::pod::Pod;
 use crate::process::Process;
 use crate::report::Exchanges;
+use crate::scale::full_or;
 use crate::server::APP_USER;
 
 const END_WITHIN: Duration = Duration::from_secs(15);
+/// Between two exchanges of a connection.
+const PAUSE_MS: u64 = 1;
+/// The same where every millisecond would take all of the machine.
+const SHORT_PAUSE_MS: u64 = 250;
 
 /// Traffic to an echo server (see [`crate::server::Server::echo`]), as [`APP_USER`].
 #[derive(Clone, Debug)]
@@ -20,11 +25,11 @@ pub struct Load {
 }
 
 impl Load {
-    /// `connections` connections that live as long as the load, each with an exchange a millisecond. One that breaks
-    /// counts as one failure.
+    /// `connections` connections that live as long as the load, each with an exchange every [`PAUSE_MS`] or
+    /// [`SHORT_PAUSE_MS`]. One that breaks counts as one failure.
     pub fn lasting(to: SocketAddr, connections: u32) -> Self {
         let flags = ["--to".into(), to.to_string(), "--connections".into(), connections.to_string()];
-        Self { flags: flags.into(), user: APP_USER }
+        Self { flags: flags.into(), user: APP_USER }.pause_ms(full_or(SHORT_PAUSE_MS, PAUSE_MS))
     }
 
     /// `workers` clients that make a new connection for every exchange.
@@ -36,7 +41,8 @@ impl Load {
 
     /// Milliseconds between two exchanges of a connection.
     pub fn pause_ms(mut self, pause: u64) -> Self {
-        self.flags.extend(["--pause-ms".into(), pause.to_string()]);
+        self.flags.retain(|word| !word.starts_with("--pause-ms="));
+        self.flags.push(format!("--pause-ms={pause}"));
         self
     }
 

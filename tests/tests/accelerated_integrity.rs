@@ -13,6 +13,7 @@ use tests::network::Network;
 use tests::pod::Pod;
 use tests::report::Streams;
 use tests::requirement::Requirement;
+use tests::scale::full_or;
 use tests::server::PROXY_USER;
 use tests::sidecar::{Kind, Sidecar};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
@@ -28,8 +29,7 @@ const TIMES: u64 = 7;
 
 /// How much of it is moved: a part of so many.
 fn part() -> u64 {
-    let is_set = |name| std::env::var_os(name).is_some();
-    if is_set("SIDESTEP_SHORT") && !is_set("SIDESTEP_LONG") { 40 } else { 1 }
+    full_or(40, 1)
 }
 
 /// Bytes each way of one of `flows` flows, so that all of them move `megabytes`, seven times.

@@ -10,10 +10,20 @@ use tests::data_plane::DataPlane;
 use tests::load::Load;
 use tests::network::Network;
 use tests::requirement::Requirement;
+use tests::scale::full_or;
 use tests::server::Server;
 use tests::sidestep::{self, Sidestep};
 
-const ROUNDS: u32 = 12;
+/// An attach takes seconds on an emulated machine.
+fn rounds() -> u32 {
+    full_or(4, 12)
+}
+
+/// Bytes each way of a flow: more than is moved before the last round.
+fn bytes() -> u64 {
+    full_or(10 << 20, 40 << 20)
+}
+
 const GOES_ON_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is done to an attached pod while its connections are busy.
@@ -30,7 +40,7 @@ fn killed(pod: &Sidestep, flags: &[&str], round: u32) {
     let mut command = std::process::Command::new(sidestep::binary().unwrap());
     command.arg("attach").args(sidestep::workload(pod.pod())).args(flags);
     let mut attaching = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(u64::from(round) * 10));
+    std::thread::sleep(Duration::from_millis(u64::from(round) * full_or(900, 10)));
     attaching.kill().unwrap();
     attaching.wait().unwrap();
 }
@@ -60,16 +70,16 @@ fn nothing_breaks(#[case] disturb: Disturbance) {
         Load::churning(echo, 2).start(&network.outside).unwrap(),
     ];
     let flows = 16;
-    let moving = streams::Client::to(stream, flows, 40 << 20).start(&network.outside).unwrap();
+    let moving = streams::Client::to(stream, flows, bytes()).start(&network.outside).unwrap();
     let flags = accelerated.attach_flags();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         for attached in [&pod, &outside] {
             disturb(attached, &flags, round);
         }
     }
     for attached in [&pod, &outside] {
-        upgrade(attached, &flags, ROUNDS);
+        upgrade(attached, &flags, rounds());
     }
     let before = redirected(&network);
     let deadline = Instant::now() + GOES_ON_WITHIN;
@@ -104,7 +114,7 @@ fn detach_under_load_leaves_the_stack_in_charge() {
     let at = network.pod4(7001);
     let _streams = streams::serve(&network.pod, at, &[]).unwrap();
     let flows = 16;
-    let moving = streams::Client::to(at, flows, 40 << 20).start(&network.outside).unwrap();
+    let moving = streams::Client::to(at, flows, bytes()).start(&network.outside).unwrap();
     while redirected(&network) < 100 {
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -13,11 +13,14 @@ use tests::network::Network;
 use tests::pin_root::PinRoot;
 use tests::report::Outcome;
 use tests::requirement::Requirement;
+use tests::scale::full_or;
 use tests::server::{self, PROXY_USER, Server};
 use tests::sidestep::{DEFAULT_FLAGS, ended_command};
 
 /// Moments of the kill, spread over the time an attach takes.
-const MOMENTS: u32 = 16;
+fn moments() -> u32 {
+    full_or(6, 16)
+}
 
 fn attach(root: &PinRoot, network: &Network) -> std::process::Command {
     root.for_pod(&[&["attach"], &DEFAULT_FLAGS[..]].concat(), &network.pod).unwrap()
@@ -60,9 +63,9 @@ fn a_first_attach() {
     let _app = Server::on(&network.pod).listen(any(8080)).start().unwrap();
     let whole = attach_time(&root, &network);
     succeed(root.command(&["detach", "--all"]).unwrap());
-    let mut killed = 0;
-    for moment in 0..MOMENTS {
-        killed += u32::from(attach_killed_after(&root, &network, whole * moment / MOMENTS));
+    let (moments, mut killed) = (moments(), 0);
+    for moment in 0..moments {
+        killed += u32::from(attach_killed_after(&root, &network, whole * moment / moments));
         // Whatever it left: an inbound connection is answered, by the sidecar or by the app.
         let seen = Connect::to(network.pod4(8080)).from(&network.outside).unwrap();
         assert_eq!(seen.outcome(), Outcome::Answered, "after moment {moment}: {seen:?}");
@@ -75,8 +78,8 @@ fn a_first_attach() {
         assert!(Footprint::of(&network.pod).unwrap().is_empty(), "after moment {moment}");
         assert_eq!(root.pins(), Vec::<std::path::PathBuf>::new(), "after moment {moment}");
     }
-    println!("{killed} of {MOMENTS} attaches were killed before their end ({whole:?})");
-    assert!(killed > MOMENTS / 4, "an attach took {whole:?}, only {killed} were killed in time");
+    println!("{killed} of {moments} attaches were killed before their end ({whole:?})");
+    assert!(killed > moments / 4, "an attach took {whole:?}, only {killed} were killed in time");
 }
 
 #[test]
@@ -96,9 +99,9 @@ fn an_attach_of_what_is_attached() {
         Load::churning(service, 2).start(&network.pod).unwrap(),
     ];
     let first = Footprint::of(&network.pod).unwrap();
-    let mut killed = 0;
-    for moment in 0..MOMENTS {
-        killed += u32::from(attach_killed_after(&root, &network, whole * moment / MOMENTS));
+    let (moments, mut killed) = (moments(), 0);
+    for moment in 0..moments {
+        killed += u32::from(attach_killed_after(&root, &network, whole * moment / moments));
         let status = succeed(root.command(&["status", "--output", "json"]).unwrap());
         let status: serde_json::Value = serde_json::from_str(&status).unwrap();
         assert_eq!(status["workloads"][0]["complete"], true, "after moment {moment}: {status}");
@@ -114,7 +117,7 @@ fn an_attach_of_what_is_attached() {
         let exchanges = load.finish().unwrap();
         assert!(exchanges.failed.is_empty() && exchanges.completed > 4, "{exchanges:?}");
     }
-    println!("{killed} of {MOMENTS} attaches were killed before their end ({whole:?})");
+    println!("{killed} of {moments} attaches were killed before their end ({whole:?})");
     succeed(root.command(&["detach", "--all"]).unwrap());
     last.assert_gone().unwrap();
     assert_eq!(root.pins(), Vec::<std::path::PathBuf>::new());

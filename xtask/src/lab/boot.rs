@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
+    emulator::Emulator,
     package::Image,
     transcript::{End, Transcript, Verdict},
 };
@@ -22,10 +23,8 @@ use crate::step;
 pub(crate) const SILENCE: Duration = Duration::from_secs(240);
 const MEMORY_MIB: &str = "3072";
 const KVM: [&str; 4] = ["-accel", "kvm", "-cpu", "host"];
-/// `-cpu max` of qemu 7.2 double-faults Linux 6.12 and later. Both processors in one thread: with a thread each, qemu
-/// before 8.1 may go on running what it translated while the guest's kernel was patching it, and the guest panics on an
-/// `int3` that is not there any more (qemu's commit deba78709ae8 "accel/tcg: Always lock pages before translation").
-const EMULATED: [&str; 4] = ["-accel", "tcg,thread=single", "-cpu", "qemu64"];
+/// A thread for each processor: right from qemu 8.1 on (tests/kernels.toml).
+const EMULATED: [&str; 4] = ["-accel", "tcg,thread=multi", "-cpu", "qemu64"];
 const LAST_LINES: usize = 25;
 const MOST_LINES: usize = 80;
 const BEFORE_TROUBLE: usize = 3;
@@ -55,15 +54,24 @@ pub(crate) fn boot(
     initramfs: &Path,
     home: &Path,
     append: &str,
+    emulator: &Emulator,
     options: Options,
 ) -> Result<Verdict> {
     let console = home.join("console.log");
     let mut child = Qemu(
-        qemu(image, initramfs, &console, append, options.kvm)
+        qemu(emulator, options.kvm, &console)
+            .arg("-kernel")
+            .arg(&image.vmlinuz)
+            .arg("-initrd")
+            .arg(initramfs)
+            .arg("-append")
+            .arg(format!(
+                "console=ttyS0 loglevel=5 panic=-1 oops=panic rdinit=/init mitigations=off {append}"
+            ))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .context("run qemu-system-x86_64")?,
+            .with_context(|| format!("run {}", emulator.program.display()))?,
     );
     let mut output = child.0.stdout.take().context("qemu's stdout")?;
     let (sender, chunks) = mpsc::channel();
@@ -111,21 +119,16 @@ fn last_lines(console: &str) -> String {
     lines[from..to].join("\n")
 }
 
-fn qemu(image: &Image, initramfs: &Path, console: &Path, append: &str, kvm: bool) -> Command {
-    let mut command = step::command("qemu-system-x86_64");
+fn qemu(emulator: &Emulator, kvm: bool, console: &Path) -> Command {
+    let mut command = step::command(&emulator.program);
     command
+        .args(&emulator.args)
         .args(["-machine", "q35", "-smp", "2", "-m", MEMORY_MIB])
         .args(if kvm { KVM } else { EMULATED })
         .args(["-display", "none", "-monitor", "none", "-nodefaults", "-no-reboot"])
         .arg("-serial")
         .arg(format!("file:{}", console.display()))
-        .args(["-serial", "stdio"])
-        .arg("-kernel")
-        .arg(&image.vmlinuz)
-        .arg("-initrd")
-        .arg(initramfs)
-        .arg("-append")
-        .arg(format!("console=ttyS0 loglevel=5 panic=-1 oops=panic rdinit=/init mitigations=off {append}"));
+        .args(["-serial", "stdio"]);
     command
 }
 

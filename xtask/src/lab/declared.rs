@@ -12,8 +12,18 @@ pub(crate) struct Declared {
     may_skip: Vec<String>,
     /// Test binaries that `--ci` runs: what depends on the kernel most, in the time CI has.
     ci_tests: Vec<String>,
+    pub(crate) emulator: Emulator,
     #[serde(rename = "kernel")]
     kernels: Vec<Kernel>,
+}
+
+/// For machines whose own qemu is older than `since`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Emulator {
+    pub(crate) since: String,
+    pub(crate) packages: Vec<String>,
+    pub(crate) archive: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

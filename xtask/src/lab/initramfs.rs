@@ -146,6 +146,8 @@ impl Base {
         );
         base.add_text("/etc/group", "root:x:0:\nnogroup:x:65534:\n");
         base.add_text("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n");
+        // Never asked: a host's own resolver, of which `attach --redirect-dns` reads the servers.
+        base.add_text("/etc/resolv.conf", "nameserver 192.0.2.53\n");
         base.add_text("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n");
         Ok(base)
     }

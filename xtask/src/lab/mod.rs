@@ -1,8 +1,10 @@
 //! `cargo xtask lab`: the lab's tests on other kernels, each booted under qemu with an initramfs of what they need.
 
+mod archive;
 mod boot;
 mod closure;
 mod declared;
+mod emulator;
 mod initramfs;
 mod package;
 mod report;
@@ -23,6 +25,7 @@ use crate::{apt, build, setup, step, workspace::Workspace};
 
 use self::{
     declared::{Declared, Kernel},
+    emulator::Emulator,
     report::Report,
     transcript::Verdict,
 };
@@ -76,11 +79,16 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let base = initramfs::Base::build(workspace, &dir, tests)?;
     ensure!(!base.runs.is_empty(), "no test binary matches {}", tests.join(", "));
 
+    let emulator = if args.kvm {
+        Emulator::of_this_machine()?
+    } else {
+        Emulator::find(&declared.emulator, &dir.join("emulator"))?
+    };
     let options = boot::Options { kvm: args.kvm, verbose: args.verbose, silence: boot::SILENCE };
     let mut report = Report::default();
-    for some in kernels.chunks(at_once(options)) {
+    for some in kernels.chunks(at_once()) {
         let guests = some.iter().map(|kernel| Guest::prepare(kernel, &declared, &base, &dir));
-        let verdicts = together(guests.collect(), options);
+        let verdicts = together(guests.collect(), &emulator, options);
         for (kernel, verdict) in some.iter().zip(verdicts) {
             report.add(&kernel.name, verdict);
         }
@@ -91,16 +99,15 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         let first = kernels.first().context("no kernel")?;
         let kernel = first.called("self-check");
         self_check::run(&base, options, |base, options| {
-            Guest::prepare(&kernel, &declared, base, &dir)?.boot(options)
+            Guest::prepare(&kernel, &declared, base, &dir)?.boot(&emulator, options)
         })?;
     }
     Ok(())
 }
 
-/// An emulated guest takes one processor (`boot.rs`), one under KVM both of its own.
-fn at_once(options: boot::Options) -> usize {
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    if options.kvm { processors.div_ceil(2) } else { processors }
+/// Each guest has two processors.
+fn at_once() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).div_ceil(2)
 }
 
 /// A kernel and the archive it starts with.
@@ -123,10 +130,11 @@ impl<'a> Guest<'a> {
     }
 
     /// Runs everything on it. An error: it could not even be booted.
-    fn boot(&self, options: boot::Options) -> Result<Verdict> {
+    fn boot(&self, emulator: &Emulator, options: boot::Options) -> Result<Verdict> {
         let started = Instant::now();
         step::say("Booting", format!("{} ({})", self.kernel.name, self.image.release));
-        let verdict = boot::boot(&self.image, &self.archive, &self.home, &self.kernel.append, options)?;
+        let append = &self.kernel.append;
+        let verdict = boot::boot(&self.image, &self.archive, &self.home, append, emulator, options)?;
         let seconds = started.elapsed().as_secs_f64();
         step::say("Finished", format!("{} in {seconds:.0} s", self.kernel.name));
         Ok(verdict)
@@ -134,10 +142,10 @@ impl<'a> Guest<'a> {
 }
 
 /// In the order of the guests.
-fn together(guests: Vec<Result<Guest>>, options: boot::Options) -> Vec<Result<Verdict>> {
+fn together(guests: Vec<Result<Guest>>, emulator: &Emulator, options: boot::Options) -> Vec<Result<Verdict>> {
     thread::scope(|scope| {
         let running: Vec<_> =
-            guests.into_iter().map(|guest| scope.spawn(move || guest?.boot(options))).collect();
+            guests.into_iter().map(|guest| scope.spawn(move || guest?.boot(emulator, options))).collect();
         let end = |thread: thread::ScopedJoinHandle<'_, Result<Verdict>>| {
             thread.join().unwrap_or_else(|_| Err(anyhow!("its thread panicked")))
         };

@@ -1,0 +1,130 @@
+//! Debian packages that are unpacked and not installed, through an apt root of their own: the machine's sources, lists
+//! and packages stay as they are.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::step;
+
+/// Lines of a sources.list, and the directory everything goes to.
+pub(crate) struct Archive<'a> {
+    home: &'a Path,
+    lines: &'a [String],
+}
+
+impl<'a> Archive<'a> {
+    pub(crate) fn new(home: &'a Path, lines: &'a [String]) -> Self {
+        Self { home, lines }
+    }
+
+    /// Downloads and unpacks what `choose` names (each `package=version`), unless this was done before; then `finish`
+    /// gets the directory. When the archive cannot be reached, what is there serves.
+    pub(crate) fn fetch(
+        &self,
+        choose: impl FnOnce(&Self) -> Result<Vec<String>>,
+        finish: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let unpacked = self.home.join("unpacked");
+        let stamp = unpacked.join("package");
+        let present = fs::read_to_string(&stamp).ok();
+        match (self.update().and_then(|()| choose(self)), present) {
+            (Ok(wanted), present) if present.as_deref() != Some(wanted.join(" ").as_str()) => {
+                self.unpack(&wanted, &unpacked)?;
+                finish(&unpacked)?;
+                fs::write(&stamp, wanted.join(" ")).with_context(|| format!("write {}", stamp.display()))?;
+            }
+            (Ok(_), _) => {}
+            (Err(error), Some(present)) => {
+                step::say("Warning", format!("{error:#}; taking {present}, fetched before"));
+            }
+            (Err(error), None) => return Err(error),
+        }
+        Ok(unpacked)
+    }
+
+    fn update(&self) -> Result<()> {
+        let root = self.home.join("apt");
+        for part in ["lists/partial", "archives/partial"] {
+            fs::create_dir_all(root.join(part)).with_context(|| format!("create {}", root.display()))?;
+        }
+        let sources: String = self.lines.iter().map(|line| format!("deb [arch=amd64] {line}\n")).collect();
+        fs::write(root.join("sources.list"), sources).context("write sources.list")?;
+        fs::write(root.join("status"), "").context("write the list of installed packages")?;
+        step::run(
+            "Updating",
+            format!("package lists of {}", self.lines.join(", ")),
+            self.apt("apt-get").arg("update").args(["-qq", "--error-on=any"]),
+        )
+        .context("its suite cannot be reached")
+    }
+
+    /// What the archive says about the newest version of `package`.
+    pub(crate) fn show(&self, package: &str) -> Result<String> {
+        let output = self
+            .apt("apt-cache")
+            .args(["show", "--no-all-versions", package])
+            .output()
+            .context("run apt-cache")?;
+        ensure!(output.status.success() && !output.stdout.is_empty(), "the archive has no package {package}");
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn unpack(&self, wanted: &[String], into: &Path) -> Result<()> {
+        let downloads = self.home.join("download");
+        for dir in [&downloads, &into.to_owned()] {
+            if dir.exists() {
+                fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;
+            }
+        }
+        fs::create_dir_all(&downloads).with_context(|| format!("create {}", downloads.display()))?;
+        step::run(
+            "Downloading",
+            wanted.join(" "),
+            self.apt("apt-get").args(["-q", "download"]).args(wanted).current_dir(&downloads),
+        )?;
+        for deb in fs::read_dir(&downloads).with_context(|| format!("list {}", downloads.display()))? {
+            let deb = deb?.path();
+            step::run(
+                "Unpacking",
+                deb.display().to_string(),
+                step::command("dpkg-deb").arg("-x").arg(deb).arg(into),
+            )?;
+        }
+        fs::remove_dir_all(&downloads).with_context(|| format!("remove {}", downloads.display()))
+    }
+
+    fn apt(&self, program: &str) -> Command {
+        let root = self.home.join("apt");
+        let mut command = step::command(program);
+        for (option, file) in [
+            ("Dir::Etc::SourceList", "sources.list"),
+            ("Dir::Etc::SourceParts", "no-parts"),
+            ("Dir::State", "."),
+            ("Dir::State::Lists", "lists"),
+            ("Dir::State::status", "status"),
+            ("Dir::Cache", "."),
+            ("Dir::Cache::Archives", "archives"),
+        ] {
+            command.arg("-o").arg(format!("{option}={}", root.join(file).display()));
+        }
+        for option in [
+            "APT::Architecture=amd64",
+            "APT::Architectures=amd64",
+            "Acquire::Languages=none",
+            "APT::Sandbox::User=root",
+        ] {
+            command.args(["-o", option]);
+        }
+        command
+    }
+}
+
+/// A field of what [`Archive::show`] returns, named with its colon.
+pub(crate) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
