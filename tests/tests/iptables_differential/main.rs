@@ -18,12 +18,12 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tests::iptables::Backend;
 use tests::requirement::{Requirement, met};
 use tests::sample::{Attempt, Observed, observe};
+use tests::scale::full_or;
 
 use crate::place::Place;
 use crate::rule_set::RuleSet;
 
 const SEED: u64 = 1;
-const RULE_SETS: u64 = 28;
 /// Connections tried under each.
 const ATTEMPTS: usize = 160;
 
@@ -35,7 +35,7 @@ fn sidestep_does_what_iptables_does() {
         return;
     }
     let seed = number("SIDESTEP_SEED").unwrap_or(SEED);
-    let count = number("SIDESTEP_RULE_SETS").unwrap_or(RULE_SETS);
+    let count = number("SIDESTEP_RULE_SETS").unwrap_or_else(|| full_or(8, 28));
     eprintln!("{count} rule sets from SIDESTEP_SEED={seed}");
     let started = Instant::now();
     let mut runner = runner(seed);

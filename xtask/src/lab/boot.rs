@@ -19,8 +19,10 @@ use super::{
 };
 use crate::step;
 
-/// A test binary that says nothing for so long hangs; libtest itself speaks up after 60 s of a test.
-pub(crate) const SILENCE: Duration = Duration::from_secs(240);
+/// A test binary is ended after so long, and the next one has its turn.
+pub(crate) const MOST_OF_A_RUN: Duration = Duration::from_secs(540);
+/// A guest that says nothing for so long hangs.
+pub(crate) const SILENCE: Duration = Duration::from_secs(MOST_OF_A_RUN.as_secs() + 60);
 const MEMORY_MIB: &str = "3072";
 const KVM: [&str; 4] = ["-accel", "kvm", "-cpu", "host"];
 /// A thread for each processor: right from qemu 8.1 on (tests/kernels.toml).

@@ -1,6 +1,6 @@
 //! tests/kernels.toml: which kernels there are, where they come from, what may be skipped on them.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
@@ -12,6 +12,8 @@ pub(crate) struct Declared {
     may_skip: Vec<String>,
     /// Test binaries that `--ci` runs: what depends on the kernel most, in the time CI has.
     ci_tests: Vec<String>,
+    /// Test binaries that run only when they are asked for, and why.
+    pub(crate) left_out: BTreeMap<String, String>,
     pub(crate) emulator: Emulator,
     #[serde(rename = "kernel")]
     kernels: Vec<Kernel>,

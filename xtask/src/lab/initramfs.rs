@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use cpio::newc;
 use serde::Serialize;
 
-use super::{closure, declared::Kernel, package::Image};
+use super::{boot, closure, declared::Kernel, package::Image};
 use crate::{step, workspace::Workspace};
 
 /// Programs the tests run in the guest. What is missing here is missing there, and a test that needs it says so.
@@ -102,6 +102,8 @@ struct Plan<'a> {
     env: BTreeMap<&'a str, &'a str>,
     runs: &'a [Run],
     hide: &'a [String],
+    /// Of each run.
+    most_seconds: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -112,8 +114,13 @@ enum Source {
 }
 
 impl Base {
-    /// Collects the test binaries that `filters` pick, and everything they need.
-    pub(crate) fn build(workspace: &Workspace, dir: &Path, filters: &[String]) -> Result<Self> {
+    /// Collects those of `binaries` (name and path) that `filters` pick, and everything they need.
+    pub(crate) fn build(
+        workspace: &Workspace,
+        dir: &Path,
+        binaries: Vec<(String, PathBuf)>,
+        filters: &[String],
+    ) -> Result<Self> {
         let mut base = Self { runs: Vec::new(), files: BTreeMap::new() };
         for (name, target) in
             [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")]
@@ -127,7 +134,7 @@ impl Base {
         for name in ["sidestep", "lab-agent"] {
             base.add_program(&strip(&workspace.release(name), &stripped)?, &format!("{LAB}/{name}"))?;
         }
-        for (name, binary) in super::test_binaries::binaries(workspace)? {
+        for (name, binary) in binaries {
             let Some(args) = super::test_binaries::arguments(&name, filters) else { continue };
             let program = format!("{LAB}/tests/{name}");
             base.add_program(&strip(&binary, &stripped)?, &program)?;
@@ -213,7 +220,9 @@ impl Base {
             ("SIDESTEP_WITHHELD", withheld.as_str()),
             ("RUST_BACKTRACE", "0"),
         ]);
-        let plan = serde_json::to_vec(&Plan { modules: LOADED, env, runs: &self.runs, hide: &kernel.hide })?;
+        let most_seconds = boot::MOST_OF_A_RUN.as_secs();
+        let plan = Plan { modules: LOADED, env, runs: &self.runs, hide: &kernel.hide, most_seconds };
+        let plan = serde_json::to_vec(&plan)?;
         files.insert(format!("{LAB}/plan.json"), Source::Text(plan));
         write(&files, archive).with_context(|| format!("write {}", archive.display()))
     }

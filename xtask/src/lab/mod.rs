@@ -76,7 +76,11 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let dir = workspace.target_for("lab");
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     let tests = if args.ci && args.tests.is_empty() { declared.ci_tests() } else { &args.tests };
-    let base = initramfs::Base::build(workspace, &dir, tests)?;
+    let mut binaries = test_binaries::binaries(workspace)?;
+    if tests.is_empty() {
+        test_binaries::leave_out(&mut binaries, &declared.left_out)?;
+    }
+    let base = initramfs::Base::build(workspace, &dir, binaries, tests)?;
     ensure!(!base.runs.is_empty(), "no test binary matches {}", tests.join(", "));
 
     let emulator = if args.kvm {
@@ -94,6 +98,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         }
     }
     println!("{report}");
+    if tests.is_empty() {
+        declared.left_out.iter().for_each(|(name, why)| println!("not in guests: {name}: {why}"));
+    }
     ensure!(report.is_green(), "not every test passed on every kernel");
     if args.self_check || args.ci {
         let first = kernels.first().context("no kernel")?;

@@ -1,6 +1,6 @@
 //! The test binaries of the crate `tests`, and which of their tests are wanted.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
@@ -49,6 +49,18 @@ pub(crate) fn binaries(workspace: &Workspace) -> Result<Vec<(String, PathBuf)>> 
     Ok(found)
 }
 
+/// Takes away those of `left_out`, each of which has to be one.
+pub(crate) fn leave_out(
+    binaries: &mut Vec<(String, PathBuf)>,
+    left_out: &BTreeMap<String, String>,
+) -> Result<()> {
+    for name in left_out.keys() {
+        let at = binaries.iter().position(|(binary, _)| binary == name);
+        binaries.remove(at.with_context(|| format!("tests/kernels.toml leaves out {name}: no such test"))?);
+    }
+    Ok(())
+}
+
 /// The arguments of a test binary, or `None` if no filter picks it. `dns` is binaries, `dns::udp` tests of one.
 pub(crate) fn arguments(binary: &str, filters: &[String]) -> Option<Vec<String>> {
     // What a test that was skipped printed is shown only this way.
@@ -73,6 +85,17 @@ pub(crate) fn arguments(binary: &str, filters: &[String]) -> Option<Vec<String>>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_there_is_left_out() {
+        let named =
+            |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), "why".to_owned())).collect();
+        let mut binaries = ["dns", "lab", "tproxy"].map(|name| (name.to_owned(), PathBuf::new())).to_vec();
+        leave_out(&mut binaries, &named(&["lab"])).unwrap();
+        assert_eq!(binaries.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["dns", "tproxy"]);
+        let error = leave_out(&mut binaries, &named(&["dsn"])).unwrap_err().to_string();
+        assert!(error.contains("dsn"), "{error}");
+    }
 
     #[test]
     fn filters_name_binaries_or_tests() {

@@ -8,11 +8,15 @@ use std::{
     fs::{File, OpenOptions},
     io::Write as _,
     process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 
 use crate::plan::{Plan, Run};
+
+const POLL: Duration = Duration::from_millis(100);
 
 fn main() {
     // Nobody is left to report to but the console.
@@ -50,19 +54,29 @@ fn run() -> Result<()> {
     result
 }
 
-/// Runs a test binary to its end; what ends it otherwise is xtask's patience.
+/// Runs a test binary to its end, or ends it: the others are to have their turn.
 fn execute(plan: &Plan, run: &Run, report: &File) -> Result<i32> {
     let output = || report.try_clone().context("duplicate the serial line");
-    let status = Command::new(&run.program)
+    let mut child = Command::new(&run.program)
         .args(&run.args)
         .envs(&plan.env)
         .current_dir("/tmp")
         .stdin(Stdio::null())
         .stdout(output()?)
         .stderr(output()?)
-        .status()
+        .spawn()
         .with_context(|| format!("run {}", run.program))?;
-    Ok(status.code().unwrap_or(-1))
+    let deadline = Instant::now() + Duration::from_secs(plan.most_seconds);
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().context("wait")? {
+            return Ok(status.code().unwrap_or(-1));
+        }
+        thread::sleep(POLL);
+    }
+    say(&mut output()?, &format!("lab-init: {} did not end within {} s", run.name, plan.most_seconds))?;
+    child.kill().with_context(|| format!("kill {}", run.name))?;
+    child.wait().context("wait")?;
+    Ok(-1)
 }
 
 /// On a line of its own, whatever the test left unfinished.

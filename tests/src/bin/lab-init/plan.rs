@@ -11,6 +11,8 @@ pub(crate) struct Plan {
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) runs: Vec<Run>,
     pub(crate) hide: Vec<String>,
+    /// Of each run.
+    pub(crate) most_seconds: u64,
 }
 
 #[derive(Debug, Deserialize)]
