@@ -13,6 +13,8 @@ const FIRST: u64 = 16;
 const SAMPLE: u64 = 16;
 /// What is under way at the same time may enter before the run is noticed.
 const WORKERS: u32 = 4;
+/// Between two exchanges, wherever it runs: a server counts as one of short connections by how many there are a second.
+const PAUSE_MS: u64 = 2;
 
 #[test]
 fn short_ones_stay_out_until_they_are_long() {
@@ -25,7 +27,7 @@ fn short_ones_stay_out_until_they_are_long() {
     let _server = Server::on(&network.pod).listen(at).echo().start().unwrap();
     let seen = |reason| Acceleration::of_pod(&network.outside).unwrap().of(reason).messages;
 
-    let short = Load::churning(at, WORKERS).start(&network.outside).unwrap();
+    let short = Load::churning(at, WORKERS).pause_ms(PAUSE_MS).start(&network.outside).unwrap();
     while seen("short_lived") < 200 {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
@@ -40,7 +42,7 @@ fn short_ones_stay_out_until_they_are_long() {
     );
 
     // Among so many one is a sample, and shows that it lasts.
-    let sampled = Load::lasting(at, SAMPLE as u32).start(&network.outside).unwrap();
+    let sampled = Load::lasting(at, SAMPLE as u32).pause_ms(PAUSE_MS).start(&network.outside).unwrap();
     let before = seen("redirected");
     while seen("redirected") < before + 50 {
         std::thread::sleep(std::time::Duration::from_millis(20));

@@ -42,10 +42,9 @@ pub(super) fn load(
 ) -> Result<Ebpf> {
     let (policy, kernel) = (Raw(compiled.policy), Raw(facts.kernel));
     let (accel, flow) = (Raw(facts.accel), Raw(facts.flow));
-    let btf = Btf::from_sys_fs().ok();
+    // It reads the kernel's type information by itself.
     let mut loader = EbpfLoader::new();
     loader
-        .btf(btf.as_ref())
         .verifier_log_level(VerifierLogLevel::STATS)
         .override_global(global::POLICY, &policy, true)
         .override_global(global::KERNEL, &kernel, true)
@@ -83,10 +82,9 @@ pub(super) fn load(
 /// The same with maps of its own, as small as they go: for trials, which use none of the large ones.
 pub(super) fn load_alone(accel: AccelKernel, flow: FlowKernel) -> Result<Ebpf> {
     let (accel, flow) = (Raw(accel), Raw(flow));
-    let btf = Btf::from_sys_fs().ok();
+    // It reads the kernel's type information by itself.
     let mut loader = EbpfLoader::new();
     loader
-        .btf(btf.as_ref())
         // A verifier that writes down each step of a program that it refuses takes minutes.
         .verifier_log_level(VerifierLogLevel::STATS)
         .override_global(global::ACCEL, &accel, true)
