@@ -8,6 +8,8 @@ mod kernel;
 mod reason;
 mod server;
 
+use core::mem::offset_of;
+
 use crate::{
     addr::{Addr, Port},
     flow::Tally,
@@ -83,7 +85,8 @@ pub struct Mark {
     pub cookie: u64,
 }
 
-/// What a socket in the map remembers (socket storage); only its own sends touch it, under its lock.
+/// What a socket in the map remembers (socket storage); only its own sends touch it, under its lock. What each message
+/// reads comes first: with the kernel's pointer before it, `tally` begins the second cache line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct Record {
@@ -93,12 +96,13 @@ pub struct Record {
     pub peer: End,
     /// `struct file *` of the other end; 0: not accepted yet.
     pub peer_file: u64,
-    pub own: EndKey,
-    pub peer_key: EndKey,
-    pub slot: u32,
     pub flow: Flow,
+    /// This end's `write_seq` when the receiver was last seen to have read all of it.
+    pub drained_at: u32,
     /// What became of its messages, for the flow's record.
     pub tally: Tally,
+    pub slot: u32,
+    pub own: EndKey,
 }
 
 /// State of one direction.
@@ -245,8 +249,34 @@ pub mod switch_flag {
 pub const SLOTS: u32 = 1024;
 /// Counters of the acceleration: two (messages, bytes) per reason and slot.
 pub const ACCEL_COUNTERS: u32 = SLOTS * Reason::COUNT as u32 * 2;
-/// Activity counters; ends share them by cookie, which makes the small-stream rule a little less sharp, no more.
-pub const ACTIVITY: u32 = 1 << 16;
+/// Connections that have activity counters of their own; more share them, which makes the small-stream rule a little
+/// less sharp, no more.
+pub const ACTIVITY: u32 = 1 << 15;
+
+/// Messages sent by the two ends of a connection, wrapping.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Activity {
+    pub lower: u32,
+    pub upper: u32,
+}
+
+impl Activity {
+    /// Where a connection's counters are; the same from either end. Sockets lie 64 bytes apart at least.
+    #[inline(always)]
+    pub const fn index(sk: u64, peer: u64) -> u32 {
+        ((sk ^ peer) >> 6) as u32 & (ACTIVITY - 1)
+    }
+
+    /// Counts a message of `sk`; how many the other end has sent so far.
+    #[inline(always)]
+    pub const fn sent(&mut self, sk: u64, peer: u64) -> u32 {
+        let (own, other) =
+            if sk < peer { (&mut self.lower, self.upper) } else { (&mut self.upper, self.lower) };
+        *own = own.wrapping_add(1);
+        other
+    }
+}
 
 #[inline(always)]
 pub const fn counter_index(slot: u32, reason: Reason) -> u32 {
@@ -255,7 +285,7 @@ pub const fn counter_index(slot: u32, reason: Reason) -> u32 {
 
 const _: () = assert!(size_of::<EndKey>() == 44 && size_of::<End>() == 24);
 const _: () = assert!(size_of::<Flow>() == 12 && size_of::<Mark>() == 24);
-const _: () = assert!(size_of::<Record>() == 192);
+const _: () = assert!(size_of::<Record>() == 152 && offset_of!(Record, tally) == 56);
 
 #[cfg(test)]
 mod tests {
@@ -272,6 +302,17 @@ mod tests {
         stops_short: false,
         blocking: false,
     };
+
+    #[test]
+    fn either_end_counts_its_own_and_sees_the_others() {
+        let (client, server) = (0xffff_8881_0000_1200, 0xffff_8881_0000_0900);
+        assert_eq!(Activity::index(client, server), Activity::index(server, client));
+        let mut shared = Activity::default();
+        assert_eq!(shared.sent(client, server), 0);
+        assert_eq!(shared.sent(client, server), 0);
+        assert_eq!(shared.sent(server, client), 2);
+        assert_eq!(shared.sent(client, server), 1);
+    }
 
     #[test]
     fn nothing_overtakes_what_is_on_the_stack() {

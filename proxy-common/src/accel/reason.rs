@@ -27,7 +27,7 @@ reasons! {
     Redirected = "redirected", "handed over directly";
     Off = "off", "switched off, or the workload is gone";
     NoPeer = "no_peer", "the other end is not in the map";
-    PeerGone = "peer_gone", "the other end has closed";
+    PeerGone = "peer_gone", "the other end has left the map: it has closed";
     NotOpen = "not_open", "this end is not open for sending";
     Draining = "draining", "bytes that went over the stack are not read yet";
     Limit = "limit", "as many bytes are waiting as may";
@@ -36,7 +36,6 @@ reasons! {
     BlockingReader = "blocking_reader", "the other end reads blocking";
     UntrustedReader = "untrusted_reader", "an end may read in a way that misses bytes in the map: splice, and FIONREAD on some kernels";
     EdgeReader = "edge_reader", "a large message to a reader that may wait for events edge-triggered: what waits in two queues could strand it";
-    Refused = "refused", "the kernel refused the hand-over";
     Enrolled = "enrolled", "a socket entered the map";
     NotEnrolled = "not_enrolled", "both ends are local, but the socket could not enter the map (full, or another map's)";
     Mptcp = "mptcp", "an MPTCP socket stays out";

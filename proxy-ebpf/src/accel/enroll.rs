@@ -148,17 +148,18 @@ fn admissible(slot: u32, sk: *mut bpf_sock, event_loop: impl FnOnce(u64) -> bool
 }
 
 #[inline(always)]
-fn enter(ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, slot: u32, mut key: EndKey, bits: u8) -> bool {
+fn enter(ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, slot: u32, key: EndKey, bits: u8) -> bool {
     let Some(cookie) = peer::cookie(number) else { return false };
     let Some(record) = record::create(sk) else { return false };
     record.sk = number;
-    record.peer = End { sk: 0, cookie, slot: 0, flags: 0 };
+    record.peer = End { sk: 0, cookie: 0, slot: 0, flags: 0 };
     record.peer_file = 0;
-    record.own = key;
-    record.peer_key = key.reversed();
-    record.slot = slot;
     record.flow = Flow { bits, ..Flow::default() };
+    // Behind all that is written: a SYN may have carried data nobody has read.
+    record.drained_at = key.snd.wrapping_sub(1);
     record.tally = Tally::default();
+    record.slot = slot;
+    record.own = key;
     if !maps::end_insert(
         &key,
         &End { sk: number, cookie, slot, flags: record::mark_of(sk).map_or(0, |mark| mark.flags) },
@@ -166,7 +167,7 @@ fn enter(ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, slot: u32, mut ke
         maps::count(slot, Reason::NotEnrolled, 0);
         return false;
     }
-    if !maps::enter(ctx.ops, &mut key) {
+    if !maps::enter(ctx.ops, cookie) {
         maps::end_remove(&record.own);
         maps::count(slot, Reason::NotEnrolled, 0);
         return false;
@@ -199,8 +200,12 @@ fn now() -> u64 {
 /// The key of the server whose connection this is.
 #[inline(always)]
 fn server_of(record: &Record) -> EndKey {
-    let server = if record.flow.bits & flow_bit::SERVER == 0 { &record.peer_key } else { &record.own };
-    server_key(server.local, server.local_port)
+    let EndKey { local, remote, local_port, remote_port, .. } = record.own;
+    if record.flow.bits & flow_bit::SERVER == 0 {
+        server_key(remote, remote_port)
+    } else {
+        server_key(local, local_port)
+    }
 }
 
 /// The server's half of an end's key: its address and port.

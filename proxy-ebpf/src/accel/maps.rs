@@ -9,8 +9,8 @@ use aya_ebpf::{
 };
 use proxy_common::{
     accel::{
-        ACCEL_COUNTERS as COUNTERS, ACTIVITY as ACTIVITY_COUNT, End, EndKey, Executable, Reason, SLOTS,
-        Server, Switch, counter_index,
+        ACCEL_COUNTERS as COUNTERS, ACTIVITY as CONNECTIONS, Activity, End, EndKey, Executable, Reason,
+        SLOTS, Server, Switch, counter_index,
     },
     addr::Addr,
 };
@@ -20,10 +20,10 @@ const BPF_NOEXIST: u64 = 1;
 const BPF_F_INGRESS: u64 = 1;
 const SK_PASS: i64 = 1;
 
-/// The sockets. sock_ops inserts; a socket leaves when it closes. Nobody ever deletes a key: bytes that wait at the
-/// socket would be lost (kernel.md 2.5).
+/// The sockets, by cookie: one that is found is the one that was meant. sock_ops inserts; a socket leaves when it
+/// closes. Nobody ever deletes a key: bytes that wait at the socket would be lost (kernel.md 2.5).
 #[map]
-static SOCKS: SockHash<EndKey> = SockHash::with_max_entries(65536, 0);
+static SOCKS: SockHash<u64> = SockHash::with_max_entries(65536, 0);
 
 /// What the ends know of each other. sock_ops writes and removes, sk_msg reads.
 #[map]
@@ -46,9 +46,9 @@ static READERS: HashMap<Executable, u8> = HashMap::with_max_entries(16384, BPF_F
 #[map]
 static SERVERS: LruHashMap<EndKey, Server> = LruHashMap::with_max_entries(4096, 0);
 
-/// Messages sent, by a few bits of the socket's number.
+/// Messages sent by the ends of a connection.
 #[map]
-static ACTIVITY: Array<u32> = Array::with_max_entries(ACTIVITY_COUNT, 0);
+static ACTIVITY: Array<Activity> = Array::with_max_entries(CONNECTIONS, 0);
 
 /// Messages and bytes by workload and reason.
 #[map]
@@ -59,14 +59,14 @@ static ACCEL_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS
 static DISPATCH: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 #[inline(always)]
-pub(super) fn enter(ops: *mut bpf_sock_ops, key: &mut EndKey) -> bool {
+pub(super) fn enter(ops: *mut bpf_sock_ops, mut cookie: u64) -> bool {
     // SAFETY: the context of this very call.
-    SOCKS.update(key, unsafe { &mut *ops }, BPF_NOEXIST).is_ok()
+    SOCKS.update(&mut cookie, unsafe { &mut *ops }, BPF_NOEXIST).is_ok()
 }
 
 #[inline(always)]
-pub(super) fn hand_over(ctx: &SkMsgContext, key: &mut EndKey) -> bool {
-    SOCKS.redirect_msg(ctx, key, BPF_F_INGRESS) == SK_PASS
+pub(super) fn hand_over(ctx: &SkMsgContext, cookie: &mut u64) -> bool {
+    SOCKS.redirect_msg(ctx, cookie, BPF_F_INGRESS) == SK_PASS
 }
 
 #[inline(always)]
@@ -117,23 +117,12 @@ pub(super) fn server_or_new(key: &EndKey) -> Option<&'static mut Server> {
     server(key)
 }
 
-/// Counts a message the socket sends; returns nothing, the other end compares.
+/// Counts a message `sk` sends; how many the other end has sent.
 #[inline(always)]
-pub(super) fn active(sk: u64) {
-    if let Some(count) = ACTIVITY.get_ptr_mut(activity_index(sk)) {
-        // SAFETY: a counter that only has to change.
-        unsafe { *count = (*count).wrapping_add(1) }
-    }
-}
-
-#[inline(always)]
-pub(super) fn activity(sk: u64) -> u32 {
-    ACTIVITY.get(activity_index(sk)).copied().unwrap_or(0)
-}
-
-#[inline(always)]
-const fn activity_index(sk: u64) -> u32 {
-    (sk >> 6) as u32 & (ACTIVITY_COUNT - 1)
+pub(super) fn activity(sk: u64, peer: u64) -> u32 {
+    let Some(shared) = ACTIVITY.get_ptr_mut(Activity::index(sk, peer)) else { return 0 };
+    // SAFETY: a value of this map; plain counters that only have to change, whoever else writes.
+    unsafe { &mut *shared }.sent(sk, peer)
 }
 
 #[inline(always)]

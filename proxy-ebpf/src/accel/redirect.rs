@@ -50,8 +50,8 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
     }
     let reason = match path(record, state, size) {
         Path::Stack(reason) => reason,
-        Path::Redirect if maps::hand_over(&ctx, &mut record.peer_key) => Reason::Redirected,
-        Path::Redirect => Reason::Refused,
+        Path::Redirect if maps::hand_over(&ctx, &mut record.peer.cookie) => Reason::Redirected,
+        Path::Redirect => Reason::PeerGone,
     };
     maps::count(record.slot, reason, size);
     record.tally.add(reason, size);
@@ -69,19 +69,18 @@ fn path(record: &mut Record, state: u32, size: u32) -> Path {
 
 #[inline(always)]
 fn look(record: &mut Record, state: u32, size: u32) -> Result<Path, Reason> {
-    // Also what goes over the stack is an answer to the other end.
-    maps::active(record.sk);
     if record.peer.sk == 0 {
-        record.peer = maps::end(&record.peer_key).ok_or(Reason::NoPeer)?;
+        record.peer = maps::end(&record.own.reversed()).ok_or(Reason::NoPeer)?;
     }
+    // Once closed it may be anything's memory by now. What is read there then misleads nobody: it is no longer in the
+    // map, so that the hand-over fails.
+    let sk = record.peer.sk;
+    // Also what goes over the stack is an answer to the other end.
+    let peer_activity = maps::activity(record.sk, sk);
     let own = maps::switch(record.slot).ok_or(Reason::Off)?;
     let other = maps::switch(record.peer.slot).ok_or(Reason::Off)?;
     if state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT {
         return Err(Reason::NotOpen);
-    }
-    let sk = record.peer.sk;
-    if peer::cookie(sk) != Some(record.peer.cookie) {
-        return Err(Reason::PeerGone);
     }
     if record.peer_file == 0 {
         record.peer_file = peer::file(sk).unwrap_or(0);
@@ -93,23 +92,32 @@ fn look(record: &mut Record, state: u32, size: u32) -> Result<Path, Reason> {
     if strict && (record.peer_file == 0 || !peer::is_nonblocking(record.peer_file)) {
         return Err(Reason::BlockingReader);
     }
-    let (Some(copied), Some(written), Some(queued)) =
-        (peer::copied_seq(sk), peer::write_seq(record.sk), peer::queued(sk))
-    else {
-        return Err(Reason::PeerGone);
-    };
+    let queued = peer::queued(sk).ok_or(Reason::PeerGone)?;
     let sight = Sight {
         size,
         queued,
         limit: other.limit,
         room: memory::has_room(sk, queued.saturating_add(size), other.limit),
-        drained: copied == written,
-        peer_activity: maps::activity(sk),
+        drained: is_drained(record).ok_or(Reason::PeerGone)?,
+        peer_activity,
         off: own.enabled == 0 || other.enabled == 0,
         stops_short: stops_short(record),
         blocking: !strict && record.peer_file != 0 && !peer::is_nonblocking(record.peer_file),
     };
     Ok(choose(&mut record.flow, &sight))
+}
+
+/// Whether the receiver has read every byte ever given to TCP. Once it has, it stays so until there are more.
+#[inline(always)]
+fn is_drained(record: &mut Record) -> Option<bool> {
+    let written = peer::write_seq(record.sk)?;
+    if written == record.drained_at {
+        return Some(true);
+    }
+    let drained = peer::copied_seq(record.peer.sk)? == written;
+    // Else a number that is not met again before the next look, however far sequence numbers wrap.
+    record.drained_at = if drained { written } else { written.wrapping_sub(1) };
+    Some(drained)
 }
 
 /// Asked until the receiver is in an epoll set; some never are (poll, select, io_uring), and they look again.

@@ -52,8 +52,7 @@ fn counts(reason: Reason) -> Counts {
         | Reason::SmallStream
         | Reason::BlockingReader
         | Reason::UntrustedReader
-        | Reason::EdgeReader
-        | Reason::Refused => Counts::Messages("stacked"),
+        | Reason::EdgeReader => Counts::Messages("stacked"),
         Reason::Enrolled
         | Reason::NotEnrolled
         | Reason::Mptcp
