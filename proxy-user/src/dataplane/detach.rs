@@ -22,13 +22,22 @@ use crate::sys::{bpf_link, bpf_pin};
 /// Detaches the workload of a namespace, with a cgroup given only if that is its own. The cgroup is compared by path:
 /// it may be gone. Returns which there were.
 pub fn detach(netns_inode: u64, cgroup: Option<&Path>) -> Result<Vec<WorkloadPins>> {
-    let Some(lock) = node::Lock::take(&bpffs::root())? else { return Ok(Vec::new()) };
-    let mut found = WorkloadPins::all()?;
     let same = |pins: &WorkloadPins, cgroup: &Path| {
         Meta::read(&pins.map(map::META)).is_ok_and(|meta| meta.cgroup_path == cgroup)
             || fs::metadata(cgroup).is_ok_and(|meta| meta.ino() == pins.cgroup_id())
     };
-    found.retain(|pins| pins.netns_inode() == netns_inode && cgroup.is_none_or(|cgroup| same(pins, cgroup)));
+    detach_those(|pins| pins.netns_inode() == netns_inode && cgroup.is_none_or(|cgroup| same(pins, cgroup)))
+}
+
+/// Detaches the workload of that name, whatever has become of its namespace.
+pub fn detach_named(name: &str) -> Result<Vec<WorkloadPins>> {
+    detach_those(|pins| pins.name() == name)
+}
+
+fn detach_those(meant: impl Fn(&WorkloadPins) -> bool) -> Result<Vec<WorkloadPins>> {
+    let Some(lock) = node::Lock::take(&bpffs::root())? else { return Ok(Vec::new()) };
+    let mut found = WorkloadPins::all()?;
+    found.retain(|pins| meant(pins));
     if found.is_empty() {
         return Ok(found);
     }

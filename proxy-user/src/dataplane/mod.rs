@@ -34,7 +34,7 @@ pub use acceleration::{Accelerate, Acceleration, DEFAULT_LIMIT};
 pub use attach::{Attached, Wish, attach};
 pub use bpffs::root as pin_root;
 pub use compile::{Compiled, compile};
-pub use detach::{detach, detach_all};
+pub use detach::{detach, detach_all, detach_named};
 pub use fill::Fill;
 pub use hooks::{HOOKS, Hook, Target};
 pub use log_ring::LogRing;
