@@ -6,6 +6,7 @@ mod cpu;
 mod evidence;
 mod figures;
 mod follower;
+mod hook;
 mod machine;
 mod markdown;
 mod measured;

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::figures::Judged;
+use crate::hook::HookCost;
 use crate::machine::Machine;
 use crate::measured::{Measured, MeasuredCase, Metric};
 use crate::mode::Mode;
@@ -15,6 +16,7 @@ pub(crate) fn render(measured: &Measured, judged: &[Judged]) -> String {
     let Measured { rounds, seconds, accelerate, .. } = measured;
     writeln!(out, "- {rounds} rounds of {seconds} s; sidestep with `--accelerate {accelerate}`\n").ok();
     figures(&mut out, judged);
+    hooks(&mut out, &measured.cases);
     let base = measured.baseline;
     let to = base.map_or("nothing", Mode::name);
     writeln!(out, "### Every case\n\nRatios are to {to}, round by round: median (least to most).\n").ok();
@@ -47,6 +49,21 @@ fn figures(out: &mut String, judged: &[Judged]) {
         let [measured, by_cpu] = [measured, by_cpu]
             .map(|value| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}")));
         writeln!(out, "| {work} | {least:.2} | {aim:.2} | {measured} | {} | {by_cpu} |", verdict.name()).ok();
+    }
+    writeln!(out).ok();
+}
+
+fn hooks(out: &mut String, cases: &[MeasuredCase]) {
+    if cases.iter().all(|case| case.hook.is_none()) {
+        return;
+    }
+    writeln!(out, "### What the programs cost a message\n").ok();
+    writeln!(out, "By `BPF_ENABLE_STATS`, whose own cost is in it, in a run of its own.\n").ok();
+    writeln!(out, "| case | messages | ns a message | share of the CPU |\n|---|---|---|---|").ok();
+    for case in cases {
+        let Some(HookCost { messages, ns_per_message, cpu_share }) = case.hook else { continue };
+        let (name, share) = (case.name, cpu_share * 100.0);
+        writeln!(out, "| `{name}` | {messages} | {ns_per_message:.0} | {share:.1} % |").ok();
     }
     writeln!(out).ok();
 }

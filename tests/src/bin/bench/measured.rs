@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::hook::HookCost;
 use crate::machine::Machine;
 use crate::mode::Mode;
 use crate::stage::Run;
@@ -46,6 +47,8 @@ pub(crate) struct MeasuredCase {
     pub(crate) modes: Vec<MeasuredMode>,
     /// Of sidestep to the baseline, each round to the same round.
     pub(crate) ratios: Vec<Ratio>,
+    /// Under sidestep; of small requests only.
+    pub(crate) hook: Option<HookCost>,
 }
 
 /// A mode relative to the baseline.

@@ -2,36 +2,30 @@
 
 use ::tests::iptables::Backend;
 use ::tests::requirement::Requirement;
+use clap::ValueEnum;
 use serde::Serialize;
 
 /// A data plane under measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
-    /// No redirection, no sidecar: the client reaches the application directly.
+    /// No redirection, no sidecar: the client reaches the application directly
     None,
+    /// istio-init's rules, by the old interface of the kernel
     IptablesLegacy,
+    /// istio-init's rules, by nf_tables
     IptablesNft,
+    /// As attach does without being told
     Sidestep,
-    /// Redirection without the acceleration.
+    /// Redirection without the acceleration
     SidestepNoaccel,
-    /// Everything but the flow records: what those cost.
+    /// Everything but the flow records: what those cost
     SidestepUnobserved,
-    /// Everything, and somebody follows the flows: what that costs.
+    /// Everything, and `sidestep flows --follow` runs: what that costs
     SidestepFollowed,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::None,
-        Self::IptablesLegacy,
-        Self::IptablesNft,
-        Self::SidestepNoaccel,
-        Self::SidestepUnobserved,
-        Self::SidestepFollowed,
-        Self::Sidestep,
-    ];
-
     /// Measured unless somebody chooses: those that compare ways of steering.
     pub(crate) const USUAL: [Self; 5] =
         [Self::None, Self::IptablesLegacy, Self::IptablesNft, Self::SidestepNoaccel, Self::Sidestep];

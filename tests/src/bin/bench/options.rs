@@ -40,9 +40,8 @@ pub(crate) struct Options {
     /// Only cases whose name starts so; repeatable
     #[arg(long, value_name = "CASE")]
     pub(crate) only: Vec<String>,
-    /// Only these modes, comma separated: none, iptables-legacy, iptables-nft, sidestep-noaccel, sidestep; what
-    /// observation costs: sidestep-unobserved, sidestep-followed (with `sidestep flows --follow`)
-    #[arg(long, value_name = "MODE", value_delimiter = ',', value_parser = mode)]
+    /// Only these modes, comma separated [default: all that compare ways of steering]
+    #[arg(long, value_name = "MODE", value_delimiter = ',')]
     pub(crate) modes: Vec<Mode>,
     /// How sidestep accelerates
     #[arg(long, value_name = "MODE", default_value = "strict")]
@@ -91,9 +90,4 @@ impl ConnectOptions {
     pub(crate) fn rounds(&self) -> usize {
         self.rounds.unwrap_or(if self.quick { 20 } else { 200 }).max(1)
     }
-}
-
-fn mode(text: &str) -> Result<Mode, String> {
-    let found = Mode::ALL.into_iter().find(|mode| mode.name() == text);
-    found.ok_or_else(|| format!("one of {}", Mode::ALL.map(Mode::name).join(", ")))
 }

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 
-use crate::case::{CASES, Case, Setup};
+use crate::case::{CASES, Case, Setup, Work};
+use crate::hook::HookCost;
 use crate::measured::{MeasuredCase, MeasuredMode};
 use crate::mode::{Mode, baseline};
 use crate::options::Options;
@@ -57,17 +58,26 @@ fn measure_setup(
             progress.note(&format!("  {} round {}: {}", case.name, round + 1, line(runs, modes)));
         }
     }
-    let measured = cases.iter().zip(runs).map(|(case, runs)| {
+    let hooks = cases.iter().map(|case| hook(case, &stages, options)).collect::<Result<Vec<_>>>()?;
+    let measured = cases.iter().zip(runs).zip(hooks).map(|((case, runs), hook)| {
         let modes: Vec<MeasuredMode> =
             modes.iter().zip(runs).map(|(mode, runs)| MeasuredMode { mode: *mode, runs }).collect();
         let mut measured =
-            MeasuredCase { name: case.name, setup: setup.describe(), modes, ratios: Vec::new() };
+            MeasuredCase { name: case.name, setup: setup.describe(), modes, ratios: Vec::new(), hook };
         if let Some(base) = baseline(&measured.modes.iter().map(|mode| mode.mode).collect::<Vec<_>>()) {
             measured.ratios = measured.ratios_to(base);
         }
         measured
     });
     Ok(measured.collect())
+}
+
+/// One more run under sidestep, after those that count.
+fn hook(case: &Case, stages: &[Stage], options: &Options) -> Result<Option<HookCost>> {
+    let stage = stages.iter().find(|stage| stage.mode() == Mode::Sidestep);
+    let Some(stage) = stage.filter(|_| matches!(case.work, Work::Small(_))) else { return Ok(None) };
+    let cost = HookCost::measure(stage, case, options.rounds(), options.seconds());
+    cost.map(Some).with_context(|| format!("{} with what programs cost counted", case.name))
 }
 
 fn line(runs: &[Vec<Run>], modes: &[Mode]) -> String {
