@@ -12,15 +12,15 @@ use tests::server::APP_USER;
 
 type Outcomes = BTreeMap<String, String>;
 
-/// Outcomes of `lab-agent semantics` under `accelerated`, and how many messages were redirected meanwhile.
-fn outcomes(accelerated: &Accelerated) -> (Outcomes, u64) {
+/// Outcomes of `lab-agent semantics` under `accelerated`, and what became of the messages meanwhile.
+fn outcomes(accelerated: &Accelerated) -> (Outcomes, Acceleration) {
     let network = Network::new("semantics").unwrap();
     let _attached = accelerated.attach(&network.pod).unwrap();
     let command = network.pod.lab_agent("semantics").unwrap().user(APP_USER.0, APP_USER.1);
     let outcomes: Outcomes = command.run_json().unwrap();
     let status = Acceleration::of_pod(&network.pod).unwrap();
     println!("{:?}", status.counters);
-    (outcomes, status.of("redirected").messages)
+    (outcomes, status)
 }
 
 /// Name of the scenario, and why it differs on a socket that is in the map (kernel.md 2.4).
@@ -87,19 +87,21 @@ fn as_over_the_stack() {
     if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
         return;
     }
+    let messages = |seen: &Acceleration, reason| seen.of(reason).messages;
     let (plain, none) = outcomes(&Accelerated::new("off"));
-    assert_eq!(none, 0);
+    assert_eq!(messages(&none, "redirected"), 0);
     println!("{plain:#?}");
     let (again, _) = outcomes(&Accelerated::new("off"));
     assert_same("twice without", &plain, &again, &[]);
 
     // lab-agent can splice: strict finds that out by itself, and nothing differs.
-    let (strict, redirected) = outcomes(&Accelerated::new("strict").trusting_nobody());
-    assert_eq!(redirected, 0, "a program that may splice is not accelerated");
+    let (strict, seen) = outcomes(&Accelerated::new("strict").trusting_nobody());
+    assert_eq!(messages(&seen, "redirected"), 0, "a program that may splice is not accelerated");
     assert_same("strict", &plain, &strict, &[]);
 
-    let (trusted, redirected) = outcomes(&Accelerated::new("strict"));
-    assert!(redirected > 100, "{redirected}");
+    let (trusted, seen) = outcomes(&Accelerated::new("strict"));
+    assert!(messages(&seen, "redirected") > 100, "{seen:?}");
+    assert_eq!(messages(&seen, "edge_reader"), 0, "it was vouched for: {seen:?}");
     let blocking_differs: Vec<_> = plain
         .iter()
         .filter(|(name, plain)| name.ends_with("blocking") && trusted[*name] != **plain)
@@ -107,7 +109,12 @@ fn as_over_the_stack() {
     assert!(blocking_differs.is_empty(), "strict leaves blocking sockets alone: {blocking_differs:#?}");
     assert_same("strict, trusted", &plain, &trusted, &[REDIRECTED, ENTERED, SPLICING]);
 
-    let (auto, redirected) = outcomes(&Accelerated::new("auto"));
-    assert!(redirected > 200, "{redirected}");
+    let (auto, seen) = outcomes(&Accelerated::new("auto"));
+    assert!(messages(&seen, "redirected") > 200, "{seen:?}");
     assert_same("auto", &plain, &auto, &[REDIRECTED, ENTERED, SPLICING, BLOCKING]);
+
+    // The same, but nobody says that it reads until nothing is left: how it waits decides.
+    let (unknown, seen) = outcomes(&Accelerated::new("auto").trusting_nobody());
+    assert!(messages(&seen, "edge_reader") > 0, "{seen:?}");
+    assert_same("auto, unknown", &plain, &unknown, &[REDIRECTED, ENTERED, SPLICING, BLOCKING]);
 }

@@ -184,10 +184,10 @@ pub(super) fn epoll_edge_until_short(pair: &mut Pair) -> String {
     // Else the later ones wait for an ACK, and are an event of their own.
     client.set(libc::IPPROTO_TCP, libc::TCP_NODELAY, 1i32);
     let mut got = 0;
-    // Many small ones, as of a program that writes line by line, with and without a large one behind them; the reader
-    // is late.
-    for large in [0, 20_000, 0] {
-        for _ in 0..24 {
+    // Many small ones, as of a program that writes line by line, with and without a large one behind them, and a large
+    // one alone; the reader is late.
+    for (lines, large) in [(24, 0), (24, 20_000), (0, 20_000), (24, 0)] {
+        for _ in 0..lines {
             client.send(b"a line\r\n", 0);
         }
         client.send(&vec![b'x'; large], 0);
