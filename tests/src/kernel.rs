@@ -57,6 +57,16 @@ pub fn withheld(feature: &str) -> bool {
     std::env::var("SIDESTEP_WITHHELD").unwrap_or_default().split(',').any(|entry| entry == feature)
 }
 
+/// Major and minor of the running kernel.
+///
+/// # Errors
+/// When it says none.
+pub fn release() -> Result<(u32, u32)> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("read the kernel's release")?;
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse().ok());
+    numbers.next().zip(numbers.next()).with_context(|| format!("no release: {text}"))
+}
+
 fn ask() -> Result<Diagnosis> {
     let output = Command::new(sidestep::binary()?)
         .args(["doctor", "--output", "json"])

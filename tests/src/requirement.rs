@@ -23,6 +23,8 @@ pub enum Requirement {
     Iptables(Backend),
     /// A feature of the kernel, as `sidestep doctor` names it.
     Kernel(&'static str),
+    /// A release of Linux (major, minor), for what no probe shows; and what it has that those before have not.
+    Linux(u32, u32, &'static str),
     /// A program on PATH, with the Debian package that has it.
     Program(&'static str, &'static str),
 }
@@ -33,13 +35,18 @@ impl Requirement {
             Self::Iptables(backend) => format!("iptables-{backend:?}").to_lowercase(),
             Self::Program(program, _) => program.to_owned(),
             Self::Kernel(feature) => feature.to_owned(),
+            Self::Linux(major, minor, _) => format!("linux-{major}.{minor}"),
             other => format!("{other:?}").to_lowercase(),
         }
     }
 
     /// Whether the kernel's release does not have the feature. One that should have it is no excuse.
     fn is_not_of_this_kernel(self) -> bool {
-        matches!(self, Self::Kernel(feature) if matches!(kernel::lack(feature), Ok(Some(lack)) if lack.may_skip))
+        match self {
+            Self::Kernel(feature) => matches!(kernel::lack(feature), Ok(Some(lack)) if lack.may_skip),
+            Self::Linux(major, minor, _) => kernel::release().is_ok_and(|release| release < (major, minor)),
+            _ => false,
+        }
     }
 
     /// Why it is not met, if so.
@@ -54,6 +61,12 @@ impl Requirement {
             Self::Iptables(backend) => iptables::missing(backend),
             Self::Kernel(feature) => match kernel::lack(feature) {
                 Ok(lack) => lack.map(|lack| lack.why),
+                Err(error) => Some(format!("{error:#}")),
+            },
+            Self::Linux(major, minor, what) => match kernel::release() {
+                Ok(release) => {
+                    (release < (major, minor)).then(|| format!("before Linux {major}.{minor}: {what}"))
+                }
                 Err(error) => Some(format!("{error:#}")),
             },
             Self::Program(program, package) => {

@@ -19,6 +19,10 @@ use tests::server::{self, PROXY_USER, Server};
 use tests::sidestep::{self, DEFAULT_FLAGS, Sidestep};
 use tests::veth::{self, End};
 
+/// e27c3295114b: without it a SYN whose port REDIRECT's clash resolution has changed goes to the socket of the one before.
+const REDIRECT_AFTER_CLASH: Requirement =
+    Requirement::Linux(6, 7, "REDIRECT serves one connection at a time from a port, others time out");
+
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
@@ -207,6 +211,9 @@ fn a_guest_calls_past_the_included_ranges(#[values(Plane::Iptables, Plane::Sides
 /// other ports (conntrack does the same).
 #[rstest]
 fn a_guest_uses_a_port_several_times(#[values(Plane::Iptables, Plane::Sidestep)] plane: Plane) {
+    if plane == Plane::Iptables && !met(&[REDIRECT_AFTER_CLASH]) {
+        return;
+    }
     let flags = [DEFAULT_FLAGS.as_slice(), &["-k", "vm0"]].concat();
     let Some((lab, vm)) = virtual_machine("guest-port", plane, &flags) else { return };
     let sidecar = server::stand_in(&lab.network.pod).hold().start().unwrap();
