@@ -200,7 +200,7 @@ pub fn choose(flow: &mut Flow, seen: &Sight) -> Path {
         Some(Reason::Off)
     } else if flow.small_run > SMALL_RUN {
         Some(Reason::SmallStream)
-    } else if seen.stops_short && seen.size >= WORTH_ALONE {
+    } else if seen.stops_short {
         Some(Reason::EdgeReader)
     } else {
         None
@@ -355,11 +355,11 @@ mod tests {
     }
 
     #[test]
-    fn one_who_stops_short_gets_small_messages() {
+    fn one_who_stops_short_is_left_to_the_stack_once_nothing_waits() {
         let mut flow = Flow::default();
-        let seen = Sight { stops_short: true, limit: 1 << 20, ..CALM };
-        assert_eq!(choose(&mut flow, &seen), Path::Redirect);
-        assert_eq!(choose(&mut flow, &Sight { size: WORTH_ALONE, ..seen }), Path::Stack(Reason::EdgeReader));
+        let seen = Sight { stops_short: true, ..CALM };
+        assert_eq!(choose(&mut flow, &Sight { queued: 1, ..seen }), Path::Redirect);
+        assert_eq!(choose(&mut flow, &seen), Path::Stack(Reason::EdgeReader));
     }
 
     #[test]

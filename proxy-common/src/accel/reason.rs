@@ -35,7 +35,7 @@ reasons! {
     SmallStream = "small_stream", "small messages in a row without an answer: the stack coalesces them";
     BlockingReader = "blocking_reader", "the other end reads blocking";
     UntrustedReader = "untrusted_reader", "an end may read in a way that misses bytes in the map: splice, and FIONREAD on some kernels";
-    EdgeReader = "edge_reader", "a large message to a reader that may wait for events edge-triggered: what waits in two queues could strand it";
+    EdgeReader = "edge_reader", "the other end waits for events edge-triggered: what waits in two queues could strand it";
     Enrolled = "enrolled", "a socket entered the map";
     NotEnrolled = "not_enrolled", "both ends are local, but the socket could not enter the map (full, or another map's)";
     Mptcp = "mptcp", "an MPTCP socket stays out";

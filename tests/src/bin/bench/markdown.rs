@@ -16,7 +16,7 @@ pub(crate) fn render(measured: &Measured, judged: &[Judged]) -> String {
     let Measured { rounds, seconds, accelerate, .. } = measured;
     writeln!(out, "- {rounds} rounds of {seconds} s; sidestep with `--accelerate {accelerate}`\n").ok();
     figures(&mut out, judged);
-    hooks(&mut out, &measured.cases);
+    hooks(&mut out, measured);
     let base = measured.baseline;
     let to = base.map_or("nothing", Mode::name);
     writeln!(out, "### Every case\n\nRatios are to {to}, round by round: median (least to most).\n").ok();
@@ -53,17 +53,24 @@ fn figures(out: &mut String, judged: &[Judged]) {
     writeln!(out).ok();
 }
 
-fn hooks(out: &mut String, cases: &[MeasuredCase]) {
+fn hooks(out: &mut String, measured: &Measured) {
+    let cases = &measured.cases;
     if cases.iter().all(|case| case.hook.is_none()) {
         return;
     }
-    writeln!(out, "### What the programs cost a message\n").ok();
+    writeln!(out, "### What the sk_msg programs cost a message\n").ok();
     writeln!(out, "By `BPF_ENABLE_STATS`, whose own cost is in it, in a run of its own.\n").ok();
-    writeln!(out, "| case | messages | ns a message | share of the CPU |\n|---|---|---|---|").ok();
+    writeln!(out, "| case | messages | ns a message | share of the CPU | ratio | if they cost nothing |")
+        .ok();
+    writeln!(out, "|---|---|---|---|---|---|").ok();
     for case in cases {
         let Some(HookCost { messages, ns_per_message, cpu_share }) = case.hook else { continue };
+        let ratio = |of: Option<f64>| of.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+        let base = measured.baseline;
+        let now = base.and_then(|base| case.ratio(Metric::RequestsPerSecond, Mode::Sidestep, base));
+        let [now, most] = [now.map(|it| it.median), base.and_then(|base| case.most(base))].map(ratio);
         let (name, share) = (case.name, cpu_share * 100.0);
-        writeln!(out, "| `{name}` | {messages} | {ns_per_message:.0} | {share:.1} % |").ok();
+        writeln!(out, "| `{name}` | {messages} | {ns_per_message:.0} | {share:.1} % | {now} | {most} |").ok();
     }
     writeln!(out).ok();
 }

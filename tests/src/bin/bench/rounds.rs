@@ -75,7 +75,7 @@ fn measure_setup(
 /// One more run under sidestep, after those that count.
 fn hook(case: &Case, stages: &[Stage], options: &Options) -> Result<Option<HookCost>> {
     let stage = stages.iter().find(|stage| stage.mode() == Mode::Sidestep);
-    let Some(stage) = stage.filter(|_| matches!(case.work, Work::Small(_))) else { return Ok(None) };
+    let Some(stage) = stage.filter(|_| !matches!(case.work, Work::Churn(_))) else { return Ok(None) };
     let cost = HookCost::measure(stage, case, options.rounds(), options.seconds());
     cost.map(Some).with_context(|| format!("{} with what programs cost counted", case.name))
 }
