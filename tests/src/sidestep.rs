@@ -96,13 +96,18 @@ impl Sidestep {
         Ok(dump.as_array().context("bpftool printed no list")?.len())
     }
 
-    /// Whether one of the node's maps holds anything.
-    pub fn node_map_is_empty(&self, map: &str) -> Result<bool> {
+    /// Where one of the node's maps is pinned.
+    pub fn node_map(&self, map: &str) -> Result<PathBuf> {
         let nodes = std::fs::read_dir(pin_root::directory()).context("list the pins")?;
         let node = nodes
             .filter_map(Result::ok)
             .find(|entry| entry.file_name().as_encoded_bytes().starts_with(b"node"));
-        let path = node.context("no node maps")?.path().join(format!("map_{map}"));
+        Ok(node.context("no node maps")?.path().join(format!("map_{map}")))
+    }
+
+    /// Whether one of the node's maps holds nothing.
+    pub fn node_map_is_empty(&self, map: &str) -> Result<bool> {
+        let path = self.node_map(map)?;
         // Sockets have no value that userspace could read, keys can be walked.
         let first = Command::new("bpftool").args(["map", "getnext", "pinned"]).arg(&path).output()?;
         let said =
