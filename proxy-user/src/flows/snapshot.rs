@@ -32,9 +32,10 @@ pub fn recent(filter: &Filter) -> Result<Vec<Flow>> {
     if list_pin().is_none() {
         return Ok(Vec::new());
     }
-    // The journal first: what closes in between is in both, and the later look wins.
-    let mut known = join::known(Reader::open(true)?.read());
+    // Live ones first: what closes in between is in both, and the later look wins. The other way round it is in neither.
+    let mut known = Known::new();
     add_live(&mut known, |_| true)?;
+    known.extend(join::known(Reader::open(true)?.read()));
     let mut flows = join::flows(&known, Clock::now()?);
     flows.retain(|flow| filter.matches(flow));
     flows.sort_by_key(|flow| flow.times.syn);
