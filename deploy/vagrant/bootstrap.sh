@@ -31,10 +31,26 @@ apt_install() {
     DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends "$@"
 }
 
-# Debian keeps a current compiler for its browsers, with `core` for the BPF target, also in old releases.
+# Debian keeps a current compiler for its browsers, with `core` for the BPF target, in every release it supports.
 install_debian() {
     apt-get -q update
-    apt_install ca-certificates gcc libc6-dev cargo-web rustc-web
+    apt_install ca-certificates gcc libc6-dev
+    if apt_install cargo-web rustc-web && is_new_enough; then
+        return
+    fi
+    echo "bootstrap.sh: no cargo-web and rustc-web $(wanted_rust) to be had in this release: taking rustup's" >&2
+    apt_install curl xz-utils zstd
+    install_rustup
+}
+
+wanted_rust() {
+    sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml
+}
+
+is_new_enough() {
+    local version
+    version=$(rustc --version | cut -d ' ' -f 2)
+    [[ $(printf '%s\n' "$(wanted_rust)" "$version" | sort --version-sort | head -n 1) == "$(wanted_rust)" ]]
 }
 
 install_ubuntu() {

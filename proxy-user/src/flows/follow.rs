@@ -80,6 +80,15 @@ impl Journal {
                     complete.insert(other.key(), ended(other, end));
                 }
             })?;
+            // They may have closed while the live ones were read.
+            for end in self.reader.read() {
+                let was_told = self.told.remove(&end.key()).is_some();
+                if wanted.contains_key(&end.key()) {
+                    complete.insert(end.key(), end);
+                } else if !was_told {
+                    self.waiting.push((now, end));
+                }
+            }
         }
         let clock = Clock::now()?;
         let mut names = Names::default();

@@ -57,7 +57,8 @@ pub fn busiest(most: usize) -> Result<Busiest> {
     if list_pin().is_none() {
         return Ok(Busiest::default());
     }
-    let closed = Reader::open(true)?.read();
+    let mut reader = Reader::open(true)?;
+    let closed = reader.read();
     let mut seen: HashMap<EndKey, Carried> = HashMap::new();
     let mut busiest = Busiest::default();
     for end in &closed {
@@ -72,8 +73,11 @@ pub fn busiest(most: usize) -> Result<Busiest> {
     ranked.sort_unstable_by_key(|(key, carried)| Reverse((carried.is_open, carried.bytes, *key)));
     ranked.truncate(most);
     let chosen: HashSet<EndKey> = ranked.into_iter().map(|(key, _)| key).collect();
-    let mut known = join::known(closed.into_iter().filter(|end| chosen.contains(&end.key().connection())));
-    add_live(&mut known, |end| chosen.contains(&end.key().connection()))?;
+    let is_chosen = |end: &End| chosen.contains(&end.key().connection());
+    let mut known = join::known(closed.into_iter().filter(is_chosen));
+    add_live(&mut known, is_chosen)?;
+    // Those that closed while the live ones were read.
+    known.extend(join::known(reader.read().into_iter().filter(is_chosen)));
     busiest.flows = join::flows(&known, Clock::now()?);
     busiest
         .flows

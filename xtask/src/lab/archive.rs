@@ -23,7 +23,7 @@ impl<'a> Archive<'a> {
     }
 
     /// Downloads and unpacks what `choose` names (each `package=version`), unless this was done before; then `finish`
-    /// gets the directory. When the archive cannot be reached, what is there serves.
+    /// gets the directory. When it cannot be had, what is there serves.
     pub(crate) fn fetch(
         &self,
         choose: impl FnOnce(&Self) -> Result<Vec<String>>,
@@ -32,13 +32,20 @@ impl<'a> Archive<'a> {
         let unpacked = self.home.join("unpacked");
         let stamp = unpacked.join("package");
         let present = fs::read_to_string(&stamp).ok();
-        match (self.update().and_then(|()| choose(self)), present) {
-            (Ok(wanted), present) if present.as_deref() != Some(wanted.join(" ").as_str()) => {
-                self.unpack(&wanted, &unpacked)?;
-                finish(&unpacked)?;
-                fs::write(&stamp, wanted.join(" ")).with_context(|| format!("write {}", stamp.display()))?;
+        let download = |wanted: Vec<String>| {
+            if present.as_deref() == Some(wanted.join(" ").as_str()) {
+                return Ok(None);
             }
-            (Ok(_), _) => {}
+            self.download(&wanted)?;
+            Ok(Some(wanted.join(" ")))
+        };
+        match (self.update().and_then(|()| choose(self)).and_then(download), &present) {
+            (Ok(None), _) => {}
+            (Ok(Some(wanted)), _) => {
+                self.unpack(&unpacked)?;
+                finish(&unpacked)?;
+                fs::write(&stamp, wanted).with_context(|| format!("write {}", stamp.display()))?;
+            }
             (Err(error), Some(present)) => {
                 step::say("Warning", format!("{error:#}; taking {present}, fetched before"));
             }
@@ -74,19 +81,20 @@ impl<'a> Archive<'a> {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    fn unpack(&self, wanted: &[String], into: &Path) -> Result<()> {
-        let downloads = self.home.join("download");
-        for dir in [&downloads, &into.to_owned()] {
-            if dir.exists() {
-                fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;
-            }
-        }
-        fs::create_dir_all(&downloads).with_context(|| format!("create {}", downloads.display()))?;
+    fn download(&self, wanted: &[String]) -> Result<()> {
+        let downloads = self.downloads();
+        empty(&downloads)?;
         step::run(
             "Downloading",
             wanted.join(" "),
             self.apt("apt-get").args(["-q", "download"]).args(wanted).current_dir(&downloads),
-        )?;
+        )
+    }
+
+    /// What was downloaded, in place of what was there.
+    fn unpack(&self, into: &Path) -> Result<()> {
+        empty(into)?;
+        let downloads = self.downloads();
         for deb in fs::read_dir(&downloads).with_context(|| format!("list {}", downloads.display()))? {
             let deb = deb?.path();
             step::run(
@@ -96,6 +104,10 @@ impl<'a> Archive<'a> {
             )?;
         }
         fs::remove_dir_all(&downloads).with_context(|| format!("remove {}", downloads.display()))
+    }
+
+    fn downloads(&self) -> PathBuf {
+        self.home.join("download")
     }
 
     fn apt(&self, program: &str) -> Command {
@@ -122,6 +134,13 @@ impl<'a> Archive<'a> {
         }
         command
     }
+}
+
+fn empty(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;
+    }
+    fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))
 }
 
 /// A field of what [`Archive::show`] returns, named with its colon.

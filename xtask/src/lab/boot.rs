@@ -13,8 +13,10 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
+    declared::Kernel,
     emulator::Emulator,
     package::Image,
+    report,
     transcript::{End, Transcript, Verdict},
 };
 use crate::step;
@@ -55,7 +57,7 @@ pub(crate) fn boot(
     image: &Image,
     initramfs: &Path,
     home: &Path,
-    append: &str,
+    kernel: &Kernel,
     emulator: &Emulator,
     options: Options,
 ) -> Result<Verdict> {
@@ -68,7 +70,8 @@ pub(crate) fn boot(
             .arg(initramfs)
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 loglevel=5 panic=-1 oops=panic rdinit=/init mitigations=off {append}"
+                "console=ttyS0 loglevel=5 panic=-1 oops=panic rdinit=/init mitigations=off {}",
+                kernel.append
             ))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -97,6 +100,10 @@ pub(crate) fn boot(
                     std::io::stderr().write_all(&chunk).context("write to stderr")?;
                 }
                 transcript.push(&chunk);
+                for (name, binary) in transcript.newly_ended() {
+                    let how = if binary.is_green() { "Passed" } else { "Failed" };
+                    step::say(how, format!("{}: {name}: {}", kernel.name, report::cell(binary)));
+                }
                 if let Some(end) = transcript.ended() {
                     break end;
                 }

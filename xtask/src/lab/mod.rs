@@ -140,8 +140,7 @@ impl<'a> Guest<'a> {
     fn boot(&self, emulator: &Emulator, options: boot::Options) -> Result<Verdict> {
         let started = Instant::now();
         step::say("Booting", format!("{} ({})", self.kernel.name, self.image.release));
-        let append = &self.kernel.append;
-        let verdict = boot::boot(&self.image, &self.archive, &self.home, append, emulator, options)?;
+        let verdict = boot::boot(&self.image, &self.archive, &self.home, self.kernel, emulator, options)?;
         let seconds = started.elapsed().as_secs_f64();
         step::say("Finished", format!("{} in {seconds:.0} s", self.kernel.name));
         Ok(verdict)

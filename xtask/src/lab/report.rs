@@ -64,7 +64,8 @@ fn find<'a>(verdict: &'a Verdict, name: &str) -> Option<&'a Binary> {
     verdict.binaries.iter().find(|(known, _)| known == name).map(|(_, binary)| binary)
 }
 
-fn cell(binary: &Binary) -> String {
+/// What became of a test binary, in a few words.
+pub(crate) fn cell(binary: &Binary) -> String {
     let passed = binary.count(|outcome| *outcome == Outcome::Passed);
     let failed = binary.count(|outcome| *outcome == Outcome::Failed);
     let skipped = binary.count(|outcome| matches!(outcome, Outcome::Skipped(_)));

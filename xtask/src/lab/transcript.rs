@@ -47,6 +47,8 @@ pub(crate) struct Verdict {
 pub(crate) struct Transcript {
     pending: Vec<u8>,
     binaries: Vec<(String, Binary)>,
+    /// How many of them [`Transcript::newly_ended`] has told.
+    told: usize,
     /// The test whose output follows, in the part libtest prints at the end.
     shown: Option<String>,
     end: Option<End>,
@@ -59,6 +61,14 @@ impl Transcript {
             let line: Vec<u8> = self.pending.drain(..=at).collect();
             self.line(String::from_utf8_lossy(&line).trim_end());
         }
+    }
+
+    /// The test binaries that ended since the last call.
+    pub(crate) fn newly_ended(&mut self) -> &[(String, Binary)] {
+        let since = self.told;
+        // They run one after the other.
+        self.told = self.binaries.iter().take_while(|(_, binary)| binary.code.is_some()).count();
+        &self.binaries[since..self.told]
     }
 
     pub(crate) fn ended(&self) -> Option<End> {
@@ -166,6 +176,19 @@ mod tests {
         let outcomes: Vec<&Outcome> = dns.tests.values().collect();
         let skipped = Outcome::Skipped("(envoy): no Envoy".to_owned());
         assert_eq!(outcomes, [&Outcome::Passed, &skipped, &Outcome::Failed]);
+    }
+
+    #[test]
+    fn each_end_is_told_once() {
+        let mut transcript = Transcript::default();
+        let mut told = |line: &str| {
+            transcript.push(line.as_bytes());
+            transcript.newly_ended().iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(told("@run dns\ntest a ... ok\n"), Vec::<String>::new());
+        assert_eq!(told("@end dns 0\n@run lab\n@end lab 0\n@run tproxy\n"), ["dns", "lab"]);
+        assert_eq!(told("@end tproxy 1\n"), ["tproxy"]);
+        assert_eq!(told("@done\n"), Vec::<String>::new());
     }
 
     #[test]
