@@ -33,7 +33,7 @@ pub(crate) fn getsockopt(ctx: SockoptContext) -> i32 {
     let level = load32!(opt, bpf_sockopt, level) as i32;
     let name = load32!(opt, bpf_sockopt, optname) as i32;
     if name != ORIGINAL_DST || (level != SOL_IP && level != SOL_IPV6) {
-        pass_large(opt);
+        pass(opt);
         return ALLOW;
     }
     let sk = load64!(opt, bpf_sockopt, __bindgen_anon_1) as *mut bpf_sock;
@@ -120,6 +120,16 @@ fn family_bytes(family: u16) -> [u8; 2] {
 #[inline(always)]
 fn u32_of(a: [u8; 2], b: [u8; 2]) -> u32 {
     u32::from_ne_bytes([a[0], a[1], b[0], b[1]])
+}
+
+/// The caller keeps what the kernel gave it. Linux 5.10 gives a call that failed its buffer back too, zeroed.
+#[inline(always)]
+fn pass(opt: *mut bpf_sockopt) {
+    if load32!(opt, bpf_sockopt, retval) != 0 {
+        store32!(opt, bpf_sockopt, optlen, 0);
+    } else {
+        pass_large(opt);
+    }
 }
 
 /// "Use the kernel's value": Linux 5.10 fails the caller with EFAULT otherwise.

@@ -3,11 +3,13 @@
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
+use anyhow::Result;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::Uid;
 
 use crate::iptables::{self, Backend};
-use crate::{cgroup, envoy, kernel, process, sidestep};
+use crate::kernel::{self, Lack};
+use crate::{cgroup, envoy, process, sidestep};
 
 /// Something a machine may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,10 @@ pub enum Requirement {
     Iptables(Backend),
     /// A feature of the kernel, as `sidestep doctor` names it.
     Kernel(&'static str),
+    /// The features the acceleration takes.
+    Acceleration,
+    /// Those flow records take.
+    Observation,
     /// A release of Linux (major, minor), for what no probe shows; and what it has that those before have not.
     Linux(u32, u32, &'static str),
     /// A program on PATH, with the Debian package that has it.
@@ -40,10 +46,28 @@ impl Requirement {
         }
     }
 
+    /// The features of the kernel it stands for.
+    pub const fn features(&self) -> &[&'static str] {
+        match self {
+            Self::Kernel(feature) => std::slice::from_ref(feature),
+            Self::Acceleration => &["safe_sockmap", "btf", "read_kernel_memory"],
+            Self::Observation => &["atomic_fetch", "btf", "read_kernel_memory"],
+            _ => &[],
+        }
+    }
+
+    /// Those this kernel has not.
+    fn lacks(self) -> Result<Vec<Lack>> {
+        let lacks = self.features().iter().map(|feature| kernel::lack(feature));
+        lacks.filter_map(Result::transpose).collect()
+    }
+
     /// Whether the kernel's release does not have the feature. One that should have it is no excuse.
     fn is_not_of_this_kernel(self) -> bool {
         match self {
-            Self::Kernel(feature) => matches!(kernel::lack(feature), Ok(Some(lack)) if lack.may_skip),
+            Self::Kernel(_) | Self::Acceleration | Self::Observation => {
+                self.lacks().is_ok_and(|lacks| !lacks.is_empty() && lacks.iter().all(|lack| lack.may_skip))
+            }
             Self::Linux(major, minor, _) => kernel::release().is_ok_and(|release| release < (major, minor)),
             _ => false,
         }
@@ -59,8 +83,8 @@ impl Requirement {
             Self::MemoryController => memory_controller(),
             Self::KernelTls => kernel_tls(),
             Self::Iptables(backend) => iptables::missing(backend),
-            Self::Kernel(feature) => match kernel::lack(feature) {
-                Ok(lack) => lack.map(|lack| lack.why),
+            Self::Kernel(_) | Self::Acceleration | Self::Observation => match self.lacks() {
+                Ok(lacks) => lacks.into_iter().next().map(|lack| lack.why),
                 Err(error) => Some(format!("{error:#}")),
             },
             Self::Linux(major, minor, what) => match kernel::release() {

@@ -37,7 +37,7 @@ fn held(mode: &str, limit: u32, connections: u32, two_pods: bool) -> Filled {
 #[case::one(1)]
 #[case::many(20)]
 fn at_most_the_limit_more_than_the_stack(#[case] connections: u32, #[values(false, true)] two_pods: bool) {
-    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
     let stock = held("off", 4 << 20, connections, two_pods);

@@ -105,7 +105,7 @@ fn messages(seen: &Acceleration, reason: &str) -> u64 {
 /// In turns: the maps are the node's.
 #[test]
 fn the_stack_takes_over_and_gives_back() {
-    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
     let network = Network::new("faults").unwrap();

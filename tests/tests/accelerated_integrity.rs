@@ -72,7 +72,7 @@ fn over_loopback(
     #[case] burst: usize,
     #[case] megabytes: u64,
 ) {
-    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
     let network = Network::new("integrity-lo").unwrap();
@@ -90,7 +90,7 @@ fn over_loopback(
 #[case::v6_tiny_limit(6, TINY, BURST, 200)]
 #[case::v4_default_limit(4, 4 << 20, 0, 400)]
 fn between_two_pods(#[case] family: u8, #[case] limit: u32, #[case] burst: usize, #[case] megabytes: u64) {
-    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
     let network = Network::new("integrity-pods").unwrap();
@@ -108,7 +108,7 @@ fn between_two_pods(#[case] family: u8, #[case] limit: u32, #[case] burst: usize
 #[case::tiny_limit(TINY, BURST)]
 #[case::default_limit(4 << 20, 0)]
 fn through_envoy(#[case] limit: u32, #[case] burst: usize) {
-    if !DataPlane::Sidestep.met(&[Requirement::Envoy, Requirement::Kernel("safe_sockmap")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Envoy, Requirement::Acceleration]) {
         return;
     }
     let network = Network::new("integrity-envoy").unwrap();
@@ -130,7 +130,7 @@ fn through_envoy(#[case] limit: u32, #[case] burst: usize) {
 /// The sidecar's own uid is trusted without being told.
 #[test]
 fn as_the_sidecar() {
-    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
     let network = Network::new("integrity-proxy").unwrap();

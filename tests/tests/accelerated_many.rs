@@ -22,9 +22,7 @@ fn connections() -> u64 {
 
 #[test]
 fn every_map_is_empty_afterwards() {
-    if !DataPlane::Sidestep
-        .met(&[Requirement::Kernel("safe_sockmap"), Requirement::Program("bpftool", "bpftool")])
-    {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration, Requirement::Program("bpftool", "bpftool")]) {
         return;
     }
     let connections = connections();

@@ -19,7 +19,7 @@ const CONNECTIONS: &str = "60";
 
 #[rstest]
 fn nobody_is_killed(#[values("off", "auto")] mode: &str) {
-    if !DataPlane::Sidestep.met(&[Requirement::MemoryController, Requirement::Kernel("safe_sockmap")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::MemoryController, Requirement::Acceleration]) {
         return;
     }
     let network = Network::new("memcg").unwrap();

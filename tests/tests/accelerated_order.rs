@@ -17,7 +17,7 @@ fn nothing_overtakes(
     (name, server, fast_open): (&str, &[&str], bool),
     #[values(false, true)] two_pods: bool,
 ) {
-    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
     let network = Network::new("order").unwrap();

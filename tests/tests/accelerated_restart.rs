@@ -56,7 +56,7 @@ fn switched(pod: &Sidestep, flags: &[&str], round: u32) {
 #[case::killed(killed)]
 #[case::switched(switched)]
 fn nothing_breaks(#[case] disturb: Disturbance) {
-    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
     let network = Network::new("restart").unwrap();
@@ -106,7 +106,7 @@ fn nothing_breaks(#[case] disturb: Disturbance) {
 
 #[test]
 fn detach_under_load_leaves_the_stack_in_charge() {
-    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
     let network = Network::new("restart-detach").unwrap();

@@ -84,7 +84,7 @@ fn assert_same(title: &str, plain: &Outcomes, seen: &Outcomes, expected: &[&[Dif
 
 #[test]
 fn as_over_the_stack() {
-    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
     let messages = |seen: &Acceleration, reason| seen.of(reason).messages;

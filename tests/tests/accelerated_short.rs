@@ -21,7 +21,7 @@ const PAUSE_MS: u64 = 2;
 
 #[test]
 fn short_ones_stay_out_until_they_are_long() {
-    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
     let network = Network::new("short").unwrap();

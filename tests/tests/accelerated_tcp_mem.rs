@@ -24,7 +24,7 @@ fn tcp_memory() -> (u64, u64) {
 
 #[test]
 fn tcp_mem_bounds_them() {
-    if !DataPlane::Sidestep.met(&[Requirement::Kernel("safe_sockmap")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
     let network = Network::new("tcp-mem").unwrap();

@@ -26,7 +26,7 @@ fn assert_said(ended: &Ended, code: i32, words: &[&str]) {
 #[rstest]
 #[case::unknown_netns("--netns", "/run/netns/no-such", USAGE, &["/run/netns/no-such", "No such file", "--netns /proc/<pid>/ns/net"])]
 #[case::netns_of_no_process("--netns", "/proc/4194304/ns/net", USAGE, &["/proc/4194304/ns/net", "No such file", "give --netns"])]
-#[case::not_a_namespace("--netns", "/etc/hostname", USAGE, &["/etc/hostname", "no namespace", "give --netns"])]
+#[case::not_a_namespace("--netns", "/etc/passwd", USAGE, &["/etc/passwd", "no namespace", "give --netns"])]
 #[case::a_directory("--netns", "/tmp", USAGE, &["/tmp", "no namespace", "give --netns"])]
 #[case::another_kind_of_namespace("--netns", "/proc/self/ns/mnt", USAGE, &["/proc/self/ns/mnt", "not a network namespace", "give --netns"])]
 #[case::unknown_cgroup("--cgroup", "/sys/fs/cgroup/no-such", USAGE, &["/sys/fs/cgroup/no-such", "No such file", "below the cgroup2 mount"])]

@@ -66,10 +66,30 @@ fn acceleration_is_on_or_says_why_not() {
     let root = PinRoot::new().unwrap();
     let attached = attach(&root, &network, &[]);
     assert_eq!(attached.code, Some(0), "{}", attached.stderr);
-    let unable = lacks(&["safe_sockmap", "btf", "read_kernel_memory"]);
+    let unable = Requirement::Acceleration.missing().is_some();
     let status = status(&root);
     let reason = &status["workloads"][0]["meta"]["not_accelerated"];
     assert_eq!(reason.is_string(), unable, "{reason}");
+}
+
+/// So is the observation; `flows` then ends with the reason.
+#[test]
+fn connections_are_observed_or_it_says_why_not() {
+    if !ready() {
+        return;
+    }
+    let network = Network::new("degraded-flows").unwrap();
+    let root = PinRoot::new().unwrap();
+    let attached = attach(&root, &network, &[]);
+    assert_eq!(attached.code, Some(0), "{}", attached.stderr);
+    let lacks = Requirement::Observation.missing();
+    let reason = &status(&root)["workloads"][0]["meta"]["not_observed"];
+    assert_eq!(reason.is_string(), lacks.is_some(), "{reason}, {lacks:?}");
+    let flows = ended_command(root.command(&["flows"]).unwrap()).unwrap();
+    assert_eq!(flows.code == Some(0), lacks.is_none(), "{flows:?}");
+    if let Some(reason) = reason.as_str() {
+        assert!(flows.stderr.contains(reason), "{flows:?}");
+    }
 }
 
 /// `require` is all or nothing.
@@ -81,7 +101,7 @@ fn required_acceleration_refuses_before_anything_is_touched() {
     let network = Network::new("degraded-require").unwrap();
     let root = PinRoot::new().unwrap();
     let attached = attach(&root, &network, &["--accelerate", "require"]);
-    if lacks(&["safe_sockmap", "btf", "read_kernel_memory"]) {
+    if Requirement::Acceleration.missing().is_some() {
         assert_eq!(attached.code, Some(69), "{}", attached.stderr);
         assert!(attached.stderr.contains("--accelerate require"), "{}", attached.stderr);
         assert!(root.pins().is_empty(), "{:?}", root.pins());

@@ -14,6 +14,7 @@ use tests::crowd::Crowd;
 use tests::data_plane::DataPlane;
 use tests::network::Network;
 use tests::pin_root::PinRoot;
+use tests::requirement::Requirement;
 use tests::server::Server;
 use tests::sidestep::ended_command;
 
@@ -77,7 +78,7 @@ fn succeed(command: std::process::Command) -> String {
 /// Clients elsewhere, so that each connection is one record.
 #[test]
 fn twenty_thousand_are_all_counted() {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Observation]) {
         return;
     }
     let network = Network::new("flow-many").unwrap();
@@ -131,7 +132,7 @@ fn twenty_thousand_are_all_counted() {
 
 #[test]
 fn the_end_of_a_workload_is_said() {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Observation]) {
         return;
     }
     let network = Network::new("flow-end").unwrap();

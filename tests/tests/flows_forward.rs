@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use rstest::rstest;
 use serde_json::{Value, json};
 use tests::client::Connect;
+use tests::data_plane::DataPlane;
 use tests::envoy_config::{Forward, SidecarConfig};
 use tests::flows::{total, wait_closed};
 use tests::network::Network;
@@ -49,7 +50,7 @@ fn inbound(
     #[case] name: &str,
     #[case] inner_rule: &str,
 ) {
-    if !met(&[Requirement::Root, Requirement::Cgroup2, Requirement::Sidestep, Requirement::Envoy]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Observation, Requirement::Envoy]) {
         return;
     }
     let network = Network::new("flow-in").unwrap();
@@ -132,7 +133,7 @@ fn inbound(
 
 #[test]
 fn outbound() {
-    if !met(&[Requirement::Root, Requirement::Cgroup2, Requirement::Sidestep, Requirement::Envoy]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Observation, Requirement::Envoy]) {
         return;
     }
     let network = Network::new("flow-out").unwrap();
@@ -183,7 +184,7 @@ fn outbound() {
 /// Nobody listens on 15001.
 #[test]
 fn refused() {
-    if !met(&[Requirement::Root, Requirement::Cgroup2, Requirement::Sidestep]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Observation]) {
         return;
     }
     let network = Network::new("flow-refused").unwrap();

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
+use tests::data_plane::DataPlane;
 use tests::envoy_config::{Forward, SidecarConfig};
 use tests::load::Load;
 use tests::network::Network;
-use tests::requirement::{Requirement, met};
+use tests::requirement::Requirement;
 use tests::server::Server;
 use tests::sidecar::Sidecar;
 use tests::sidestep::{self, DEFAULT_FLAGS, Sidestep};
@@ -26,7 +27,7 @@ struct Stage {
 
 impl Stage {
     fn new(name: &str, forward: Forward) -> Option<Self> {
-        if !met(&[Requirement::Root, Requirement::Cgroup2, Requirement::Sidestep, TERMINAL]) {
+        if !DataPlane::Sidestep.met(&[Requirement::Observation, TERMINAL]) {
             return None;
         }
         let network = Network::new(name).unwrap();

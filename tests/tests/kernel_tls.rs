@@ -20,7 +20,7 @@ const ON_THE_STACK: &str = "6, 6 before, 0, 5, 5 after";
 #[case::only_event_loops("strict", ON_THE_STACK, IN_THE_MAP)]
 #[case::every_reader("auto", IN_THE_MAP, IN_THE_MAP)]
 fn upper_layer(#[case] mode: &str, #[case] blocking: &str, #[case] event_loop: &str) {
-    if !DataPlane::Sidestep.met(&[Requirement::KernelTls, Requirement::Kernel("safe_sockmap")]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration, Requirement::KernelTls]) {
         return;
     }
     let network = Network::new("kernel-tls").unwrap();

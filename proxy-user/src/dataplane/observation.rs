@@ -27,13 +27,13 @@ use super::{
     wire::Raw,
 };
 use crate::{
-    kernel::{feature::Feature, version::KernelVersion},
+    kernel::{
+        feature::{Answer, Feature},
+        version::KernelVersion,
+    },
     netns::{self, Netns},
     sys::{bpf_iter, bpf_link, bpf_pin},
 };
-
-/// Atomic operations that return a value came with 5.12, socket storage in iterators with 5.11.
-const OLDEST: KernelVersion = KernelVersion(5, 12);
 
 /// From here on the tests run on every change; older verifiers are asked first.
 const TESTED: KernelVersion = KernelVersion(6, 18);
@@ -74,13 +74,11 @@ impl Observation {
             return Ok(Self { kernel: None, reason: Some("switched off (--observe off)".to_owned()) });
         }
         let version = KernelVersion::current()?;
-        if version < OLDEST {
-            return Ok(Self {
-                kernel: None,
-                reason: Some(format!(
-                    "Linux {version} is too old for flow records, {OLDEST} has what they need"
-                )),
-            });
+        // Socket storage in iterators, which they need too, is one release older.
+        if let Answer::No(detail) = Feature::AtomicFetch.probe() {
+            let row = Feature::AtomicFetch.row();
+            let reason = format!("Linux {version} lacks {} (since {}): {detail}", row.name, row.since);
+            return Ok(Self { kernel: None, reason: Some(reason) });
         }
         let found = offsets(pins, slot).and_then(|kernel| {
             if version < TESTED {

@@ -25,6 +25,7 @@ pub enum Feature {
     Sockmap,
     SafeSockmap,
     CurrentTaskInSockOps,
+    AtomicFetch,
 }
 
 /// What its absence comes to.
@@ -39,6 +40,8 @@ pub enum Effect {
     NoAcceleration,
     /// The acceleration works for fewer sockets.
     LessAcceleration,
+    /// The rest is whole; connections are not recorded.
+    NoObservation,
 }
 
 /// What a probe found. Not being allowed to ask is no answer.
@@ -63,7 +66,7 @@ pub struct Row {
 }
 
 impl Feature {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::SkLookup,
         Self::CgroupLinks,
         Self::PeerNameHooks,
@@ -78,11 +81,12 @@ impl Feature {
         Self::Sockmap,
         Self::SafeSockmap,
         Self::CurrentTaskInSockOps,
+        Self::AtomicFetch,
     ];
 
     #[rustfmt::skip]
     pub const fn row(self) -> Row {
-        use Effect::{Difference, LessAcceleration, NoAcceleration, NoRedirection};
+        use Effect::{Difference, LessAcceleration, NoAcceleration, NoObservation, NoRedirection};
         let (name, major, minor, effect, needed_by, without) = match self {
             Self::SkLookup => ("sk_lookup", 5, 9, NoRedirection,
                 "inbound capture", "attach refuses"),
@@ -93,8 +97,8 @@ impl Feature {
             Self::SocketOptionHook => ("socket_option_hook", 5, 3, NoRedirection,
                 "`SO_ORIGINAL_DST`", "attach refuses"),
             Self::Btf => ("btf", 5, 4, Difference,
-                "socket owners as `xt_owner` sees them; the acceleration",
-                "owners are recorded when a socket is created: real ids, not for sockets that exist already; no acceleration"),
+                "socket owners as `xt_owner` sees them; the acceleration; flow records",
+                "owners are recorded when a socket is created: real ids, not for sockets that exist already; neither of the others"),
             Self::ReadKernelMemory => ("read_kernel_memory", 5, 5, Difference,
                 "the same", "the same; lockdown `confidentiality` withholds it"),
             Self::NetnsCookie => ("netns_cookie", 5, 14, Difference,
@@ -119,6 +123,8 @@ impl Feature {
             Self::CurrentTaskInSockOps => ("current_task_in_sock_ops", 5, 10, LessAcceleration,
                 "trusting programs that start after attach",
                 "only the sidecar, and listeners that are there at attach, are trusted readers"),
+            Self::AtomicFetch => ("atomic_fetch", 5, 12, NoObservation,
+                "flow records", "`flows` and the metrics of flows have nothing to show; the rest is whole"),
         };
         Row { name, since: KernelVersion(major, minor), effect, needed_by, without }
     }

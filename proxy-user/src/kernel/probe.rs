@@ -50,6 +50,7 @@ pub(super) fn probe(feature: Feature) -> Answer {
             let program = [Instruction::call(GET_CURRENT_TASK), Instruction::result(1), Instruction::exit()];
             loads(ProgramType::SockOps, None, &program)
         }
+        Feature::AtomicFetch => atomic_fetch(),
         Feature::IngressIfindex => {
             let program =
                 [Instruction::load_u32(INGRESS_IFINDEX), Instruction::result(1), Instruction::exit()];
@@ -122,6 +123,20 @@ fn read_kernel_memory() -> Answer {
         Instruction::set(2, 8),
         Instruction::set(3, 0),
         Instruction::call(PROBE_READ_KERNEL),
+        Instruction::result(1),
+        Instruction::exit(),
+    ];
+    loads(ProgramType::CgroupSockAddr, Some(AttachType::Connect4), &program)
+}
+
+fn atomic_fetch() -> Answer {
+    let [zero, copy, subtract] = Instruction::buffer();
+    let program = [
+        zero,
+        copy,
+        subtract,
+        Instruction::set(2, 1),
+        Instruction::fetch_add(),
         Instruction::result(1),
         Instruction::exit(),
     ];

@@ -63,6 +63,11 @@ impl Instruction {
         ]
     }
 
+    /// `r2 = atomic_fetch_add((u64 *)r1, r2)`
+    pub const fn fetch_add() -> Self {
+        Self { code: 0xdb, registers: 0x21, offset: 0, immediate: 0x01 }
+    }
+
     pub const fn exit() -> Self {
         Self { code: 0x95, registers: 0, offset: 0, immediate: 0 }
     }

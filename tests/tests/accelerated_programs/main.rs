@@ -59,7 +59,7 @@ fn content() -> Vec<u8> {
 #[case::redis(redis::REDIS, &["strict", "auto"])]
 #[case::postgres(postgres::POSTGRES, &["strict", "auto"])]
 fn as_over_the_stack(#[case] program: Program, #[case] modes: &[&str]) {
-    if !DataPlane::Sidestep.met(&[program.needs, &[Requirement::Kernel("safe_sockmap")]].concat()) {
+    if !DataPlane::Sidestep.met(&[program.needs, &[Requirement::Acceleration]].concat()) {
         return;
     }
     let (plain, acceleration) = answers(&program, &Accelerated::new("off"));
@@ -76,7 +76,7 @@ fn as_over_the_stack(#[case] program: Program, #[case] modes: &[&str]) {
 #[case::nginx(web::NGINX_ASKING, "nginx")]
 #[case::jvm(jvm::JVM, "java")]
 fn who_asks_what_waits(#[case] program: Program, #[case] name: &str) {
-    if !DataPlane::Sidestep.met(&[program.needs, &[Requirement::Kernel("safe_sockmap")]].concat()) {
+    if !DataPlane::Sidestep.met(&[program.needs, &[Requirement::Acceleration]].concat()) {
         return;
     }
     let (plain, _) = answers(&program, &Accelerated::new("off"));

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use tests::requirement::Requirement;
 use tests::sample::{Attempt, Transport};
 
 use crate::attempts::FAR;
@@ -25,12 +26,22 @@ pub(crate) const REASONS: &[(Applies, &str)] = &[
         |_, _, _| false,
         "SO_BINDTODEVICE: under iptables such a connection times out once redirected (quirk 12)",
     ),
+    (
+        by_interface,
+        "from outside, with rules about interfaces, on a kernel that does not tell sk_lookup the interface",
+    ),
     (bound_to_v6_loopback, "bound to ::1 towards another host: left alone, where ip6tables redirects it"),
 ];
 
 /// Whether an attempt, made inside or outside of the pod, is not compared.
 pub(crate) fn applies(set: &RuleSet, attempt: &Attempt, inside: bool) -> bool {
     REASONS.iter().any(|(applies, _)| applies(set, attempt, inside))
+}
+
+fn by_interface(set: &RuleSet, _: &Attempt, inside: bool) -> bool {
+    !inside
+        && !(set.excluded_interfaces.is_empty() && set.virtual_interfaces.is_empty())
+        && Requirement::Kernel("ingress_ifindex").missing().is_some()
 }
 
 fn bound_to_v6_loopback(_: &RuleSet, attempt: &Attempt, _: bool) -> bool {

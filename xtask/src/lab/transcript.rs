@@ -56,10 +56,12 @@ pub(crate) struct Transcript {
 
 impl Transcript {
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.pending.extend_from_slice(bytes);
-        while let Some(at) = self.pending.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.pending.drain(..=at).collect();
-            self.line(String::from_utf8_lossy(&line).trim_end());
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.pending.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.pending);
+                self.line(String::from_utf8_lossy(&line).trim_end());
+            }
         }
     }
 
