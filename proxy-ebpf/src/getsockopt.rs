@@ -47,15 +47,17 @@ pub(crate) fn getsockopt(ctx: SockoptContext) -> i32 {
     } else {
         !orig.is_v4() && write_v6(opt, &orig, port)
     };
-    if written {
-        if load32!(opt, bpf_sockopt, optlen) as i32 > PAGE {
-            // No more than the buffer goes back (`kernel/bpf/cgroup.c: __cgroup_bpf_run_filter_getsockopt`).
-            store32!(opt, bpf_sockopt, optlen, PAGE as u32);
-        }
-        // optlen stays as the caller gave it, as the kernel leaves it (`net/netfilter/nf_conntrack_proto.c: getorigdst`).
-        store32!(opt, bpf_sockopt, retval, 0);
-        maps::count_event(Event::OriginalDst);
+    if !written {
+        pass(opt);
+        return ALLOW;
     }
+    if load32!(opt, bpf_sockopt, optlen) as i32 > PAGE {
+        // No more than the buffer goes back (`kernel/bpf/cgroup.c: __cgroup_bpf_run_filter_getsockopt`).
+        store32!(opt, bpf_sockopt, optlen, PAGE as u32);
+    }
+    // optlen stays as the caller gave it, as the kernel leaves it (`net/netfilter/nf_conntrack_proto.c: getorigdst`).
+    store32!(opt, bpf_sockopt, retval, 0);
+    maps::count_event(Event::OriginalDst);
     ALLOW
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use proxy_user::sys::bpf_link::program_by_id;
 use tests::data_plane::{DataPlane, flags};
 use tests::footprint::Footprint;
+use tests::kernel;
 use tests::network::Network;
 use tests::requirement::Requirement;
 use tests::sidestep::Sidestep;
@@ -20,6 +21,8 @@ fn the_kernel_takes_every_program() {
     if !DataPlane::Sidestep.met(&[Requirement::Program("bpftool", "bpftool")]) {
         return;
     }
+    // `kernel/bpf/syscall.c: bpf_prog_show_fdinfo` tells `verified_insns` since 5.16.
+    let is_counted = kernel::release().unwrap() >= (5, 16);
     let network = Network::new("sizes").unwrap();
     let dns = [("ISTIO_META_DNS_CAPTURE", "true")];
     let _sidestep = Sidestep::attach_with(&network.pod, &flags(), &dns).unwrap();
@@ -35,7 +38,7 @@ fn the_kernel_takes_every_program() {
         let name = shown["name"].as_str().unwrap_or("?");
         let (xlated, jited) = (&shown["bytes_xlated"], &shown["bytes_jited"]);
         println!("{name:<14} {verified:>9} {xlated:>9} {jited:>7} {stack:>6}");
-        assert!(verified > 0 && verified < MOST_VERIFIED, "{name}: {verified}");
+        assert!(verified < MOST_VERIFIED && (verified > 0 || !is_counted), "{name}: {verified}");
         assert!(stack <= MOST_STACK, "{name}: {stack}");
         assert_eq!(shown["gpl_compatible"], true, "{name}");
     }

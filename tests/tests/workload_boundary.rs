@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use tests::client::Connect;
 use tests::data_plane::DataPlane;
 use tests::network::Network;
+use tests::requirement::Requirement;
 use tests::server::{self, Server};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 
@@ -41,7 +42,7 @@ fn a_process_outside_the_cgroup_goes_direct() {
 
 #[test]
 fn a_process_in_another_namespace_goes_direct() {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Kernel("netns_cookie")]) {
         return;
     }
     let network = Network::new("home").unwrap();
