@@ -26,6 +26,15 @@ fn attach(root: &PinRoot, network: &Network, more: &[&str]) -> Ended {
     ended_command(root.for_pod(&args, &network.pod).unwrap()).unwrap()
 }
 
+/// What attach says of a workload it takes.
+fn attached(name: &str, more: &[&str]) -> (Network, PinRoot, String) {
+    let network = Network::new(name).unwrap();
+    let root = PinRoot::new().unwrap();
+    let ended = attach(&root, &network, more);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    (network, root, ended.stderr)
+}
+
 fn status(root: &PinRoot) -> Value {
     let ended = ended_command(root.command(&["status", "--output", "json"]).unwrap()).unwrap();
     serde_json::from_str(&ended.stdout).unwrap()
@@ -37,13 +46,9 @@ fn owners_are_known_either_way() {
     if !ready() {
         return;
     }
-    let network = Network::new("degraded-owners").unwrap();
-    let root = PinRoot::new().unwrap();
-    let attached = attach(&root, &network, &[]);
-    assert_eq!(attached.code, Some(0), "{}", attached.stderr);
+    let (network, _root, says) = attached("degraded-owners", &[]);
     let recorded = lacks(&["btf", "read_kernel_memory"]);
-    let says = attached.stderr.contains("socket owners are recorded when a socket is created");
-    assert_eq!(says, recorded, "{}", attached.stderr);
+    assert_eq!(says.contains("socket owners are recorded when a socket is created"), recorded, "{says}");
 
     let sidecar = server::stand_in(&network.pod).start().unwrap();
     let everywhere: SocketAddr = "0.0.0.0:80".parse().unwrap();
@@ -62,10 +67,7 @@ fn acceleration_is_on_or_says_why_not() {
     if !ready() {
         return;
     }
-    let network = Network::new("degraded-accel").unwrap();
-    let root = PinRoot::new().unwrap();
-    let attached = attach(&root, &network, &[]);
-    assert_eq!(attached.code, Some(0), "{}", attached.stderr);
+    let (_network, root, _) = attached("degraded-accel", &[]);
     let unable = Requirement::Acceleration.missing().is_some();
     let status = status(&root);
     let reason = &status["workloads"][0]["meta"]["not_accelerated"];
@@ -78,10 +80,7 @@ fn connections_are_observed_or_it_says_why_not() {
     if !ready() {
         return;
     }
-    let network = Network::new("degraded-flows").unwrap();
-    let root = PinRoot::new().unwrap();
-    let attached = attach(&root, &network, &[]);
-    assert_eq!(attached.code, Some(0), "{}", attached.stderr);
+    let (_network, root, _) = attached("degraded-flows", &[]);
     let lacks = Requirement::Observation.missing();
     let reason = &status(&root)["workloads"][0]["meta"]["not_observed"];
     assert_eq!(reason.is_string(), lacks.is_some(), "{reason}, {lacks:?}");
@@ -116,12 +115,7 @@ fn interfaces_that_cannot_be_told_are_named() {
     if !ready() {
         return;
     }
-    let network = Network::new("degraded-ifindex").unwrap();
-    let root = PinRoot::new().unwrap();
-    let attached = attach(&root, &network, &["-c", "eth0", "-k", "eth0"]);
-    assert_eq!(attached.code, Some(0), "{}", attached.stderr);
-    let blind = attached.stderr.contains("no effect on inbound connections");
-    assert_eq!(blind, lacks(&["ingress_ifindex"]), "{}", attached.stderr);
-    let uncaptured = attached.stderr.contains("no tcx links");
-    assert_eq!(uncaptured, lacks(&["tcx"]), "{}", attached.stderr);
+    let (_network, _root, says) = attached("degraded-ifindex", &["-c", "eth0", "-k", "eth0"]);
+    assert_eq!(says.contains("no effect on inbound connections"), lacks(&["ingress_ifindex"]), "{says}");
+    assert_eq!(says.contains("no tcx links"), lacks(&["tcx"]), "{says}");
 }
