@@ -39,9 +39,8 @@ pub(crate) fn applies(set: &RuleSet, attempt: &Attempt, inside: bool) -> bool {
 }
 
 fn by_interface(set: &RuleSet, _: &Attempt, inside: bool) -> bool {
-    !inside
-        && !(set.excluded_interfaces.is_empty() && set.virtual_interfaces.is_empty())
-        && Requirement::Kernel("ingress_ifindex").missing().is_some()
+    let names_some = !set.excluded_interfaces.is_empty() || !set.virtual_interfaces.is_empty();
+    !inside && names_some && Requirement::Kernel("ingress_ifindex").missing().is_some()
 }
 
 fn bound_to_v6_loopback(_: &RuleSet, attempt: &Attempt, _: bool) -> bool {
