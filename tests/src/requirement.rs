@@ -47,7 +47,7 @@ impl Requirement {
     }
 
     /// The features of the kernel it stands for.
-    pub const fn features(&self) -> &[&'static str] {
+    const fn features(&self) -> &[&'static str] {
         match self {
             Self::Kernel(feature) => std::slice::from_ref(feature),
             Self::Acceleration => &["safe_sockmap", "btf", "read_kernel_memory"],

@@ -167,7 +167,7 @@ fn what_is_around_the_sidecar_answers_without_one() {
     assert_eq!(listed["processes"][0]["pid"], excluded.processes()[0].pid());
     let finding = report["findings"].as_array().unwrap().iter().find(|finding| finding["subject"] == subject);
     assert_eq!(finding.unwrap()["seen"]["I5"], sidestep.rule("I5").unwrap(), "{report:#}");
-    let direct = if Requirement::Observation.missing().is_none() { Some(1) } else { None };
+    let direct = Requirement::Observation.missing().is_none().then_some(1);
     assert_eq!(finding.unwrap()["flows"]["direct"].as_u64(), direct, "{report:#}");
     let both = server(&report, "[::]:7070");
     assert_eq!((&both["dual_stack"], &both["reach"]["eth0"]), (&true.into(), &true.into()), "{both:#}");

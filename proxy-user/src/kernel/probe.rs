@@ -115,31 +115,16 @@ fn btf() -> Answer {
 
 /// Lockdown takes the helper away when programs are loaded (kernel/bpf/helpers.c: bpf_base_func_proto).
 fn read_kernel_memory() -> Answer {
-    let [zero, copy, subtract] = Instruction::buffer();
-    let program = [
-        zero,
-        copy,
-        subtract,
-        Instruction::set(2, 8),
-        Instruction::set(3, 0),
-        Instruction::call(PROBE_READ_KERNEL),
-        Instruction::result(1),
-        Instruction::exit(),
-    ];
-    loads(ProgramType::CgroupSockAddr, Some(AttachType::Connect4), &program)
+    loads_with_buffer(&[Instruction::set(2, 8), Instruction::set(3, 0), Instruction::call(PROBE_READ_KERNEL)])
 }
 
 fn atomic_fetch() -> Answer {
-    let [zero, copy, subtract] = Instruction::buffer();
-    let program = [
-        zero,
-        copy,
-        subtract,
-        Instruction::set(2, 1),
-        Instruction::fetch_add(),
-        Instruction::result(1),
-        Instruction::exit(),
-    ];
+    loads_with_buffer(&[Instruction::set(2, 1), Instruction::fetch_add()])
+}
+
+/// Whether these load, r1 pointing to eight bytes of the stack.
+fn loads_with_buffer(instructions: &[Instruction]) -> Answer {
+    let program = [&Instruction::buffer()[..], instructions, &trivial()].concat();
     loads(ProgramType::CgroupSockAddr, Some(AttachType::Connect4), &program)
 }
 
