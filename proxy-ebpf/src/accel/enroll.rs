@@ -18,7 +18,7 @@ use proxy_common::{
 };
 
 use super::{maps, peer, reader, record};
-use crate::{ctx::load32, maps as workload};
+use crate::{ctx::load32, flow, maps as workload};
 
 /// TCP_LISTEN_CB, in the listening process: how it reads holds for what it accepts.
 #[inline(always)]
@@ -172,6 +172,7 @@ fn enter(ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, slot: u32, key: E
         maps::count(slot, Reason::NotEnrolled, 0);
         return false;
     }
+    flow::mapped(sk, &record.tally);
     // For the entry's removal.
     let flags = load32!(ctx.ops, bpf_sock_ops, bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_STATE_CB_FLAG;
     let _ = ctx.set_cb_flags(flags as i32);

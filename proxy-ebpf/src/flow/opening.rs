@@ -17,7 +17,7 @@ use proxy_common::{
 };
 
 use super::{
-    atomic, maps, process,
+    atomic, live, maps, process,
     socket::{self, Socket},
 };
 use crate::{
@@ -39,6 +39,8 @@ pub(crate) fn opening(call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing) {
         workload::count_event(Event::FlowNotKept);
         return;
     };
+    // Of an earlier connection, given up without its end being seen.
+    live::leave(record);
     *record = FlowRecord::EMPTY;
     socket::sign(record);
     (record.orig, record.orig_port) = (out.dst, out.port);
@@ -106,6 +108,7 @@ pub(super) fn connecting(
     }
     // The SYN takes one number.
     record.snd_base = Socket::of(sk).write_seq().wrapping_add(1);
+    live::enter(sk, record);
     call_back(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
