@@ -126,8 +126,10 @@ fn what_capture_needs_fails_as_a_whole(
     let left = Footprint::of(&network.pod).unwrap();
     assert!(left.is_empty(), "{left:?}");
     // As if nobody had been there.
-    let _outside = Server::on(&network.outside).listen("0.0.0.0:80".parse().unwrap()).start().unwrap();
-    let direct = Connect::to("10.96.7.7:80".parse().unwrap()).user(APP_USER).from(&network.pod).unwrap();
+    let _outside =
+        Server::on(&network.outside).listen("0.0.0.0:80".parse::<SocketAddr>().unwrap()).start().unwrap();
+    let direct =
+        Connect::to("10.96.7.7:80".parse::<SocketAddr>().unwrap()).user(APP_USER).from(&network.pod).unwrap();
     assert_eq!(direct.outcome(), Outcome::Answered, "{direct:?}");
 }
 

@@ -89,7 +89,8 @@ mod tests {
     use super::*;
 
     fn both(mode: Accelerate) -> Extras {
-        let plan = Plan { kernel: Some(AccelKernel::UNKNOWN), reason: None, ..Plan::not(String::new()) };
+        let mut plan = Plan::not(String::new());
+        (plan.kernel, plan.reason) = (Some(AccelKernel::UNKNOWN), None);
         Extras::new(mode, plan, Observation::with(FlowKernel::OFF))
     }
 
