@@ -141,6 +141,20 @@ pub enum ListenerGroup {
 impl ListenerGroup {
     pub const ALL: [Self; 4] = [Self::Outbound4, Self::Outbound6, Self::Inbound4, Self::Inbound6];
 
+    /// The group of a listener on the sidecar's outbound or inbound port. None: redirected connections do not reach its
+    /// address, with iptables neither, where REDIRECT turns those of the pod to 127.0.0.1 or ::1, and those from outside
+    /// to an address of the interface they come by.
+    #[inline(always)]
+    pub fn of(outbound: bool, local: &Addr, v4: bool) -> Option<Self> {
+        let anywhere = local.is_unspecified();
+        if outbound {
+            let reached = anywhere || *local == Addr::V4_LOOPBACK || *local == Addr::V6_LOOPBACK;
+            return reached.then_some(if v4 { Self::Outbound4 } else { Self::Outbound6 });
+        }
+        let reached = anywhere || !local.is_loopback();
+        reached.then_some(if v4 { Self::Inbound4 } else { Self::Inbound6 })
+    }
+
     #[inline(always)]
     pub const fn first_slot(self) -> u32 {
         self as u32 * LISTENER_SLOTS

@@ -91,24 +91,19 @@ fn listening(ctx: &SockOpsContext) {
         return;
     }
     enroll::listening(sk);
+    // Of a connection the socket had before: what it accepts from now on would inherit it.
+    storage::forget(sk);
     let policy = table::policy();
     let port = load32!(ctx.ops, bpf_sock_ops, local_port) as u16;
     let v4 = load32!(ctx.ops, bpf_sock_ops, family) == u32::from(AF_INET);
     let (local, _) = addresses(ctx);
-    let group = if port == policy.outbound_port {
-        if v4 { ListenerGroup::Outbound4 } else { ListenerGroup::Outbound6 }
-    } else if port == policy.inbound_port {
-        if v4 { ListenerGroup::Inbound4 } else { ListenerGroup::Inbound6 }
-    } else {
+    if port != policy.outbound_port && port != policy.inbound_port {
         return;
-    };
+    }
     if !storage::set(sk, Addr::UNSPECIFIED, Port([0; 2]), role::LISTENER) {
         log::failed(Event::StorageFull);
     }
-    // On loopback alone it cannot be reached from outside, with iptables neither.
-    if port == policy.inbound_port && local.is_loopback() {
-        return;
-    }
+    let Some(group) = ListenerGroup::of(port == policy.outbound_port, &local, v4) else { return };
     if !listeners::add(ctx.ops, group) {
         log::failed(Event::ListenerFull);
     }
@@ -122,7 +117,7 @@ fn connecting(ctx: &SockOpsContext) {
         return;
     }
     let (_, remote) = addresses(ctx);
-    enroll::connecting(sk, remote, remote_port(ctx));
+    enroll::connecting(ctx, sk, remote, remote_port(ctx));
     let Some(state) = storage::get(sk) else { return };
     let key = key_of_client(ctx);
     let port = match state.role {

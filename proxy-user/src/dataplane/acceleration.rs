@@ -115,6 +115,8 @@ fn offsets(slot: u32) -> Result<AccelKernel, String> {
     let at = |strukt: &str, member: &str| {
         btf.get(strukt, member).ok_or_else(|| format!("this kernel has no {strukt}.{member}"))
     };
+    // Without checkpoint/restore nobody makes up a connection's numbers.
+    let repair = btf.get_bit("tcp_sock", "repair").unwrap_or((0, 0));
     // Without memory cgroups there is no limit to hold.
     let memory = |strukt: &str, member: &str| btf.get(strukt, member).unwrap_or(0);
     Ok(AccelKernel {
@@ -131,6 +133,8 @@ fn offsets(slot: u32) -> Result<AccelKernel, String> {
         tcp_copied_seq: at("tcp_sock", "copied_seq")?,
         tcp_write_seq: at("tcp_sock", "write_seq")?,
         tcp_is_mptcp: btf.get("tcp_sock", "is_mptcp").unwrap_or(0),
+        tcp_repair: repair.0,
+        tcp_repair_mask: repair.1,
         // Without it only the sidecar is trusted by itself.
         task_mm: if Feature::CurrentTaskInSockOps.probe().is_yes() { at("task_struct", "mm")? } else { 0 },
         mm_exe_file: at("mm_struct", "exe_file")?,

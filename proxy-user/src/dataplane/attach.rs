@@ -72,6 +72,11 @@ pub fn attach(netns: &Netns, cgroup: &Cgroup, wish: &Wish) -> Result<Attached> {
     let plan = acceleration.plan()?;
     let trusted = acceleration.trusted.iter().map(|path| trusted(path)).collect::<Result<Vec<_>>>()?;
 
+    // Before the lock: files of the containers are read.
+    let mut readers = Readers::new(config, plan.findings.miscounts_waiting);
+    let programs =
+        if plan.kernel.is_some() { readers.in_cgroup(cgroup.path()) } else { Ok(Programs::default()) };
+
     let (root, _lock) = node::Lock::take_making_root()?;
     let undo_root = RemoveIfUnused(&root);
     claim::clear(&pins, cookie)?;
@@ -85,9 +90,6 @@ pub fn attach(netns: &Netns, cgroup: &Cgroup, wish: &Wish) -> Result<Attached> {
     if !guests.gateways.is_empty() {
         compiled.policy.flags |= flag::GUESTS;
     }
-    let mut readers = Readers::new(config, extras.plan.findings.miscounts_waiting);
-    let programs =
-        if extras.plan.kernel.is_some() { readers.in_cgroup(cgroup.path()) } else { Ok(Programs::default()) };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     let mut meta = Meta {
         version: env!("CARGO_PKG_VERSION").to_owned(),

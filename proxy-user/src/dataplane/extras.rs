@@ -87,6 +87,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::dataplane::refused::Step;
 
     fn both(mode: Accelerate) -> Extras {
         let mut plan = Plan::not(String::new());
@@ -95,7 +96,7 @@ mod tests {
     }
 
     fn refusal(program: &str) -> anyhow::Error {
-        anyhow::Error::new(Refused::to("load", program, std::io::Error::from_raw_os_error(libc::EPERM)))
+        anyhow::Error::new(Refused::to(Step::Load, program, std::io::Error::from_raw_os_error(libc::EPERM)))
             .context("on /sys/fs/cgroup/pod")
     }
 

@@ -19,7 +19,7 @@ use super::{
     object::{self, Facts},
     observation,
     pins::{self, WorkloadPins},
-    refused::Refused,
+    refused::{Refused, Step},
 };
 use crate::{
     cgroup::Cgroup,
@@ -184,10 +184,10 @@ fn attach_hook(ebpf: &mut Ebpf, hook: &Hook, netns: &Netns, cgroup: &Cgroup, dir
         Target::Netns => netns.as_fd(),
     };
     let link = bpf_link::create(prog, target, hook.kind)
-        .map_err(|error| Refused::to("attach", hook.program, error))
+        .map_err(|error| Refused::to(Step::Attach, hook.program, error))
         .with_context(|| {
             let place = if hook.target == Target::Cgroup { cgroup.path() } else { netns.path() };
-            format!("on {}", place.display())
+            format!("attach {} to {}", hook.program, place.display())
         })?;
     let path = pins::link_in(dir, hook.program);
     bpf_pin::pin(link.as_fd(), &path).with_context(|| format!("pin {}", path.display()))?;

@@ -62,17 +62,12 @@ fn mark(
     if known && !anew {
         return Ok(());
     }
+    let local = Addr::from(listener.addr.ip());
+    let v4 = local.is_v4() && listener.addr.is_ipv4();
+    let outbound = listener.addr.port() == policy.outbound_port;
     let state = SocketState { role: role::LISTENER, ..SocketState::EMPTY };
     states.insert(&socket.as_fd(), Raw(state), 0).context("mark the sidecar's listener")?;
-    let v4 = Addr::from(listener.addr.ip()).is_v4() && listener.addr.is_ipv4();
-    let group = if listener.addr.port() == policy.outbound_port {
-        if v4 { ListenerGroup::Outbound4 } else { ListenerGroup::Outbound6 }
-    } else {
-        if listener.addr.ip().is_loopback() {
-            return Ok(());
-        }
-        if v4 { ListenerGroup::Inbound4 } else { ListenerGroup::Inbound6 }
-    };
+    let Some(group) = ListenerGroup::of(outbound, &local, v4) else { return Ok(()) };
     let free = (0..LISTENER_SLOTS)
         .find(|slot| slots.set(group.first_slot() + slot, &socket.as_raw_fd(), BPF_NOEXIST).is_ok());
     if free.is_none() {

@@ -22,7 +22,7 @@ use super::{
     compile::Compiled,
     guests::Guests,
     pins::map_in,
-    refused::{self, Refused},
+    refused::{self, Refused, Step},
     wire::Raw,
 };
 
@@ -182,7 +182,7 @@ pub(super) fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<Borrowe
     use std::os::fd::AsFd as _;
     let program = ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
     let known = program.fd().is_ok();
-    refused::pretended(name).map_err(|error| Refused::to("load", name, error))?;
+    refused::pretended(name).map_err(|error| Refused::to(Step::Load, name, error))?;
     let loaded = match program {
         _ if known => Ok(()),
         Program::CgroupSock(p) => p.load(),
@@ -194,7 +194,7 @@ pub(super) fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<Borrowe
         Program::SchedClassifier(p) => p.load(),
         other => return Err(anyhow!("{name}: unexpected program type {:?}", other.prog_type())),
     };
-    loaded.map_err(|error| Refused::to("load", name, error))?;
+    loaded.map_err(|error| Refused::to(Step::Load, name, error))?;
     Ok(program.fd().with_context(|| format!("program {name}"))?.as_fd())
 }
 

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     facts, late_listeners, node, object,
     pins::{self, WorkloadPins, map_in},
-    refused::Refused,
+    refused::{Refused, Step},
     wire::Raw,
 };
 use crate::{
@@ -153,7 +153,7 @@ fn readers_in(dir: &Path) -> PathBuf {
 fn install_reader(ebpf: &mut Ebpf, dir: &Path, name: &'static str) -> Result<()> {
     let program = object::load_program(ebpf, name)?;
     // A kernel may take a program and not let it run; this run finds nothing asked for.
-    bpf_test_run::classifier(program, 1).map_err(|error| Refused::to("run", name, error))?;
+    bpf_test_run::classifier(program, 1).map_err(|error| Refused::to(Step::Run, name, error))?;
     let dir = readers_in(dir);
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     let (path, new) = (pins::program_in(&dir, name), pins::program_in(&dir, &format!("{name}_new")));

@@ -11,17 +11,20 @@ use std::{
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) program: String,
-    /// `load`, `attach` or `run`.
-    step: &'static str,
+    step: Step,
     error: Box<dyn Error + Send + Sync>,
 }
 
+/// What was asked of the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    Load,
+    Attach,
+    Run,
+}
+
 impl Refused {
-    pub(super) fn to(
-        step: &'static str,
-        program: &str,
-        error: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
+    pub(super) fn to(step: Step, program: &str, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { program: program.to_owned(), step, error: error.into() }
     }
 
@@ -34,8 +37,8 @@ impl Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.step {
-            "load" => write!(f, "the kernel refuses the program {}", self.program),
-            step => write!(f, "the kernel refuses to {step} the program {}", self.program),
+            Step::Load | Step::Attach => write!(f, "the kernel refuses the program {}", self.program),
+            Step::Run => write!(f, "the kernel refuses to run the program {}", self.program),
         }
     }
 }

@@ -14,9 +14,11 @@ mod fill;
 mod http;
 mod keep;
 mod ledger;
+mod lives;
 mod load;
 mod options;
 mod original_dst;
+mod repair;
 mod semantics;
 mod serve;
 mod stream;
@@ -64,6 +66,10 @@ enum Verb {
     Fill(fill::Fill),
     /// One HTTP question.
     Http(http::Http),
+    /// One socket with several lives.
+    Lives(lives::Lives),
+    /// A connection made up with TCP_REPAIR, and the one it pretends to be an end of.
+    Repair(repair::Repair),
     /// One connection with an ending to choose, and what both ends wrote and read.
     Ledger(ledger::Ledger),
 }
@@ -97,6 +103,8 @@ fn run(verb: Verb) -> Result<()> {
         Verb::DnsForward(verb) => verb.run(),
         Verb::Fill(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
+        Verb::Lives(lives) => lives.run(),
+        Verb::Repair(repair) => repair.run(),
         Verb::Ledger(verb) => verb.run(),
     }
 }
