@@ -1,0 +1,64 @@
+//! The Go compiler.
+
+use std::{fmt, path::PathBuf, process::Command};
+
+use anyhow::{Result, ensure};
+
+use crate::{step, version};
+
+const WANTED: &str = "1.26";
+/// Where go.dev's archive is unpacked, which is on nobody's PATH.
+const USUAL: &str = "/usr/local/go/bin/go";
+
+/// The cluster cannot be built here: a reason to skip what needs it, not a failure.
+#[derive(Debug)]
+pub(crate) struct Unavailable(String);
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// A compiler new enough.
+#[derive(Debug)]
+pub(crate) struct Go {
+    program: PathBuf,
+    pub(crate) version: String,
+}
+
+impl Go {
+    /// # Errors
+    /// [`Unavailable`], which says what to install.
+    pub(crate) fn find() -> Result<Self> {
+        let usual = Some(PathBuf::from(USUAL)).filter(|file| file.is_file());
+        let advice = "the cluster is built from Go modules: install Go 1.26 or later from https://go.dev/dl to \
+                      /usr/local/go, or put it on PATH";
+        let Some(program) = step::find("go").or(usual) else {
+            return Err(Unavailable(format!("there is no Go here; {advice}")).into());
+        };
+        let text = step::ask(&program, &["env", "GOVERSION"]).unwrap_or_default();
+        let number = text.strip_prefix("go").unwrap_or_default();
+        if !version::at_least(number, WANTED) {
+            return Err(Unavailable(format!("{} is {text}; {advice}", program.display())).into());
+        }
+        Ok(Self { program, version: text })
+    }
+
+    /// Static binaries: images need no libc, and no C compiler is asked for.
+    pub(crate) fn command(&self, verb: &str) -> Command {
+        let mut command = step::command(&self.program);
+        command.arg(verb).env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly").env_remove("GOWORK");
+        command
+    }
+
+    /// Where the sources of a module are.
+    pub(crate) fn module(&self, dir: &std::path::Path, module: &str) -> Result<PathBuf> {
+        let output = self.command("list").args(["-m", "-f", "{{.Dir}}", module]).current_dir(dir).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        ensure!(output.status.success() && !text.is_empty(), "go list -m {module} says nothing");
+        Ok(PathBuf::from(text))
+    }
+}
