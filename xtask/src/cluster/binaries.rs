@@ -78,25 +78,43 @@ fn source(workspace: &Workspace, go: &Go) -> Result<String> {
 fn compile(workspace: &Workspace, go: &Go, bin: &Path) -> Result<()> {
     let begun = Instant::now();
     let module = workspace.root.join(MODULE);
+    // An interrupted compiler leaves its work there, and the next one removes it.
+    let scratch = bin.join("tmp");
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch).with_context(|| format!("remove {}", scratch.display()))?;
+    }
+    fs::create_dir_all(&scratch).with_context(|| format!("create {}", scratch.display()))?;
     let version = format!(
         "-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES} \
          -X k8s.io/client-go/pkg/version.gitVersion={KUBERNETES}"
     );
     let mut build = go.command("build");
-    build.arg("-v").args(FLAGS).args(CHEAP).arg("-ldflags").arg(version).arg("-o").arg(bin.join("")).args(["./cmd/...", "tool"]);
+    build
+        .arg("-v")
+        .args(FLAGS)
+        .args(CHEAP)
+        .arg("-ldflags")
+        .arg(version)
+        .arg("-o")
+        .arg(bin.join(""))
+        .args(["./cmd/...", "tool"]);
     step::say("Compiling", "Kubernetes, etcd, containerd, CoreDNS and Istio (once; some minutes)");
-    follow(build.current_dir(&module), begun)?;
+    follow(build.current_dir(&module).env("GOTMPDIR", &scratch), begun)?;
     // Measured in benchmarks, so compiled as anyone would.
     let mut app = go.command("build");
-    app.arg("-v").args(["-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"]).arg(bin.join("app")).arg("./cmd/app");
-    follow(app.current_dir(&module), begun)?;
+    app.arg("-v")
+        .args(["-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
+        .arg(bin.join("app"))
+        .arg("./cmd/app");
+    follow(app.current_dir(&module).env("GOTMPDIR", &scratch), begun)?;
     step::say("Compiled", format!("the cluster's programs in {} s", begun.elapsed().as_secs()));
     Ok(())
 }
 
 /// Go names each package it compiles; one line now and then is enough.
 fn follow(build: &mut Command, begun: Instant) -> Result<()> {
-    let mut child = build.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("run go")?;
+    let mut child =
+        build.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("run go")?;
     let output = child.stderr.take().context("output of go")?;
     let (mut packages, mut said, mut other) = (0, Instant::now(), Vec::new());
     for line in BufReader::new(output).lines() {

@@ -51,7 +51,9 @@ fn parse(mountinfo: &str) -> Hierarchies {
 
 /// Where cgroup2 is mounted.
 pub(crate) fn unified() -> Result<PathBuf> {
-    Hierarchies::mounted()?.unified.context("no cgroup2 is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified`")
+    Hierarchies::mounted()?
+        .unified
+        .context("no cgroup2 is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified`")
 }
 
 /// Makes `path` in every hierarchy.
@@ -66,7 +68,8 @@ pub(crate) fn create(path: &str) -> Result<()> {
             for file in ["cpuset.cpus", "cpuset.mems"] {
                 if parent.join(file).exists() && mount.ends_with("cpuset") {
                     let set = fs::read(parent.join(file)).with_context(|| format!("read {file}"))?;
-                    fs::write(dir.join(file), set).with_context(|| format!("write {}/{file}", dir.display()))?;
+                    fs::write(dir.join(file), set)
+                        .with_context(|| format!("write {}/{file}", dir.display()))?;
                 }
             }
         }

@@ -51,7 +51,8 @@ impl Starting<'_> {
         let dir = self.home.join("etcd");
         self.run("etcd", vec!["cluster".to_owned(), "etcd".to_owned(), dir.display().to_string()])?;
         let log = self.machine.dir.join("log/etcd");
-        self.machine.until("etcd is ready", 60, || fs::read_to_string(&log).is_ok_and(|text| text.contains("ready")))
+        self.machine
+            .until("etcd is ready", 60, || fs::read_to_string(&log).is_ok_and(|text| text.contains("ready")))
     }
 
     pub(crate) fn api_server(&mut self) -> Result<()> {
@@ -71,7 +72,8 @@ impl Starting<'_> {
             )),
         )?;
         let node = self.node;
-        self.machine.until("the API server is ready", 120, || quiet(&mut node.kubectl(&["get", "--raw", "/readyz"])))
+        self.machine
+            .until("the API server is ready", 120, || quiet(&mut node.kubectl(&["get", "--raw", "/readyz"])))
     }
 
     pub(crate) fn controllers(&mut self) -> Result<()> {
@@ -86,7 +88,10 @@ impl Starting<'_> {
                  --leader-elect=false --allocate-node-cidrs=false"
             )),
         )?;
-        self.run("scheduler", words(&format!("cluster kube-scheduler --kubeconfig={config} --leader-elect=false")))
+        self.run(
+            "scheduler",
+            words(&format!("cluster kube-scheduler --kubeconfig={config} --leader-elect=false")),
+        )
     }
 
     pub(crate) fn kubelet(&mut self) -> Result<()> {
@@ -121,11 +126,19 @@ pub(crate) fn ready(machine: &Machine, nodes: &[Node]) -> Result<()> {
     let first = nodes.first().context("a cluster has a node")?;
     for node in nodes {
         let resource = format!("node/{}", node.name);
-        let mut wait = || quiet(&mut first.kubectl(&["wait", "--for=condition=Ready", &resource, "--timeout=2s"]));
+        let mut wait =
+            || quiet(&mut first.kubectl(&["wait", "--for=condition=Ready", &resource, "--timeout=2s"]));
         machine.until(&format!("{} is Ready", node.name), 120, &mut wait)?;
     }
     machine.until("DNS answers", 120, || {
-        quiet(&mut first.kubectl(&["-n", "kube-system", "wait", "--for=condition=Ready", "pod/coredns", "--timeout=2s"]))
+        quiet(&mut first.kubectl(&[
+            "-n",
+            "kube-system",
+            "wait",
+            "--for=condition=Ready",
+            "pod/coredns",
+            "--timeout=2s",
+        ]))
     })?;
     // Through the service's address, as pods ask it: kube-proxy is ready as well.
     machine.until("DNS answers by its service", 60, || {

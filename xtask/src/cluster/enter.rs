@@ -16,7 +16,9 @@ pub(crate) struct KubectlArgs {
 }
 
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  cargo xtask cluster shell --node 2\n  cargo xtask cluster shell -- ip route")]
+#[command(
+    after_help = "Examples:\n  cargo xtask cluster shell --node 2\n  cargo xtask cluster shell -- ip route"
+)]
 pub(crate) struct ShellArgs {
     /// Which node, from 1
     #[arg(long, default_value_t = 1)]
@@ -66,7 +68,10 @@ pub(crate) fn shell(cluster: &Cluster, args: &ShellArgs) -> Result<()> {
     let node = cluster.node(args.node)?;
     let mut command = node.command(&[]);
     if args.command.is_empty() {
-        step::say("Entering", format!("{} of cluster {}; `cluster kubectl` is kubectl", node.name, cluster.name));
+        step::say(
+            "Entering",
+            format!("{} of cluster {}; `cluster kubectl` is kubectl", node.name, cluster.name),
+        );
         command.args(["bash", "--norc"]).env("PS1", format!("{}/{} \\w # ", cluster.name, node.name));
     } else {
         command.args(&args.command);

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{envoy, lab::closure, step, workspace::Workspace};
 
-const APPLETS: &str = "sh nc sleep cat ls ps id env netstat grep wget kill touch rm mkdir ip head tail test true false";
+const APPLETS: &str =
+    "sh nc sleep cat ls ps id env netstat grep wget kill touch rm mkdir ip head tail test true false";
 const IPTABLES: &str = "iptables iptables-restore iptables-save ip6tables ip6tables-restore ip6tables-save \
     iptables-nft iptables-nft-restore iptables-nft-save ip6tables-nft ip6tables-nft-restore ip6tables-nft-save";
 /// Istio runs this with the settings of a pod.
@@ -42,7 +43,12 @@ pub(crate) fn make(workspace: &Workspace, go: &Go, bin: &Path) -> Result<()> {
             }
             "pilot" => {
                 tree.copy(&bin.join("pilot-discovery"), "usr/local/bin/pilot-discovery")?;
-                Image { name, user: "1337:1337", entrypoint: &["/usr/local/bin/pilot-discovery"], command: &[] }
+                Image {
+                    name,
+                    user: "1337:1337",
+                    entrypoint: &["/usr/local/bin/pilot-discovery"],
+                    command: &[],
+                }
             }
             _ => {
                 proxy(&tree, workspace, go, bin)?;
@@ -67,9 +73,12 @@ fn proxy(tree: &Tree, workspace: &Workspace, go: &Go, bin: &Path) -> Result<()> 
     tree.copy(&envoy, "usr/local/bin/envoy")?;
     let istio = go.module(&workspace.root.join(super::binaries::MODULE), "istio.io/istio")?;
     tree.copy(&istio.join(BOOTSTRAP), "var/lib/istio/envoy/envoy_bootstrap_tmpl.json")?;
-    let iptables = step::find("xtables-nft-multi").context("no xtables-nft-multi: install the package iptables")?;
+    let iptables =
+        step::find("xtables-nft-multi").context("no xtables-nft-multi: install the package iptables")?;
     tree.copy(&iptables, "usr/sbin/xtables-nft-multi")?;
-    IPTABLES.split_whitespace().try_for_each(|name| tree.link(&format!("usr/sbin/{name}"), "xtables-nft-multi"))?;
+    IPTABLES
+        .split_whitespace()
+        .try_for_each(|name| tree.link(&format!("usr/sbin/{name}"), "xtables-nft-multi"))?;
     let mut libraries: BTreeSet<_> = closure::libraries(&envoy)?;
     libraries.extend(closure::libraries(&iptables)?);
     for library in &libraries {
@@ -81,7 +90,9 @@ fn proxy(tree: &Tree, workspace: &Workspace, go: &Go, bin: &Path) -> Result<()> 
 /// iptables loads its matches and targets from a directory beside its libraries.
 fn extensions(tree: &Tree, libraries: &BTreeSet<std::path::PathBuf>) -> Result<()> {
     let dirs = libraries.iter().filter_map(|library| library.parent());
-    let mut dirs = dirs.flat_map(|dir| [dir.join("xtables"), Path::new("/usr").join(dir.strip_prefix("/").unwrap_or(dir)).join("xtables")]);
+    let mut dirs = dirs.flat_map(|dir| {
+        [dir.join("xtables"), Path::new("/usr").join(dir.strip_prefix("/").unwrap_or(dir)).join("xtables")]
+    });
     let dir = dirs.find(|dir| dir.is_dir()).context("no directory `xtables` beside iptables' libraries")?;
     for entry in fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))?.flatten() {
         // iptables has the directory it was built with.

@@ -100,7 +100,9 @@ fn start(log: &Path, command: &[String], environment: &BTreeMap<String, String>)
 fn reap(names: &Mutex<BTreeMap<i32, String>>, exits: &Path) {
     loop {
         match waitpid(None, None) {
-            Ok(WaitStatus::Exited(pid, code)) => note(names, exits, pid.as_raw(), ExitStatus::from_raw(code << 8)),
+            Ok(WaitStatus::Exited(pid, code)) => {
+                note(names, exits, pid.as_raw(), ExitStatus::from_raw(code << 8))
+            }
             Ok(WaitStatus::Signaled(pid, signal, _)) => {
                 note(names, exits, pid.as_raw(), ExitStatus::from_raw(signal as i32));
             }

@@ -1,7 +1,8 @@
 //! Ctrl-C while something is under way: the verb fails at its next step, and its guards clean up.
 
-use std::{
-    sync::{Arc, OnceLock, atomic::{AtomicBool, Ordering}},
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context as _, Result, bail};

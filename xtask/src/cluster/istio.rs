@@ -17,7 +17,9 @@ use super::{
 use crate::step;
 
 #[derive(clap::Args, Clone, Debug)]
-#[command(after_help = "Example:\n  cargo xtask cluster istio --set meshConfig.outboundTrafficPolicy.mode=REGISTRY_ONLY")]
+#[command(
+    after_help = "Example:\n  cargo xtask cluster istio --set meshConfig.outboundTrafficPolicy.mode=REGISTRY_ONLY"
+)]
 pub(crate) struct Args {
     /// Capture by istio-init and iptables, not by a CNI plugin
     #[arg(long)]

@@ -42,7 +42,16 @@ impl Machine {
         // A session of its own, so that Ctrl-C and the end of a terminal reach us and not the node.
         let mut command = step::command("setsid");
         command
-            .args(["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"])
+            .args([
+                "unshare",
+                "--net",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "--propagation",
+                "private",
+            ])
             .arg("--")
             .arg(env::current_exe().context("find xtask itself")?)
             .args(["cluster", "init", "--dir"])
@@ -93,7 +102,12 @@ impl Machine {
                 let text = fs::read_to_string(&log).unwrap_or_default();
                 let last: Vec<&str> = text.lines().rev().take(5).collect();
                 let last: Vec<&str> = last.into_iter().rev().collect();
-                bail!("{component} of {} ended ({how}); {} says:\n{}", self.name, log.display(), last.join("\n"));
+                bail!(
+                    "{component} of {} ended ({how}); {} says:\n{}",
+                    self.name,
+                    log.display(),
+                    last.join("\n")
+                );
             }
             if begun.elapsed() > Duration::from_secs(seconds) {
                 bail!("{what}: not after {seconds} s; the logs are in {}", self.dir.join("log").display());

@@ -49,7 +49,10 @@ pub(crate) fn write_all(
     write(&dir.join("kubelet.yaml"), &kubelet(dir, &machine.cgroup))?;
     write(&dir.join("proxy.yaml"), &proxy(home, network))?;
     write(&dir.join("containerd.toml"), &containerd(dir, bin))?;
-    let mut plugins = vec![bridge(network, number), json!({"type": "portmap", "capabilities": {"portMappings": true}, "snat": true})];
+    let mut plugins = vec![
+        bridge(network, number),
+        json!({"type": "portmap", "capabilities": {"portMappings": true}, "snat": true}),
+    ];
     if args.plugin == Plugin::StandIn {
         let plugin = dir.join("cni-bin/stand-in");
         let source = workspace.root.join("tests/cluster/stand-in-cni.py");
@@ -57,7 +60,10 @@ pub(crate) fn write_all(
         plugins.push(stand_in(workspace, args)?);
     }
     let list = json!({"cniVersion": "1.0.0", "name": "lab", "plugins": plugins});
-    write(&dir.join("cni/10-lab.conflist"), &serde_json::to_string_pretty(&list).context("write the CNI list")?)
+    write(
+        &dir.join("cni/10-lab.conflist"),
+        &serde_json::to_string_pretty(&list).context("write the CNI list")?,
+    )
 }
 
 fn bridge(network: Network, number: u8) -> Value {
@@ -71,7 +77,8 @@ fn bridge(network: Network, number: u8) -> Value {
 
 fn stand_in(workspace: &Workspace, args: &Args) -> Result<Value> {
     let sidestep = args.sidestep.clone().unwrap_or_else(|| workspace.release("sidestep"));
-    let sidestep = std::path::absolute(&sidestep).with_context(|| format!("--sidestep {}", sidestep.display()))?;
+    let sidestep =
+        std::path::absolute(&sidestep).with_context(|| format!("--sidestep {}", sidestep.display()))?;
     let flags: Vec<&str> = args.attach_flags.split_whitespace().collect();
     Ok(json!({
         "type": "stand-in", "sidestep": sidestep, "flags": flags, "cgroups": cgroup::unified()?,

@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result};
 /// The only child of `parent`: what `unshare --fork` started.
 pub(crate) fn child(parent: u32) -> Result<Option<i32>> {
     for entry in fs::read_dir("/proc").context("list /proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         if parent_of(&stat) == Some(parent) {
             return Ok(Some(pid));

@@ -58,11 +58,15 @@ impl Home {
             !name.is_empty() && name.len() <= 20 && name.chars().all(fits) && !name.starts_with('-'),
             "--name {name}: 1 to 20 of a-z, 0-9 and -"
         );
-        ensure!(!super::binaries::RESERVED.contains(&name), "--name {name}: the build has a directory of that name");
+        ensure!(
+            !super::binaries::RESERVED.contains(&name),
+            "--name {name}: the build has a directory of that name"
+        );
         let root = workspace.target_for("cluster");
         let dir = root.join(name);
         // Two clones have a cluster `lab` each, and cgroups are the machine's.
-        let cgroup = format!("/sidestep-{name}-{:08x}", fnv(dir.as_os_str().as_encoded_bytes()) & 0xffff_ffff);
+        let cgroup =
+            format!("/sidestep-{name}-{:08x}", fnv(dir.as_os_str().as_encoded_bytes()) & 0xffff_ffff);
         Ok(Self { name: name.to_owned(), lock: root.join(format!(".{name}.lock")), dir, cgroup })
     }
 
@@ -73,7 +77,10 @@ impl Home {
         }
         let file = File::create(&self.lock).with_context(|| format!("create {}", self.lock.display()))?;
         if file.try_lock().is_err() {
-            bail!("cluster {} is being started or ended by another process; end that one first (Ctrl-C)", self.name);
+            bail!(
+                "cluster {} is being started or ended by another process; end that one first (Ctrl-C)",
+                self.name
+            );
         }
         Ok(file)
     }
@@ -123,5 +130,7 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
 
 /// FNV-1a: stable between compilers, which std's hasher does not promise.
 pub(crate) fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

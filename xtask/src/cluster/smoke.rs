@@ -45,7 +45,10 @@ fn try_all(workspace: &Workspace, cluster: &Cluster, args: &Args) -> Result<()> 
     let sidestep = args.up.sidestep.clone().unwrap_or_else(|| workspace.release("sidestep"));
     for mode in MODES {
         if mode == "sidestep" && !sidestep.is_file() {
-            step::say("Skipping", format!("mode sidestep: no {}; `cargo xtask build` makes it", sidestep.display()));
+            step::say(
+                "Skipping",
+                format!("mode sidestep: no {}; `cargo xtask build` makes it", sidestep.display()),
+            );
             continue;
         }
         let istio = istio::Args { iptables: mode == "istio-init", set: Vec::new() };

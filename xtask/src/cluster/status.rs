@@ -32,7 +32,13 @@ pub(crate) fn run(cluster: &Cluster, args: &Args) -> Result<()> {
     println!("cgroups     {}", cluster.cgroup);
     println!("outside     {} in the network namespace of {}", cluster.outside.address, cluster.outside.pid);
     for node in &cluster.nodes {
-        println!("{:11} {}, first process {}, logs {}/log", node.name, node.address, node.pid, node.dir.display());
+        println!(
+            "{:11} {}, first process {}, logs {}/log",
+            node.name,
+            node.address,
+            node.pid,
+            node.dir.display()
+        );
     }
     let first = cluster.node(1)?;
     for what in ["nodes", "pods"] {

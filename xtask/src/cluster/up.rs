@@ -22,7 +22,9 @@ use super::{
 use crate::{step, workspace::Workspace};
 
 #[derive(clap::Args, Clone, Debug)]
-#[command(after_help = "Example:\n  cargo xtask cluster up --nodes 3 --plugin stand-in --attach-flags \"--observe off\"")]
+#[command(
+    after_help = "Example:\n  cargo xtask cluster up --nodes 3 --plugin stand-in --attach-flags \"--observe off\""
+)]
 pub(crate) struct Args {
     /// How many nodes, 1 to 9
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_NODES)))]
@@ -170,7 +172,10 @@ fn control_plane(starting: &mut [Starting<'_>]) -> Result<()> {
         node.containerd()?;
     }
     let (first, others) = starting.split_first_mut().context("a cluster has a node")?;
-    let importing: Vec<_> = std::iter::once(&*first).chain(&*others).map(|node| (node.node.clone(), node.bin.to_path_buf())).collect();
+    let importing: Vec<_> = std::iter::once(&*first)
+        .chain(&*others)
+        .map(|node| (node.node.clone(), node.bin.to_path_buf()))
+        .collect();
     thread::scope(|scope| {
         let imports: Vec<_> =
             importing.iter().map(|(node, bin)| scope.spawn(move || components::import(node, bin))).collect();
@@ -185,7 +190,12 @@ fn control_plane(starting: &mut [Starting<'_>]) -> Result<()> {
 fn certificates(home: &Home, bin: &Path, network: Network) -> Result<()> {
     let pki = home.dir.join("pki");
     std::fs::create_dir_all(&pki).with_context(|| format!("create {}", pki.display()))?;
-    let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    let names = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
     let mut command = step::command(bin.join("cluster"));
     command.arg("pki").arg(&pki).args(names).args(API_SERVICE).args(network.node(1)).arg("127.0.0.1");
     let output = command.output().context("run cluster pki")?;
