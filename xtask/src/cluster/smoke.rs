@@ -17,6 +17,7 @@ use super::{
 use crate::{step, workspace::Workspace};
 
 #[derive(clap::Args)]
+#[group(skip)]
 #[command(after_help = "Example:\n  cargo xtask cluster test --nodes 3 --attach-flags \"--observe off\"")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -55,9 +56,10 @@ fn try_all(workspace: &Workspace, cluster: &Cluster, args: &Args) -> Result<()> 
         istio::run(cluster, &istio)?;
         let begun = Instant::now();
         let outcome = mesh(workspace, cluster, mode);
+        let took = begun.elapsed().as_secs_f64();
         kubectl(cluster, &["delete", "namespace", "mesh", "--ignore-not-found"])?;
         let answer = outcome.with_context(|| format!("mode {mode}"))?;
-        step::say("Passed", format!("{mode} ({:.1} s): {answer}", begun.elapsed().as_secs_f64()));
+        step::say("Passed", format!("{mode} ({took:.1} s): {answer}"));
     }
     Ok(())
 }
