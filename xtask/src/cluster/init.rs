@@ -26,9 +26,9 @@ pub(crate) struct Args {
     /// Where its logs go
     #[arg(long)]
     dir: PathBuf,
-    /// The cgroup it moves to, a directory of the unified hierarchy
+    /// cgroup.procs of the cgroup it moves to
     #[arg(long)]
-    cgroup: PathBuf,
+    procs: PathBuf,
     /// Make the mounts of a node; else only the namespaces are wanted
     #[arg(long)]
     node: bool,
@@ -49,8 +49,7 @@ pub(crate) const READY: &str = "ready";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(std::process::id() == 1, "init is for xtask itself: it is the first process of a pid namespace");
-    fs::write(args.cgroup.join("cgroup.procs"), "0")
-        .with_context(|| format!("move to {}", args.cgroup.display()))?;
+    fs::write(&args.procs, "0").with_context(|| format!("write {}", args.procs.display()))?;
     if args.node {
         mounts(&args.dir)?;
     }

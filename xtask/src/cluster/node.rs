@@ -5,7 +5,7 @@ use std::{
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
-    process::{ChildStdin, Stdio},
+    process::{Child, ChildStdin, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -27,7 +27,9 @@ pub(crate) struct Machine {
     pub(crate) dir: PathBuf,
     pub(crate) cgroup: String,
     pub(crate) pid: i32,
-    orders: ChildStdin,
+    /// Gone once it is kept.
+    orders: Option<ChildStdin>,
+    unshare: Child,
 }
 
 impl Machine {
@@ -35,7 +37,7 @@ impl Machine {
     pub(crate) fn start(name: &str, dir: &Path, cgroup: &str, node: bool) -> Result<Self> {
         let own = format!("{cgroup}/system");
         cgroup::create(&own)?;
-        let cgroup_dir = cgroup::unified()?.join(own.trim_start_matches('/'));
+        let procs = cgroup::unified()?.join(own.trim_start_matches('/')).join("cgroup.procs");
         let log = dir.join("log");
         fs::create_dir_all(&log).with_context(|| format!("create {}", log.display()))?;
         let error = fs::File::create(log.join("init")).context("create the log of init")?;
@@ -56,28 +58,34 @@ impl Machine {
             .arg(env::current_exe().context("find xtask itself")?)
             .args(["cluster", "init", "--dir"])
             .arg(dir)
-            .arg("--cgroup")
-            .arg(cgroup_dir)
+            .arg("--procs")
+            .arg(&procs)
             .args(node.then_some("--node"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(error);
-        let mut child = command.spawn().context("run setsid")?;
-        let orders = child.stdin.take().context("stdin of init")?;
-        let output = child.stdout.take().context("stdout of init")?;
+        let mut unshare = command.spawn().context("run setsid")?;
+        let orders = unshare.stdin.take();
+        let output = unshare.stdout.take().context("stdout of init")?;
+        let parent = unshare.id();
+        let (name, dir, cgroup) = (name.to_owned(), dir.to_path_buf(), cgroup.to_owned());
+        // From here on it ends with the value.
+        let mut machine = Self { name, dir, cgroup, pid: 0, orders, unshare };
+        fs::write(&procs, parent.to_string()).context("move unshare to the cluster's cgroup")?;
         let mut first = String::new();
         BufReader::new(output).read_line(&mut first).context("read what init says")?;
         if first.trim() != READY {
             let said = fs::read_to_string(log.join("init")).unwrap_or_default();
-            bail!("{name} did not start: {}", said.trim());
+            bail!("{} did not start: {}", machine.name, said.trim());
         }
-        let pid = processes::child(child.id())?.with_context(|| format!("{name} has no first process"))?;
-        Ok(Self { name: name.to_owned(), dir: dir.to_path_buf(), cgroup: cgroup.to_owned(), pid, orders })
+        machine.pid = processes::child(parent)?.context("unshare has no child")?;
+        Ok(machine)
     }
 
     fn order(&mut self, order: &Order) -> Result<()> {
         let line = serde_json::to_string(order).context("write an order")?;
-        writeln!(self.orders, "{line}").with_context(|| format!("{} has ended", self.name))
+        let orders = self.orders.as_mut().context("nobody listens")?;
+        writeln!(orders, "{line}").with_context(|| format!("{} has ended", self.name))
     }
 
     /// Starts a component, as a child of the node's first process.
@@ -89,7 +97,9 @@ impl Machine {
 
     /// Lets it live on when we end.
     pub(crate) fn keep(mut self, hours: u64) -> Result<()> {
-        self.order(&Order::Keep(hours * 3600))
+        self.order(&Order::Keep(hours * 3600))?;
+        self.orders = None;
+        Ok(())
     }
 
     /// Tries until it works; fails when a component ends, after `seconds`, and at Ctrl-C.
@@ -120,5 +130,15 @@ impl Machine {
     fn ended(&self) -> Option<(String, String)> {
         let entry = fs::read_dir(self.dir.join("exits")).ok()?.flatten().next()?;
         Some((entry.file_name().to_string_lossy().into_owned(), fs::read_to_string(entry.path()).ok()?))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if self.orders.take().is_some() {
+            // Its child ends with it, and with the child the namespaces and everything in them.
+            let _ = self.unshare.kill();
+            let _ = self.unshare.wait();
+        }
     }
 }

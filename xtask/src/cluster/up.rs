@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 
 use super::{
@@ -60,7 +60,11 @@ pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()>
     interrupt::watch()?;
     let begun = Instant::now();
     let unfinished = Unfinished { home, done: false };
-    let cluster = start(workspace, home, &bin, args)?;
+    let cluster = match start(workspace, home, &bin, args) {
+        // Programs we wait for get the signal as well, and what they complain of is not the reason.
+        Err(_) if interrupt::check().is_err() => bail!("interrupted"),
+        outcome => outcome?,
+    };
     unfinished.done();
     let nodes = cluster.nodes.len();
     let took = begun.elapsed().as_secs_f64();
@@ -85,7 +89,9 @@ impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if !self.done {
             step::say("Cleaning", format!("what there is of cluster {}", self.home.name));
-            if let Err(error) = down::clean_keeping_logs(self.home) {
+            let interrupted = interrupt::check().is_err();
+            let clean = if interrupted { down::clean } else { down::clean_keeping_logs };
+            if let Err(error) = clean(self.home) {
                 step::say("Warning", format!("{error:#}"));
             }
         }
