@@ -34,17 +34,18 @@ def add(config):
     runtime = config.get("runtimeConfig", {})
     annotations = runtime.get("io.kubernetes.cri.pod-annotations", {})
     names = dict(pair.split("=", 1) for pair in os.environ["CNI_ARGS"].split(";") if "=" in pair)
+    flags = config.get("flags", []) + annotations.get("lab/flags", "").split()
     chosen = mode(annotations)
     if chosen == "sidestep":
         path = f"/run/annotations-{names['K8S_POD_UID']}"
         with open(path, "w") as file:
             json.dump(annotations, file)
-        flags = config.get("flags", []) + annotations.get("lab/flags", "").split()
         return run(config["sidestep"], "attach", "--netns", netns, "--cgroup", config["cgroups"] + runtime["cgroupPath"],
                    "--annotations", path, "--defaults", "cni",
                    "--pod", f"{names['K8S_POD_NAMESPACE']}/{names['K8S_POD_NAME']}", *flags)
     if chosen == "iptables":
-        return run("nsenter", f"--net={netns}", "istio-iptables", *ISTIO_CNI)
+        dual = ["--dual-stack"] if "--dual-stack" in flags else []
+        return run("nsenter", f"--net={netns}", "istio-iptables", *ISTIO_CNI, *dual)
     return None
 
 
