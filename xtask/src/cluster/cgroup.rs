@@ -58,10 +58,15 @@ pub(crate) fn unified() -> Result<PathBuf> {
 
 /// Makes `path` in every hierarchy.
 pub(crate) fn create(path: &str) -> Result<()> {
-    for mount in Hierarchies::mounted()?.all() {
+    let hierarchies = Hierarchies::mounted()?;
+    for mount in hierarchies.all() {
         let mut dir = mount.clone();
         for part in path.trim_start_matches('/').split('/') {
             let parent = dir.clone();
+            // Where cgroup2 is all there is, kubelet finds the controllers its parents hand down.
+            if hierarchies.v1.is_empty() {
+                hand_down(&parent);
+            }
             dir.push(part);
             fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
             // A cpuset takes no process before it has processors and memory.
@@ -75,6 +80,14 @@ pub(crate) fn create(path: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a kernel or a parent does not give is not there for kubelet either, which says what it misses.
+fn hand_down(dir: &Path) {
+    let controllers = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+    for controller in controllers.split_whitespace() {
+        let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
+    }
 }
 
 /// Processes at and below `path` in any hierarchy; empty when there is none.

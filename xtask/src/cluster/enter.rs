@@ -59,8 +59,11 @@ impl Node {
 
 /// Becomes kubectl, so that its exit status, signals and terminal are its own.
 pub(crate) fn kubectl(cluster: &Cluster, args: &KubectlArgs) -> Result<()> {
-    let mut command = cluster.node(1)?.kubectl(&[]);
-    let error = command.args(&args.arguments).exec();
+    let pid = cluster.node(1)?.pid.to_string();
+    let mut command = step::command("nsenter");
+    // Not the mounts: files are named relative to where we are.
+    command.args(["-t", &pid, "-n", "-p", "--"]).arg(cluster.bin.join("cluster")).arg("kubectl");
+    let error = command.args(&args.arguments).env("KUBECONFIG", &cluster.kubeconfig).exec();
     Err(anyhow!(error).context("run nsenter"))
 }
 

@@ -18,7 +18,7 @@ use crate::step;
 
 #[derive(clap::Args, Clone, Debug)]
 #[command(
-    after_help = "Example:\n  cargo xtask cluster istio --set meshConfig.outboundTrafficPolicy.mode=REGISTRY_ONLY"
+    after_help = "Example:\n  cargo xtask cluster istio --iptables --set meshConfig.accessLogFile=/dev/stdout"
 )]
 pub(crate) struct Args {
     /// Capture by istio-init and iptables, not by a CNI plugin

@@ -1,6 +1,6 @@
 //! `cluster status`: nodes, pods, paths.
 
-use std::process::Stdio;
+use std::{fs, process::Stdio};
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
@@ -39,6 +39,10 @@ pub(crate) fn run(cluster: &Cluster, args: &Args) -> Result<()> {
             node.pid,
             node.dir.display()
         );
+        for exit in fs::read_dir(node.dir.join("exits")).into_iter().flatten().flatten() {
+            let how = fs::read_to_string(exit.path()).unwrap_or_default();
+            println!("            {} has ended: {how}", exit.file_name().to_string_lossy());
+        }
     }
     let first = cluster.node(1)?;
     for what in ["nodes", "pods"] {

@@ -22,9 +22,7 @@ use super::{
 use crate::{step, workspace::Workspace};
 
 #[derive(clap::Args, Clone, Debug)]
-#[command(
-    after_help = "Example:\n  cargo xtask cluster up --nodes 3 --plugin stand-in --attach-flags \"--observe off\""
-)]
+#[command(after_help = "Example:\n  cargo xtask cluster up --nodes 3 --attach-flags \"--observe off\"")]
 pub(crate) struct Args {
     /// How many nodes, 1 to 9
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_NODES)))]
