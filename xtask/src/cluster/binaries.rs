@@ -116,16 +116,19 @@ fn follow(build: &mut Command, begun: Instant) -> Result<()> {
     let mut child =
         build.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("run go")?;
     let output = child.stderr.take().context("output of go")?;
-    let (mut packages, mut said, mut other) = (0, Instant::now(), Vec::new());
+    let (mut modules, mut packages, mut said, mut other) = (0, 0, Instant::now(), Vec::new());
     for line in BufReader::new(output).lines() {
         let line = line.context("read the output of go")?;
-        if line.contains(' ') {
+        if line.starts_with("go: downloading ") {
+            modules += 1;
+        } else if line.contains(' ') {
             other.push(line);
-            continue;
+        } else {
+            packages += 1;
         }
-        packages += 1;
         if said.elapsed() > BETWEEN_LINES {
-            step::say("", format!("{packages} packages, {} s, now {line}", begun.elapsed().as_secs()));
+            let seconds = begun.elapsed().as_secs();
+            step::say("", format!("{modules} modules fetched, {packages} packages compiled, {seconds} s"));
             said = Instant::now();
         }
     }

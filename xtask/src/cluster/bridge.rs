@@ -67,6 +67,11 @@ pub(crate) fn plug(outside: &Machine, node: &Machine, network: Network, number: 
     ip(hub, &format!("link set w{number} master br0"))?;
     ip(hub, &format!("link set w{number} up"))?;
     ip(pid, "link set lo up")?;
+    // Without it answers of a service's pod to a pod of the same node bypass kube-proxy's rules. Loading it twice is fine.
+    let _ = step::ask("modprobe", &["br_netfilter"]);
+    for setting in ["bridge-nf-call-iptables=1", "bridge-nf-call-ip6tables=1"] {
+        sysctl(pid, &format!("net/bridge/{setting}"))?;
+    }
     sysctl(pid, "net/ipv4/ip_forward=1")?;
     sysctl(pid, "net/ipv6/conf/node0/accept_dad=0")?;
     sysctl(pid, "net/ipv6/conf/all/forwarding=1")?;

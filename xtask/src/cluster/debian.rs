@@ -18,7 +18,7 @@ const INSTALLED: &[(&str, &str)] = &[
     ("python3", "python3"),
 ];
 /// Nobody wants these installed: runc brings a service's configuration, and there is a busybox with applets missing.
-const UNPACKED: &[(&str, &str)] = &[("runc", "usr/sbin/runc"), ("busybox-static", "bin/busybox")];
+const UNPACKED: [(&str, &str); 2] = [("runc", "usr/sbin/runc"), ("busybox-static", "bin/busybox")];
 
 /// Installs what the nodes run, and what fetching Envoy takes.
 pub(crate) fn install(workspace: &Workspace) -> Result<()> {
@@ -33,14 +33,20 @@ pub(crate) fn unpack(bin: &Path) -> Result<()> {
     if UNPACKED.iter().all(|(_, file)| bin.join(name(file)).is_file()) {
         return Ok(());
     }
+    let names = UNPACKED.map(|(package, _)| package).join(" and ");
+    ensure!(
+        step::find("apt-get").is_some(),
+        "{names} are taken from Debian's archive, and there is no apt-get here"
+    );
     let dir = bin.join("debian");
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-    let packages: Vec<&str> = UNPACKED.iter().map(|(package, _)| *package).collect();
     let download = || {
         let mut apt = step::command("apt-get");
         // _apt may not write here, and says so at length.
-        apt.args(["-q", "-o", "APT::Sandbox::User=root", "download"]).args(&packages).current_dir(&dir);
-        step::run("Downloading", format!("{} (Debian)", packages.join(", ")), &mut apt)
+        apt.args(["-q", "-o", "APT::Sandbox::User=root", "download"])
+            .args(UNPACKED.map(|(package, _)| package))
+            .current_dir(&dir);
+        step::run("Downloading", format!("{names} (Debian)"), &mut apt)
     };
     if download().is_err() {
         step::run("Updating", "package lists", step::command("apt-get").args(["-q", "update"]))?;

@@ -33,18 +33,19 @@ impl Go {
     /// # Errors
     /// [`Unavailable`], which says what to install.
     pub(crate) fn find() -> Result<Self> {
-        let usual = Some(PathBuf::from(USUAL)).filter(|file| file.is_file());
         let advice = "the cluster is built from Go modules: install Go 1.26 or later from https://go.dev/dl to \
                       /usr/local/go, or put it on PATH";
-        let Some(program) = step::find("go").or(usual) else {
-            return Err(Unavailable(format!("there is no Go here; {advice}")).into());
-        };
-        let text = step::ask(&program, &["env", "GOVERSION"]).unwrap_or_default();
-        let number = text.strip_prefix("go").unwrap_or_default();
-        if !version::at_least(number, WANTED) {
-            return Err(Unavailable(format!("{} is {text}; {advice}", program.display())).into());
+        let mut old = None;
+        // The one of the distribution comes first on PATH, and is often older.
+        for program in step::find("go").into_iter().chain([PathBuf::from(USUAL)]) {
+            let Some(version) = step::ask(&program, &["env", "GOVERSION"]) else { continue };
+            if version::at_least(version.trim_start_matches("go"), WANTED) {
+                return Ok(Self { program, version });
+            }
+            old = Some(format!("{} is {version}", program.display()));
         }
-        Ok(Self { program, version: text })
+        let what = old.unwrap_or_else(|| "there is no Go here".to_owned());
+        Err(Unavailable(format!("{what}; {advice}")).into())
     }
 
     /// Static binaries: images need no libc, and no C compiler is asked for.
