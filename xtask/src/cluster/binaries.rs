@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -107,6 +108,10 @@ fn compile(workspace: &Workspace, go: &Go, bin: &Path) -> Result<()> {
         .arg(bin.join("app"))
         .arg("./cmd/app");
     follow(app.current_dir(&module).env("GOTMPDIR", &scratch), begun)?;
+    let kubectl = bin.join("kubectl");
+    if !kubectl.exists() {
+        symlink("cluster", &kubectl).with_context(|| format!("link {}", kubectl.display()))?;
+    }
     step::say("Compiled", format!("the cluster's programs in {} s", begun.elapsed().as_secs()));
     Ok(())
 }

@@ -71,10 +71,7 @@ pub(crate) fn shell(cluster: &Cluster, args: &ShellArgs) -> Result<()> {
     let node = cluster.node(args.node)?;
     let mut command = node.command(&[]);
     if args.command.is_empty() {
-        step::say(
-            "Entering",
-            format!("{} of cluster {}; `cluster kubectl` is kubectl", node.name, cluster.name),
-        );
+        step::say("Entering", format!("{} of cluster {}", node.name, cluster.name));
         command.args(["bash", "--norc"]).env("PS1", format!("{}/{} \\w # ", cluster.name, node.name));
     } else {
         command.args(&args.command);

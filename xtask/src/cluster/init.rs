@@ -121,6 +121,8 @@ fn note(names: &Mutex<BTreeMap<i32, String>>, exits: &Path, pid: i32, status: Ex
 
 /// What a node must not share with the machine, or with other nodes.
 fn mounts(dir: &Path) -> Result<()> {
+    // Where systemd-resolved is, this is a file below /run.
+    let resolv = fs::canonicalize("/etc/resolv.conf").context("find /etc/resolv.conf")?;
     for path in ["/run", "/var/log"] {
         tmpfs(Path::new(path))?;
     }
@@ -134,7 +136,12 @@ fn mounts(dir: &Path) -> Result<()> {
     bind(&kubelet, &kubelet)?;
     mount(none, &kubelet, none, MsFlags::MS_SHARED, none).context("share kubelet's directory")?;
     mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), none).context("mount a bpffs")?;
-    bind(&dir.join("resolv.conf"), Path::new("/etc/resolv.conf"))
+    if !resolv.exists() {
+        let parent = resolv.parent().context("a file without a directory")?;
+        fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+        File::create(&resolv).with_context(|| format!("create {}", resolv.display()))?;
+    }
+    bind(&dir.join("resolv.conf"), &resolv)
 }
 
 /// The cache of CNI results is /var/lib/cni for everyone, and need not exist: what is written goes to memory.

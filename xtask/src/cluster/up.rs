@@ -51,6 +51,11 @@ pub(crate) enum Plugin {
 }
 
 pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()> {
+    // A node has those for itself, and would not see what we write.
+    let hidden = ["/run", "/var/log", "/var/lib"].into_iter().find(|dir| home.dir.starts_with(dir));
+    if let Some(hidden) = hidden {
+        bail!("{} is below {hidden}, of which nodes see their own: set CARGO_TARGET_DIR", home.dir.display());
+    }
     let bin = binaries::ensure(workspace)?;
     let _lock = home.lock()?;
     ensure!(home.living().is_none(), "cluster {} is up already; `cluster down` ends it", home.name);

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"
@@ -23,6 +24,9 @@ const usage = `usage: cluster etcd DIR
        cluster kube-apiserver|kube-controller-manager|kube-scheduler|kubelet|kube-proxy|kubectl ...`
 
 func main() {
+	if filepath.Base(os.Args[0]) == "kubectl" {
+		os.Args = append([]string{"cluster"}, os.Args...)
+	}
 	if len(os.Args) < 2 {
 		fmt.Fprintln(os.Stderr, usage)
 		os.Exit(64)
