@@ -44,7 +44,7 @@ impl Starting<'_> {
         let config = self.machine.dir.join("containerd.toml");
         self.run("containerd", vec!["containerd".to_owned(), "-c".to_owned(), config.display().to_string()])?;
         let node = self.node;
-        self.machine.until("containerd answers", 60, || quiet(&mut node.command(&["ctr", "version"])))
+        self.machine.until("containerd answers", 180, || quiet(&mut node.command(&["ctr", "version"])))
     }
 
     pub(crate) fn etcd(&mut self) -> Result<()> {
@@ -52,7 +52,7 @@ impl Starting<'_> {
         self.run("etcd", vec!["cluster".to_owned(), "etcd".to_owned(), dir.display().to_string()])?;
         let log = self.machine.dir.join("log/etcd");
         self.machine
-            .until("etcd is ready", 60, || fs::read_to_string(&log).is_ok_and(|text| text.contains("ready")))
+            .until("etcd is ready", 180, || fs::read_to_string(&log).is_ok_and(|text| text.contains("ready")))
     }
 
     pub(crate) fn api_server(&mut self) -> Result<()> {
@@ -73,7 +73,7 @@ impl Starting<'_> {
         )?;
         let node = self.node;
         self.machine
-            .until("the API server is ready", 120, || quiet(&mut node.kubectl(&["get", "--raw", "/readyz"])))
+            .until("the API server is ready", 400, || quiet(&mut node.kubectl(&["get", "--raw", "/readyz"])))
     }
 
     pub(crate) fn controllers(&mut self) -> Result<()> {
@@ -128,9 +128,9 @@ pub(crate) fn ready(machine: &Machine, nodes: &[Node]) -> Result<()> {
         let resource = format!("node/{}", node.name);
         let mut wait =
             || quiet(&mut first.kubectl(&["wait", "--for=condition=Ready", &resource, "--timeout=2s"]));
-        machine.until(&format!("{} is Ready", node.name), 120, &mut wait)?;
+        machine.until(&format!("{} is Ready", node.name), 300, &mut wait)?;
     }
-    machine.until("DNS answers", 120, || {
+    machine.until("DNS answers", 300, || {
         quiet(&mut first.kubectl(&[
             "-n",
             "kube-system",
@@ -141,7 +141,7 @@ pub(crate) fn ready(machine: &Machine, nodes: &[Node]) -> Result<()> {
         ]))
     })?;
     // Through the service's address, as pods ask it: kube-proxy is ready as well.
-    machine.until("DNS answers by its service", 60, || {
+    machine.until("DNS answers by its service", 180, || {
         let name = "kubernetes.default.svc.cluster.local";
         quiet(&mut first.command(&["app", "resolve", name]))
     })

@@ -56,7 +56,7 @@ pub(crate) fn run(cluster: &Cluster, args: &Args) -> Result<()> {
     for arguments in [
         // A webhook whose server is not there yet would answer for its own custom resources.
         &apply[..],
-        &["-n", "istio-system", "rollout", "status", "deploy/istiod", "--timeout=180s"],
+        &["-n", "istio-system", "rollout", "status", "deploy/istiod", "--timeout=400s"],
         &["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"],
     ] {
         let mut command = node.kubectl(arguments);

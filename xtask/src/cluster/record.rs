@@ -64,9 +64,9 @@ impl Home {
         );
         let root = workspace.target_for("cluster");
         let dir = root.join(name);
-        // Two clones have a cluster `lab` each, and cgroups are the machine's.
+        // Two clones have a cluster `lab` each, cgroups are the machine's, and `sidestep-lab` is how the tests' begin.
         let cgroup =
-            format!("/sidestep-{name}-{:08x}", fnv(dir.as_os_str().as_encoded_bytes()) & 0xffff_ffff);
+            format!("/sidestep-cluster-{name}-{:08x}", fnv(dir.as_os_str().as_encoded_bytes()) & 0xffff_ffff);
         Ok(Self { name: name.to_owned(), lock: root.join(format!(".{name}.lock")), dir, cgroup })
     }
 

@@ -73,7 +73,7 @@ fn mesh(workspace: &Workspace, cluster: &Cluster, mode: &str) -> Result<String> 
     let mut child = apply.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().context("run kubectl")?;
     child.stdin.take().context("stdin of kubectl")?.write_all(text.as_bytes()).context("write to kubectl")?;
     ensure!(child.wait().context("wait for kubectl")?.success(), "kubectl apply failed");
-    let pods = ["-n", "mesh", "wait", "--for=condition=Ready", "pod", "--all", "--timeout=90s"];
+    let pods = ["-n", "mesh", "wait", "--for=condition=Ready", "pod", "--all", "--timeout=240s"];
     if let Err(error) = kubectl(cluster, &pods) {
         let events = kubectl(cluster, &["-n", "mesh", "get", "events,pods"]).unwrap_or_default();
         return Err(error.context(events));
