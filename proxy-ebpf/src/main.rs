@@ -7,7 +7,7 @@
 //! | inbound | sk_lookup | nat PREROUTING: ISTIO_INBOUND |
 //! | sock_ops | cgroup/sock_ops | conntrack: original destinations from SYN to accept; knows the listeners |
 //! | getsockopt | cgroup/getsockopt | SO_ORIGINAL_DST |
-//! | setsockopt | cgroup/setsockopt | nothing: kernel TLS stays away from accelerated sockets |
+//! | setsockopt | cgroup/setsockopt | nothing: kernel TLS stays away from accelerated sockets, source routes from captured ones |
 //! | getpeername4/6 | cgroup/getpeername | conntrack: the application sees its true peer |
 //! | bind4/6, getsockname4/6 | cgroup/bind, getsockname | TPROXY mode: marks, `ip rule` and table 133 |
 //! | guest_in, guest_out | tc, on the interfaces of virtual machines | nat PREROUTING: ISTIO_REDIRECT, for what is forwarded |
@@ -33,6 +33,7 @@ mod listeners;
 mod log;
 mod maps;
 mod outgoing;
+mod own_route;
 mod owner;
 mod packet;
 mod setsockopt;

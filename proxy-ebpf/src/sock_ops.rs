@@ -149,6 +149,10 @@ fn connected(ctx: &SockOpsContext) {
 /// The sidecar's side of a connection exists, or in TPROXY mode the application's.
 #[inline(always)]
 fn accepted(ctx: &SockOpsContext) {
+    // A process of the cgroup in a namespace of its own has the same loopback addresses, and no redirected connections.
+    if !in_netns(ctx) {
+        return;
+    }
     let policy = table::policy();
     let port = load32!(ctx.ops, bpf_sock_ops, local_port) as u16;
     let (local, remote) = addresses(ctx);

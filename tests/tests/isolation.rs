@@ -106,6 +106,28 @@ fn nor_is_one_that_was_there_first() {
     assert!(beside.accepted().is_empty());
 }
 
+/// A captured connection goes to the sidecar: what a socket says of the hosts its packets go by is refused, where
+/// iptables turns each packet back.
+#[test]
+fn a_captured_socket_brings_no_route_of_its_own() {
+    if !DataPlane::Sidestep.met(&[Requirement::Kernel("btf"), Requirement::Kernel("read_kernel_memory")]) {
+        return;
+    }
+    let network = Network::new("detour").unwrap();
+    let sidestep = Sidestep::attach(&network.pod, &[&DEFAULT_FLAGS[..], &["--dual-stack"]].concat()).unwrap();
+    let _sidecar = server::stand_in(&network.pod).start().unwrap();
+    let mut refused = 0;
+    for (to, by) in [("10.96.7.7:80", network.outside4(0)), ("[fd00:96::7]:80", network.outside6(0))] {
+        // Source routes take CAP_NET_RAW on newer kernels; segment routing takes nothing.
+        let detour = network.pod.lab_agent("detour").unwrap();
+        let said = detour.args([format!("--to={to}"), format!("--by={}", by.ip())]).run().unwrap();
+        assert!(said.contains("before connect: EPERM"), "{to}: {said}");
+        assert!(said.contains("after connect: EPERM"), "{to}: {said}");
+        refused += 2;
+        assert_eq!(sidestep.event("own_route").unwrap(), refused, "{to}");
+    }
+}
+
 /// A container chooses what stands at the paths of the files it has mapped: an attach does not open it.
 #[test]
 fn what_a_container_puts_in_the_place_of_its_files_is_not_read() {

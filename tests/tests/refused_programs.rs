@@ -75,8 +75,7 @@ fn observation_and_acceleration_are_given_up(
         (program::FLOW_SUM, "not_observed"),
         (program::SELF_TEST, "not_accelerated"),
         (program::DISPATCH, "not_accelerated"),
-        (program::REDIRECT, "not_accelerated"),
-        (program::SETSOCKOPT, "not_accelerated")
+        (program::REDIRECT, "not_accelerated")
     )]
     (refused, missing): (&str, &str),
 ) {
@@ -110,6 +109,7 @@ fn what_capture_needs_fails_as_a_whole(
         program::GETPEERNAME4,
         program::GETPEERNAME6,
         program::GETSOCKOPT,
+        program::SETSOCKOPT,
         program::SOCK_OPS,
         program::INBOUND,
         program::SENDMSG4,

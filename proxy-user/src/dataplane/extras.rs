@@ -26,7 +26,7 @@ pub(super) struct Extras {
 /// Programs of one part alone.
 const OF_OBSERVATION: [&str; 4] =
     [program::FLOW_OPS, program::FLOW_RELEASE, program::FLOW_LIST, program::FLOW_SUM];
-const OF_ACCELERATION: [&str; 3] = [program::DISPATCH, program::REDIRECT, program::SETSOCKOPT];
+const OF_ACCELERATION: [&str; 2] = [program::DISPATCH, program::REDIRECT];
 
 impl Extras {
     pub(super) fn new(mode: Accelerate, plan: Plan, observed: Observation) -> Self {

@@ -6,6 +6,7 @@ mod attempt;
 mod connect;
 mod connect_loop;
 mod connect_many;
+mod detour;
 mod dns_ask;
 mod dns_forward;
 mod dns_message;
@@ -66,6 +67,8 @@ enum Verb {
     Fill(fill::Fill),
     /// One HTTP question.
     Http(http::Http),
+    /// A connection whose socket names a host its packets go by.
+    Detour(detour::Detour),
     /// One socket with several lives.
     Lives(lives::Lives),
     /// A connection made up with TCP_REPAIR, and the one it pretends to be an end of.
@@ -103,6 +106,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::DnsForward(verb) => verb.run(),
         Verb::Fill(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
+        Verb::Detour(detour) => detour.run(),
         Verb::Lives(lives) => lives.run(),
         Verb::Repair(repair) => repair.run(),
         Verb::Ledger(verb) => verb.run(),
