@@ -24,7 +24,9 @@ use proxy_common::{
 use crate::{
     accel::enroll,
     ctx::{load_addr, load32, load64},
-    guest, listeners, log, maps,
+    guest,
+    listeners::{self, Added},
+    log, maps,
     sock_addr::AF_INET,
     storage, table,
 };
@@ -104,8 +106,13 @@ fn listening(ctx: &SockOpsContext) {
         log::failed(Event::StorageFull);
     }
     let Some(group) = ListenerGroup::of(port == policy.outbound_port, &local, v4) else { return };
-    if !listeners::add(ctx.ops, group) {
-        log::failed(Event::ListenerFull);
+    match listeners::add(ctx.ops, group) {
+        Added::Yes => {}
+        Added::Full => log::failed(Event::ListenerFull),
+        // istio-validation is a Go program, and listens so on 127.0.0.1 in every pod. Its own question finds it without
+        // us, and the sidecar is not there yet.
+        Added::Refused if local.is_loopback() => {}
+        Added::Refused => log::failed(Event::ListenerMptcp),
     }
 }
 

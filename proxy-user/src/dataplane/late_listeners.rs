@@ -68,12 +68,16 @@ fn mark(
     let state = SocketState { role: role::LISTENER, ..SocketState::EMPTY };
     states.insert(&socket.as_fd(), Raw(state), 0).context("mark the sidecar's listener")?;
     let Some(group) = ListenerGroup::of(outbound, &local, v4) else { return Ok(()) };
-    let free = (0..LISTENER_SLOTS)
-        .find(|slot| slots.set(group.first_slot() + slot, &socket.as_raw_fd(), BPF_NOEXIST).is_ok());
-    if free.is_none() {
-        // Members of one SO_REUSEPORT group stand for each other, so that this loses nothing unless they all close.
-        tracing::warn!(listener = %listener.addr, "no free slot for a sidecar listener");
+    let mut why = String::new();
+    for slot in 0..LISTENER_SLOTS {
+        match slots.set(group.first_slot() + slot, &socket.as_raw_fd(), BPF_NOEXIST) {
+            Ok(()) => return Ok(()),
+            Err(error) => why = format!("{:#}", anyhow!(error)),
+        }
     }
+    // No free slot loses nothing unless the members of its SO_REUSEPORT group all close: they stand for each other.
+    // What is no TCP socket (MPTCP, as Go programs listen unless told) is handed nothing.
+    tracing::warn!(listener = %listener.addr, "the sidecar's listener is not used: {why}");
     Ok(())
 }
 

@@ -21,6 +21,7 @@ mod processes;
 mod record;
 mod smoke;
 mod status;
+mod suite;
 mod up;
 
 use anyhow::{Result, bail};
@@ -28,6 +29,7 @@ use clap::Subcommand;
 
 pub(crate) use self::go::Unavailable;
 use self::record::Home;
+pub(crate) use self::suite::part as tests;
 use crate::{apt, workspace::Workspace};
 
 #[derive(clap::Args)]
@@ -56,8 +58,10 @@ enum Verb {
     Shell(enter::ShellArgs),
     /// Show nodes, pods and paths
     Status(status::Args),
+    /// Run the tests on it: up, Istio, every case under iptables and under sidestep, down
+    Test(suite::Args),
     /// Try it: up, Istio, two pods that speak mutual TLS, down
-    Test(smoke::Args),
+    Smoke(smoke::Args),
     /// End the cluster and remove what it left
     Down,
     #[command(hide = true)]
@@ -81,7 +85,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         Verb::Kubectl(args) => enter::kubectl(&home.read()?, args),
         Verb::Shell(args) => enter::shell(&home.read()?, args),
         Verb::Status(args) => status::run(&home.read()?, args),
-        Verb::Test(args) => smoke::run(workspace, &home, args),
+        Verb::Test(args) => suite::run(workspace, &home, args),
+        Verb::Smoke(args) => smoke::run(workspace, &home, args),
         Verb::Down => down::run(&home),
         Verb::Init(_) => Ok(()),
     }

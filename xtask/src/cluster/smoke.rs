@@ -1,4 +1,4 @@
-//! `cluster test`: whether two meshed pods speak mutual TLS, with each way of capture.
+//! `cluster smoke`: whether two meshed pods speak mutual TLS, with each way of capture.
 
 use std::{
     io::Write as _,
@@ -18,7 +18,7 @@ use crate::{step, workspace::Workspace};
 
 #[derive(clap::Args)]
 #[group(skip)]
-#[command(after_help = "Example:\n  cargo xtask cluster test --nodes 3 --attach-flags \"--observe off\"")]
+#[command(after_help = "Example:\n  cargo xtask cluster smoke --nodes 3 --attach-flags \"--observe off\"")]
 pub(crate) struct Args {
     #[command(flatten)]
     up: up::Args,

@@ -50,6 +50,20 @@ pub(crate) enum Plugin {
     StandIn,
 }
 
+impl Args {
+    /// What `cargo xtask test` starts.
+    pub(crate) fn of_tests() -> Self {
+        Self {
+            nodes: 1,
+            plugin: Plugin::StandIn,
+            sidestep: None,
+            attach_flags: String::new(),
+            dual_stack: false,
+            hours: 1,
+        }
+    }
+}
+
 pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()> {
     // A node has those for itself, and would not see what we write.
     let hidden = ["/run", "/var/log", "/var/lib"].into_iter().find(|dir| home.dir.starts_with(dir));

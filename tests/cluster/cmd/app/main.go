@@ -3,6 +3,8 @@
 //	app serve [ADDRESS ...]
 //	app [-v] [-c 8] [-d 2s] [-n N] [-k=false] URL
 //	app resolve NAME
+//	app observe LISTENER ...  (observe.go)
+//	app ask URL ...           (ask.go)
 //	app pause
 package main
 
@@ -19,6 +21,10 @@ func main() {
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == "serve":
 		serve(os.Args[2:])
+	case len(os.Args) > 1 && os.Args[1] == "observe":
+		observe(os.Args[2:])
+	case len(os.Args) > 1 && os.Args[1] == "ask":
+		ask(os.Args[2:])
 	case len(os.Args) > 2 && os.Args[1] == "resolve":
 		addresses, err := net.LookupHost(os.Args[2])
 		if err != nil {
