@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 
 use crate::pod::Pod;
+use crate::sidestep::Ended;
 use crate::transcript::Transcript;
 use crate::{agent, cgroup};
 
@@ -37,6 +38,7 @@ pub struct Command {
     args: Vec<OsString>,
     envs: Vec<(OsString, OsString)>,
     user: (u32, u32),
+    etc: Option<PathBuf>,
     input: Input,
 }
 
@@ -50,6 +52,7 @@ impl Command {
             args: Vec::new(),
             envs: Vec::new(),
             user: (0, 0),
+            etc: None,
             input: Input::Null,
         }
     }
@@ -75,6 +78,12 @@ impl Command {
     /// Runs as this uid and gid, without supplementary groups.
     pub fn user(mut self, uid: u32, gid: u32) -> Self {
         self.user = (uid, gid);
+        self
+    }
+
+    /// With this directory in the place of /etc, as in a container of another image.
+    pub fn etc(mut self, directory: PathBuf) -> Self {
+        self.etc = Some(directory);
         self
     }
 
@@ -117,6 +126,7 @@ impl Command {
             .arg(&self.netns)
             .arg("--cgroup")
             .arg(&self.cgroup)
+            .args(self.etc.iter().flat_map(|etc| [OsStr::new("--etc"), etc.as_os_str()]))
             .args(["--uid", &self.user.0.to_string(), "--gid", &self.user.1.to_string(), "--"])
             .arg(&self.program)
             .args(&self.args)
@@ -146,6 +156,13 @@ impl Command {
             bail!("`{}` in pod {}: {status}: {}", process.line, process.pod.name(), process.stderr().trim());
         }
         Ok(process.stdout())
+    }
+
+    /// Runs it to its end, at most [`RUN_WITHIN`], whatever it says.
+    pub fn ended(self) -> Result<Ended> {
+        let mut process = self.spawn()?;
+        let status = process.wait(RUN_WITHIN)?;
+        Ok(Ended { code: status.code(), stdout: process.stdout(), stderr: process.stderr() })
     }
 
     /// Runs it and reads its standard output as JSON.

@@ -10,7 +10,7 @@ use nix::unistd::Uid;
 
 use crate::iptables::{self, Backend};
 use crate::kernel::{self, Lack};
-use crate::{cgroup, cluster, envoy, process, sidestep};
+use crate::{cgroup, cluster, envoy, istio_iptables, process, sidestep};
 
 /// Something a machine may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Requirement {
     /// `TCP_ULP` "tls": CONFIG_TLS, built in or a module that can be loaded.
     KernelTls,
     Iptables(Backend),
+    /// Istio's own istio-iptables: built by `cargo xtask cluster build`, where Go is.
+    IstioIptables,
     /// A feature of the kernel, as `sidestep doctor` names it.
     Kernel(&'static str),
     /// The features the acceleration takes.
@@ -90,6 +92,7 @@ impl Requirement {
             Self::Mptcp => mptcp(),
             Self::KernelTls => kernel_tls(),
             Self::Iptables(backend) => iptables::missing(backend),
+            Self::IstioIptables => istio_iptables::binary().err().map(|error| format!("{error:#}")),
             Self::Kernel(_) | Self::Acceleration | Self::Observation => match self.lacks() {
                 Ok(lacks) => lacks.into_iter().next().map(|lack| lack.why),
                 Err(error) => Some(format!("{error:#}")),

@@ -53,6 +53,8 @@ fn a_dry_run_prints_the_rules_and_changes_nothing() {
     );
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
     assert!(!is_attached(&network.pod));
+    // What is not applied is not shown.
+    assert_eq!(stdout(&run(&network.pod, &[&flags[..], &["--skip-rule-apply"]].concat(), &[])), "");
     // The pod has an IPv6 address, so with dual stack there is a second text.
     let both = stdout(&run(&network.pod, &[&flags[..], &["--dual-stack"]].concat(), &[]));
     assert!(both.starts_with(&text) && both.contains("-d ::1/128 -j RETURN"), "{both}");
@@ -68,6 +70,10 @@ fn it_attaches_validates_and_cleans_up() {
     let _guard = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
     let text = stdout(&run(&network.pod, &[&DEFAULT_FLAGS[..], &["--run-validation"]].concat(), &[]));
     assert!(text.contains("updated workload") && text.contains("pass  validation-ipv4"), "{text}");
+    for dry in ["--dry-run", "--skip-rule-apply"] {
+        let text = stdout(&run(&network.pod, &["--cleanup-only", dry], &[]));
+        assert!(text.contains("nothing is detached") && is_attached(&network.pod), "{text}");
+    }
     let text = stdout(&run(&network.pod, &["--cleanup-only"], &[]));
     assert!(text.contains("detached workload") && !is_attached(&network.pod), "{text}");
     let text = stdout(&run(&network.pod, &[], &[("CLEANUP_ONLY", "true")]));

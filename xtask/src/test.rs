@@ -64,13 +64,17 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What the tests and the demo look up: the binary under test, and Envoy if there is one.
+/// What the tests and the demo look up: the binary under test, Envoy and Istio's istio-iptables if they are there.
 pub(crate) fn environment(workspace: &Workspace, command: &mut Command) {
     command.env("SIDESTEP_BIN", workspace.release("sidestep"));
     command.env("SIDESTEP_SKIPS", workspace.target_for("skips"));
     let ours = envoy::binary(workspace);
     if std::env::var_os("SIDESTEP_ENVOY").is_none() && ours.is_file() {
         command.env("SIDESTEP_ENVOY", ours);
+    }
+    let istio = workspace.target_for("cluster").join("bin/istio-iptables");
+    if std::env::var_os("SIDESTEP_ISTIO_IPTABLES").is_none() && istio.is_file() {
+        command.env("SIDESTEP_ISTIO_IPTABLES", istio);
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn run(
     }
     let netns = named_netns(workload, run)?;
     if run.cleanup_only {
-        return clean_up(netns.as_ref(), workload.cgroup);
+        return clean_up(run, netns.as_ref(), workload.cgroup);
     }
     let config = match &settings.capture {
         Capture::Of(config) => config,
@@ -51,7 +51,8 @@ pub(crate) fn run(
             return Ok(ExitCode::SUCCESS);
         }
     };
-    if run.dry_run {
+    // Nothing is shown of what would not be applied; nor does Istio.
+    if run.dry_run && !run.skip_rule_apply {
         return dry_run(config, netns.as_ref(), run.dry_run_file.as_deref());
     }
     if !run.skip_rule_apply {
@@ -102,13 +103,24 @@ fn attach(netns: &Netns, cgroup: &Cgroup, wish: &Wish) -> Result<()> {
 }
 
 /// A namespace has one workload; its cgroup may be gone already.
-fn clean_up(netns: Option<&Netns>, cgroup: Option<&Path>) -> Result<ExitCode> {
+fn clean_up(run: &RunOptions, netns: Option<&Netns>, cgroup: Option<&Path>) -> Result<ExitCode> {
+    if run.dry_run || run.skip_rule_apply {
+        println!("nothing is detached: --dry-run or --skip-rule-apply was given");
+        return Ok(ExitCode::SUCCESS);
+    }
     let id = match netns {
         Some(netns) => netns.id(),
         None => Netns::own()?.id(),
     };
     say_detached(&dataplane::detach(id.ino, cgroup)?);
     Ok(ExitCode::SUCCESS)
+}
+
+fn no_address() -> anyhow::Error {
+    Failure::error(
+        Class::Other,
+        "no valid local IP address found: run it where the workload's interface is configured, or use `sidestep rules`",
+    )
 }
 
 /// Says which workloads are gone.
@@ -121,15 +133,19 @@ pub(crate) fn say_detached(gone: &[WorkloadPins]) {
     }
 }
 
-/// IPv6 rules too if the namespace would get some; where it cannot be looked at, if dual stack asks for them.
+/// IPv6 rules too if the namespace would get some; where it cannot be looked at, if dual stack asks for them. A namespace
+/// without an address is refused, as attaching to it would be.
 fn dry_run(config: &Config, netns: Option<&Netns>, file: Option<&Path>) -> Result<ExitCode> {
     let interfaces = match netns {
         Some(netns) => Interfaces::of(netns),
         None => Interfaces::here(),
     };
-    let ipv6 = interfaces.ok().and_then(|interfaces| interfaces.enable_ipv6(config.dual_stack));
+    let ipv6 = match interfaces {
+        Ok(interfaces) => interfaces.enable_ipv6(config.dual_stack).ok_or_else(no_address)?,
+        Err(_) => config.dual_stack,
+    };
     let mut text = rules::render_family(config, Family::V4);
-    if ipv6.unwrap_or(config.dual_stack) {
+    if ipv6 {
         text.push_str(&rules::render_family(config, Family::V6));
     }
     print!("{text}");

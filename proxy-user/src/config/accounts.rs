@@ -4,6 +4,8 @@ use std::{fs, io};
 
 use nix::unistd::{Group, User};
 
+use super::go_value::{LEADING_ZERO, parse_number};
+
 /// The host a configuration is resolved on. Tests and `sidestep rules` bring their own.
 pub trait Host {
     fn user_id(&self, name: &str) -> Lookup;
@@ -17,6 +19,19 @@ pub trait Host {
 pub enum Lookup {
     Found(u32),
     Unknown(String),
+}
+
+impl Lookup {
+    /// A number, or else a name.
+    pub(super) fn of(text: &str, by_name: impl FnOnce(&str) -> Self) -> Self {
+        match parse_number(text) {
+            // (uid_t)-1: iptables refuses it, and no process has it (setresuid: "leave it as it is").
+            Ok(u32::MAX) => Self::Unknown("stands for nobody: the last id is 4294967294".into()),
+            Ok(id) => Self::Found(id),
+            Err(LEADING_ZERO) => Self::Unknown(LEADING_ZERO.into()),
+            Err(_) => by_name(text),
+        }
+    }
 }
 
 /// The machine we run on.

@@ -8,7 +8,7 @@ use super::{
         INCLUDE_OUTBOUND, INCLUDE_RANGES, KUBEVIRT, MODE, REROUTE,
     },
     cidr::parse_cidr,
-    go_value::parse_number,
+    go_value::{LEADING_ZERO, parse_number},
     interfaces::check_name,
 };
 
@@ -172,7 +172,12 @@ fn ports(list: &str) -> Result<(), (&str, String)> {
 fn port(text: &str) -> Result<(), String> {
     let trimmed = text.trim();
     parse_number::<u16>(trimmed).map(drop).map_err(|reason| {
-        let reason = if reason == "is out of range" { "value out of range" } else { "invalid syntax" };
+        let reason = match reason {
+            "is out of range" => "value out of range",
+            // Go would take it as decimal; iptables, which gets the text, as octal.
+            LEADING_ZERO => LEADING_ZERO,
+            _ => "invalid syntax",
+        };
         format!("strconv.ParseUint: parsing {trimmed:?}: {reason}")
     })
 }

@@ -7,6 +7,9 @@ pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
+/// Why `022` is no number here: one of two readings is not what was meant.
+pub(super) const LEADING_ZERO: &str = "has a leading zero, and iptables would read it as octal";
+
 /// Decimal digits only: `u16::from_str` would take `+80`, which iptables and Go do not.
 pub(super) fn parse_number<T: FromStr>(text: &str) -> Result<T, &'static str> {
     if text.is_empty() {
@@ -14,6 +17,9 @@ pub(super) fn parse_number<T: FromStr>(text: &str) -> Result<T, &'static str> {
     }
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("is not a decimal number");
+    }
+    if text.len() > 1 && text.starts_with('0') {
+        return Err(LEADING_ZERO);
     }
     text.parse().map_err(|_| "is out of range")
 }

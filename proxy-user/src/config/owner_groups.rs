@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     accounts::{Host, Lookup},
     fault::ConfigFaults,
-    go_value::{items, parse_number},
+    go_value::items,
     setting::{OWNER_GROUPS, OWNER_GROUPS_EXCLUDE, Setting},
 };
 
@@ -84,12 +84,13 @@ fn parse_groups(
 ) -> Vec<OwnerGroup> {
     let mut groups = Vec::new();
     for item in items(text) {
-        if let Ok(gid) = parse_number::<u32>(item) {
-            groups.push(OwnerGroup { gid, name: None });
-            continue;
-        }
-        match host.group_id(item) {
-            Lookup::Found(gid) => groups.push(OwnerGroup { gid, name: Some(item.to_owned()) }),
+        let mut name = None;
+        let by_name = |text: &str| {
+            name = Some(text.to_owned());
+            host.group_id(text)
+        };
+        match Lookup::of(item, by_name) {
+            Lookup::Found(gid) => groups.push(OwnerGroup { gid, name }),
             Lookup::Unknown(reason) => faults.add_item(
                 setting,
                 item,

@@ -198,7 +198,7 @@ impl Resolver<'_> {
     fn ids(&mut self, setting: &Setting, text: &str, look_up: impl Fn(&str) -> Lookup) -> Vec<u32> {
         let mut ids = Vec::new();
         for item in items(text) {
-            match parse_number(item).map_or_else(|_| look_up(item), Lookup::Found) {
+            match Lookup::of(item, &look_up) {
                 Lookup::Found(id) => ids.push(id),
                 Lookup::Unknown(reason) => {
                     self.faults.add_item(setting, item, reason, "give the sidecar's numeric id")

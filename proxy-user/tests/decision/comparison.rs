@@ -12,10 +12,12 @@ use proxy_user::{
     dataplane::{Compiled, compile},
     rules::{self, Family},
 };
+use tests::interpreter::{
+    Fate, Groups, Journey, Line, Packet, Protocol, Ruleset, arriving, locally_generated,
+};
 
 use crate::{
     connection::{Incoming, Outgoing},
-    interpreter::{Fate, Groups, Journey, Line, Packet, Protocol, Ruleset, arriving, locally_generated},
     settings::{GROUPS, Settings},
     topology,
 };

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use proptest::{prelude::*, sample::select};
 use proxy_user::config::{CidrSet, DnsServers, PortSet};
+use tests::interpreter::Protocol;
 
 use crate::{
-    interpreter::Protocol,
     settings::{DNS_SERVERS, IDS, PORTS, Settings},
     topology::OWN,
 };

@@ -3,11 +3,11 @@
 use proptest::test_runner::TestCaseError;
 use proxy_common::verdict::Rule;
 use proxy_user::config::{CidrSet, Config, Mode, PortSet};
+use tests::interpreter::Protocol;
 
 use crate::{
     comparison::Comparison,
     connection::{Incoming, Outgoing},
-    interpreter::Protocol,
     settings::Settings,
 };
 

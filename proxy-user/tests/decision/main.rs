@@ -5,8 +5,6 @@ mod agreement;
 mod comparison;
 mod connection;
 mod found;
-mod interpreter;
-mod interpreter_examples;
 mod large;
 mod oracle;
 mod ranges;

@@ -7,11 +7,9 @@ use std::{
 };
 
 use serde::Deserialize;
+use tests::interpreter::{Fate, Groups, Packet, Protocol, Ruleset, arriving, locally_generated};
 
-use crate::{
-    interpreter::{Fate, Groups, Packet, Protocol, Ruleset, arriving, locally_generated},
-    settings::GROUPS,
-};
+use crate::settings::GROUPS;
 
 /// One recorded connection; `who` accepted it.
 #[derive(Debug, Deserialize)]

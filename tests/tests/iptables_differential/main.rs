@@ -1,6 +1,9 @@
 //! Random settings under real iptables and under sidestep, in two pods of the same network: the same sample of
 //! connections has to find the same listener, show the same peers and tell the same original destination.
 //!
+//! The rules are those the real istio-iptables makes, where it is there; else those `sidestep rules` prints, which the
+//! test `istio_oracle` proves equal.
+//!
 //! `SIDESTEP_SEED=<number>` makes other settings, or those of a failed run; `SIDESTEP_RULE_SETS=<number>` more of them.
 
 mod attempts;

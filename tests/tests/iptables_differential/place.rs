@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use tests::answerer::Answerer;
 use tests::iptables::{self, Backend};
+use tests::istio_iptables;
 use tests::network::Network;
 use tests::pod::Pod;
 use tests::process::Process;
@@ -46,6 +47,10 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn under_iptables(set: &RuleSet) -> Result<Self> {
         let network = network("iptables")?;
+        if istio_iptables::binary().is_ok() {
+            apply_istios(&network.pod, set)?;
+            return Self::with(network, None, set);
+        }
         iptables::apply(&network.pod, &rendered(set)?, Backend::Nft)?;
         if set.tproxy {
             // What istio-init does next to the rules (tools/common/tproxy/run_linux.go).
@@ -124,6 +129,20 @@ fn network(name: &str) -> Result<Network> {
     // A UDP server outside answers from the address it was asked at, which is its own by that route only.
     network.outside.sysctl("net/ipv6/ip_nonlocal_bind", "1")?;
     Ok(network)
+}
+
+/// What istio-init runs, for real: rules, routes and all.
+fn apply_istios(pod: &Pod, set: &RuleSet) -> Result<()> {
+    let etc = pod.scratch().join("etc");
+    std::fs::create_dir(&etc).with_context(|| format!("make {}", etc.display()))?;
+    let servers = set.servers().map(|server| format!("nameserver {server}\n"));
+    std::fs::write(etc.join("resolv.conf"), servers.collect::<String>()).context("write resolv.conf")?;
+    let flags = set.arguments().into_iter().filter(|arg| !arg.starts_with("--dns-server="));
+    let mut command = pod.command(istio_iptables::binary()?).args(flags).etc(etc);
+    for (name, value) in set.variables() {
+        command = command.env(name, value);
+    }
+    command.run().map(drop)
 }
 
 /// `sidestep rules` for these settings: the text the oracle's rule sets prove equal to Istio's.

@@ -55,6 +55,11 @@ impl RuleSet {
         self.args.iter().map(String::as_str).collect()
     }
 
+    /// The DNS servers among the flags, which Istio's program reads from resolv.conf.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &str> {
+        self.args.iter().filter_map(|arg| arg.strip_prefix("--dns-server="))
+    }
+
     pub(crate) fn variables(&self) -> Vec<(&str, &str)> {
         self.env.iter().map(|(name, value)| (*name, value.as_str())).collect()
     }

@@ -2,13 +2,14 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sched::{CloneFlags, setns};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, execvp, fexecve, seteuid, setgroups, setresgid, setresuid};
@@ -27,6 +28,9 @@ pub(crate) struct Enter {
     uid: u32,
     #[arg(long)]
     gid: u32,
+    /// Directory that stands for /etc.
+    #[arg(long)]
+    etc: Option<PathBuf>,
     #[arg(last = true, required = true)]
     command: Vec<CString>,
 }
@@ -43,6 +47,9 @@ impl Enter {
         raise_open_files();
         cgroup::join(&self.cgroup)?;
         setns(netns, CloneFlags::CLONE_NEWNET).with_context(|| format!("enter {}", self.netns.display()))?;
+        if let Some(etc) = &self.etc {
+            replace_etc(etc).with_context(|| format!("put {} in the place of /etc", etc.display()))?;
+        }
         become_user(self.uid, self.gid)?;
         let Err(mut errno) = execvp(&program, &self.command);
         if let (Errno::EACCES, Some(Ok(file))) = (errno, opened) {
@@ -54,6 +61,14 @@ impl Enter {
         }
         bail!("run {}: {errno}", program.to_string_lossy())
     }
+}
+
+/// For this process only: what it mounts is nobody else's.
+fn replace_etc(etc: &Path) -> nix::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    mount(Some(etc), "/etc", none, MsFlags::MS_BIND, none)
 }
 
 fn raise_open_files() {

@@ -6,7 +6,7 @@ use super::packet::{Packet, Protocol};
 
 /// One match, without its `!`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Condition {
+pub enum Condition {
     Protocol(Protocol),
     InInterface(String),
     OutInterface(String),
@@ -25,13 +25,13 @@ pub(crate) enum Condition {
 
 /// A match, possibly negated.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Match {
-    pub(crate) negated: bool,
-    pub(crate) condition: Condition,
+pub struct Match {
+    pub negated: bool,
+    pub condition: Condition,
 }
 
 impl Match {
-    pub(crate) fn holds(&self, packet: &Packet) -> bool {
+    pub fn holds(&self, packet: &Packet) -> bool {
         // xt_owner.c: owner_mt without a socket: what is negated holds, what is not does not. That is what negating a
         // "no" gives; every other match negates plainly as well.
         self.condition.holds(packet) != self.negated

@@ -8,7 +8,7 @@ use super::{
 
 /// Where the packet ends up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// Where it was sent to.
     Untouched,
     /// At this port of this host.
@@ -18,16 +18,16 @@ pub(crate) enum Fate {
 
 /// What happened to a packet and which rules did it: see [`Walk::decided_by`].
 #[derive(Clone, Debug)]
-pub(crate) struct Journey {
-    pub(crate) fate: Fate,
-    pub(crate) nat: Vec<Line>,
-    pub(crate) mangle: Vec<Line>,
+pub struct Journey {
+    pub fate: Fate,
+    pub nat: Vec<Line>,
+    pub mangle: Vec<Line>,
     /// The packet as it was delivered or sent.
-    pub(crate) packet: Packet,
+    pub packet: Packet,
 }
 
 /// A local process sends. `packet.out_interface` is what the route says.
-pub(crate) fn locally_generated(ruleset: &Ruleset, mut packet: Packet) -> Journey {
+pub fn locally_generated(ruleset: &Ruleset, mut packet: Packet) -> Journey {
     walk(ruleset, "raw", "OUTPUT", &mut packet);
     let mangle = walk(ruleset, "mangle", "OUTPUT", &mut packet);
     if mangle.end == End::Drop {
@@ -57,7 +57,7 @@ pub(crate) fn locally_generated(ruleset: &Ruleset, mut packet: Packet) -> Journe
 }
 
 /// A packet comes in by `packet.in_interface`, which is not lo.
-pub(crate) fn arriving(ruleset: &Ruleset, mut packet: Packet) -> Journey {
+pub fn arriving(ruleset: &Ruleset, mut packet: Packet) -> Journey {
     walk(ruleset, "raw", "PREROUTING", &mut packet);
     let mangle = walk(ruleset, "mangle", "PREROUTING", &mut packet);
     if mangle.end == End::Drop {

@@ -9,13 +9,13 @@ use super::{
 
 /// Where a rule stood in the text: its table, and its number among the rules (`-A`, `-I`) of that table, from 0.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Line {
-    pub(crate) table: String,
-    pub(crate) number: usize,
+pub struct Line {
+    pub table: String,
+    pub number: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Target {
+pub enum Target {
     Return,
     Accept,
     Drop,
@@ -29,26 +29,28 @@ pub(crate) enum Target {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Rule {
-    pub(crate) line: Line,
-    pub(crate) matches: Vec<Match>,
-    pub(crate) target: Target,
+pub struct Rule {
+    pub line: Line,
+    pub matches: Vec<Match>,
+    pub target: Target,
 }
 
-pub(crate) type Chains = BTreeMap<String, Vec<Rule>>;
+pub(super) type Chains = BTreeMap<String, Vec<Rule>>;
 
 /// The tables of one family.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ruleset {
+pub struct Ruleset {
     tables: BTreeMap<String, Chains>,
 }
 
 impl Ruleset {
-    /// Reads restore text. `groups` stands for /etc/group. An error is what iptables-restore would refuse too.
-    pub(crate) fn parse(text: &str, groups: &Groups) -> Result<Self, String> {
+    /// Reads restore text, as a person or iptables-save writes it. `groups` stands for /etc/group. An error is what
+    /// iptables-restore would refuse too.
+    pub fn parse(text: &str, groups: &Groups) -> Result<Self, String> {
         let mut ruleset = Self::default();
         let mut table: Option<(String, usize)> = None;
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let is_said = |line: &&str| !line.is_empty() && !line.starts_with('#');
+        for line in text.lines().map(str::trim).filter(is_said) {
             let outcome = match (line, &mut table) {
                 ("COMMIT", current @ Some(_)) => {
                     *current = None;
@@ -70,7 +72,7 @@ impl Ruleset {
     }
 
     /// The chains of a table; a table nobody wrote to is empty.
-    pub(crate) fn table(&self, name: &str) -> Option<&Chains> {
+    pub fn table(&self, name: &str) -> Option<&Chains> {
         self.tables.get(name)
     }
 
@@ -85,6 +87,9 @@ impl Ruleset {
 
     fn line(&mut self, table: &str, count: &mut usize, line: &str, groups: &Groups) -> Result<(), String> {
         let chains = self.tables.get_mut(table).ok_or("no such table")?;
+        if let Some(chain) = line.strip_prefix(':') {
+            return declare(chains, chain);
+        }
         let mut words = Words::of(line);
         let command = words.next().ok_or("empty")?;
         let chain = words.next().ok_or("no chain")?;
@@ -127,11 +132,25 @@ impl Ruleset {
     }
 }
 
+/// `NAME POLICY [packets:bytes]`, as iptables-save begins a table; a chain of one's own has no policy.
+fn declare(chains: &mut Chains, line: &str) -> Result<(), String> {
+    let mut words = line.split_ascii_whitespace();
+    match (words.next(), words.next()) {
+        (Some(name), Some("ACCEPT" | "-")) => {
+            chains.entry(name.to_owned()).or_default();
+            Ok(())
+        }
+        _ => Err("not a chain whose policy is ACCEPT".into()),
+    }
+}
+
 fn builtin_chains(table: &str) -> Option<&'static [&'static str]> {
     match table {
         "raw" => Some(&["PREROUTING", "OUTPUT"]),
         "mangle" => Some(&["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"]),
         "nat" => Some(&["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"]),
+        // Istio leaves it alone; iptables-legacy-save prints it.
+        "filter" => Some(&["INPUT", "FORWARD", "OUTPUT"]),
         _ => None,
     }
 }

@@ -7,7 +7,7 @@ use super::{
 
 /// How the walk ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum End {
+pub(super) enum End {
     Accept,
     Drop,
     /// The destination becomes the loopback address and this port; the walk is over.
@@ -18,15 +18,15 @@ pub(crate) enum End {
 
 /// A walk, with the rules that decided.
 #[derive(Clone, Debug)]
-pub(crate) struct Walk {
-    pub(crate) end: End,
+pub(super) struct Walk {
+    pub end: End,
     /// For a target that ends the walk: the rules jumped through and the last one. For a packet that was let pass: the
     /// same for the last RETURN; empty when no rule had a word to say.
-    pub(crate) decided_by: Vec<Line>,
+    pub decided_by: Vec<Line>,
 }
 
 /// Walks a built-in chain. Every chain's policy is ACCEPT.
-pub(crate) fn walk(ruleset: &Ruleset, table: &str, chain: &str, packet: &mut Packet) -> Walk {
+pub(super) fn walk(ruleset: &Ruleset, table: &str, chain: &str, packet: &mut Packet) -> Walk {
     let mut walker = Walker { path: Vec::new(), returned_by: Vec::new() };
     let end = ruleset.table(table).and_then(|chains| walker.chain(chains, chain, packet));
     match end {

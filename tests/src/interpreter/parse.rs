@@ -9,16 +9,16 @@ use super::{
 };
 
 /// /etc/group.
-pub(crate) type Groups = BTreeMap<String, u32>;
+pub type Groups = BTreeMap<String, u32>;
 
-pub(crate) struct Words<'a>(Peekable<std::str::SplitAsciiWhitespace<'a>>);
+pub(super) struct Words<'a>(Peekable<std::str::SplitAsciiWhitespace<'a>>);
 
 impl<'a> Words<'a> {
-    pub(crate) fn of(line: &'a str) -> Self {
+    pub(super) fn of(line: &'a str) -> Self {
         Self(line.split_ascii_whitespace().peekable())
     }
 
-    pub(crate) fn next(&mut self) -> Option<&'a str> {
+    pub(super) fn next(&mut self) -> Option<&'a str> {
         self.0.next()
     }
 
@@ -30,11 +30,11 @@ impl<'a> Words<'a> {
         self.0.next_if(|next| *next == word).is_some()
     }
 
-    pub(crate) fn number<T: FromStr>(&mut self) -> Result<T, String> {
+    pub(super) fn number<T: FromStr>(&mut self) -> Result<T, String> {
         number(self.word()?)
     }
 
-    pub(crate) fn end(&mut self) -> Result<(), String> {
+    pub(super) fn end(&mut self) -> Result<(), String> {
         self.next().map_or(Ok(()), |word| Err(format!("{word} is one word too many")))
     }
 }
@@ -43,8 +43,24 @@ fn number<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("{text} is not a number that fits"))
 }
 
+/// A mark: decimal, or hexadecimal as iptables-save prints it.
+fn mark(text: &str) -> Result<u32, String> {
+    match text.strip_prefix("0x") {
+        Some(hex) => u32::from_str_radix(hex, 16).map_err(|error| format!("{text}: {error}")),
+        None => number(text),
+    }
+}
+
+/// A mark and the bits of it that count, all of them without a mask.
+fn masked(text: &str) -> Result<(u32, u32), String> {
+    match text.split_once('/') {
+        Some((value, mask)) => Ok((mark(value)?, mark(mask)?)),
+        None => Ok((mark(text)?, u32::MAX)),
+    }
+}
+
 /// Matches and target of a rule; the command and the chain are already read.
-pub(crate) fn rule(words: &mut Words<'_>, groups: &Groups) -> Result<(Vec<Match>, Target), String> {
+pub(super) fn rule(words: &mut Words<'_>, groups: &Groups) -> Result<(Vec<Match>, Target), String> {
     let mut matches = Vec::new();
     let mut module = None;
     loop {
@@ -105,8 +121,8 @@ fn condition(
                 None => Condition::Gid(number(group)?),
             }
         }
-        ("--mark", Some("mark")) => Condition::Mark(words.number()?),
-        ("--mark", Some("connmark")) => Condition::ConnMark(words.number()?),
+        ("--mark", Some("mark")) => Condition::Mark(mark(words.word()?)?),
+        ("--mark", Some("connmark")) => Condition::ConnMark(mark(words.word()?)?),
         ("--ctstate", Some("conntrack")) => {
             Condition::States(words.word()?.split(',').map(str::to_owned).collect())
         }
@@ -125,29 +141,51 @@ fn target(words: &mut Words<'_>) -> Result<Target, String> {
             "--to-ports" | "--to-port" => Target::Redirect(words.number()?),
             other => return Err(format!("REDIRECT {other}")),
         },
-        "TPROXY" => {
-            expect(words, "--tproxy-mark")?;
-            let (mark, mask) = words.word()?.split_once('/').ok_or("the mark has no mask")?;
-            let mask = mask.strip_prefix("0x").ok_or("the mask is not hexadecimal")?;
-            let mask = u32::from_str_radix(mask, 16).map_err(|error| error.to_string())?;
-            expect(words, "--on-port")?;
-            Target::Tproxy { mark: number(mark)?, mask, port: words.number()? }
-        }
-        "MARK" => {
-            expect(words, "--set-mark")?;
-            Target::SetMark(words.number()?)
-        }
-        "CONNMARK" => match words.word()? {
-            "--save-mark" => Target::SaveMark,
-            "--restore-mark" => Target::RestoreMark,
-            other => return Err(format!("CONNMARK {other}")),
+        "TPROXY" => tproxy(words)?,
+        "MARK" => match words.word()? {
+            "--set-mark" => Target::SetMark(mark(words.word()?)?),
+            // With every bit in the mask they are the same.
+            "--set-xmark" => match masked(words.word()?)? {
+                (value, u32::MAX) => Target::SetMark(value),
+                (_, mask) => return Err(format!("MARK --set-xmark with mask {mask:#x}")),
+            },
+            other => return Err(format!("MARK {other}")),
         },
+        "CONNMARK" => {
+            let target = match words.word()? {
+                "--save-mark" => Target::SaveMark,
+                "--restore-mark" => Target::RestoreMark,
+                other => return Err(format!("CONNMARK {other}")),
+            };
+            for option in ["--nfmask", "--ctmask"] {
+                if words.is_next(option) && mark(words.word()?)? != u32::MAX {
+                    return Err(format!("CONNMARK {option} of some bits"));
+                }
+            }
+            target
+        }
         "CT" => {
             expect(words, "--zone")?;
             Target::Zone(words.number()?)
         }
         chain => Target::Jump(chain.to_owned()),
     })
+}
+
+/// The options in any order: people write the mark first, iptables-save the port.
+fn tproxy(words: &mut Words<'_>) -> Result<Target, String> {
+    let (mut value, mut port) = (None, None);
+    while let Some(option) = words.next() {
+        match option {
+            "--tproxy-mark" => value = Some(masked(words.word()?)?),
+            "--on-port" => port = Some(words.number()?),
+            // The address the packet was sent to.
+            "--on-ip" if matches!(words.word()?, "0.0.0.0" | "::") => {}
+            other => return Err(format!("TPROXY {other}")),
+        }
+    }
+    let (mark, mask) = value.ok_or("TPROXY without a mark")?;
+    Ok(Target::Tproxy { mark, mask, port: port.ok_or("TPROXY without a port")? })
 }
 
 fn expect(words: &mut Words<'_>, wanted: &str) -> Result<(), String> {
