@@ -38,6 +38,11 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     );
     setup::run(workspace)?;
     build::binaries(workspace)?;
+    let everything = args.cargo.is_empty();
+    if everything {
+        // One of the tests runs a program of the cluster's.
+        cluster::prepare(workspace)?;
+    }
 
     let mut cargo = workspace.cargo("test");
     cargo.args(["--release", "--no-fail-fast"]);
@@ -50,7 +55,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     step::say("Testing", args.cargo.join(" "));
     let started = Instant::now();
     let (mut success, mut tally) = stream(&mut cargo)?;
-    if args.cargo.is_empty() {
+    if everything {
         let (also, more) = cluster::tests(workspace)?;
         success &= also;
         tally.add(&more);

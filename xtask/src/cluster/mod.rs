@@ -29,7 +29,7 @@ use clap::Subcommand;
 
 pub(crate) use self::go::Unavailable;
 use self::record::Home;
-pub(crate) use self::suite::part as tests;
+pub(crate) use self::suite::{part as tests, prepare};
 use crate::{apt, workspace::Workspace};
 
 #[derive(clap::Args)]

@@ -38,6 +38,14 @@ pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()>
     Ok(())
 }
 
+/// Builds what the tests need; without Go they say so themselves.
+pub(crate) fn prepare(workspace: &Workspace) -> Result<()> {
+    match binaries::ensure(workspace) {
+        Err(error) if !error.is::<Unavailable>() => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// The part `cargo xtask test` runs. Where the cluster cannot be built the tests say so and are counted as skipped.
 pub(crate) fn part(workspace: &Workspace) -> Result<(bool, Tally)> {
     match binaries::ensure(workspace) {
