@@ -62,7 +62,8 @@ fn captures_exactly(network: &Network, sidestep: &Sidestep) {
     assert_eq!(of_proxy.outcome(), Outcome::Answered, "{of_proxy:?}");
     let from_outside = Connect::to(network.pod4(8080)).from(&network.outside).unwrap();
     assert_eq!(from_outside.report().unwrap().listener.port(), 15006, "{from_outside:?}");
-    assert_eq!(sidecar.accepted().len(), 2, "the sidecar's own connection is left alone");
+    let accepted = sidecar.wait_accepted_count(2).unwrap();
+    assert_eq!(accepted.len(), 2, "the sidecar's own connection is left alone");
     assert_eq!((sidestep.rule("O15").unwrap(), sidestep.rule("I6").unwrap()), (1, 1));
 }
 

@@ -18,6 +18,11 @@ use crate::{accel, maps as workload};
 /// The record of a connection that begins is complete.
 #[inline(always)]
 pub(super) fn enter(sk: *mut bpf_sock, record: &mut FlowRecord) {
+    if let Some(end) = own(record) {
+        // Of the socket's connection before.
+        end.tally = tally_of(sk);
+        return;
+    }
     let Some((place, end)) = places::take().and_then(|place| Some((place, maps::live(place)?))) else {
         workload::count_event(Event::FlowNotListed);
         return;
@@ -25,12 +30,26 @@ pub(super) fn enter(sk: *mut bpf_sock, record: &mut FlowRecord) {
     record.place = place + 1;
     end.socket = address(sk);
     end.record = address(record);
-    end.tally = accel::record::tally(sk).map_or(0, |tally| address(tally));
+    end.tally = tally_of(sk);
     // Last: from here on readers look at it. Free until now, so that it is zero.
     atomic::add(&mut end.cookie, record.cookie);
 }
 
-/// The journal has it, or the socket is about to begin another connection.
+/// The place a record has already.
+#[inline(always)]
+fn own(record: &FlowRecord) -> Option<&'static mut LiveEnd> {
+    if record.place == 0 {
+        return None;
+    }
+    maps::live(record.place - 1).filter(|end| end.cookie == record.cookie)
+}
+
+#[inline(always)]
+fn tally_of(sk: *mut bpf_sock) -> u64 {
+    accel::record::tally(sk).map_or(0, |tally| address(tally))
+}
+
+/// The journal has it, or the socket begins to listen.
 #[inline(always)]
 pub(super) fn leave(record: &mut FlowRecord) {
     if record.place == 0 {
@@ -49,11 +68,7 @@ pub(crate) fn mapped(sk: *mut bpf_sock, tally: &Tally) {
     if socket::slot().is_none() {
         return;
     }
-    if let Some(record) = maps::record(sk)
-        && record.place != 0
-        && let Some(end) = maps::live(record.place - 1)
-        && end.cookie == record.cookie
-    {
+    if let Some(end) = maps::record(sk).and_then(|record| own(record)) {
         end.tally = address(tally);
     }
 }

@@ -39,9 +39,11 @@ pub(crate) fn opening(call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing) {
         workload::count_event(Event::FlowNotKept);
         return;
     };
-    // Of an earlier connection, given up without its end being seen.
-    live::leave(record);
+    // Of an earlier connection, given up without its end being seen. No atomic instruction here, executed or not: Linux
+    // 5.10 refuses the whole program for one it does not know.
+    let place = record.place;
     *record = FlowRecord::EMPTY;
+    record.place = place;
     socket::sign(record);
     (record.orig, record.orig_port) = (out.dst, out.port);
     record.class = class(sk, out, record) as u8;

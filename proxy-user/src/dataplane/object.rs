@@ -216,9 +216,32 @@ pub fn program_stats(ebpf: &Ebpf) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
     use rstest::rstest;
 
     use super::*;
+
+    /// Linux 5.10 refuses a program for an atomic instruction it does not know, executed or not
+    /// (`kernel/bpf/verifier.c: resolve_pseudo_ldimm64`). Observation needs 5.12, capture does not.
+    #[test]
+    fn only_the_observation_has_atomic_instructions_that_answer() {
+        const STX_ATOMIC: [u8; 2] = [0xc3, 0xdb];
+        let elf = object::File::parse(OBJECT).unwrap();
+        let mut with = BTreeSet::new();
+        for program in elf.symbols().filter(|it| it.kind() == SymbolKind::Text && it.size() > 0) {
+            let section = elf.section_by_index(program.section_index().unwrap()).unwrap();
+            let first = usize::try_from(program.address() - section.address()).unwrap();
+            let code = &section.data().unwrap()[first..][..usize::try_from(program.size()).unwrap()];
+            let answers = |code: &[u8]| STX_ATOMIC.contains(&code[0]) && code[4..8] != [0; 4];
+            if code.chunks_exact(8).any(answers) {
+                with.insert(program.name().unwrap());
+            }
+        }
+        let observation = ["flow_list", "flow_ops", "flow_release", "flow_sum"];
+        assert_eq!(with, BTreeSet::from(observation));
+    }
 
     #[rstest]
     #[case::v4("10.0.0.0/8", 32 + 96 + 8, true)]

@@ -8,12 +8,14 @@ use std::{
         unix::fs::MetadataExt as _,
     },
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, PerCpuHashMap, PerCpuValues, SkStorage},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuHashMap, PerCpuValues, SkStorage},
     util::nr_cpus,
 };
 use clap::ValueEnum;
@@ -138,11 +140,26 @@ pub(super) fn install(ebpf: &mut Ebpf, dir: &Path, slot: u32, anew: bool) -> Res
     for class in Class::ALL {
         let key = totals_key(slot, *class);
         if anew || totals.get(&key, 0).is_err() {
-            let zero = PerCpuValues::try_from(vec![Raw(Totals::default()); cpus])?;
-            totals.insert(key, zero, 0).context("make the sums of the workload's flows")?;
+            patiently(|| totals.insert(key, PerCpuValues::try_from(vec![Raw(Totals::default()); cpus])?, 0))
+                .context("make the sums of the workload's flows")?;
         }
     }
     Ok(())
+}
+
+/// The kernel stocks up on elements when it has the time (`kernel/bpf/memalloc.c: unit_alloc`): on a busy machine it says
+/// ENOMEM until then.
+fn patiently(mut insert: impl FnMut() -> Result<(), MapError>) -> Result<(), MapError> {
+    const TRIES: u32 = 100;
+    for _ in 0..TRIES {
+        match insert() {
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOMEM) => {
+                thread::sleep(Duration::from_millis(2));
+            }
+            other => return other,
+        }
+    }
+    insert()
 }
 
 /// What readers run is in a directory of its own, whose lock they take.
