@@ -11,11 +11,16 @@ pub mod world;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
+/// A busy API server times out now and then.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_secs(3);
 const CREATE_TRIES: u32 = 12;
 
 /// `cluster.json`.
@@ -53,6 +58,19 @@ pub fn missing() -> Option<String> {
     Some(why.unwrap_or_else(|| "no cluster: `cargo xtask cluster test` starts one".to_owned()))
 }
 
+/// The API server had no time: on two processors that compile as well it happens.
+fn is_busy(said: &str) -> bool {
+    [
+        "Unable to connect to the server",
+        "TLS handshake timeout",
+        "client connection lost",
+        "context deadline exceeded",
+        "etcdserver: request timed out",
+    ]
+    .iter()
+    .any(|fault| said.contains(fault))
+}
+
 impl Cluster {
     /// The one this run was given.
     pub fn of_this_run() -> Result<Self> {
@@ -78,9 +96,19 @@ impl Cluster {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// kubectl, however it ends.
+    /// kubectl, however it ends; once more where the API server was too busy to take it.
     pub fn kubectl_output(&self, arguments: &[&str]) -> Result<Output> {
-        self.command(&[&["cluster", "kubectl"], arguments].concat()).output().context("run kubectl")
+        let mut tries = 0;
+        loop {
+            let mut command = self.command(&[&["cluster", "kubectl"], arguments].concat());
+            let output = command.output().context("run kubectl")?;
+            tries += 1;
+            let said = String::from_utf8_lossy(&output.stderr);
+            if output.status.success() || tries == TRIES || !is_busy(&said) {
+                return Ok(output);
+            }
+            thread::sleep(PAUSE);
+        }
     }
 
     /// kubectl with `-o json`.
@@ -91,10 +119,15 @@ impl Cluster {
 
     /// kubectl apply.
     pub fn apply(&self, namespace: &str, manifests: &str) -> Result<()> {
-        match self.feed(&["-n", namespace, "apply", "-f", "-"], manifests)? {
-            None => Ok(()),
-            Some(said) => bail!("kubectl apply in {namespace}: {said}"),
+        let mut said = None;
+        for _ in 0..TRIES {
+            said = self.feed(&["-n", namespace, "apply", "-f", "-"], manifests)?;
+            if said.is_none() {
+                return Ok(());
+            }
+            thread::sleep(PAUSE);
         }
+        bail!("kubectl apply in {namespace}: {}", said.unwrap_or_default());
     }
 
     /// kubectl create; what is there already stays as it is. A pod the injector has changed cannot be applied again.
@@ -105,7 +138,7 @@ impl Cluster {
             match faults.next() {
                 None => return Ok(()),
                 // Where dozens of sidecars start, the injector is slower than the API server waits for it.
-                Some(fault) if fault.contains("calling webhook") => {}
+                Some(fault) if fault.contains("calling webhook") || is_busy(fault) => {}
                 Some(_) => bail!("kubectl create in {namespace}: {said}"),
             }
         }
@@ -117,8 +150,12 @@ impl Cluster {
         let mut command = self.command(&[&["cluster", "kubectl"], arguments].concat());
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().context("run kubectl")?;
-        child.stdin.take().context("stdin of kubectl")?.write_all(input.as_bytes())?;
+        let mut stdin = child.stdin.take().context("stdin of kubectl")?;
+        // Where it ends early it says why.
+        let written = stdin.write_all(input.as_bytes());
+        drop(stdin);
         let output = child.wait_with_output().context("wait for kubectl")?;
+        ensure!(written.is_ok() || !output.status.success(), "kubectl did not read its input");
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         Ok((!output.status.success()).then_some(said))
     }

@@ -13,7 +13,7 @@ pub fn serve(cluster: &Cluster) -> Result<()> {
     let group = cgroup::mount()?.join(cluster.cgroup.trim_start_matches('/')).join("outside");
     let mut command = Command::new("nsenter");
     command.args(["-t", &cluster.outside.pid.to_string(), "-n", "--"]).arg(cluster.bin.join("app"));
-    command.args(["observe", "http::8000", "http::8083", "tcp::9000"]);
+    command.args(["observe", "http::8000", "http::8001", "http::8083", "tcp::9000"]);
     command.env("NAME", "outside").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // SAFETY: the child writes a file between fork and exec, nothing else.
     unsafe {

@@ -15,7 +15,7 @@ use super::{Cluster, outside, revision};
 /// Longest the pods of a wave may take to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(180);
 /// Pods of one way that start together.
-const WAVE: usize = 4;
+const WAVE: usize = 3;
 /// The namespace without a mesh.
 const PLAIN: &str = "plain";
 /// The one whose pods the plugin captures with iptables.

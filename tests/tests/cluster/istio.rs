@@ -34,9 +34,9 @@ cases! { More;
         Ask("client", &["http://ingress:8090/"]),
         Same(&["200 (envoy) ingress at /shared/socket, peer @, mutual TLS ns/NS/sa/client to ns/NS/sa/server"]);
     registry_only: "REGISTRY_ONLY: a ServiceEntry's host, a service, and what is neither",
-        Ask("closed", &["http://outside.lab@{the outside}:8000/", "http://server/", "http://{the outside}:8083/", "tcp://{the outside}:9000"]),
+        Ask("closed", &["http://outside.lab@{the outside}:8001/", "http://server/", "http://{the outside}:8083/", "tcp://{the outside}:9000"]),
         Same(&[
-            "200 (envoy) outside at (the outside):8000, peer (pod closed)",
+            "200 (envoy) outside at (the outside):8001, peer (pod closed)",
             "200 (envoy) server at (pod server):8080, peer 127.0.0.6, mutual TLS ns/NS/sa/server to ns/NS/sa/server",
             "502 (envoy)",
             "connection closed",
