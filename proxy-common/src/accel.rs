@@ -19,8 +19,9 @@ pub use kernel::AccelKernel;
 pub use reason::Reason;
 pub use server::{LONG, SAMPLE, SHORT_RUN, Server};
 
-/// One end of a connection, as that end sees it. The sequence numbers of the handshake make it unique beyond
-/// addresses: the same four-tuple in another pod has others, and a peer that is not really the other end too.
+/// One end of a connection, as that end sees it. Addresses of loopback are every namespace's, so that with them goes
+/// whose they are; other local addresses are the workload's own, or it has no entry. The sequence numbers of the handshake
+/// tell one connection from the next with the same addresses; they are no secret, and prove nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct EndKey {
@@ -31,6 +32,8 @@ pub struct EndKey {
     /// First sequence number sent, and received.
     pub snd: u32,
     pub rcv: u32,
+    /// The namespace of a connection over loopback, the lower half of its cookie; 0: of another connection.
+    pub netns: u32,
 }
 
 impl EndKey {
@@ -44,6 +47,7 @@ impl EndKey {
             remote_port: self.local_port,
             snd: self.rcv,
             rcv: self.snd,
+            netns: self.netns,
         }
     }
 }
@@ -103,6 +107,7 @@ pub struct Record {
     pub tally: Tally,
     pub slot: u32,
     pub own: EndKey,
+    pub reserved: u32,
 }
 
 /// State of one direction.
@@ -283,9 +288,9 @@ pub const fn counter_index(slot: u32, reason: Reason) -> u32 {
     (slot * Reason::COUNT as u32 + reason as u32) * 2
 }
 
-const _: () = assert!(size_of::<EndKey>() == 44 && size_of::<End>() == 24);
+const _: () = assert!(size_of::<EndKey>() == 48 && size_of::<End>() == 24);
 const _: () = assert!(size_of::<Flow>() == 12 && size_of::<Mark>() == 24);
-const _: () = assert!(size_of::<Record>() == 152 && offset_of!(Record, tally) == 56);
+const _: () = assert!(size_of::<Record>() == 160 && offset_of!(Record, tally) == 56);
 
 #[cfg(test)]
 mod tests {

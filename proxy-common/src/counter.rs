@@ -39,6 +39,9 @@ events! {
     GuestRefused = "guest_refused", "a guest's connection could not be turned to the sidecar: dropped";
     TproxySource = "tproxy_source", "transparent upstream socket moved to the passthrough source";
     FlowNotKept = "flow_not_kept", "no memory for a connection's record: it is not among the flows";
+    OwnRoute = "own_route", "a captured socket names hosts its packets go by (source route, segment routing): refused";
+    FlowNotListed = "flow_not_listed", "the node's list of open connections is full: it is among the flows when it closes";
+    ListenerMptcp = "listener_mptcp", "the sidecar listens with MPTCP (Go programs do unless told): the kernel hands such a socket nothing; not used";
 }
 
 impl Event {

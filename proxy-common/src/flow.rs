@@ -4,8 +4,8 @@ mod record;
 mod totals;
 
 pub use record::{
-    FlowFigures, FlowKernel, FlowRecord, JOURNAL, JOURNAL_WORDS, JournalEntry, LISTED, ListedEnd, PeerKey,
-    Tally, flow_flag, journal_sum, phase, tally_path,
+    FlowFigures, FlowKernel, FlowRecord, JOURNAL, JOURNAL_WORDS, JournalEntry, LISTED, LIVE, ListedEnd,
+    LiveEnd, LivePlaces, PeerKey, Tally, flow_flag, journal_sum, phase, tally_path,
 };
 pub use totals::{BUCKETS, Carried, Histogram, OpenKey, OpenTotals, Totals, bucket, totals_key};
 

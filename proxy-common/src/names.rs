@@ -29,7 +29,7 @@ pub mod program {
     /// Observation: the life of each connection, and what its application has read when it lets go.
     pub const FLOW_OPS: &str = "flow_ops";
     pub const FLOW_RELEASE: &str = "flow_release";
-    /// Iterators over live flows: each one, and their sums.
+    /// Run by readers: list live flows, add them up.
     pub const FLOW_LIST: &str = "flow_list";
     pub const FLOW_SUM: &str = "flow_sum";
 }
@@ -79,6 +79,8 @@ pub mod map {
 
     pub const FLOWS: &str = "FLOWS";
     pub const FLOW_PEERS: &str = "FLOW_PEERS";
+    pub const LIVE: &str = "LIVE";
+    pub const LIVE_PLACES: &str = "LIVE_PLACES";
     pub const LISTED: &str = "LISTED";
     pub const LISTED_HEAD: &str = "LISTED_HEAD";
     pub const JOURNAL: &str = "JOURNAL";
@@ -109,6 +111,8 @@ pub mod map {
         LOGS,
         FLOWS,
         FLOW_PEERS,
+        LIVE,
+        LIVE_PLACES,
         LISTED,
         LISTED_HEAD,
         JOURNAL,

@@ -101,11 +101,17 @@ pub struct Kernel {
     pub file_cred: u32,
     pub cred_fsuid: u32,
     pub cred_fsgid: u32,
+    /// Offsets for `inet_sk(sk)->inet_opt->opt.srr`, and for `inet_sk(sk)->pinet6->opt->srcrt`: hosts a socket has its
+    /// packets go by; all 0: unknown.
+    pub inet_opt: u32,
+    pub options_srr: u32,
+    pub inet_pinet6: u32,
+    pub pinet6_opt: u32,
+    pub txoptions_srcrt: u32,
     /// `bpf_sk_lookup` has `ingress_ifindex` (>= 5.17).
     pub has_ingress_ifindex: u32,
     /// `bpf_get_netns_cookie` works in sock_ops (>= 5.15).
     pub has_sock_ops_cookie: u32,
-    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<SocketState>() == 20);
@@ -113,7 +119,7 @@ const _: () = assert!(size_of::<FlowKey>() == 36);
 const _: () = assert!(size_of::<OriginalDst>() == 20);
 const _: () = assert!(size_of::<PrefixKey>() == 20);
 const _: () = assert!(size_of::<Route>() == 20);
-const _: () = assert!(size_of::<Kernel>() == 40);
+const _: () = assert!(size_of::<Kernel>() == 56);
 
 /// Ports are bytes of flags in chunks, so that the array's rounding to eight bytes costs nothing.
 pub const PORT_CHUNK: usize = 64;
@@ -140,6 +146,20 @@ pub enum ListenerGroup {
 
 impl ListenerGroup {
     pub const ALL: [Self; 4] = [Self::Outbound4, Self::Outbound6, Self::Inbound4, Self::Inbound6];
+
+    /// The group of a listener on the sidecar's outbound or inbound port. None: redirected connections do not reach its
+    /// address, with iptables neither, where REDIRECT turns those of the pod to 127.0.0.1 or ::1, and those from outside
+    /// to an address of the interface they come by.
+    #[inline(always)]
+    pub fn of(outbound: bool, local: &Addr, v4: bool) -> Option<Self> {
+        let anywhere = local.is_unspecified();
+        if outbound {
+            let reached = anywhere || *local == Addr::V4_LOOPBACK || *local == Addr::V6_LOOPBACK;
+            return reached.then_some(if v4 { Self::Outbound4 } else { Self::Outbound6 });
+        }
+        let reached = anywhere || !local.is_loopback();
+        reached.then_some(if v4 { Self::Inbound4 } else { Self::Inbound6 })
+    }
 
     #[inline(always)]
     pub const fn first_slot(self) -> u32 {

@@ -12,6 +12,7 @@ use proxy_common::{
 use crate::{
     flow, log, maps,
     outgoing::{self, Outgoing},
+    own_route,
     sock_addr::{Hook, SockAddr},
     storage, table,
 };
@@ -61,6 +62,10 @@ pub(crate) fn loopback(dst: &Addr) -> Addr {
 
 #[inline(always)]
 fn redirect(call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing, mut to: Addr, port: u16) -> i32 {
+    if own_route::of(sk) {
+        maps::count_event(Event::OwnRoute);
+        return REFUSE;
+    }
     if !storage::set(sk, out.dst, out.port, role::CLIENT) {
         log::failed(Event::StorageFull);
         return REFUSE;

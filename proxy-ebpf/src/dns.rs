@@ -14,6 +14,7 @@ use crate::{
     connect::loopback,
     dns_servers, log, maps,
     outgoing::{self, Outgoing},
+    own_route,
     sock_addr::{Hook, SockAddr},
     storage, table,
 };
@@ -56,6 +57,10 @@ fn sendmsg(call: &SockAddr) -> i32 {
     let Some(out) = outgoing::decide(call, sk) else { return ALLOW };
     if out.verdict.target != Target::Dns {
         return ALLOW;
+    }
+    if own_route::of(sk) {
+        maps::count_event(Event::OwnRoute);
+        return REFUSE;
     }
     if !query(call, sk, &out) {
         log::failed(Event::StorageFull);

@@ -7,20 +7,35 @@ use aya_ebpf::{bindings::bpf_sock_ops, macros::map, maps::SockMap, programs::SkL
 use proxy_common::wire::{LISTENER_CAPACITY, LISTENER_SLOTS, ListenerGroup};
 
 const BPF_NOEXIST: u64 = 1;
+/// -EEXIST.
+const TAKEN: i32 = -17;
 
 #[map]
 static LISTENERS: SockMap = SockMap::with_max_entries(LISTENER_CAPACITY, 0);
 
+/// What became of a listener.
+#[derive(Clone, Copy)]
+pub(crate) enum Added {
+    Yes,
+    /// Every slot of its group is taken.
+    Full,
+    /// No socket for a sockmap: the TCP socket below an MPTCP one has an upper layer protocol of its own
+    /// (`net/core/skmsg.c: sk_psock_init`).
+    Refused,
+}
+
 /// Puts a listener into the first free slot of its group.
 #[inline(always)]
-pub(crate) fn add(ops: *mut bpf_sock_ops, group: ListenerGroup) -> bool {
+pub(crate) fn add(ops: *mut bpf_sock_ops, group: ListenerGroup) -> Added {
     for slot in 0..LISTENER_SLOTS {
         // SAFETY: the context of this very call.
-        if unsafe { LISTENERS.update(group.first_slot() + slot, ops, BPF_NOEXIST) }.is_ok() {
-            return true;
+        match unsafe { LISTENERS.update(group.first_slot() + slot, ops, BPF_NOEXIST) } {
+            Ok(()) => return Added::Yes,
+            Err(TAKEN) => {}
+            Err(_) => return Added::Refused,
         }
     }
-    false
+    Added::Full
 }
 
 /// Hands the connection to a listener of the group. One is enough: the kernel chooses among the members of its

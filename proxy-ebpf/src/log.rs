@@ -24,6 +24,7 @@ fn say(event: u32, times: u64) {
     const STORAGE_FULL: u32 = Event::StorageFull as u32;
     const PENDING_FULL: u32 = Event::PendingFull as u32;
     const LISTENER_FULL: u32 = Event::ListenerFull as u32;
+    const LISTENER_MPTCP: u32 = Event::ListenerMptcp as u32;
     let netns = table::kernel().netns_cookie;
     match event {
         NO_LISTENER => {
@@ -45,6 +46,12 @@ fn say(event: u32, times: u64) {
             warn!(
                 (),
                 "listener_full: sidecar listener not used; netns cookie {}, {} on this CPU", netns, times
+            );
+        }
+        LISTENER_MPTCP => {
+            warn!(
+                (),
+                "listener_mptcp: sidecar listener not used; netns cookie {}, {} on this CPU", netns, times
             );
         }
         _ => {}

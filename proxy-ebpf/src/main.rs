@@ -7,11 +7,12 @@
 //! | inbound | sk_lookup | nat PREROUTING: ISTIO_INBOUND |
 //! | sock_ops | cgroup/sock_ops | conntrack: original destinations from SYN to accept; knows the listeners |
 //! | getsockopt | cgroup/getsockopt | SO_ORIGINAL_DST |
-//! | setsockopt | cgroup/setsockopt | nothing: kernel TLS stays away from accelerated sockets |
+//! | setsockopt | cgroup/setsockopt | nothing: kernel TLS stays away from accelerated sockets, source routes from captured ones |
 //! | getpeername4/6 | cgroup/getpeername | conntrack: the application sees its true peer |
 //! | bind4/6, getsockname4/6 | cgroup/bind, getsockname | TPROXY mode: marks, `ip rule` and table 133 |
 //! | guest_in, guest_out | tc, on the interfaces of virtual machines | nat PREROUTING: ISTIO_REDIRECT, for what is forwarded |
-//! | flow_ops, flow_release, flow_list | cgroup/sock_ops, cgroup/sock_release, iterator | conntrack -L, ss: flow records |
+//! | flow_ops, flow_release | cgroup/sock_ops, cgroup/sock_release | conntrack -L, ss: flow records |
+//! | flow_list, flow_sum | none: run by readers | the same |
 //! | sock_create | cgroup/sock_create | xt_owner, on kernels whose structures are not described by BTF |
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -32,6 +33,7 @@ mod listeners;
 mod log;
 mod maps;
 mod outgoing;
+mod own_route;
 mod owner;
 mod packet;
 mod setsockopt;

@@ -46,7 +46,7 @@ fn creator(sk: *mut bpf_sock) -> Option<Owner> {
 }
 
 #[inline(always)]
-fn read<T>(base: u64, offset: u32) -> Option<T> {
+pub(crate) fn read<T>(base: u64, offset: u32) -> Option<T> {
     // SAFETY: the helper checks the address itself and fails instead of faulting.
     unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
 }

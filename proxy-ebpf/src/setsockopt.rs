@@ -1,4 +1,4 @@
-//! cgroup/setsockopt: kernel TLS stays away from sockets in the map. What was handed over before would be read as plain
+//! cgroup/setsockopt: a captured connection gets no route of its own (`own_route`), and kernel TLS stays away from sockets in the map. What was handed over before would be read as plain
 //! text, and older kernels crash (kernel.md 5). Libraries go on in user space when the kernel refuses.
 #![allow(unsafe_code, reason = "context fields are read by inline assembly")]
 
@@ -8,10 +8,13 @@ use aya_ebpf::{
     programs::SockoptContext,
 };
 
+use proxy_common::counter::Event;
+
 use crate::{
     accel::enroll,
     ctx::{load32, load64},
     getsockopt::{ALLOW, pass_large},
+    maps, own_route,
 };
 
 const SOL_TCP: i32 = 6;
@@ -23,11 +26,16 @@ pub(crate) fn setsockopt(ctx: SockoptContext) -> i32 {
     let opt = ctx.sockopt;
     let level = load32!(opt, bpf_sockopt, level) as i32;
     let name = load32!(opt, bpf_sockopt, optname) as i32;
-    if level == SOL_TCP && name == TCP_ULP {
-        let sk = load64!(opt, bpf_sockopt, __bindgen_anon_1) as *mut bpf_sock;
-        if !sk.is_null() && enroll::refuses_tls(sk) {
-            return REFUSE;
-        }
+    let sk = load64!(opt, bpf_sockopt, __bindgen_anon_1) as *mut bpf_sock;
+    if sk.is_null() {
+        return ALLOW;
+    }
+    if level == SOL_TCP && name == TCP_ULP && enroll::refuses_tls(sk) {
+        return REFUSE;
+    }
+    if own_route::comes_with(sk, level, name) {
+        maps::count_event(Event::OwnRoute);
+        return REFUSE;
     }
     pass_large(opt);
     ALLOW

@@ -24,7 +24,9 @@ use proxy_common::{
 use crate::{
     accel::enroll,
     ctx::{load_addr, load32, load64},
-    guest, listeners, log, maps,
+    guest,
+    listeners::{self, Added},
+    log, maps,
     sock_addr::AF_INET,
     storage, table,
 };
@@ -91,26 +93,26 @@ fn listening(ctx: &SockOpsContext) {
         return;
     }
     enroll::listening(sk);
+    // Of a connection the socket had before: what it accepts from now on would inherit it.
+    storage::forget(sk);
     let policy = table::policy();
     let port = load32!(ctx.ops, bpf_sock_ops, local_port) as u16;
     let v4 = load32!(ctx.ops, bpf_sock_ops, family) == u32::from(AF_INET);
     let (local, _) = addresses(ctx);
-    let group = if port == policy.outbound_port {
-        if v4 { ListenerGroup::Outbound4 } else { ListenerGroup::Outbound6 }
-    } else if port == policy.inbound_port {
-        if v4 { ListenerGroup::Inbound4 } else { ListenerGroup::Inbound6 }
-    } else {
+    if port != policy.outbound_port && port != policy.inbound_port {
         return;
-    };
+    }
     if !storage::set(sk, Addr::UNSPECIFIED, Port([0; 2]), role::LISTENER) {
         log::failed(Event::StorageFull);
     }
-    // On loopback alone it cannot be reached from outside, with iptables neither.
-    if port == policy.inbound_port && local.is_loopback() {
-        return;
-    }
-    if !listeners::add(ctx.ops, group) {
-        log::failed(Event::ListenerFull);
+    let Some(group) = ListenerGroup::of(port == policy.outbound_port, &local, v4) else { return };
+    match listeners::add(ctx.ops, group) {
+        Added::Yes => {}
+        Added::Full => log::failed(Event::ListenerFull),
+        // istio-validation is a Go program, and listens so on 127.0.0.1 in every pod. Its own question finds it without
+        // us, and the sidecar is not there yet.
+        Added::Refused if local.is_loopback() => {}
+        Added::Refused => log::failed(Event::ListenerMptcp),
     }
 }
 
@@ -122,7 +124,7 @@ fn connecting(ctx: &SockOpsContext) {
         return;
     }
     let (_, remote) = addresses(ctx);
-    enroll::connecting(sk, remote, remote_port(ctx));
+    enroll::connecting(ctx, sk, remote, remote_port(ctx));
     let Some(state) = storage::get(sk) else { return };
     let key = key_of_client(ctx);
     let port = match state.role {
@@ -154,6 +156,10 @@ fn connected(ctx: &SockOpsContext) {
 /// The sidecar's side of a connection exists, or in TPROXY mode the application's.
 #[inline(always)]
 fn accepted(ctx: &SockOpsContext) {
+    // A process of the cgroup in a namespace of its own has the same loopback addresses, and no redirected connections.
+    if !in_netns(ctx) {
+        return;
+    }
     let policy = table::policy();
     let port = load32!(ctx.ops, bpf_sock_ops, local_port) as u16;
     let (local, remote) = addresses(ctx);

@@ -33,9 +33,13 @@ static KERNEL: Kernel = Kernel {
     file_cred: 0,
     cred_fsuid: 0,
     cred_fsgid: 0,
+    inet_opt: 0,
+    options_srr: 0,
+    inet_pinet6: 0,
+    pinet6_opt: 0,
+    txoptions_srcrt: 0,
     has_ingress_ifindex: 0,
     has_sock_ops_cookie: 0,
-    reserved: 0,
 };
 
 /// A read of one field, so that the verifier knows its value and drops what is switched off.
@@ -96,8 +100,12 @@ pub(crate) fn kernel() -> Kernel {
         file_cred: field!(KERNEL.file_cred),
         cred_fsuid: field!(KERNEL.cred_fsuid),
         cred_fsgid: field!(KERNEL.cred_fsgid),
+        inet_opt: field!(KERNEL.inet_opt),
+        options_srr: field!(KERNEL.options_srr),
+        inet_pinet6: field!(KERNEL.inet_pinet6),
+        pinet6_opt: field!(KERNEL.pinet6_opt),
+        txoptions_srcrt: field!(KERNEL.txoptions_srcrt),
         has_ingress_ifindex: field!(KERNEL.has_ingress_ifindex),
         has_sock_ops_cookie: field!(KERNEL.has_sock_ops_cookie),
-        reserved: 0,
     }
 }

@@ -12,6 +12,7 @@ pub mod agent;
 pub mod answerer;
 pub mod cgroup;
 pub mod client;
+pub mod cluster;
 pub mod counters;
 pub mod crowd;
 pub mod data_plane;

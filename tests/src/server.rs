@@ -91,6 +91,12 @@ impl Server {
         self
     }
 
+    /// MPTCP, as programs in Go listen.
+    pub fn mptcp(mut self) -> Self {
+        self.flags.push("--mptcp".into());
+        self
+    }
+
     /// Transparent, as the sidecar's listeners in TPROXY mode; needs root.
     pub fn transparent(mut self) -> Self {
         self.flags.push("--transparent".into());

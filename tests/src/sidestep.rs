@@ -56,6 +56,11 @@ impl Sidestep {
         Ok(sidestep)
     }
 
+    /// A pod that this process attaches or has attached itself; detaches when dropped.
+    pub fn around(pod: &Pod) -> Self {
+        Self { pod: pod.clone(), attached: true, warnings: String::new() }
+    }
+
     /// Runs `sidestep attach` again, with other flags.
     pub fn attach_again(&self, flags: &[&str]) -> Result<String> {
         run(&[&["attach"], flags].concat(), &self.pod)
@@ -116,14 +121,23 @@ impl Sidestep {
         Ok(!first.status.success())
     }
 
+    /// What `sidestep status` says of how it was attached.
+    pub fn meta(&self) -> Result<serde_json::Value> {
+        Ok(self.status()?["meta"].take())
+    }
+
     fn counter(&self, kind: &str, name: &str) -> Result<u64> {
+        Ok(self.status()?["counters"][kind][name].as_u64().unwrap_or(0))
+    }
+
+    fn status(&self) -> Result<serde_json::Value> {
         let mut command = Command::new(binary()?);
         command.args(["status", "--output", "json"]);
-        let status: serde_json::Value = serde_json::from_str(&succeed(command)?)?;
+        let mut status: serde_json::Value = serde_json::from_str(&succeed(command)?)?;
         let inode = self.pod.netns_inode()?;
-        let workloads = status["workloads"].as_array().context("status lists no workloads")?;
-        let ours = workloads.iter().find(|workload| workload["meta"]["netns"]["ino"] == inode);
-        Ok(ours.context("status does not list the pod")?["counters"][kind][name].as_u64().unwrap_or(0))
+        let workloads = status["workloads"].as_array_mut().context("status lists no workloads")?;
+        let ours = workloads.iter_mut().find(|workload| workload["meta"]["netns"]["ino"] == inode);
+        Ok(ours.context("status does not list the pod")?.take())
     }
 
     /// Runs `sidestep detach` now and reports its failure.

@@ -8,6 +8,7 @@ use tests::crowd::{Crowd, Expect};
 use tests::data_plane::DataPlane;
 use tests::network::Network;
 use tests::report::{Accepted, Outcome};
+use tests::requirement::Requirement;
 use tests::server::{self, RunningServer};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 
@@ -134,4 +135,30 @@ fn on_loopback_alone(#[values(DataPlane::Iptables, DataPlane::Sidestep)] plane: 
         .start()
         .unwrap();
     assert_eq!(both_directions(&network), (Outcome::Refused, Outcome::Answered));
+}
+
+/// istio-validation is a Go program, so its listeners are MPTCP: the kernel keeps none of these in a sockmap. Real pods
+/// had one counted, each, as if the map were full.
+#[rstest]
+#[case::of_istio_validation(&["127.0.0.1:15001", "127.0.0.1:15006"], 0)]
+#[case::of_a_sidecar(&["0.0.0.0:15001", "0.0.0.0:15006"], 2)]
+fn with_mptcp(#[case] listen: &[&str], #[case] counted: u64) {
+    if !DataPlane::Sidestep.met(&[Requirement::Mptcp]) {
+        return;
+    }
+    let network = Network::new("mptcp").unwrap();
+    let sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let mut server = server::Server::on(&network.pod).user(server::PROXY_USER).mptcp();
+    for address in listen {
+        server = server.listen(address.parse::<SocketAddr>().unwrap());
+    }
+    let listening = server.start().unwrap();
+    let inbound = Connect::to(network.pod4(8080)).from(&network.outside).unwrap();
+    assert_eq!(inbound.outcome(), Outcome::Refused);
+    assert_eq!(sidestep.event("listener_full").unwrap(), 0);
+    assert_eq!(sidestep.event("listener_mptcp").unwrap(), counted);
+    drop(listening);
+    // The sidecar comes after it, and is found.
+    let _sidecar = server::stand_in(&network.pod).workers(2).start().unwrap();
+    assert_eq!(both_directions(&network), (Outcome::Answered, Outcome::Answered));
 }

@@ -5,6 +5,7 @@ mod bench;
 mod bpf_compiler;
 mod bpf_linker;
 mod build;
+mod cluster;
 mod demo;
 mod envoy;
 mod lab;
@@ -45,6 +46,8 @@ enum Verb {
     Lab(lab::Args),
     /// Build, then run the lo/eth0 experiment against real Envoy and real iptables
     Demo(demo::Args),
+    /// A Kubernetes with Istio on this machine, to try sidestep in (root, Go)
+    Cluster(cluster::Args),
     /// Build, then measure sidestep against iptables, with Envoy, nginx and wrk (root)
     Bench(bench::Args),
     /// Validate the Vagrantfile, and try its bootstrap in a fresh Debian
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::run(&workspace, &args),
         Verb::Lab(args) => lab::run(&workspace, &args),
         Verb::Demo(args) => demo::run(&workspace, &args),
+        Verb::Cluster(args) => cluster::run(&workspace, &args),
         Verb::Bench(args) => bench::run(&workspace, &args),
         Verb::Vagrant(args) => vagrant::run(&workspace, &args),
     });
@@ -67,7 +71,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            // EX_UNAVAILABLE: what needs Go is skipped where it is not.
+            let skip = error.is::<cluster::Unavailable>();
+            if skip { ExitCode::from(69) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Counting what libtest reports.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// Sums of the `test result:` lines of a `cargo test` run.
 #[derive(Default, Debug, PartialEq, Eq)]
@@ -8,6 +8,8 @@ pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) ignored: u64,
+    /// Tests that could not run, by their reason; libtest counts them as passed.
+    skipped: BTreeMap<String, u64>,
 }
 
 impl Tally {
@@ -26,6 +28,23 @@ impl Tally {
         }
     }
 
+    /// Takes what the tests noted: a line each, the reason.
+    pub(crate) fn skipped(&mut self, notes: &str) {
+        for why in notes.lines() {
+            *self.skipped.entry(why.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// Those of another run as well.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+        for (why, count) in &other.skipped {
+            *self.skipped.entry(why.clone()).or_default() += count;
+        }
+    }
+
     /// Tests that ran at all.
     pub(crate) fn ran(&self) -> u64 {
         self.passed + self.failed
@@ -34,7 +53,18 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} passed, {} failed, {} ignored", self.passed, self.failed, self.ignored)
+        let skipped: u64 = self.skipped.values().sum();
+        write!(
+            f,
+            "{} passed, {} failed, {} ignored",
+            self.passed.saturating_sub(skipped),
+            self.failed,
+            self.ignored
+        )?;
+        for (why, count) in &self.skipped {
+            write!(f, ", {count} skipped ({why})")?;
+        }
+        Ok(())
     }
 }
 
@@ -54,7 +84,15 @@ mod tests {
         ] {
             tally.line(line);
         }
-        assert_eq!(tally, Tally { passed: 5, failed: 1, ignored: 1 });
+        assert_eq!((tally.passed, tally.failed, tally.ignored), (5, 1, 1));
         assert_eq!(tally.ran(), 6);
+    }
+
+    #[test]
+    fn skipped_tests_have_not_passed() {
+        let mut tally = Tally { passed: 5, ..Tally::default() };
+        tally.skipped("cluster: no Go\ncluster: no Go\nroot: needs root\n");
+        let said = "2 passed, 0 failed, 0 ignored, 2 skipped (cluster: no Go), 1 skipped (root: needs root)";
+        assert_eq!(tally.to_string(), said);
     }
 }

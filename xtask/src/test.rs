@@ -1,14 +1,16 @@
 //! `cargo xtask test`: every test, under the profile of the binary they run.
 
 use std::{
+    fs,
     io::{self, Read, Write as _},
+    path::PathBuf,
     process::{Command, Stdio},
     time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{apt, build, envoy, setup, step, tally::Tally, workspace::Workspace};
+use crate::{apt, build, cluster, envoy, setup, step, tally::Tally, workspace::Workspace};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -36,6 +38,11 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     );
     setup::run(workspace)?;
     build::binaries(workspace)?;
+    let everything = args.cargo.is_empty();
+    if everything {
+        // One of the tests runs a program of the cluster's.
+        cluster::prepare(workspace)?;
+    }
 
     let mut cargo = workspace.cargo("test");
     cargo.args(["--release", "--no-fail-fast"]);
@@ -47,7 +54,12 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 
     step::say("Testing", args.cargo.join(" "));
     let started = Instant::now();
-    let (success, tally) = stream(&mut cargo)?;
+    let (mut success, mut tally) = stream(&mut cargo)?;
+    if everything {
+        let (also, more) = cluster::tests(workspace)?;
+        success &= also;
+        tally.add(&more);
+    }
     step::say("Finished", format!("{tally} in {:.1} s", started.elapsed().as_secs_f64()));
     ensure!(success, "cargo test failed ({tally})");
     ensure!(
@@ -60,6 +72,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 /// What the tests and the demo look up: the binary under test, Envoy and Istio's istio-iptables if they are there.
 pub(crate) fn environment(workspace: &Workspace, command: &mut Command) {
     command.env("SIDESTEP_BIN", workspace.release("sidestep"));
+    command.env("SIDESTEP_SKIPS", workspace.target_for("skips"));
     let ours = envoy::binary(workspace);
     if std::env::var_os("SIDESTEP_ENVOY").is_none() && ours.is_file() {
         command.env("SIDESTEP_ENVOY", ours);
@@ -70,9 +83,18 @@ pub(crate) fn environment(workspace: &Workspace, command: &mut Command) {
     }
 }
 
+/// Where tests note what they skipped: they count as passed for libtest.
+fn skips(command: &Command) -> Option<PathBuf> {
+    let set = command.get_envs().find(|(name, _)| *name == "SIDESTEP_SKIPS")?;
+    set.1.map(PathBuf::from)
+}
+
 /// Runs `command`, passing its stdout on as it comes (a test that hangs has already printed its name) while
 /// counting the results in it.
-fn stream(command: &mut Command) -> Result<(bool, Tally)> {
+pub(crate) fn stream(command: &mut Command) -> Result<(bool, Tally)> {
+    if let Some(skips) = skips(command) {
+        fs::write(&skips, "").with_context(|| format!("write {}", skips.display()))?;
+    }
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("run cargo test")?;
     let mut output = child.stdout.take().context("stdout of cargo test")?;
     let mut tally = Tally::default();
@@ -92,5 +114,8 @@ fn stream(command: &mut Command) -> Result<(bool, Tally)> {
         }
     }
     let status = child.wait().context("wait for cargo test")?;
+    if let Some(skips) = skips(command) {
+        tally.skipped(&fs::read_to_string(&skips).with_context(|| format!("read {}", skips.display()))?);
+    }
     Ok((status.success(), tally))
 }

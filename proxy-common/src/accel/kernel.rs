@@ -17,6 +17,9 @@ pub struct AccelKernel {
     pub tcp_copied_seq: u32,
     pub tcp_write_seq: u32,
     pub tcp_is_mptcp: u32,
+    /// `tcp_sock.repair`: a byte, and the bit in it; mask 0: not known.
+    pub tcp_repair: u32,
+    pub tcp_repair_mask: u32,
     /// `current->mm->exe_file->f_inode->{i_ino, i_sb->s_dev}`: which program runs; all or none.
     pub task_mm: u32,
     pub mm_exe_file: u32,
@@ -51,6 +54,8 @@ impl AccelKernel {
         tcp_copied_seq: 0,
         tcp_write_seq: 0,
         tcp_is_mptcp: 0,
+        tcp_repair: 0,
+        tcp_repair_mask: 0,
         task_mm: 0,
         mm_exe_file: 0,
         file_inode: 0,
@@ -69,4 +74,4 @@ impl AccelKernel {
     };
 }
 
-const _: () = assert!(size_of::<AccelKernel>() == 104);
+const _: () = assert!(size_of::<AccelKernel>() == 112);

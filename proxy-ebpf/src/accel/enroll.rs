@@ -18,7 +18,7 @@ use proxy_common::{
 };
 
 use super::{maps, peer, reader, record};
-use crate::{ctx::load32, maps as workload};
+use crate::{ctx::load32, flow, maps as workload, sock_ops::in_netns, table};
 
 /// TCP_LISTEN_CB, in the listening process: how it reads holds for what it accepts.
 #[inline(always)]
@@ -31,21 +31,45 @@ pub(crate) fn listening(sk: *mut bpf_sock) {
 
 /// TCP_CONNECT_CB, in the connecting process. Without a mark the socket stays out.
 #[inline(always)]
-pub(crate) fn connecting(sk: *mut bpf_sock, remote: Addr, remote_port: Port) {
+pub(crate) fn connecting(ctx: &SockOpsContext, sk: *mut bpf_sock, remote: Addr, remote_port: Port) {
     let Some(slot) = peer::slot() else { return };
-    if is_on_node(&remote) && is_worth_entering(slot, remote, remote_port) {
+    begin_anew(sk);
+    if in_netns(ctx) && is_on_node(&remote) && is_worth_entering(slot, remote, remote_port) {
         reader::mark(sk);
     } else {
         record::unmark(sk);
     }
 }
 
+/// A socket may have had another connection before (connect with AF_UNSPEC ends one).
+#[inline(always)]
+fn begin_anew(sk: *mut bpf_sock) {
+    if record::get(sk).is_some()
+        && let Some(cookie) = peer::number(sk).and_then(peer::cookie)
+    {
+        maps::leave(cookie);
+    }
+}
+
+/// Whether this end is the workload's: in its namespace, with an address of its own. Who has a namespace and addresses
+/// of his own making in there (a process of the pod with a user namespace) is nobody's peer.
+#[inline(always)]
+fn is_own(ctx: &SockOpsContext, local: &Addr) -> bool {
+    in_netns(ctx) && (local.is_loopback() || is_local(local))
+}
+
+#[inline(always)]
+fn is_local(addr: &Addr) -> bool {
+    workload::route(addr).is_some_and(|route| route.flags & route_flag::LOCAL != 0)
+}
+
 #[inline(always)]
 fn is_worth_entering(slot: u32, remote: Addr, remote_port: Port) -> bool {
-    let Some(server) = maps::server(&server_key(remote, remote_port)) else { return true };
-    if server.declined != 0 {
+    let inner = remote.is_loopback() || is_local(&remote);
+    if maps::server(&server_key(remote, remote_port, inner)).is_some_and(|server| server.declined != 0) {
         return false;
     }
+    let Some(server) = maps::server(&client_key(remote, remote_port)) else { return true };
     let skip = server.skips_next(now());
     if skip {
         maps::count(slot, Reason::ShortLived, 0);
@@ -57,7 +81,7 @@ fn is_worth_entering(slot: u32, remote: Addr, remote_port: Port) -> bool {
 #[inline(always)]
 pub(crate) fn client(ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remote: Addr) {
     let Some(slot) = peer::slot() else { return };
-    if record::mark_of(sk).is_none() {
+    if record::mark_of(sk).is_none() || !is_own(ctx, &local) {
         return;
     }
     let key = key(ctx, local, remote);
@@ -72,6 +96,9 @@ pub(crate) fn client(ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remot
 #[inline(always)]
 pub(crate) fn server(ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remote: Addr) {
     let Some(slot) = peer::slot() else { return };
+    if !is_own(ctx, &local) {
+        return;
+    }
     let key = key(ctx, local, remote);
     if maps::end(&key.reversed()).is_none() {
         return;
@@ -80,7 +107,8 @@ pub(crate) fn server(ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remot
     let event_loop = |_| record::mark_of(sk).is_some_and(|mark| reader::is_event_loop(&mark));
     let entered = admissible(slot, sk, event_loop)
         .is_some_and(|number| enter(ctx, sk, number, slot, key, flow_bit::SERVER));
-    if !entered && let Some(server) = maps::server_or_new(&server_key(key.local, key.local_port)) {
+    let inner = remote.is_loopback() || remote.is_passthrough_source() || is_local(&remote);
+    if !entered && let Some(server) = maps::server_or_new(&server_key(key.local, key.local_port, inner)) {
         server.declined = 1;
     }
 }
@@ -118,9 +146,7 @@ pub(super) fn long(record: &Record) {
 /// Local to the namespace, or the address of another workload.
 #[inline(always)]
 fn is_on_node(remote: &Addr) -> bool {
-    remote.is_loopback()
-        || workload::route(remote).is_some_and(|route| route.flags & route_flag::LOCAL != 0)
-        || maps::is_local_workload(remote)
+    remote.is_loopback() || is_local(remote) || maps::is_local_workload(remote)
 }
 
 #[inline(always)]
@@ -130,6 +156,10 @@ fn admissible(slot: u32, sk: *mut bpf_sock, event_loop: impl FnOnce(u64) -> bool
         return None;
     }
     let number = peer::number(sk)?;
+    if peer::is_made_up(number) {
+        maps::count(slot, Reason::NotEnrolled, 0);
+        return None;
+    }
     if peer::is_mptcp(number) {
         maps::count(slot, Reason::Mptcp, 0);
         return None;
@@ -172,6 +202,7 @@ fn enter(ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, slot: u32, key: E
         maps::count(slot, Reason::NotEnrolled, 0);
         return false;
     }
+    flow::mapped(sk, &record.tally);
     // For the entry's removal.
     let flags = load32!(ctx.ops, bpf_sock_ops, bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_STATE_CB_FLAG;
     let _ = ctx.set_cb_flags(flags as i32);
@@ -188,7 +219,14 @@ fn key(ctx: &SockOpsContext, local: Addr, remote: Addr) -> EndKey {
         remote_port: Port::new(u32::from_be(load32!(ctx.ops, bpf_sock_ops, remote_port)) as u16),
         snd: load32!(ctx.ops, bpf_sock_ops, snd_nxt),
         rcv: load32!(ctx.ops, bpf_sock_ops, rcv_nxt),
+        netns: if local.is_loopback() || remote.is_loopback() { netns() } else { 0 },
     }
+}
+
+/// The lower half of the namespace's cookie, which counts namespaces.
+#[inline(always)]
+fn netns() -> u32 {
+    table::kernel().netns_cookie as u32
 }
 
 #[inline(always)]
@@ -197,20 +235,22 @@ fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// The key of the server whose connection this is.
+/// The key of the server whose connection this is, as its client remembers it.
 #[inline(always)]
 fn server_of(record: &Record) -> EndKey {
     let EndKey { local, remote, local_port, remote_port, .. } = record.own;
     if record.flow.bits & flow_bit::SERVER == 0 {
-        server_key(remote, remote_port)
+        client_key(remote, remote_port)
     } else {
-        server_key(local, local_port)
+        client_key(local, local_port)
     }
 }
 
-/// The server's half of an end's key: its address and port.
+/// A server whose side stays out, for all its clients: its address and port, and whether they are of its own pod. From
+/// elsewhere it is the sidecar's listener that accepts, whatever the application's at the same address does; and
+/// addresses of loopback are every namespace's.
 #[inline(always)]
-fn server_key(addr: Addr, port: Port) -> EndKey {
+fn server_key(addr: Addr, port: Port, inner: bool) -> EndKey {
     EndKey {
         local: addr,
         remote: Addr::UNSPECIFIED,
@@ -218,5 +258,12 @@ fn server_key(addr: Addr, port: Port) -> EndKey {
         remote_port: Port([0; 2]),
         snd: 0,
         rcv: 0,
+        netns: if inner { netns() } else { 0 },
     }
+}
+
+/// A server as the clients of one workload know it: what they see of it is nobody else's.
+#[inline(always)]
+fn client_key(addr: Addr, port: Port) -> EndKey {
+    EndKey { snd: 1, ..server_key(addr, port, true) }
 }

@@ -1,8 +1,11 @@
 //! Maps shared by all workloads of the node, pinned once.
 #![allow(unsafe_code, reason = "map values are reached through raw pointers the verifier has checked")]
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     bindings::bpf_sock_ops,
+    helpers::generated::bpf_map_delete_elem,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, SockHash},
     programs::SkMsgContext,
@@ -21,7 +24,7 @@ const BPF_F_INGRESS: u64 = 1;
 const SK_PASS: i64 = 1;
 
 /// The sockets, by cookie: one that is found is the one that was meant. sock_ops inserts; a socket leaves when it
-/// closes. Nobody ever deletes a key: bytes that wait at the socket would be lost (kernel.md 2.5).
+/// closes. Nobody deletes the key of a connection: bytes that wait at the socket would be lost (kernel.md 2.5).
 #[map]
 static SOCKS: SockHash<u64> = SockHash::with_max_entries(65536, 0);
 
@@ -62,6 +65,15 @@ static DISPATCH: ProgramArray = ProgramArray::with_max_entries(1, 0);
 pub(super) fn enter(ops: *mut bpf_sock_ops, mut cookie: u64) -> bool {
     // SAFETY: the context of this very call.
     SOCKS.update(&mut cookie, unsafe { &mut *ops }, BPF_NOEXIST).is_ok()
+}
+
+/// Takes a socket out that is about to begin another connection, and what waits at it with it: nobody may read that on
+/// the next one. Not for a connection that ends: its process may still read.
+#[inline(always)]
+pub(super) fn leave(cookie: u64) {
+    let map: *mut c_void = (&raw const SOCKS).cast_mut().cast();
+    // SAFETY: a map of this object and a key of its size. Absent if it never entered.
+    let _ = unsafe { bpf_map_delete_elem(map, (&raw const cookie).cast()) };
 }
 
 #[inline(always)]

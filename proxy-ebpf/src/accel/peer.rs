@@ -68,6 +68,13 @@ pub(super) fn is_mptcp(sk: u64) -> bool {
     at != 0 && read::<u8>(sk, at).is_some_and(|is| is != 0)
 }
 
+/// Whether its process makes up its sequence numbers (TCP_REPAIR).
+#[inline(always)]
+pub(super) fn is_made_up(sk: u64) -> bool {
+    let mask = offset!(tcp_repair_mask);
+    mask != 0 && read::<u8>(sk, offset!(tcp_repair)).is_none_or(|byte| u32::from(byte) & mask != 0)
+}
+
 /// The open file of a socket; none before accept and after close.
 #[inline(always)]
 pub(super) fn file(sk: u64) -> Option<u64> {

@@ -19,7 +19,7 @@ use proxy_common::{
 };
 
 use super::{
-    maps,
+    live, maps,
     opening::{call_back, opened},
     process,
     socket::{self, Socket},
@@ -36,6 +36,8 @@ pub(super) fn listening(sk: *mut bpf_sock) {
         return;
     }
     let Some(record) = maps::record_or_new(sk) else { return };
+    // Of a connection the socket had before.
+    live::leave(record);
     *record = FlowRecord::EMPTY;
     record.flags = flow_flag::LISTENER;
     process::of_task(record);
@@ -88,6 +90,7 @@ pub(super) fn accepted(
     if record.class == Class::DirectSelf as u8 && record.remote.is_loopback() {
         from_sidecar(record);
     }
+    live::enter(sk, record);
     call_back(ctx, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
     opened(record);
 }

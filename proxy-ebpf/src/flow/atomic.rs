@@ -64,3 +64,28 @@ pub(super) fn fetch_or(bits: &mut u64, more: u64) -> u64 {
         before
     }
 }
+
+/// Puts `new` there if `old` is there still; returns what was there.
+#[inline(always)]
+pub(super) fn exchange(word: &mut u64, old: u64, new: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut found = old;
+        // SAFETY: as above; the instruction compares with r0 and answers in it.
+        unsafe {
+            core::arch::asm!(
+                "r0 = cmpxchg_64({word} + 0, r0, {new})",
+                word = in(reg) word, new = in(reg) new, inout("r0") found, options(nostack)
+            );
+        }
+        found
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        let found = *word;
+        if found == old {
+            *word = new;
+        }
+        found
+    }
+}

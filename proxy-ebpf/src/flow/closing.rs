@@ -4,7 +4,7 @@ use aya_ebpf::bindings::bpf_sock;
 use proxy_common::flow::{Close, FlowRecord, flow_flag, phase};
 
 use super::{
-    atomic, journal, maps,
+    atomic, journal, live, maps,
     socket::{Socket, fin_sent, state},
 };
 
@@ -82,7 +82,9 @@ fn reason(old: u32, error: u32) -> Close {
 
 /// The record is complete: to the journal and the sums.
 #[inline(always)]
-fn finish(sk: *mut bpf_sock, socket: Socket, record: &FlowRecord) {
+fn finish(sk: *mut bpf_sock, socket: Socket, record: &mut FlowRecord) {
     let tally = journal::write(sk, socket, record);
     journal::sum(record, &tally);
+    // Last: in between it is in both, and readers look here first.
+    live::leave(record);
 }

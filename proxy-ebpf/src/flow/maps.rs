@@ -9,8 +9,9 @@ use aya_ebpf::{
 use proxy_common::{
     accel::SLOTS,
     flow::{
-        BUCKETS, Class, FlowRecord, Histogram, JOURNAL as ENTRIES, JournalEntry, LISTED as PAGE, ListedEnd,
-        OpenKey, OpenTotals, PeerKey, Totals, bucket, totals_key,
+        BUCKETS, Class, FlowRecord, Histogram, JOURNAL as ENTRIES, JournalEntry, LISTED as PAGE,
+        LIVE as LIVE_ENDS, ListedEnd, LiveEnd, LivePlaces, OpenKey, OpenTotals, PeerKey, Totals, bucket,
+        totals_key,
     },
 };
 
@@ -18,7 +19,7 @@ use super::{atomic, socket};
 use crate::storage::{BPF_F_CLONE, BPF_F_NO_PREALLOC, SkStorage};
 
 /// Live flows. A listener's record is inherited by what it accepts. Written by connect, getpeername and the programs
-/// of this module, by userspace for listeners that were there first; read by the iterator.
+/// of this module, by userspace for listeners that were there first.
 // SAFETY: the section in which loaders look for BTF map definitions.
 #[unsafe(link_section = ".maps")]
 #[unsafe(export_name = "FLOWS")]
@@ -28,12 +29,20 @@ static FLOWS: SkStorage<FlowRecord, { BPF_F_NO_PREALLOC | BPF_F_CLONE }> = SkSto
 #[map]
 static FLOW_PEERS: LruHashMap<PeerKey, u8> = LruHashMap::with_max_entries(16384, 0);
 
-/// What the iterator lists, for the one reader at a time (he holds a lock on its pin); mapped by readers. Through the
-/// iterator's own buffer it would be 120 ends at a time, and each time the kernel counts to find its place again.
+/// Open ends. Written by the programs of this module, mapped by readers. Not only with the sockets' storage: to list that
+/// takes an iterator, and there are kernels that refuse those. Not in a hash: entering and leaving one costs more than all
+/// else that is done for a connection.
+#[map]
+static LIVE: Array<LiveEnd> = Array::with_max_entries(LIVE_ENDS, BPF_F_MMAPABLE);
+
+#[map]
+static LIVE_PLACES: Array<LivePlaces> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// What a reader asks for and is told; mapped by readers, one at a time (it holds the lock of the readers' directory).
 #[map]
 static LISTED: Array<ListedEnd> = Array::with_max_entries(PAGE, BPF_F_MMAPABLE);
 
-/// How many were listed, ever.
+/// How many places of `LISTED` were filled in; the reader begins at zero.
 #[map]
 static LISTED_HEAD: Array<u64> = Array::with_max_entries(1, 0);
 
@@ -50,7 +59,7 @@ static JOURNAL_HEAD: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 static FLOW_TOTALS: PerCpuHashMap<u32, Totals> =
     PerCpuHashMap::with_max_entries(SLOTS * Class::COUNT as u32, BPF_F_NO_PREALLOC as u32);
 
-/// Sums over open flows, for the one reader at a time (he holds a lock on the iterator's pin), who clears them first.
+/// Sums over open flows, for one reader at a time (it holds the lock of the readers' directory), which clears them first.
 #[map]
 static OPEN_TOTALS: HashMap<OpenKey, OpenTotals> =
     HashMap::with_max_entries(SLOTS * Class::COUNT as u32, BPF_F_NO_PREALLOC as u32);
@@ -65,14 +74,27 @@ pub(super) fn record_or_new(sk: *mut bpf_sock) -> Option<&'static mut FlowRecord
     FLOWS.get_or_create(sk)
 }
 
-/// A place in the list, and its number.
+/// The next place of the list.
 #[inline(always)]
-pub(super) fn next_listed() -> Option<(u32, &'static mut ListedEnd)> {
+pub(super) fn next_listed() -> Option<&'static mut ListedEnd> {
     let head = LISTED_HEAD.get_ptr_mut(0)?;
     let index = (atomic::fetch_add(head, 1) % u64::from(PAGE)) as u32;
     let end = LISTED.get_ptr_mut(index)?;
-    // SAFETY: a map value; places are given out in turn, and a reader takes no more than there are at once.
-    Some((index, unsafe { &mut *end }))
+    // SAFETY: a map value; places are given out in turn, and a reader asks for no more than there are at once.
+    Some(unsafe { &mut *end })
+}
+
+/// A place of `LIVE`, from 0.
+#[inline(always)]
+pub(super) fn live(place: u32) -> Option<&'static mut LiveEnd> {
+    // SAFETY: a map value; its words are written and read whole.
+    LIVE.get_ptr_mut(place).map(|end| unsafe { &mut *end })
+}
+
+#[inline(always)]
+pub(super) fn live_places() -> Option<&'static mut LivePlaces> {
+    // SAFETY: as above.
+    LIVE_PLACES.get_ptr_mut(0).map(|places| unsafe { &mut *places })
 }
 
 /// The sidecar's SYN to a server on loopback is about to leave.
@@ -114,7 +136,7 @@ pub(super) fn open_totals(key: &OpenKey) -> Option<&'static mut OpenTotals> {
         let _ = OPEN_TOTALS.insert(key, OpenTotals::default(), 0);
         OPEN_TOTALS.get_ptr_mut(key)
     })?;
-    // SAFETY: a map value; one reader at a time has the iterator run.
+    // SAFETY: a map value; one reader at a time has the program run.
     Some(unsafe { &mut *found })
 }
 

@@ -8,15 +8,17 @@
 mod accepted;
 mod atomic;
 mod closing;
-mod iter;
 mod journal;
 mod list;
+mod live;
 mod maps;
 mod opening;
 mod ops;
+mod places;
 mod process;
 mod socket;
 mod sum;
 
 pub(crate) use accepted::taken;
+pub(crate) use live::mapped;
 pub(crate) use opening::opening;

@@ -17,7 +17,7 @@ use proxy_common::{
 };
 
 use super::{
-    atomic, maps, process,
+    atomic, live, maps, process,
     socket::{self, Socket},
 };
 use crate::{
@@ -39,7 +39,11 @@ pub(crate) fn opening(call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing) {
         workload::count_event(Event::FlowNotKept);
         return;
     };
+    // Of an earlier connection, given up without its end being seen. No atomic instruction here, executed or not: Linux
+    // 5.10 refuses the whole program for one it does not know.
+    let place = record.place;
     *record = FlowRecord::EMPTY;
+    record.place = place;
     socket::sign(record);
     (record.orig, record.orig_port) = (out.dst, out.port);
     record.class = class(sk, out, record) as u8;
@@ -106,6 +110,7 @@ pub(super) fn connecting(
     }
     // The SYN takes one number.
     record.snd_base = Socket::of(sk).write_seq().wrapping_add(1);
+    live::enter(sk, record);
     call_back(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 

@@ -1,7 +1,12 @@
 //! What is read of a socket: fields at offsets the loader took from the kernel's BTF.
 #![allow(unsafe_code, reason = "reads kernel memory through the helper that cannot fault")]
 
-use aya_ebpf::{bindings::bpf_sock, helpers::bpf_probe_read_kernel};
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::bpf_sock,
+    helpers::{bpf_probe_read_kernel, generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw},
+};
 use proxy_common::flow::{FlowKernel, FlowRecord, flow_flag};
 
 // SAFETY: a name the loader looks up; it clashes with nothing in this object.
@@ -61,7 +66,18 @@ pub(super) struct Socket(u64);
 impl Socket {
     #[inline(always)]
     pub(super) fn of(sk: *mut bpf_sock) -> Self {
-        Self(read((&raw const sk) as u64, 0))
+        Self(address(sk))
+    }
+
+    /// What is left of it, if it is gone: its cookie tells.
+    #[inline(always)]
+    pub(super) fn at(address: u64) -> Self {
+        Self(address)
+    }
+
+    #[inline(always)]
+    pub(super) fn cookie(self) -> u64 {
+        read(self.0, offset!(sk_cookie))
     }
 
     #[inline(always)]
@@ -176,6 +192,20 @@ fn walk(head: u64) -> u32 {
 fn widen(low: u32, near: u64) -> u64 {
     let apart = low.wrapping_sub(near as u32) as i32;
     near.wrapping_add(apart as i64 as u64)
+}
+
+/// A pointer as a number: the verifier allows no arithmetic on pointers.
+#[inline(always)]
+pub(super) fn address<T>(pointer: *const T) -> u64 {
+    read((&raw const pointer) as u64, 0)
+}
+
+/// Copies a value from kernel memory. False: there is nothing to read.
+#[inline(always)]
+pub(super) fn copy<T>(from: u64, to: &mut T) -> bool {
+    let to: *mut T = to;
+    // SAFETY: the helper checks the source itself; the target is as large as it is told.
+    unsafe { bpf_probe_read_kernel_raw(to.cast(), size_of::<T>() as u32, from as *const c_void) == 0 }
 }
 
 /// Zero where there is nothing to read: a pointer that went stale.

@@ -64,6 +64,9 @@ fn print_table(workloads: &[WorkloadStatus]) {
         for Hazardous { program, reason } in &workload.meta.hazardous {
             println!("{}: {} stays on the stack: it {reason}", workload.workload, program.display());
         }
+        if let Some(reason) = &workload.meta.not_observed {
+            println!("{}: connections are not observed: {reason}", workload.workload);
+        }
     }
 }
 

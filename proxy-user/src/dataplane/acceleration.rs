@@ -58,6 +58,8 @@ pub(super) struct Plan {
     pub(super) reason: Option<String>,
     /// What the self-test found to differ from stock TCP.
     pub(super) findings: Findings,
+    /// By the user.
+    switched_off: bool,
 }
 
 impl Acceleration {
@@ -68,13 +70,15 @@ impl Acceleration {
 
     /// Decides for this kernel, before anything is touched. `require` turns a reason against it into an error.
     pub(super) fn plan(&self) -> Result<Plan> {
-        let not = |reason: String| Plan { kernel: None, reason: Some(reason), findings: Findings::default() };
         if self.mode == Accelerate::Off {
-            return Ok(not("switched off (--accelerate off)".to_owned()));
+            return Ok(Plan {
+                switched_off: true,
+                ..Plan::not("switched off (--accelerate off)".to_owned())
+            });
         }
         let allowed = KernelRelease::current()?.allows_acceleration().and_then(|()| offsets(u32::MAX));
         let tested = allowed.and_then(|kernel| match self_test::run(kernel) {
-            Ok(findings) => Ok(Plan { kernel: Some(kernel), reason: None, findings }),
+            Ok(findings) => Ok(Plan { kernel: Some(kernel), reason: None, findings, switched_off: false }),
             Err(error) => Err(format!("self-test: {error:#}")),
         });
         match tested {
@@ -83,12 +87,21 @@ impl Acceleration {
                 Class::Unavailable,
                 format!("--accelerate require: {reason}; use --accelerate strict to go without"),
             )),
-            Err(reason) => Ok(not(reason)),
+            Err(reason) => Ok(Plan::not(reason)),
         }
     }
 }
 
 impl Plan {
+    pub(super) fn not(reason: String) -> Self {
+        Self { kernel: None, reason: Some(reason), findings: Findings::default(), switched_off: false }
+    }
+
+    /// Why a wish for it is not fulfilled.
+    pub(super) fn missing(&self) -> Option<&str> {
+        self.reason.as_deref().filter(|_| !self.switched_off)
+    }
+
     /// For the workload in this slot.
     pub(super) fn kernel_for(&self, slot: u32) -> AccelKernel {
         // The node's program, which a workload that is not accelerated loads too, works for the others.
@@ -102,6 +115,8 @@ fn offsets(slot: u32) -> Result<AccelKernel, String> {
     let at = |strukt: &str, member: &str| {
         btf.get(strukt, member).ok_or_else(|| format!("this kernel has no {strukt}.{member}"))
     };
+    // Without checkpoint/restore nobody makes up a connection's numbers.
+    let repair = btf.get_bit("tcp_sock", "repair").unwrap_or((0, 0));
     // Without memory cgroups there is no limit to hold.
     let memory = |strukt: &str, member: &str| btf.get(strukt, member).unwrap_or(0);
     Ok(AccelKernel {
@@ -118,6 +133,8 @@ fn offsets(slot: u32) -> Result<AccelKernel, String> {
         tcp_copied_seq: at("tcp_sock", "copied_seq")?,
         tcp_write_seq: at("tcp_sock", "write_seq")?,
         tcp_is_mptcp: btf.get("tcp_sock", "is_mptcp").unwrap_or(0),
+        tcp_repair: repair.0,
+        tcp_repair_mask: repair.1,
         // Without it only the sidecar is trusted by itself.
         task_mm: if Feature::CurrentTaskInSockOps.probe().is_yes() { at("task_struct", "mm")? } else { 0 },
         mm_exe_file: at("mm_struct", "exe_file")?,

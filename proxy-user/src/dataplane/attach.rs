@@ -15,7 +15,9 @@ use proxy_common::{flow::FlowKernel, names::map, policy::flag};
 
 use super::{
     acceleration::Acceleration,
-    claim, compile, facts,
+    claim, compile,
+    extras::Extras,
+    facts,
     guests::Guests,
     hooks::Needs,
     job::Job,
@@ -70,11 +72,17 @@ pub fn attach(netns: &Netns, cgroup: &Cgroup, wish: &Wish) -> Result<Attached> {
     let plan = acceleration.plan()?;
     let trusted = acceleration.trusted.iter().map(|path| trusted(path)).collect::<Result<Vec<_>>>()?;
 
+    // Before the lock: files of the containers are read.
+    let mut readers = Readers::new(config, plan.findings.miscounts_waiting);
+    let programs =
+        if plan.kernel.is_some() { readers.in_cgroup(cgroup.path()) } else { Ok(Programs::default()) };
+
     let (root, _lock) = node::Lock::take_making_root()?;
     let undo_root = RemoveIfUnused(&root);
     claim::clear(&pins, cookie)?;
     let slot = node::slot_for(&pins)?;
     let observed = Observation::plan(*observe, &pins, slot)?;
+    let mut extras = Extras::new(acceleration.mode, plan, observed);
     let passthrough6 = Passthrough6::ensure(netns, &pins, config, ipv6, &mut warnings)?;
     let routes = Routes::of(netns)?;
     let mut compiled = compile::compile(config, ipv6, &interfaces, &routes);
@@ -82,11 +90,8 @@ pub fn attach(netns: &Netns, cgroup: &Cgroup, wish: &Wish) -> Result<Attached> {
     if !guests.gateways.is_empty() {
         compiled.policy.flags |= flag::GUESTS;
     }
-    let mut readers = Readers::new(config, plan.findings.miscounts_waiting);
-    let programs =
-        if plan.kernel.is_some() { readers.in_cgroup(cgroup.path()) } else { Ok(Programs::default()) };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    let meta = Meta {
+    let mut meta = Meta {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         layout: Meta::LAYOUT,
         netns: netns.id(),
@@ -100,38 +105,47 @@ pub fn attach(netns: &Netns, cgroup: &Cgroup, wish: &Wish) -> Result<Attached> {
         attached_at: now.as_secs(),
         config: config.clone(),
         acceleration: acceleration.clone(),
-        not_accelerated: plan.reason.clone(),
-        kernel_differs: plan.findings.differs.clone(),
+        not_accelerated: None,
+        kernel_differs: extras.plan.findings.differs.clone(),
         hazardous: programs.as_ref().map_or_else(|_| Vec::new(), Programs::named),
         observe: *observe,
-        not_observed: observed.reason,
+        not_observed: None,
         slot,
         addresses: routes.own_addresses(),
     };
-    let job = Job {
-        pins: &pins,
-        netns,
-        cgroup,
-        needs: Needs {
-            owner_record: kernel.sk_socket == 0,
-            accelerated: plan.kernel.is_some(),
-            observe: observed.kernel.is_some(),
-            ..Needs::of(config)
-        },
-        compiled: &compiled,
-        guests: &guests,
-        facts: Facts {
-            kernel,
-            accel: plan.kernel_for(slot),
-            flow: observed.kernel.unwrap_or(FlowKernel::OFF),
-        },
-        meta: meta.to_chunks()?,
-        node_dir: node::ensure_dir()?,
-        slot,
-        moves_ports: moves_ports(&pins, config),
-    };
+    let node_dir = node::ensure_dir()?;
     let updated = pins.exists();
-    let listeners = if updated { job.update()? } else { job.create()? };
+    let listeners = loop {
+        meta.not_accelerated.clone_from(&extras.plan.reason);
+        meta.not_observed.clone_from(&extras.observed.reason);
+        let job = Job {
+            pins: &pins,
+            netns,
+            cgroup,
+            needs: Needs {
+                owner_record: kernel.sk_socket == 0,
+                accelerated: extras.plan.kernel.is_some(),
+                observe: extras.observed.kernel.is_some(),
+                ..Needs::of(config)
+            },
+            compiled: &compiled,
+            guests: &guests,
+            facts: Facts {
+                kernel,
+                accel: extras.plan.kernel_for(slot),
+                flow: extras.observed.kernel.unwrap_or(FlowKernel::OFF),
+            },
+            meta: meta.to_chunks()?,
+            node_dir: &node_dir,
+            slot,
+            moves_ports: moves_ports(&pins, config),
+        };
+        match if updated { job.update() } else { job.create() } {
+            Ok(listeners) => break listeners,
+            Err(error) => extras.without_cause_of(error)?,
+        }
+    };
+    warnings.extend(extras.warnings());
     if listeners.1 > 0 {
         warnings.push(format!(
             "{} of {} sidecar listeners belong to processes not visible here; they are found when they listen again",
@@ -140,20 +154,20 @@ pub fn attach(netns: &Netns, cgroup: &Cgroup, wish: &Wish) -> Result<Attached> {
     }
     passthrough6.keep();
     undo_root.keep();
-    if observed.kernel.is_some()
-        && let Err(error) = observation::mark_listeners(netns, &job.node_dir)
+    if extras.observed.kernel.is_some()
+        && let Err(error) = observation::mark_listeners(netns, &node_dir)
     {
         warnings.push(format!(
             "flows of listeners that were there before do not name their process: {error:#}; run attach again"
         ));
     }
     let accelerated = (|| {
-        if plan.kernel.is_none() {
+        if extras.plan.kernel.is_none() {
             return node::switch_off(&pins);
         }
-        node::trust(&job.node_dir, &programs?, &trusted)?;
-        readers.mark_listeners(netns, &compiled.policy, &job.node_dir, &trusted)?;
-        node::switch_on(&job.node_dir, slot, acceleration.switch(), &meta.addresses)
+        node::trust(&node_dir, &programs?, &trusted)?;
+        readers.mark_listeners(netns, &compiled.policy, &node_dir, &trusted)?;
+        node::switch_on(&node_dir, slot, acceleration.switch(), &meta.addresses)
     })();
     // Redirection never depends on acceleration: the workload is attached, its connections stay on the stack.
     if let Err(error) = accelerated {

@@ -35,9 +35,14 @@ pub(super) fn gather(cookie: Option<u64>) -> Result<(Kernel, Vec<String>)> {
         file_cred: at("file", "f_cred"),
         cred_fsuid: at("cred", "fsuid"),
         cred_fsgid: at("cred", "fsgid"),
+        inet_opt: at("inet_sock", "inet_opt"),
+        options_srr: at("ip_options_rcu", "opt") + at("ip_options", "srr"),
+        // Without IPv6 there is neither.
+        inet_pinet6: at("inet_sock", "pinet6"),
+        pinet6_opt: at("ipv6_pinfo", "opt"),
+        txoptions_srcrt: at("ipv6_txoptions", "srcrt"),
         has_ingress_ifindex: u32::from(Feature::IngressIfindex.probe().is_yes()),
         has_sock_ops_cookie: u32::from(cookie.is_some() && Feature::NetnsCookieInSockOps.probe().is_yes()),
-        reserved: 0,
     };
     Ok((kernel, warnings))
 }

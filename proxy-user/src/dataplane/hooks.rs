@@ -79,13 +79,9 @@ const fn owner_record(needs: Needs) -> bool {
     needs.owner_record
 }
 
-const fn accelerated(needs: Needs) -> bool {
-    needs.accelerated
-}
-
 pub const HOOKS: &[Hook] = &[
     on_cgroup(program::SOCK_CREATE, AttachType::SockCreate, owner_record),
-    on_cgroup(program::SETSOCKOPT, AttachType::Setsockopt, accelerated),
+    on_cgroup(program::SETSOCKOPT, AttachType::Setsockopt, always),
     on_cgroup(program::SOCK_OPS, AttachType::SockOps, always),
     on_cgroup(program::FLOW_RELEASE, AttachType::SockRelease, observe),
     on_cgroup(program::FLOW_OPS, AttachType::SockOps, observe),

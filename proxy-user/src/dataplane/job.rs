@@ -19,6 +19,7 @@ use super::{
     object::{self, Facts},
     observation,
     pins::{self, WorkloadPins},
+    refused::{Refused, Step},
 };
 use crate::{
     cgroup::Cgroup,
@@ -39,7 +40,7 @@ pub(super) struct Job<'a> {
     pub(super) guests: &'a Guests,
     pub(super) facts: Facts,
     pub(super) meta: Vec<MetaChunk>,
-    pub(super) node_dir: PathBuf,
+    pub(super) node_dir: &'a Path,
     pub(super) slot: u32,
     /// The sidecar's ports are others than under the rules in place.
     pub(super) moves_ports: bool,
@@ -53,9 +54,9 @@ impl Job<'_> {
         fs::create_dir(&stage).with_context(|| format!("create {}", stage.display()))?;
         let result = (|| {
             let mut ebpf =
-                object::load(compiled, self.guests, &self.facts, &self.meta, &stage, &self.node_dir)?;
-            node::install(&mut ebpf, &self.node_dir)?;
-            node::reset_counters(&self.node_dir, self.slot)?;
+                object::load(compiled, self.guests, &self.facts, &self.meta, &stage, self.node_dir)?;
+            self.accelerate(&mut ebpf)?;
+            node::reset_counters(self.node_dir, self.slot)?;
             self.observe(&mut ebpf, true)?;
             pin_policy_maps(&ebpf, &stage)?;
             let mut links = Vec::new();
@@ -86,8 +87,8 @@ impl Job<'_> {
         let mut undo = Undo::default();
         let result = (|| {
             let mut ebpf =
-                object::load(compiled, self.guests, &self.facts, &self.meta, pins.dir(), &self.node_dir)?;
-            node::install(&mut ebpf, &self.node_dir)?;
+                object::load(compiled, self.guests, &self.facts, &self.meta, pins.dir(), self.node_dir)?;
+            self.accelerate(&mut ebpf)?;
             self.observe(&mut ebpf, false)?;
             pin_policy_maps(&ebpf, &stage)?;
             for hook in HOOKS {
@@ -136,8 +137,13 @@ impl Job<'_> {
 }
 
 impl Job<'_> {
+    /// The node's program is the workload's too.
+    fn accelerate(&self, ebpf: &mut Ebpf) -> Result<()> {
+        if self.needs.accelerated { node::install(ebpf, self.node_dir) } else { Ok(()) }
+    }
+
     fn observe(&self, ebpf: &mut Ebpf, anew: bool) -> Result<()> {
-        if self.needs.observe { observation::install(ebpf, &self.node_dir, self.slot, anew) } else { Ok(()) }
+        if self.needs.observe { observation::install(ebpf, self.node_dir, self.slot, anew) } else { Ok(()) }
     }
 }
 
@@ -177,10 +183,12 @@ fn attach_hook(ebpf: &mut Ebpf, hook: &Hook, netns: &Netns, cgroup: &Cgroup, dir
         Target::Cgroup => cgroup.as_fd(),
         Target::Netns => netns.as_fd(),
     };
-    let link = bpf_link::create(prog, target, hook.kind).with_context(|| {
-        let place = if hook.target == Target::Cgroup { cgroup.path() } else { netns.path() };
-        format!("attach {} to {}", hook.program, place.display())
-    })?;
+    let link = bpf_link::create(prog, target, hook.kind)
+        .map_err(|error| Refused::to(Step::Attach, hook.program, error))
+        .with_context(|| {
+            let place = if hook.target == Target::Cgroup { cgroup.path() } else { netns.path() };
+            format!("attach {} to {}", hook.program, place.display())
+        })?;
     let path = pins::link_in(dir, hook.program);
     bpf_pin::pin(link.as_fd(), &path).with_context(|| format!("pin {}", path.display()))?;
     Ok(link)

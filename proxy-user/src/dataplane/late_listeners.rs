@@ -62,23 +62,22 @@ fn mark(
     if known && !anew {
         return Ok(());
     }
+    let local = Addr::from(listener.addr.ip());
+    let v4 = local.is_v4() && listener.addr.is_ipv4();
+    let outbound = listener.addr.port() == policy.outbound_port;
     let state = SocketState { role: role::LISTENER, ..SocketState::EMPTY };
     states.insert(&socket.as_fd(), Raw(state), 0).context("mark the sidecar's listener")?;
-    let v4 = Addr::from(listener.addr.ip()).is_v4() && listener.addr.is_ipv4();
-    let group = if listener.addr.port() == policy.outbound_port {
-        if v4 { ListenerGroup::Outbound4 } else { ListenerGroup::Outbound6 }
-    } else {
-        if listener.addr.ip().is_loopback() {
-            return Ok(());
+    let Some(group) = ListenerGroup::of(outbound, &local, v4) else { return Ok(()) };
+    let mut why = String::new();
+    for slot in 0..LISTENER_SLOTS {
+        match slots.set(group.first_slot() + slot, &socket.as_raw_fd(), BPF_NOEXIST) {
+            Ok(()) => return Ok(()),
+            Err(error) => why = format!("{:#}", anyhow!(error)),
         }
-        if v4 { ListenerGroup::Inbound4 } else { ListenerGroup::Inbound6 }
-    };
-    let free = (0..LISTENER_SLOTS)
-        .find(|slot| slots.set(group.first_slot() + slot, &socket.as_raw_fd(), BPF_NOEXIST).is_ok());
-    if free.is_none() {
-        // Members of one SO_REUSEPORT group stand for each other, so that this loses nothing unless they all close.
-        tracing::warn!(listener = %listener.addr, "no free slot for a sidecar listener");
     }
+    // No free slot loses nothing unless the members of its SO_REUSEPORT group all close: they stand for each other.
+    // What is no TCP socket (MPTCP, as Go programs listen unless told) is handed nothing.
+    tracing::warn!(listener = %listener.addr, "the sidecar's listener is not used: {why}");
     Ok(())
 }
 

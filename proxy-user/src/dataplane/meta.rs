@@ -58,7 +58,7 @@ pub struct Meta {
 
 impl Meta {
     /// Raised when a state map's key, value or meaning changes.
-    pub const LAYOUT: u32 = 5;
+    pub const LAYOUT: u32 = 6;
 
     /// Whether the cgroup is still the one that was attached.
     pub fn cgroup_exists(&self) -> bool {

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, os::fd::BorrowedFd, path::Path};
 
 use anyhow::{Context, Result, anyhow};
 use aya::{
-    Btf, Ebpf, EbpfLoader, VerifierLogLevel,
+    Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Array, HashMap, LpmTrie, MapInfo, lpm_trie::Key},
     programs::Program,
 };
@@ -18,7 +18,13 @@ use proxy_common::{
     wire::{FAMILY_BITS, Kernel, MetaChunk, PORT_CHUNK, PortChunk, PrefixKey, Route},
 };
 
-use super::{compile::Compiled, guests::Guests, pins::map_in, wire::Raw};
+use super::{
+    compile::Compiled,
+    guests::Guests,
+    pins::map_in,
+    refused::{self, Refused, Step},
+    wire::Raw,
+};
 
 /// The compiled programs.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SIDESTEP_BPF_OBJECT"));
@@ -97,6 +103,7 @@ pub(super) fn load_alone(accel: AccelKernel, flow: FlowKernel) -> Result<Ebpf> {
         map::ACTIVITY,
         map::ACCEL_COUNTERS,
         map::JOURNAL,
+        map::LIVE,
         map::LISTED,
         map::OPEN_TOTALS,
     ] {
@@ -175,6 +182,7 @@ pub(super) fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<Borrowe
     use std::os::fd::AsFd as _;
     let program = ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
     let known = program.fd().is_ok();
+    refused::pretended(name).map_err(|error| Refused::to(Step::Load, name, error))?;
     let loaded = match program {
         _ if known => Ok(()),
         Program::CgroupSock(p) => p.load(),
@@ -184,13 +192,9 @@ pub(super) fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<Borrowe
         Program::SkLookup(p) => p.load(),
         Program::SkMsg(p) => p.load(),
         Program::SchedClassifier(p) => p.load(),
-        Program::Iter(p) => {
-            let btf = Btf::from_sys_fs().context("read the kernel's type information")?;
-            p.load("bpf_sk_storage_map", &btf)
-        }
         other => return Err(anyhow!("{name}: unexpected program type {:?}", other.prog_type())),
     };
-    loaded.with_context(|| format!("the kernel refuses the program {name}"))?;
+    loaded.map_err(|error| Refused::to(Step::Load, name, error))?;
     Ok(program.fd().with_context(|| format!("program {name}"))?.as_fd())
 }
 
@@ -212,9 +216,32 @@ pub fn program_stats(ebpf: &Ebpf) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
     use rstest::rstest;
 
     use super::*;
+
+    /// Linux 5.10 refuses a program for an atomic instruction it does not know, executed or not
+    /// (`kernel/bpf/verifier.c: resolve_pseudo_ldimm64`). Observation needs 5.12, capture does not.
+    #[test]
+    fn only_the_observation_has_atomic_instructions_that_answer() {
+        const STX_ATOMIC: [u8; 2] = [0xc3, 0xdb];
+        let elf = object::File::parse(OBJECT).unwrap();
+        let mut with = BTreeSet::new();
+        for program in elf.symbols().filter(|it| it.kind() == SymbolKind::Text && it.size() > 0) {
+            let section = elf.section_by_index(program.section_index().unwrap()).unwrap();
+            let first = usize::try_from(program.address() - section.address()).unwrap();
+            let code = &section.data().unwrap()[first..][..usize::try_from(program.size()).unwrap()];
+            let answers = |code: &[u8]| STX_ATOMIC.contains(&code[0]) && code[4..8] != [0; 4];
+            if code.chunks_exact(8).any(answers) {
+                with.insert(program.name().unwrap());
+            }
+        }
+        let observation = ["flow_list", "flow_ops", "flow_release", "flow_sum"];
+        assert_eq!(with, BTreeSet::from(observation));
+    }
 
     #[rstest]
     #[case::v4("10.0.0.0/8", 32 + 96 + 8, true)]

@@ -2,20 +2,25 @@
 //! find that.
 
 use std::{
-    fs,
-    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    fs::{self, File},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Ebpf,
-    maps::{HashMap, Map, MapData, PerCpuHashMap, PerCpuValues, SkStorage},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuHashMap, PerCpuValues, SkStorage},
     util::nr_cpus,
 };
 use clap::ValueEnum;
+use nix::fcntl::{Flock, FlockArg};
 use proxy_common::{
-    accel::AccelKernel,
     flow::{Class, FlowKernel, FlowRecord, OpenKey, OpenTotals, Totals, flow_flag, totals_key},
     names::{map, program},
 };
@@ -24,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     facts, late_listeners, node, object,
     pins::{self, WorkloadPins, map_in},
+    refused::{Refused, Step},
     wire::Raw,
 };
 use crate::{
@@ -32,23 +38,8 @@ use crate::{
         version::KernelVersion,
     },
     netns::{self, Netns},
-    sys::{bpf_iter, bpf_link, bpf_pin},
+    sys::{bpf_pin, bpf_test_run},
 };
-
-/// From here on the tests run on every change; older verifiers are asked first.
-const TESTED: KernelVersion = KernelVersion(6, 18);
-
-/// The programs that look at sockets of observed workloads.
-const PROGRAMS: [&str; 8] = [
-    program::FLOW_LIST,
-    program::FLOW_SUM,
-    program::FLOW_OPS,
-    program::FLOW_RELEASE,
-    program::CONNECT4,
-    program::CONNECT6,
-    program::GETPEERNAME4,
-    program::GETPEERNAME6,
-];
 
 /// The wish.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ValueEnum)]
@@ -66,38 +57,37 @@ pub(super) struct Observation {
     pub(super) kernel: Option<FlowKernel>,
     /// Why not, if not.
     pub(super) reason: Option<String>,
+    /// By the user.
+    switched_off: bool,
 }
 
 impl Observation {
     pub(super) fn plan(wish: Observe, pins: &WorkloadPins, slot: u32) -> Result<Self> {
         if wish == Observe::Off {
-            return Ok(Self { kernel: None, reason: Some("switched off (--observe off)".to_owned()) });
+            return Ok(Self { switched_off: true, ..Self::not("switched off (--observe off)".to_owned()) });
         }
-        let version = KernelVersion::current()?;
-        // Socket storage in iterators, which they need too, is one release older.
         if let Answer::No(detail) = Feature::AtomicFetch.probe() {
-            let row = Feature::AtomicFetch.row();
-            let reason = format!("Linux {version} lacks {} (since {}): {detail}", row.name, row.since);
-            return Ok(Self { kernel: None, reason: Some(reason) });
+            let (version, row) = (KernelVersion::current()?, Feature::AtomicFetch.row());
+            return Ok(Self::not(format!(
+                "Linux {version} lacks {} (since {}): {detail}",
+                row.name, row.since
+            )));
         }
-        let found = offsets(pins, slot).and_then(|kernel| {
-            if version < TESTED {
-                loads(kernel)
-                    .map_err(|error| format!("Linux {version} refuses to keep flow records: {error:#}"))?;
-            }
-            Ok(kernel)
-        });
-        Ok(match found {
-            Ok(kernel) => Self { kernel: Some(kernel), reason: None },
-            Err(reason) => Self { kernel: None, reason: Some(reason) },
-        })
+        Ok(offsets(pins, slot).map_or_else(Self::not, Self::with))
     }
-}
 
-/// Has the verifier look at the programs as they would be loaded: redirection must not fail for the sake of records.
-fn loads(kernel: FlowKernel) -> Result<()> {
-    let mut ebpf = object::load_alone(AccelKernel::UNKNOWN, kernel)?;
-    PROGRAMS.iter().try_for_each(|name| object::load_program(&mut ebpf, name).map(drop))
+    pub(super) const fn with(kernel: FlowKernel) -> Self {
+        Self { kernel: Some(kernel), reason: None, switched_off: false }
+    }
+
+    pub(super) const fn not(reason: String) -> Self {
+        Self { kernel: None, reason: Some(reason), switched_off: false }
+    }
+
+    /// Why a wish for it is not fulfilled.
+    pub(super) fn missing(&self) -> Option<&str> {
+        self.reason.as_deref().filter(|_| !self.switched_off)
+    }
 }
 
 fn offsets(pins: &WorkloadPins, slot: u32) -> Result<FlowKernel, String> {
@@ -111,6 +101,7 @@ fn offsets(pins: &WorkloadPins, slot: u32) -> Result<FlowKernel, String> {
         netns,
         slot,
         // sock_common stands at the head of sock.
+        sk_cookie: at("sock_common", "skc_cookie")?,
         sk_state: at("sock_common", "skc_state")?,
         sk_flags: at("sock_common", "skc_flags")?,
         sk_err: at("sock", "sk_err")?,
@@ -135,36 +126,58 @@ fn offsets(pins: &WorkloadPins, slot: u32) -> Result<FlowKernel, String> {
         msg_size: at("sk_msg", "sg")? + at("sk_msg_sg", "size")?,
         psock_total: btf.get("sk_psock", "msg_tot_len").unwrap_or(0),
         task_leader: at("task_struct", "group_leader")?,
+        reserved: 0,
     })
 }
 
-/// The iterators, and the workload's sums; `anew`: from zero.
+/// What readers run, and the workload's sums; `anew`: from zero.
 pub(super) fn install(ebpf: &mut Ebpf, dir: &Path, slot: u32, anew: bool) -> Result<()> {
     for name in [program::FLOW_LIST, program::FLOW_SUM] {
-        install_iterator(ebpf, dir, name).with_context(|| format!("the flow iterator {name}"))?;
+        install_reader(ebpf, dir, name)?;
     }
     let mut totals = totals_in(dir)?;
     let cpus = nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
     for class in Class::ALL {
         let key = totals_key(slot, *class);
         if anew || totals.get(&key, 0).is_err() {
-            let zero = PerCpuValues::try_from(vec![Raw(Totals::default()); cpus])?;
-            totals.insert(key, zero, 0).context("make the sums of the workload's flows")?;
+            patiently(|| totals.insert(key, PerCpuValues::try_from(vec![Raw(Totals::default()); cpus])?, 0))
+                .context("make the sums of the workload's flows")?;
         }
     }
     Ok(())
 }
 
-fn install_iterator(ebpf: &mut Ebpf, dir: &Path, name: &str) -> Result<()> {
-    let flows = node::pinned(dir, map::FLOWS)?;
-    let iterator = object::load_program(ebpf, name)?;
-    let path = pins::link_in(dir, name);
-    if path.exists() {
-        let link = bpf_pin::open(&path).with_context(|| format!("open {}", path.display()))?;
-        return bpf_link::update(link.as_fd(), iterator).context("update its link");
+/// The kernel stocks up on elements when it has the time (`kernel/bpf/memalloc.c: unit_alloc`): on a busy machine it says
+/// ENOMEM until then.
+fn patiently(mut insert: impl FnMut() -> Result<(), MapError>) -> Result<(), MapError> {
+    const TRIES: u32 = 100;
+    for _ in 0..TRIES {
+        match insert() {
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOMEM) => {
+                thread::sleep(Duration::from_millis(2));
+            }
+            other => return other,
+        }
     }
-    let link = bpf_iter::create(iterator, flows.fd().as_fd()).context("link it")?;
-    bpf_pin::pin(link.as_fd(), &path).with_context(|| format!("pin {}", path.display()))
+    insert()
+}
+
+/// What readers run is in a directory of its own, whose lock they take.
+fn readers_in(dir: &Path) -> PathBuf {
+    dir.join("flows")
+}
+
+fn install_reader(ebpf: &mut Ebpf, dir: &Path, name: &'static str) -> Result<()> {
+    let program = object::load_program(ebpf, name)?;
+    // A kernel may take a program and not let it run; this run finds nothing asked for.
+    bpf_test_run::classifier(program, 1).map_err(|error| Refused::to(Step::Run, name, error))?;
+    let dir = readers_in(dir);
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    let (path, new) = (pins::program_in(&dir, name), pins::program_in(&dir, &format!("{name}_new")));
+    // Of an attach that was killed halfway.
+    let _ = fs::remove_file(&new);
+    bpf_pin::pin(program, &new).with_context(|| format!("pin {}", new.display()))?;
+    fs::rename(&new, &path).with_context(|| format!("rename to {}", path.display()))
 }
 
 /// A workload that goes takes its sums with it.
@@ -201,14 +214,47 @@ pub(super) fn mark_listeners(netns: &Netns, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The file that lists live flows each time it is opened and read; none: nothing is observed.
-pub(crate) fn list_pin() -> Option<PathBuf> {
-    Some(pins::link_in(&node::dir(), program::FLOW_LIST)).filter(|path| path.exists())
+/// Whether any workload is or was observed.
+pub(crate) fn is_observed() -> bool {
+    pins::program_in(&readers_in(&node::dir()), program::FLOW_LIST).exists()
 }
 
-/// Where the iterator puts what it lists.
-pub(crate) fn listed_pin() -> Result<MapData> {
-    node::pinned(&node::dir(), map::LISTED)
+/// What a reader of open connections works with.
+pub(crate) struct Reading {
+    /// Held: the maps below are for one reader at a time.
+    _turn: Flock<File>,
+    pub(crate) program: OwnedFd,
+    /// Open ends, and which places are free.
+    pub(crate) live: MapData,
+    pub(crate) places: MapData,
+    /// Which ends are asked for, and what there is to say of each.
+    pub(crate) listed: MapData,
+    pub(crate) head: Array<MapData, u64>,
+}
+
+impl Reading {
+    /// With the program of this name; waits for its turn. None: nothing is observed.
+    pub(crate) fn with(name: &str) -> Result<Option<Self>> {
+        if !is_observed() {
+            return Ok(None);
+        }
+        let dir = node::dir();
+        let readers = readers_in(&dir);
+        let file = File::open(&readers).with_context(|| format!("open {}", readers.display()))?;
+        let turn = Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, error)| error)
+            .with_context(|| format!("lock {}", readers.display()))?;
+        let pin = pins::program_in(&readers, name);
+        Ok(Some(Self {
+            _turn: turn,
+            program: bpf_pin::open(&pin).with_context(|| format!("open {}", pin.display()))?,
+            live: node::pinned(&dir, map::LIVE)?,
+            places: node::pinned(&dir, map::LIVE_PLACES)?,
+            listed: node::pinned(&dir, map::LISTED)?,
+            head: Array::try_from(Map::Array(node::pinned(&dir, map::LISTED_HEAD)?))
+                .context("open the list's head")?,
+        }))
+    }
 }
 
 /// The journal's head and entries.
@@ -219,24 +265,17 @@ pub(crate) fn journal_pins() -> Result<(MapData, MapData)> {
 
 pub(crate) type OpenTotalsMap = HashMap<MapData, Raw<OpenKey>, Raw<OpenTotals>>;
 
-/// The file that adds up live flows each time it is opened and read, and the map it does so in; none: nothing is
-/// observed.
-pub(crate) fn open_sums() -> Result<Option<(PathBuf, OpenTotalsMap)>> {
-    let dir = node::dir();
-    let pin = pins::link_in(&dir, program::FLOW_SUM);
-    if !pin.exists() {
-        return Ok(None);
-    }
-    let data = node::pinned(&dir, map::OPEN_TOTALS)?;
-    let map = HashMap::try_from(Map::HashMap(data)).context("open the sums of open flows")?;
-    Ok(Some((pin, map)))
+/// Where open flows are added up.
+pub(crate) fn open_sums() -> Result<OpenTotalsMap> {
+    let data = node::pinned(&node::dir(), map::OPEN_TOTALS)?;
+    HashMap::try_from(Map::HashMap(data)).context("open the sums of open flows")
 }
 
 type TotalsMap = PerCpuHashMap<MapData, u32, Raw<Totals>>;
 
 /// The sums; none: nothing is observed.
 pub(crate) fn open_totals() -> Result<Option<TotalsMap>> {
-    if list_pin().is_none() {
+    if !is_observed() {
         return Ok(None);
     }
     totals_in(&node::dir()).map(Some)

@@ -85,6 +85,11 @@ pub(super) fn link_in(dir: &Path, program: &str) -> PathBuf {
     dir.join(format!("link_{program}"))
 }
 
+/// A program that readers run; attached to nothing.
+pub(super) fn program_in(dir: &Path, program: &str) -> PathBuf {
+    dir.join(format!("prog_{program}"))
+}
+
 pub(super) fn map_in(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("map_{name}"))
 }

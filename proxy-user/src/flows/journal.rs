@@ -8,7 +8,7 @@ use proxy_common::flow::{JOURNAL, JOURNAL_WORDS, JournalEntry, journal_sum};
 
 use super::end::End;
 use crate::{
-    dataplane::{decode, journal_pins, list_pin},
+    dataplane::{decode, is_observed, journal_pins},
     sys::bpf_mmap::Mapping,
 };
 
@@ -27,7 +27,7 @@ pub struct Records {
 
 /// How many records there were; none where nothing is observed.
 pub fn records() -> Result<Records> {
-    if list_pin().is_none() {
+    if !is_observed() {
         return Ok(Records::default());
     }
     let (head, _) = journal_pins()?;

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
-use proxy_common::flow::{Class, OpenTotals};
+use proxy_common::{
+    flow::{Class, OpenTotals},
+    names::program,
+};
 
 use super::{end, walk::Walk};
 use crate::dataplane::{OpenTotalsMap, open_sums};
@@ -13,10 +16,10 @@ pub(super) type Open = HashMap<(String, Class), OpenTotals>;
 
 /// None where nothing is observed.
 pub(super) fn sums() -> Result<Open> {
-    let Some((pin, mut map)) = open_sums()? else { return Ok(Open::new()) };
-    let mut walk = Walk::new(&pin)?;
+    let Some(mut walk) = Walk::new(program::FLOW_SUM)? else { return Ok(Open::new()) };
+    let mut map = open_sums()?;
     clear(&mut map)?;
-    walk.read(&mut [0; 8])?;
+    walk.each_batch(|_, _| ())?;
     let mut sums = Open::new();
     for entry in map.iter() {
         let (key, totals) = entry.context("read the sums of open flows")?;

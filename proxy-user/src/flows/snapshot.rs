@@ -16,7 +16,7 @@ use super::{
     journal::Reader,
     list,
 };
-use crate::dataplane::list_pin;
+use crate::dataplane::is_observed;
 
 /// Open flows.
 pub fn live(filter: &Filter) -> Result<Vec<Flow>> {
@@ -29,7 +29,7 @@ pub fn live(filter: &Filter) -> Result<Vec<Flow>> {
 
 /// Open flows, and those that closed lately, in the order of their SYNs.
 pub fn recent(filter: &Filter) -> Result<Vec<Flow>> {
-    if list_pin().is_none() {
+    if !is_observed() {
         return Ok(Vec::new());
     }
     // Live ones first: what closes in between is in both, and the later look wins. The other way round it is in neither.
@@ -54,7 +54,7 @@ pub struct Busiest {
 
 /// The flows that carried most bytes, open ones first. Looks twice, and keeps only these: there may be very many.
 pub fn busiest(most: usize) -> Result<Busiest> {
-    if list_pin().is_none() {
+    if !is_observed() {
         return Ok(Busiest::default());
     }
     let mut reader = Reader::open(true)?;

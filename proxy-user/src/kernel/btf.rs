@@ -27,6 +27,11 @@ const STRUCTURES: &[&str] = &[
     "epitem",
     "cred",
     "tcp_sock",
+    "inet_sock",
+    "ip_options_rcu",
+    "ip_options",
+    "ipv6_pinfo",
+    "ipv6_txoptions",
     "task_struct",
     "mm_struct",
     "inode",
@@ -39,9 +44,17 @@ const STRUCTURES: &[&str] = &[
     "sk_msg_sg",
 ];
 
-/// Byte offsets of named members: `(struct, member)`.
+/// Where named members are: `(struct, member)`.
 #[derive(Debug)]
-pub struct Offsets(HashMap<(String, String), u32>);
+pub struct Offsets(HashMap<(String, String), Place>);
+
+/// Where a member begins.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    byte: u32,
+    /// Of a bit field, in the byte.
+    bit: u32,
+}
 
 impl Offsets {
     /// The running kernel's, read once. An error: the kernel has none, or none that is readable here.
@@ -56,6 +69,15 @@ impl Offsets {
     }
 
     pub fn get(&self, strukt: &str, member: &str) -> Option<u32> {
+        self.place(strukt, member).map(|place| place.byte)
+    }
+
+    /// Byte offset and mask of a member of one bit.
+    pub fn get_bit(&self, strukt: &str, member: &str) -> Option<(u32, u32)> {
+        self.place(strukt, member).map(|place| (place.byte, 1 << place.bit))
+    }
+
+    fn place(&self, strukt: &str, member: &str) -> Option<Place> {
         self.0.get(&(strukt.to_owned(), member.to_owned())).copied()
     }
 
@@ -121,7 +143,7 @@ impl<'a> Types<'a> {
         id: usize,
         strukt: &str,
         base: u32,
-        found: &mut HashMap<(String, String), u32>,
+        found: &mut HashMap<(String, String), Place>,
     ) -> Result<()> {
         let head = self.head(id)?;
         if !matches!(head.kind, KIND_STRUCT | KIND_UNION) {
@@ -130,13 +152,14 @@ impl<'a> Types<'a> {
         for i in 0..head.count {
             let member = self.at[id] + 12 + i * 12;
             let bits = u32_at(self.data, member + 8)?;
-            let offset = base + if head.bitfields { bits & 0x00ff_ffff } else { bits } / 8;
+            let bits = if head.bitfields { bits & 0x00ff_ffff } else { bits };
+            let place = Place { byte: base + bits / 8, bit: bits % 8 };
             let name = self.name(u32_at(self.data, member)?)?;
             if name.is_empty() {
-                self.members(u32_at(self.data, member + 4)? as usize, strukt, offset, found)?;
+                self.members(u32_at(self.data, member + 4)? as usize, strukt, place.byte, found)?;
             } else {
                 // A second definition of the same name never replaces the first.
-                found.entry((strukt.to_owned(), name.to_owned())).or_insert(offset);
+                found.entry((strukt.to_owned(), name.to_owned())).or_insert(place);
             }
         }
         Ok(())

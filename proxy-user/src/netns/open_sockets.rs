@@ -36,8 +36,12 @@ pub fn processes(netns: Option<&Netns>) -> Result<impl Iterator<Item = i32> + us
 }
 
 fn is_elsewhere(pid: i32, home: Option<&str>) -> bool {
-    let link = fs::read_link(format!("/proc/{pid}/ns/net"));
-    home.is_some_and(|home| link.is_ok_and(|link| link.as_os_str() != home))
+    let Some(home) = home else { return false };
+    match fs::read_link(format!("/proc/{pid}/ns/net")) {
+        Ok(link) => link.as_os_str() != home,
+        // It has ended: a zombie has no namespace any more. Where looking is not allowed it may be one of ours.
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
 }
 
 /// Sockets those processes have open, one process after the other.

@@ -1,4 +1,5 @@
-//! BPF_PROG_TEST_RUN for sk_lookup (>= 5.13): asks a program which listener a connection would get, without one.
+//! BPF_PROG_TEST_RUN: has a program run that nothing has called. For sk_lookup (>= 5.13) it asks which listener a
+//! connection would get, without one.
 #![allow(unsafe_code)]
 
 use std::{
@@ -95,6 +96,21 @@ pub fn sk_lookup(prog: BorrowedFd<'_>, remote: SocketAddr, local: SocketAddr) ->
         Ok(_) if context.cookie != 0 => Ok(Lookup::Listener),
         Ok(_) => Ok(Lookup::Passed),
     }
+}
+
+/// Runs a tc program that looks at no packet, `times` times; the number is the kernel's to hold to, unless a signal
+/// comes (EINTR).
+pub fn classifier(prog: BorrowedFd<'_>, times: u32) -> io::Result<()> {
+    // The kernel wants an Ethernet header.
+    let packet = [0u8; 14];
+    let mut attr = TestAttr {
+        prog_fd: prog.as_raw_fd() as u32,
+        data_size_in: size_of_val(&packet) as u32,
+        data_in: packet.as_ptr() as u64,
+        repeat: times,
+        ..TestAttr::default()
+    };
+    bpf(BPF_PROG_TEST_RUN, &mut attr).map(drop)
 }
 
 fn bytes(ip: IpAddr) -> ([u8; 4], [u8; 16]) {

@@ -1,7 +1,6 @@
 //! System calls nobody else wraps, one per file. The only place in userspace with `unsafe`.
 
 pub mod bpf_attach;
-pub mod bpf_iter;
 pub mod bpf_link;
 pub mod bpf_load;
 pub mod bpf_map;

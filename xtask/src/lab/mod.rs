@@ -2,7 +2,7 @@
 
 mod archive;
 mod boot;
-mod closure;
+pub(crate) mod closure;
 mod declared;
 mod emulator;
 mod initramfs;

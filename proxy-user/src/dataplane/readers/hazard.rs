@@ -1,12 +1,8 @@
 //! How a program may read that misses bytes of a socket in the map, as far as its code tells.
 
-use std::{fs, io::Read as _, path::Path};
-
 use anyhow::{Context, Result};
 use object::{Architecture, Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind};
 
-/// Larger files are not looked into.
-const MAX_SIZE: u64 = 512 << 20;
 /// A function of Go's runtime, named in every Go program that can use the network.
 const GO_SPLICE: &[u8] = b"internal/poll.Splice";
 /// Defined by the C library, which asks FIONREAD of its resolver's UDP sockets, and by libstdc++, of files: neither of
@@ -30,30 +26,26 @@ impl Hazard {
             Self::AsksWaiting => {
                 "may ask FIONREAD, which this kernel answers wrongly for sockets in a sockmap"
             }
-            Self::Hidden => "shows nothing of how it reads: statically linked, or not readable",
+            Self::Hidden => {
+                "shows nothing of how it reads: statically linked, not readable, or not looked at in time"
+            }
         }
     }
 }
 
-/// What a file of code may do; `asking`: FIONREAD counts too.
-pub(super) fn of(path: &Path, is_program: bool, asking: bool) -> Option<Hazard> {
-    look(path, is_program, asking).unwrap_or(Some(Hazard::Hidden))
+/// What a file of code may do; `asking`: FIONREAD counts too. None: nothing that misses bytes.
+pub(super) fn of(data: &[u8], is_program: bool, asking: bool) -> Option<Hazard> {
+    look(data, is_program, asking).unwrap_or(Some(Hazard::Hidden))
 }
 
-fn look(path: &Path, is_program: bool, asking: bool) -> Result<Option<Hazard>> {
-    let mut file = fs::File::open(path)?;
-    if file.metadata()?.len() > MAX_SIZE {
-        return Ok(Some(Hazard::Hidden));
-    }
-    let mut data = Vec::new();
-    file.read_to_end(&mut data)?;
-    let elf = object::File::parse(&*data).context("not an ELF file")?;
+fn look(data: &[u8], is_program: bool, asking: bool) -> Result<Option<Hazard>> {
+    let elf = object::File::parse(data).context("not an ELF file")?;
     let dynamic: Vec<_> = elf.dynamic_symbols().collect();
     if is_program && dynamic.is_empty() {
         return Ok(Some(Hazard::Hidden));
     }
     let imports_splice = dynamic.iter().any(|it| it.is_undefined() && it.name() == Ok("splice"));
-    if imports_splice || is_program && memchr::memmem::find(&data, GO_SPLICE).is_some() {
+    if imports_splice || is_program && memchr::memmem::find(data, GO_SPLICE).is_some() {
         return Ok(Some(Hazard::Splices));
     }
     let exempt = || {
@@ -102,10 +94,7 @@ mod tests {
 
     #[test]
     fn what_is_no_program_is_not_trusted() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("garbage");
-        fs::write(&path, b"#!/bin/sh\n").unwrap();
-        assert_eq!(of(&path, true, false), Some(Hazard::Hidden));
+        assert_eq!(of(b"#!/bin/sh\n", true, false), Some(Hazard::Hidden));
     }
 
     #[test]

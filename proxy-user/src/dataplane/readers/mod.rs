@@ -4,6 +4,7 @@
 //! `io.Copy` splices by itself), or if it is statically linked and so shows nothing; it could ask FIONREAD if code of
 //! its own or of such a library has the number. Unknown is treated as could.
 
+mod code;
 mod hazard;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
     fs,
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -60,12 +62,17 @@ pub(super) struct Readers<'a> {
     config: &'a Config,
     /// This kernel's FIONREAD is wrong.
     asking: bool,
-    looked: HashMap<PathBuf, Option<Hazard>>,
+    looked: HashMap<code::Identity, Option<Hazard>>,
+    /// What was not looked at by then stays out.
+    deadline: Instant,
 }
+
+/// For all programs of a workload together. What a container has in store to be read must not hold up others.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl<'a> Readers<'a> {
     pub(super) fn new(config: &'a Config, asking: bool) -> Self {
-        Self { config, asking, looked: HashMap::new() }
+        Self { config, asking, looked: HashMap::new(), deadline: Instant::now() + PATIENCE }
     }
 
     /// The programs of the processes below a cgroup.
@@ -128,24 +135,18 @@ impl<'a> Readers<'a> {
 
     /// Of the process's program and every library it has mapped.
     fn hazard(&mut self, pid: i32) -> Option<Hazard> {
-        let (Ok(maps), Ok(exe)) =
-            (fs::read_to_string(format!("/proc/{pid}/maps")), fs::read_link(format!("/proc/{pid}/exe")))
-        else {
-            return Some(Hazard::Hidden);
-        };
-        let files: BTreeSet<&str> = maps
-            .lines()
-            .filter(|line| line.contains(" r-xp "))
-            .filter_map(|line| line.split_once(" /"))
-            .map(|(_, path)| path)
-            .collect();
-        let root = PathBuf::from(format!("/proc/{pid}/root"));
-        let libraries = files.iter().map(|path| (Path::new("/").join(path), false));
-        let asking = self.asking;
-        std::iter::once((exe, true)).chain(libraries).find_map(|(path, is_program)| {
-            let seen = root.join(path.strip_prefix("/").unwrap_or(&path));
-            *self.looked.entry(seen).or_insert_with_key(|seen| hazard::of(seen, is_program, asking))
-        })
+        let Ok(files) = code::files_of(pid) else { return Some(Hazard::Hidden) };
+        files.iter().find_map(|file| self.look(file).unwrap_or(Some(Hazard::Hidden)))
+    }
+
+    fn look(&mut self, file: &code::Code) -> Result<Option<Hazard>> {
+        let (identity, readable) = file.open()?;
+        if let Some(known) = self.looked.get(&identity) {
+            return Ok(*known);
+        }
+        let hazard = hazard::of(&readable.read(self.deadline)?, file.is_program, self.asking);
+        self.looked.insert(identity, hazard);
+        Ok(hazard)
     }
 }
 

@@ -35,6 +35,14 @@ static ACCELERATED: Family = Family {
     labels: &["workload", "namespace"],
 };
 
+static OBSERVED: Family = Family {
+    name: "workload_observed",
+    kind: Kind::Gauge,
+    unit: None,
+    help: "1: the workload's connections are recorded; 0: status says why not",
+    labels: &["workload", "namespace"],
+};
+
 static ATTACHED: Family = Family {
     name: "workload_attached_timestamp",
     kind: Kind::Gauge,
@@ -48,7 +56,7 @@ pub(super) struct Workloads;
 
 impl Source for Workloads {
     fn families(&self) -> Vec<&'static Family> {
-        vec![&WORKLOADS, &INFO, &COMPLETE, &ACCELERATED, &ATTACHED]
+        vec![&WORKLOADS, &INFO, &COMPLETE, &ACCELERATED, &OBSERVED, &ATTACHED]
     }
 
     fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result {
@@ -73,6 +81,10 @@ impl Source for Workloads {
         let mut accelerated = page.family(&ACCELERATED)?;
         for workload in &seen.workloads {
             accelerated.gauge(&names(workload), u8::from(workload.meta.not_accelerated.is_none()).into())?;
+        }
+        let mut observed = page.family(&OBSERVED)?;
+        for workload in &seen.workloads {
+            observed.gauge(&names(workload), u8::from(workload.meta.not_observed.is_none()).into())?;
         }
         let mut attached = page.family(&ATTACHED)?;
         for workload in &seen.workloads {

@@ -6,6 +6,7 @@ mod attempt;
 mod connect;
 mod connect_loop;
 mod connect_many;
+mod detour;
 mod dns_ask;
 mod dns_forward;
 mod dns_message;
@@ -14,9 +15,11 @@ mod fill;
 mod http;
 mod keep;
 mod ledger;
+mod lives;
 mod load;
 mod options;
 mod original_dst;
+mod repair;
 mod semantics;
 mod serve;
 mod stream;
@@ -64,6 +67,12 @@ enum Verb {
     Fill(fill::Fill),
     /// One HTTP question.
     Http(http::Http),
+    /// A connection whose socket names a host its packets go by.
+    Detour(detour::Detour),
+    /// One socket with several lives.
+    Lives(lives::Lives),
+    /// A connection made up with TCP_REPAIR, and the one it pretends to be an end of.
+    Repair(repair::Repair),
     /// One connection with an ending to choose, and what both ends wrote and read.
     Ledger(ledger::Ledger),
 }
@@ -97,6 +106,9 @@ fn run(verb: Verb) -> Result<()> {
         Verb::DnsForward(verb) => verb.run(),
         Verb::Fill(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
+        Verb::Detour(detour) => detour.run(),
+        Verb::Lives(lives) => lives.run(),
+        Verb::Repair(repair) => repair.run(),
         Verb::Ledger(verb) => verb.run(),
     }
 }

@@ -2,11 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket, sockopt,
 };
@@ -40,6 +42,9 @@ pub(crate) struct Serve {
     /// IP_TRANSPARENT, which is IPV6_TRANSPARENT on an IPv6 socket (net/ipv6/ipv6_sockglue.c).
     #[arg(long)]
     transparent: bool,
+    /// MPTCP, as Go programs listen.
+    #[arg(long)]
+    mptcp: bool,
     /// Listening sockets per address.
     #[arg(long, default_value_t = 1)]
     workers: u32,
@@ -77,7 +82,7 @@ impl Serve {
 
     fn open(&self, address: SocketAddr) -> Result<TcpListener> {
         let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        let fd = self.socket(family)?;
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
         if self.transparent {
             setsockopt(&fd, sockopt::IpTransparent, &true)?;
@@ -91,6 +96,19 @@ impl Serve {
         bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrStorage::from(address))?;
         listen(&fd, Backlog::new(BACKLOG)?)?;
         Ok(TcpListener::from(fd))
+    }
+
+    fn socket(&self, family: AddressFamily) -> Result<OwnedFd> {
+        if !self.mptcp {
+            return Ok(socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?);
+        }
+        // SAFETY: socket takes numbers.
+        let fd = unsafe {
+            libc::socket(family as i32, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::IPPROTO_MPTCP)
+        };
+        let fd = Errno::result(fd).context("an MPTCP socket")?;
+        // SAFETY: the kernel gave it to us alone.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
     fn accept(self: &Arc<Self>, address: SocketAddr, listener: &TcpListener) -> Result<()> {

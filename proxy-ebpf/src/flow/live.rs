@@ -1,0 +1,122 @@
+//! Open ends: entered when a connection begins, left when the journal has it, and looked at by readers in between.
+//!
+//! A reader has no context with a socket in it, only addresses. What they lead to may be gone and be something else by
+//! now: nothing of it is believed unless socket and record carry the end's cookie, before and after they are read.
+
+use aya_ebpf::bindings::bpf_sock;
+use proxy_common::{
+    counter::Event,
+    flow::{FlowRecord, LiveEnd, Tally, flow_flag},
+};
+
+use super::{
+    atomic, maps, places,
+    socket::{self, Socket, address, copy, state},
+};
+use crate::{accel, maps as workload};
+
+/// The record of a connection that begins is complete.
+#[inline(always)]
+pub(super) fn enter(sk: *mut bpf_sock, record: &mut FlowRecord) {
+    if let Some(end) = own(record) {
+        // Of the socket's connection before.
+        end.tally = tally_of(sk);
+        return;
+    }
+    let Some((place, end)) = places::take().and_then(|place| Some((place, maps::live(place)?))) else {
+        workload::count_event(Event::FlowNotListed);
+        return;
+    };
+    record.place = place + 1;
+    end.socket = address(sk);
+    end.record = address(record);
+    end.tally = tally_of(sk);
+    // Last: from here on readers look at it. Free until now, so that it is zero.
+    atomic::add(&mut end.cookie, record.cookie);
+}
+
+/// The place a record has already.
+#[inline(always)]
+fn own(record: &FlowRecord) -> Option<&'static mut LiveEnd> {
+    if record.place == 0 {
+        return None;
+    }
+    maps::live(record.place - 1).filter(|end| end.cookie == record.cookie)
+}
+
+#[inline(always)]
+fn tally_of(sk: *mut bpf_sock) -> u64 {
+    accel::record::tally(sk).map_or(0, |tally| address(tally))
+}
+
+/// The journal has it, or the socket begins to listen.
+#[inline(always)]
+pub(super) fn leave(record: &mut FlowRecord) {
+    if record.place == 0 {
+        return;
+    }
+    let place = record.place - 1;
+    record.place = 0;
+    if let Some(end) = maps::live(place) {
+        places::give_back(place, end, record.cookie);
+    }
+}
+
+/// A socket has entered the acceleration's map. One that is accepted has no place yet, and brings this along.
+#[inline(always)]
+pub(crate) fn mapped(sk: *mut bpf_sock, tally: &Tally) {
+    if socket::slot().is_none() {
+        return;
+    }
+    if let Some(end) = maps::record(sk).and_then(|record| own(record)) {
+        end.tally = address(tally);
+    }
+}
+
+/// One end of a connection that the journal does not have.
+pub(super) struct OpenEnd {
+    pub(super) socket: Socket,
+    /// State of TCP.
+    pub(super) tcp: u32,
+    /// Where its sends are counted; 0: nowhere.
+    tally: u64,
+}
+
+impl OpenEnd {
+    /// Copies the record of the end at a place. None: a free one, a connection that never began, or one that is over.
+    #[inline(always)]
+    pub(super) fn read(place: u32, record: &mut FlowRecord) -> Option<Self> {
+        let end = maps::live(place)?;
+        let LiveEnd { cookie, socket, record: at, tally, .. } = *end;
+        let socket = Socket::at(socket);
+        if cookie == 0 {
+            return None;
+        }
+        if socket.cookie() != cookie {
+            // It went when nobody looked: its workload was detached.
+            places::give_back(place, end, cookie);
+            return None;
+        }
+        if !copy(at, record) || record.cookie != cookie {
+            return None;
+        }
+        if record.syn_at == 0 || record.has(flow_flag::LISTENER) {
+            return None;
+        }
+        let tcp = socket.state();
+        let is_over = tcp == state::CLOSE && (record.close == 0 || !socket.has_owner());
+        (!is_over).then_some(Self { socket, tcp, tally })
+    }
+
+    /// What sk_msg has seen of its sends. False: it never was in the map.
+    #[inline(always)]
+    pub(super) fn tally(&self, to: &mut Tally) -> bool {
+        self.tally != 0 && copy(self.tally, to)
+    }
+
+    /// Whether what was read is of this end.
+    #[inline(always)]
+    pub(super) fn is_still(&self, record: &FlowRecord) -> bool {
+        self.socket.cookie() == record.cookie
+    }
+}

@@ -1,0 +1,43 @@
+//! What sidestep counted in the pods of all cases: nothing that is a failure.
+
+use serde_json::Value;
+use tests::cluster::way::Way;
+use tests::cluster::world::{Part, World};
+use tests::requirement::{Requirement, met};
+use tests::sidestep;
+
+/// What happens in the course of things: an answer is an event as well. No sidecar listens before it has started, nor
+/// while the killed one comes back.
+const ORDINARY: [&str; 4] = ["original_dst", "dns_reply", "tproxy_source", "no_listener"];
+
+#[test]
+fn are_no_failures() {
+    if !met(&[Requirement::Cluster]) {
+        return;
+    }
+    let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
+    let binary = sidestep::binary().unwrap().display().to_string();
+    // Exit code 1 is about workloads that are only half there, of pods that start.
+    let output = world.cluster.command(&[&binary, "status", "--output", "json"]).output().unwrap();
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let workloads = status["workloads"].as_array().unwrap();
+    let ours = workloads.iter().filter(|workload| {
+        let pod = workload["meta"]["pod"].as_str().unwrap_or_default();
+        pod.starts_with(&format!("{}/", Way::Sidestep.namespace()))
+    });
+    let (mut pods, mut answered, mut faults) = (0, 0, Vec::new());
+    for workload in ours {
+        pods += 1;
+        for (event, count) in workload["counters"]["events"].as_object().unwrap() {
+            if event == "original_dst" {
+                answered += count.as_u64().unwrap_or_default();
+            }
+            if !ORDINARY.contains(&event.as_str()) {
+                faults.push(format!("{}: {event} {count}", workload["meta"]["pod"]));
+            }
+        }
+    }
+    println!("{pods} pods, SO_ORIGINAL_DST answered {answered} times");
+    assert!(pods >= 3 && answered > 0, "{pods} pods, {answered} answers: {status}");
+    assert!(faults.is_empty(), "{faults:#?}");
+}

@@ -1,0 +1,22 @@
+//! On the real cluster (`cargo xtask cluster test`): each question is asked under istio-init's iptables and under
+//! sidestep, and the answers are the same. docs/cluster-tests.md has the table.
+
+#[macro_use]
+mod table;
+
+mod annotations;
+mod docs;
+mod events;
+mod istio;
+mod lifecycle;
+mod services;
+mod start;
+
+/// Every case, in the order of the documentation.
+const GROUPS: &[(&str, &[tests::cluster::case::Case])] = &[
+    ("Start", start::CASES),
+    ("Services and addresses", services::CASES),
+    ("Annotations", annotations::CASES),
+    ("Istio's resources", istio::CASES),
+    ("Lives of pods", lifecycle::CASES),
+];

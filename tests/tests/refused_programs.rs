@@ -1,0 +1,163 @@
+//! A kernel that refuses a program: what capture needs fails as a whole, anything else is given up and capture is exact.
+//! The refusals are pretended, one program at a time, by this process, which attaches itself.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use proxy_common::names::program;
+use proxy_user::exit::Class;
+use proxy_user::{cli, dataplane};
+use rstest::rstest;
+use tests::client::Connect;
+use tests::footprint::Footprint;
+use tests::network::Network;
+use tests::report::Outcome;
+use tests::requirement::{Requirement, met};
+use tests::server::{self, APP_USER, PROXY_USER, Server};
+use tests::sidestep::{DEFAULT_FLAGS, Sidestep, workload};
+
+/// What is refused holds for the process.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn attach(network: &Network, refused: &str, more: &[&str]) -> anyhow::Result<ExitCode> {
+    let words = [&["sidestep", "attach"], &DEFAULT_FLAGS[..], &["--dual-stack"], more].concat();
+    let args =
+        words.into_iter().map(OsString::from).chain(workload(&network.pod).into_iter().map(OsString::from));
+    dataplane::pretend_refused(&[refused]);
+    let done = cli::main(args);
+    dataplane::pretend_refused(&[]);
+    done
+}
+
+/// A network whose pod was attached on a kernel that refuses one program.
+fn on_a_kernel_without(
+    refused: &str,
+    more: &[&str],
+) -> Option<(Network, Sidestep, anyhow::Result<ExitCode>)> {
+    if !met(&[
+        Requirement::Root,
+        Requirement::Cgroup2,
+        Requirement::Sidestep,
+        Requirement::Program("bpftool", "bpftool"),
+    ]) {
+        return None;
+    }
+    let network = Network::new("refused-program").unwrap();
+    let sidestep = Sidestep::around(&network.pod);
+    let done = attach(&network, refused, more);
+    Some((network, sidestep, done))
+}
+
+/// Outbound and inbound, captured and not.
+fn captures_exactly(network: &Network, sidestep: &Sidestep) {
+    let sidecar = server::stand_in(&network.pod).start().unwrap();
+    let everywhere: SocketAddr = "0.0.0.0:80".parse().unwrap();
+    let _outside = Server::on(&network.outside).listen(everywhere).start().unwrap();
+    let service: SocketAddr = "10.96.7.7:80".parse().unwrap();
+    let of_app = Connect::to(service).user(APP_USER).from(&network.pod).unwrap();
+    assert_eq!(of_app.report().unwrap().listener.port(), 15001, "{of_app:?}");
+    let of_proxy = Connect::to(service).user(PROXY_USER).from(&network.pod).unwrap();
+    assert_eq!(of_proxy.outcome(), Outcome::Answered, "{of_proxy:?}");
+    let from_outside = Connect::to(network.pod4(8080)).from(&network.outside).unwrap();
+    assert_eq!(from_outside.report().unwrap().listener.port(), 15006, "{from_outside:?}");
+    let accepted = sidecar.wait_accepted_count(2).unwrap();
+    assert_eq!(accepted.len(), 2, "the sidecar's own connection is left alone");
+    assert_eq!((sidestep.rule("O15").unwrap(), sidestep.rule("I6").unwrap()), (1, 1));
+}
+
+#[rstest]
+fn observation_and_acceleration_are_given_up(
+    #[values(
+        (program::FLOW_OPS, "not_observed"),
+        (program::FLOW_RELEASE, "not_observed"),
+        (program::FLOW_LIST, "not_observed"),
+        (program::FLOW_SUM, "not_observed"),
+        (program::SELF_TEST, "not_accelerated"),
+        (program::DISPATCH, "not_accelerated"),
+        (program::REDIRECT, "not_accelerated")
+    )]
+    (refused, missing): (&str, &str),
+) {
+    if missing == "not_accelerated" && !met(&[Requirement::Acceleration])
+        || missing == "not_observed" && !met(&[Requirement::Observation])
+    {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some((network, sidestep, done)) = on_a_kernel_without(refused, &[]) else { return };
+    assert_eq!(done.unwrap(), ExitCode::SUCCESS);
+    let meta = sidestep.meta().unwrap();
+    let reason = meta[missing].as_str().unwrap_or_else(|| panic!("{missing} says nothing: {meta}"));
+    assert!(reason.contains(&format!("refuses the program {refused}")), "{reason}");
+    for other in ["not_observed", "not_accelerated"].into_iter().filter(|other| *other != missing) {
+        let wanted =
+            Requirement::Observation.missing().is_some() || Requirement::Acceleration.missing().is_some();
+        assert!(meta[other].is_null() || wanted, "{other}: {meta}");
+    }
+    captures_exactly(&network, &sidestep);
+    // The kernel has learnt it meanwhile.
+    assert_eq!(attach(&network, "", &[]).unwrap(), ExitCode::SUCCESS);
+    assert!(sidestep.meta().unwrap()[missing].is_null());
+}
+
+#[rstest]
+fn what_capture_needs_fails_as_a_whole(
+    #[values(
+        program::CONNECT4,
+        program::CONNECT6,
+        program::GETPEERNAME4,
+        program::GETPEERNAME6,
+        program::GETSOCKOPT,
+        program::SETSOCKOPT,
+        program::SOCK_OPS,
+        program::INBOUND,
+        program::SENDMSG4,
+        program::RECVMSG6
+    )]
+    refused: &str,
+) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let dns = ["--redirect-dns", "--dns-server", "10.96.0.10"];
+    let Some((network, _sidestep, done)) = on_a_kernel_without(refused, &dns) else { return };
+    let error = done.unwrap_err();
+    assert!(format!("{error:#}").contains(refused), "{error:#}");
+    assert_eq!(Class::of(&error), Class::Permission, "{error:#}");
+    let left = Footprint::of(&network.pod).unwrap();
+    assert!(left.is_empty(), "{left:?}");
+    // As if nobody had been there.
+    let _outside =
+        Server::on(&network.outside).listen("0.0.0.0:80".parse::<SocketAddr>().unwrap()).start().unwrap();
+    let direct =
+        Connect::to("10.96.7.7:80".parse::<SocketAddr>().unwrap()).user(APP_USER).from(&network.pod).unwrap();
+    assert_eq!(direct.outcome(), Outcome::Answered, "{direct:?}");
+}
+
+/// A running workload keeps what it has.
+#[test]
+fn a_refused_update_changes_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some((network, sidestep, done)) = on_a_kernel_without("", &[]) else { return };
+    done.unwrap();
+    let before = Footprint::of(&network.pod).unwrap();
+    let error = attach(&network, program::CONNECT4, &["-o", "80"]).unwrap_err();
+    assert!(format!("{error:#}").contains(program::CONNECT4), "{error:#}");
+    let after = Footprint::of(&network.pod).unwrap();
+    assert_eq!((before.links, before.pins), (after.links, after.pins));
+    captures_exactly(&network, &sidestep);
+}
+
+/// `require` means what it says.
+#[test]
+fn required_acceleration_is_not_given_up() {
+    if !met(&[Requirement::Acceleration]) {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let more = ["--accelerate", "require"];
+    let Some((network, _sidestep, done)) = on_a_kernel_without(program::REDIRECT, &more) else { return };
+    let error = done.unwrap_err();
+    assert_eq!(Class::of(&error), Class::Unavailable, "{error:#}");
+    assert!(Footprint::of(&network.pod).unwrap().is_empty());
+}

@@ -1,0 +1,143 @@
+//! Configuration of a node's components.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use super::{
+    cgroup,
+    network::{self, DNS, Network},
+    node::Machine,
+    record::write,
+    up::{Args, Plugin},
+};
+use crate::workspace::Workspace;
+
+/// Directories that have to be there before the node's first process.
+pub(crate) fn directories(dir: &Path) -> Result<()> {
+    for name in ["log", "cni", "cni-bin", "containerd", "kubelet"] {
+        fs::create_dir_all(dir.join(name)).with_context(|| format!("create {}", dir.join(name).display()))?;
+    }
+    write(&dir.join("resolv.conf"), &format!("nameserver {DNS}\n"))
+}
+
+/// Who everyone is: the lab's clients are all the administrator.
+pub(crate) fn kubeconfig(home: &Path) -> Result<()> {
+    let text = format!(
+        "apiVersion: v1\nkind: Config\n\
+         clusters: [{{name: lab, cluster: {{server: \"https://{}:6443\", certificate-authority: {}/pki/ca.crt}}}}]\n\
+         users: [{{name: admin, user: {{token: admin-token}}}}]\n\
+         contexts: [{{name: lab, context: {{cluster: lab, user: admin}}}}]\ncurrent-context: lab\n",
+        network::address(1),
+        home.display()
+    );
+    write(&home.join("pki/tokens.csv"), "admin-token,admin,admin,\"system:masters\"\n")?;
+    write(&home.join("admin.conf"), &text)
+}
+
+pub(crate) fn write_all(
+    workspace: &Workspace,
+    home: &Path,
+    bin: &Path,
+    machine: &Machine,
+    network: Network,
+    number: u8,
+    args: &Args,
+) -> Result<()> {
+    let dir = &machine.dir;
+    write(&dir.join("kubelet.yaml"), &kubelet(dir, &machine.cgroup))?;
+    write(&dir.join("proxy.yaml"), &proxy(home, network))?;
+    write(&dir.join("containerd.toml"), &containerd(dir, bin))?;
+    let mut plugins = vec![
+        bridge(network, number),
+        json!({"type": "portmap", "capabilities": {"portMappings": true}, "snat": true}),
+    ];
+    if args.plugin == Plugin::StandIn {
+        let plugin = dir.join("cni-bin/stand-in");
+        let source = workspace.root.join("tests/cluster/stand-in-cni.py");
+        fs::copy(&source, &plugin).with_context(|| format!("copy {}", source.display()))?;
+        plugins.push(stand_in(workspace, args)?);
+    }
+    let list = json!({"cniVersion": "1.0.0", "name": "lab", "plugins": plugins});
+    write(
+        &dir.join("cni/10-lab.conflist"),
+        &serde_json::to_string_pretty(&list).context("write the CNI list")?,
+    )
+}
+
+fn bridge(network: Network, number: u8) -> Value {
+    let ranges: Vec<Value> = network.pods(number).iter().map(|pods| json!([{"subnet": pods}])).collect();
+    let routes: Vec<Value> = network.default_routes().iter().map(|all| json!({"dst": all})).collect();
+    json!({
+        "type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
+        "ipam": {"type": "host-local", "dataDir": "/run/cni-ipam", "ranges": ranges, "routes": routes},
+    })
+}
+
+fn stand_in(workspace: &Workspace, args: &Args) -> Result<Value> {
+    let sidestep = args.sidestep.clone().unwrap_or_else(|| workspace.release("sidestep"));
+    let sidestep =
+        std::path::absolute(&sidestep).with_context(|| format!("--sidestep {}", sidestep.display()))?;
+    let flags: Vec<&str> = args.attach_flags.split_whitespace().collect();
+    Ok(json!({
+        "type": "stand-in", "sidestep": sidestep, "flags": flags, "cgroups": cgroup::unified()?,
+        "capabilities": {"io.kubernetes.cri.pod-annotations": true, "cgroupPath": true},
+    }))
+}
+
+fn kubelet(dir: &Path, cgroup: &str) -> String {
+    format!(
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfailCgroupV1: false\nfailSwapOn: false\n\
+         cgroupDriver: cgroupfs\ncgroupRoot: {cgroup}\n\
+         containerRuntimeEndpoint: unix:///run/containerd/containerd.sock\n\
+         clusterDNS: [{DNS}]\nclusterDomain: cluster.local\nresolvConf: {}/resolv.conf\n\
+         authentication: {{anonymous: {{enabled: true}}, webhook: {{enabled: false}}}}\n\
+         authorization: {{mode: AlwaysAllow}}\nenforceNodeAllocatable: []\n\
+         evictionHard: {{memory.available: \"1Mi\", nodefs.available: \"1%\", imagefs.available: \"1%\"}}\n\
+         makeIPTablesUtilChains: false\nmaxPods: 250\n",
+        dir.display()
+    )
+}
+
+fn proxy(home: &Path, network: Network) -> String {
+    let mut pods = network.pods(1);
+    // The whole of IPv4 that pods of any node are in.
+    pods[0] = "10.244.0.0/14".to_owned();
+    if let Some(six) = pods.get_mut(1) {
+        *six = "fd00:244::/32".to_owned();
+    }
+    format!(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: nftables\n\
+         clientConnection: {{kubeconfig: {}/admin.conf}}\nclusterCIDR: {}\n\
+         conntrack: {{maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}}\n",
+        home.display(),
+        pods.join(",")
+    )
+}
+
+fn containerd(dir: &Path, bin: &Path) -> String {
+    let (dir, bin) = (dir.display(), bin.display());
+    format!(
+        r#"version = 2
+root = "{dir}/containerd"
+state = "/run/containerd"
+[grpc]
+  address = "/run/containerd/containerd.sock"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{dir}/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "lab/pause:1"
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dirs = ["{bin}", "{dir}/cni-bin"]
+    conf_dir = "{dir}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      BinaryName = "{bin}/runc"
+      SystemdCgroup = false
+"#
+    )
+}

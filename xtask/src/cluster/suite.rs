@@ -1,0 +1,95 @@
+//! The tests on the cluster: `cluster test`, and a part of them in `cargo xtask test`.
+
+use std::{path::Path, time::Instant};
+
+use anyhow::{Result, ensure};
+
+use super::{Unavailable, binaries, down, istio, record::Home, up};
+use crate::{build, step, tally::Tally, test, workspace::Workspace};
+
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask cluster test\n  cargo xtask cluster test --keep -- services:: --nocapture"
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    up: up::Args,
+    /// Leave the cluster up; the next run uses it
+    #[arg(long)]
+    keep: bool,
+    /// For the test binary, e.g. `-- services::`
+    #[arg(last = true)]
+    filter: Vec<String>,
+}
+
+/// What `cargo xtask test` runs of it: the cases that take no pods of their own.
+const PART: [&str; 3] = ["services::", "start::", "docs::"];
+/// Each case waits for a cluster most of its time.
+const THREADS: &str = "--test-threads=3";
+
+pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()> {
+    let begun = Instant::now();
+    build::binaries(workspace)?;
+    let filter: Vec<&str> = args.filter.iter().map(String::as_str).collect();
+    let (success, tally) = on_cluster(workspace, home, &args.up, args.keep, &filter)?;
+    step::say("Finished", format!("{tally} in {:.1} s", begun.elapsed().as_secs_f64()));
+    ensure!(success, "the tests on the cluster failed ({tally})");
+    ensure!(tally.ran() > 0, "no test ran: nothing was checked");
+    Ok(())
+}
+
+/// Builds what the tests need; without Go they say so themselves.
+pub(crate) fn prepare(workspace: &Workspace) -> Result<()> {
+    match binaries::ensure(workspace) {
+        Err(error) if !error.is::<Unavailable>() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The part `cargo xtask test` runs. Where the cluster cannot be built the tests say so and are counted as skipped.
+pub(crate) fn part(workspace: &Workspace) -> Result<(bool, Tally)> {
+    match binaries::ensure(workspace) {
+        Ok(_) => {
+            let up = up::Args::of_tests();
+            on_cluster(workspace, &Home::new(workspace, "test")?, &up, false, &PART)
+        }
+        Err(error) if error.is::<Unavailable>() => {
+            step::say("Skipping", format!("the tests on the cluster: {error:#}"));
+            tests(workspace, None, &format!("{error:#}"), &[])
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Up, Istio, the tests, down: also when they fail.
+fn on_cluster(
+    workspace: &Workspace,
+    home: &Home,
+    up: &up::Args,
+    keep: bool,
+    filter: &[&str],
+) -> Result<(bool, Tally)> {
+    if home.living().is_none() {
+        up::run(workspace, home, up)?;
+    }
+    let outcome = home.read().and_then(|cluster| {
+        istio::run(&cluster, &istio::Args { iptables: false, set: Vec::new() })?;
+        tests(workspace, Some(&home.dir.join("cluster.json")), "", filter)
+    });
+    if !keep {
+        down::run(home)?;
+    }
+    outcome
+}
+
+fn tests(workspace: &Workspace, cluster: Option<&Path>, why: &str, filter: &[&str]) -> Result<(bool, Tally)> {
+    let mut cargo = workspace.cargo("test");
+    cargo.args(["--release", "-p", "tests", "--test", "cluster", "--", THREADS]).args(filter);
+    test::environment(workspace, &mut cargo);
+    match cluster {
+        Some(record) => cargo.env("SIDESTEP_CLUSTER", record),
+        None => cargo.env("SIDESTEP_NO_CLUSTER", why).env_remove("SIDESTEP_CLUSTER"),
+    };
+    step::say("Testing", format!("on the cluster {}", filter.join(" ")));
+    test::stream(&mut cargo)
+}

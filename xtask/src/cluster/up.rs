@@ -1,0 +1,227 @@
+//! `cluster up`: nodes that are Ready, and DNS that answers.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    thread,
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::ValueEnum;
+
+use super::{
+    binaries, bridge, cgroup,
+    components::{self, Starting},
+    down, enter, interrupt,
+    network::{self, API_SERVICE, MOST_NODES, Network, OUTSIDE},
+    node::Machine,
+    node_files,
+    record::{Cluster, Home, Node, Outside},
+};
+use crate::{step, workspace::Workspace};
+
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = "Example:\n  cargo xtask cluster up --nodes 3 --attach-flags \"--observe off\"")]
+pub(crate) struct Args {
+    /// How many nodes, 1 to 9
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_NODES)))]
+    pub(crate) nodes: u8,
+    /// What is chained behind the bridge plugin
+    #[arg(long, value_enum, default_value_t = Plugin::StandIn)]
+    pub(crate) plugin: Plugin,
+    /// The sidestep the plugin runs [default: that of the release build]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) sidestep: Option<PathBuf>,
+    /// More flags for `sidestep attach` of every pod
+    #[arg(long, value_name = "FLAGS", default_value = "", allow_hyphen_values = true)]
+    pub(crate) attach_flags: String,
+    /// Pods and services have IPv6 addresses as well
+    #[arg(long)]
+    pub(crate) dual_stack: bool,
+    /// When the cluster ends by itself
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=72))]
+    pub(crate) hours: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Plugin {
+    None,
+    StandIn,
+}
+
+impl Args {
+    /// What `cargo xtask test` starts.
+    pub(crate) fn of_tests() -> Self {
+        Self {
+            nodes: 1,
+            plugin: Plugin::StandIn,
+            sidestep: None,
+            attach_flags: String::new(),
+            dual_stack: false,
+            hours: 1,
+        }
+    }
+}
+
+pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()> {
+    // A node has those for itself, and would not see what we write.
+    let hidden = ["/run", "/var/log", "/var/lib"].into_iter().find(|dir| home.dir.starts_with(dir));
+    if let Some(hidden) = hidden {
+        bail!("{} is below {hidden}, of which nodes see their own: set CARGO_TARGET_DIR", home.dir.display());
+    }
+    let bin = binaries::ensure(workspace)?;
+    let _lock = home.lock()?;
+    ensure!(home.living().is_none(), "cluster {} is up already; `cluster down` ends it", home.name);
+    down::clean(home)?;
+    interrupt::watch()?;
+    let begun = Instant::now();
+    let unfinished = Unfinished { home, done: false };
+    let cluster = match start(workspace, home, &bin, args) {
+        // Programs we wait for get the signal as well, and what they complain of is not the reason.
+        Err(_) if interrupt::check().is_err() => bail!("interrupted"),
+        outcome => outcome?,
+    };
+    unfinished.done();
+    let nodes = cluster.nodes.len();
+    let took = begun.elapsed().as_secs_f64();
+    step::say("Finished", format!("cluster {} of {nodes} node(s) is up after {took:.1} s", cluster.name));
+    step::say("", format!("export KUBECONFIG={}", cluster.kubeconfig.display()));
+    Ok(())
+}
+
+/// Whatever ends `up` early, nothing is left.
+struct Unfinished<'a> {
+    home: &'a Home,
+    done: bool,
+}
+
+impl Unfinished<'_> {
+    fn done(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            step::say("Cleaning", format!("what there is of cluster {}", self.home.name));
+            let interrupted = interrupt::check().is_err();
+            let clean = if interrupted { down::clean } else { down::clean_keeping_logs };
+            if let Err(error) = clean(self.home) {
+                step::say("Warning", format!("{error:#}"));
+            }
+        }
+    }
+}
+
+/// Says what was done since the last time, and how long it took.
+struct Phases(Instant);
+
+impl Phases {
+    fn done(&mut self, what: &str) {
+        step::say("Started", format!("{what} ({:.1} s)", self.0.elapsed().as_secs_f64()));
+        self.0 = Instant::now();
+    }
+}
+
+fn start(workspace: &Workspace, home: &Home, bin: &Path, args: &Args) -> Result<Cluster> {
+    let network = Network { dual_stack: args.dual_stack };
+    let mut phases = Phases(Instant::now());
+    cgroup::create(&home.cgroup)?;
+    let outside_dir = home.dir.join("outside");
+    let outside = Machine::start("outside", &outside_dir, &format!("{}/outside", home.cgroup), false)?;
+    bridge::make(&outside, network, args.nodes)?;
+    certificates(home, bin, network)?;
+    let (mut machines, mut nodes) = (Vec::new(), Vec::new());
+    for number in 1..=args.nodes {
+        let name = format!("node{number}");
+        let dir = home.dir.join(&name);
+        node_files::directories(&dir)?;
+        let machine = Machine::start(&name, &dir, &format!("{}/{name}", home.cgroup), true)?;
+        bridge::plug(&outside, &machine, network, number, args.nodes)?;
+        node_files::write_all(workspace, &home.dir, bin, &machine, network, number, args)?;
+        nodes.push(Node {
+            pid: machine.pid,
+            address: network::address(number),
+            cgroup: machine.cgroup.clone(),
+            enter: enter::words(machine.pid, bin, &home.dir.join("admin.conf")),
+            name,
+            dir,
+        });
+        machines.push(machine);
+    }
+    phases.done("namespaces");
+    let mut starting: Vec<Starting<'_>> = machines
+        .iter_mut()
+        .zip(&nodes)
+        .zip(1..)
+        .map(|((machine, node), number)| Starting { machine, node, home: &home.dir, bin, network, number })
+        .collect();
+    control_plane(&mut starting)?;
+    phases.done("API server, containerd, images");
+    starting[0].controllers()?;
+    for node in &mut starting {
+        node.kubelet()?;
+    }
+    let mut apply = nodes[0].kubectl(&["apply", "-f"]);
+    apply.arg(workspace.root.join("tests/cluster/dns.yaml")).stdin(Stdio::null());
+    let output = apply.output().context("run kubectl")?;
+    ensure!(output.status.success(), "apply dns.yaml: {}", String::from_utf8_lossy(&output.stderr).trim());
+    components::ready(&machines[0], &nodes)?;
+    phases.done("nodes, DNS");
+    let cluster = Cluster {
+        name: home.name.clone(),
+        kubeconfig: home.dir.join("admin.conf"),
+        bin: bin.to_path_buf(),
+        cgroup: home.cgroup.clone(),
+        dual_stack: args.dual_stack,
+        outside: Outside { pid: outside.pid, address: OUTSIDE[0].to_owned() },
+        nodes,
+        dir: home.dir.clone(),
+    };
+    // From here on it lives without us.
+    interrupt::check()?;
+    home.write(&cluster)?;
+    for machine in machines.into_iter().chain([outside]) {
+        machine.keep(args.hours)?;
+    }
+    Ok(cluster)
+}
+
+/// The images take as long as the API server does: both at once.
+fn control_plane(starting: &mut [Starting<'_>]) -> Result<()> {
+    for node in starting.iter_mut() {
+        node.containerd()?;
+    }
+    let (first, others) = starting.split_first_mut().context("a cluster has a node")?;
+    let importing: Vec<_> = std::iter::once(&*first)
+        .chain(&*others)
+        .map(|node| (node.node.clone(), node.bin.to_path_buf()))
+        .collect();
+    thread::scope(|scope| {
+        let imports: Vec<_> =
+            importing.iter().map(|(node, bin)| scope.spawn(move || components::import(node, bin))).collect();
+        let server = first.etcd().and_then(|()| first.api_server());
+        for import in imports {
+            import.join().unwrap_or_else(|_| Err(anyhow::anyhow!("importing the images panicked")))?;
+        }
+        server
+    })
+}
+
+fn certificates(home: &Home, bin: &Path, network: Network) -> Result<()> {
+    let pki = home.dir.join("pki");
+    std::fs::create_dir_all(&pki).with_context(|| format!("create {}", pki.display()))?;
+    let names = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
+    let mut command = step::command(bin.join("cluster"));
+    command.arg("pki").arg(&pki).args(names).args(API_SERVICE).args(network.node(1)).arg("127.0.0.1");
+    let output = command.output().context("run cluster pki")?;
+    ensure!(output.status.success(), "cluster pki: {}", String::from_utf8_lossy(&output.stderr).trim());
+    node_files::kubeconfig(&home.dir)
+}
