@@ -134,6 +134,11 @@ fn to_bits(ip: IpAddr) -> u128 {
     }
 }
 
+/// Whether the kernel delivers packets to `ip` here.
+pub(super) fn is_local(netlink: &mut Netlink, ip: IpAddr) -> Result<bool> {
+    Ok(look_up(netlink, IpNet::from(ip), ip)?.local)
+}
+
 /// RTM_GETROUTE for one address.
 fn look_up(netlink: &mut Netlink, prefix: IpNet, inside: IpAddr) -> Result<RouteEntry> {
     let mut request = RouteMessage::default();

@@ -2,11 +2,14 @@
 //! directory that stands for /etc.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::pod::Pod;
+use crate::process::READY_WITHIN;
 use crate::random::Random;
 
 /// Groups and users that have a name, and nobody else has one.
@@ -38,7 +41,7 @@ pub const INTERFACES: [(&str, [&str; 2], [&str; 2]); 3] = [
     ("vnet0", ["172.31.0.1/24", "fd00:31::1/64"], ["10.78.0.0/16", "fd00:32::/64"]),
 ];
 
-const RESOLV_CONFS: [&str; 10] = [
+const RESOLV_CONFS: [&str; 11] = [
     "nameserver 10.96.0.10\nsearch default.svc.cluster.local\noptions ndots:5\n",
     "nameserver 127.0.0.53\noptions edns0\n",
     "# two of each\nnameserver 10.96.0.10\nnameserver fd00:96::10\n;nameserver 1.1.1.1\nnameserver 10.244.0.1\nnameserver ::1\n",
@@ -48,6 +51,7 @@ const RESOLV_CONFS: [&str; 10] = [
     "nameserver localhost\nnameservers 1.1.1.1\n",
     "nameserver 10.96.0.10\nnameserver 10.96.0.10\n",
     "nameserver fe80::53%eth0\nnameserver 10.96.0.10\n",
+    "nameserver fe80::53%absent0\nnameserver 10.96.0.10\n",
     "",
 ];
 
@@ -74,8 +78,29 @@ impl Host {
     pub fn build(&self, name: &str) -> Result<Pod> {
         let pod = Pod::new(name)?;
         pod.ip(&self.ip_lines())?;
+        self.settle(&pod)?;
         self.write_etc(&pod.scratch().join("etc"))?;
         Ok(pod)
+    }
+
+    /// Waits for the routes of IPv6 addresses, which the kernel makes in a work queue (net/ipv6/addrconf.c:
+    /// addrconf_dad_work).
+    fn settle(&self, pod: &Pod) -> Result<()> {
+        let addresses = INTERFACES.iter().filter(|_| self.families.has_v6()).map(|(_, [_, v6], _)| {
+            let address = v6.split('/').next().and_then(|address| address.parse::<Ipv6Addr>().ok());
+            format!("{:032x} 80 ", address.unwrap_or(Ipv6Addr::UNSPECIFIED).to_bits())
+        });
+        let wanted: Vec<String> = addresses.collect();
+        let path = format!("/proc/{}/net/ipv6_route", pod.pid());
+        let started = Instant::now();
+        loop {
+            let routes = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+            if wanted.iter().all(|route| routes.lines().any(|line| line.starts_with(route))) {
+                return Ok(());
+            }
+            ensure!(started.elapsed() < READY_WITHIN, "no route to an address of its own:\n{routes}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn ip_lines(&self) -> String {

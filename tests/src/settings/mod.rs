@@ -47,6 +47,10 @@ impl Settings {
 
     fn add(&mut self, random: &mut Random, odd: &'static Odd) {
         self.odd = Some(odd);
+        // A host without an address would be a second reason.
+        if self.host.families == Families::None {
+            self.host.families = Families::Both;
+        }
         match odd.name {
             None => self.words.extend(odd.text.split_whitespace().map(str::to_owned)),
             Some(name) => {

@@ -31,6 +31,7 @@ pub enum Kind {
     TwoWords,
     Positional,
     NegativeTimeout,
+    ManyGroups,
     /// Right, and no rules come of it.
     NothingDone,
 }
@@ -70,7 +71,7 @@ const fn words(text: &'static str, kind: Kind) -> Odd {
 }
 
 #[rustfmt::skip]
-pub static ODD: [Odd; 127] = [
+pub static ODD: [Odd; 128] = [
     odd(&name::ENVOY_PORT, "0", Kind::PortZero),
     odd(&name::ENVOY_PORT, "65536", Kind::Wrong),
     odd(&name::ENVOY_PORT, "http", Kind::PortName),
@@ -181,7 +182,9 @@ pub static ODD: [Odd; 127] = [
     odd(&name::OWNER_GROUPS, "0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,\
          33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59,60,61,62,63,64", Kind::Wrong),
     odd(&name::OWNER_GROUPS, "0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,\
-         33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59,60,61,62,63,", Kind::Right),
+         33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59,60,61,62,63,", Kind::ManyGroups),
+    odd(&name::OWNER_GROUPS, "0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,\
+         33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,", Kind::Right),
     odd(&name::OWNER_GROUPS_EXCLUDE, "java,nobody-here", Kind::Wrong),
     odd(&name::OWNER_GROUPS_EXCLUDE, "100-200", Kind::UidRange),
     odd(&name::LOOPBACK_CIDR, "127.0.0.1", Kind::Wrong),

@@ -58,8 +58,8 @@ impl Connection {
 /// Where connections go under one setting.
 pub(crate) struct Aims {
     families: Families,
-    /// `::6` is on lo.
-    ipv6: bool,
+    /// Whether port 53 is asked more often.
+    dns: bool,
     addresses: Vec<IpAddr>,
     own: Vec<IpAddr>,
     ports: Vec<u16>,
@@ -69,12 +69,12 @@ pub(crate) struct Aims {
 }
 
 impl Aims {
-    pub(crate) fn new(config: &Config, families: Families, ipv6: bool) -> Self {
+    pub(crate) fn new(config: &Config, families: Families) -> Self {
         let has = |ip: &IpAddr| if ip.is_ipv4() { families.has_v4() } else { families.has_v6() };
-        let own: Vec<IpAddr> = interface_nets().map(|(_, net)| net.addr()).filter(has).collect();
+        let own: Vec<IpAddr> = own_nets().map(|(_, net)| net.addr()).filter(has).collect();
         let mut aims = Self {
             families,
-            ipv6,
+            dns: config.dns_active().is_some(),
             addresses: Vec::new(),
             own,
             ports: ports(config),
@@ -125,7 +125,7 @@ impl Aims {
 
     /// The interface a packet leaves by: lo for what stays here.
     fn route(&self, dst: IpAddr) -> Option<&'static str> {
-        let passthrough = dst.to_string() == "::6" && self.ipv6;
+        let passthrough = dst.to_string() == "::6" && self.families.has_v6();
         if dst.is_loopback() || passthrough || self.own.contains(&dst) {
             return Some("lo");
         }
@@ -144,6 +144,9 @@ impl Aims {
     }
 
     fn port(&self, random: &mut Random) -> u16 {
+        if self.dns && random.one_in(4) {
+            return 53;
+        }
         if random.one_in(10) { random.number() as u16 } else { *random.pick(&self.ports) }
     }
 }
@@ -154,9 +157,16 @@ fn protocol(random: &mut Random) -> Protocol {
 
 /// Networks of the interfaces: their own, and what is routed over them.
 fn interface_nets() -> impl Iterator<Item = (&'static str, IpNet)> {
-    INTERFACES.iter().flat_map(|(name, own, routed)| {
-        own.iter().chain(routed).filter_map(move |net| Some((*name, net.parse().ok()?)))
-    })
+    let routed = INTERFACES.iter().flat_map(|(name, _, nets)| nets.map(|net| parsed(name, net)));
+    own_nets().chain(routed)
+}
+
+fn own_nets() -> impl Iterator<Item = (&'static str, IpNet)> {
+    INTERFACES.iter().flat_map(|(name, nets, _)| nets.map(|net| parsed(name, net)))
+}
+
+fn parsed(name: &'static str, net: &str) -> (&'static str, IpNet) {
+    (name, net.parse().expect("an address or range"))
 }
 
 /// Ranges and servers of the configuration: their first and last address, and the neighbours outside.

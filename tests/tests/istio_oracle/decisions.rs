@@ -11,7 +11,7 @@ use proxy_common::verdict::{Target, Verdict};
 use proxy_common::wire::route_flag;
 use proxy_user::config::{Config, DnsServers, Environment, Host, IstioFlags, Lookup};
 use proxy_user::dataplane::{Compiled, compile};
-use proxy_user::netns::{Interfaces, Netns, Routes};
+use proxy_user::netns::{Interfaces, Netns, Routes, add_passthrough};
 use tests::interpreter::{Fate, Groups, Packet, Protocol, Ruleset, arriving, locally_generated};
 use tests::pod::Pod;
 use tests::random::Random;
@@ -19,7 +19,6 @@ use tests::settings::host::{GROUPS, USERS};
 use tests::settings::{CommandLine, Settings, name};
 
 use crate::addressed::{Aims, Connection};
-use crate::place::Place;
 
 /// Connections tried under each setting.
 const OUTGOING: usize = 150;
@@ -82,9 +81,21 @@ pub(crate) fn names_somebody(settings: &Settings) -> bool {
         || names.iter().any(|name| settings.text_of(name).is_some_and(is_name))
 }
 
-/// As `attach` reads them, before anything is there.
-pub(crate) fn interfaces(pod: &Pod) -> Result<Interfaces> {
-    Interfaces::of(&Netns::open(&pod.netns())?)
+/// The host as `attach` reads it: with `::6`, and without the routes Istio makes for TPROXY.
+pub(crate) struct Ground {
+    interfaces: Interfaces,
+    routes: Routes,
+}
+
+impl Ground {
+    /// Before the real program runs; an address it finds there does not disturb it.
+    pub(crate) fn prepare(pod: &Pod, settings: &Settings) -> Result<Self> {
+        let netns = Netns::open(&pod.netns())?;
+        if settings.host.families.has_v6() {
+            add_passthrough(&netns)?;
+        }
+        Ok(Self { interfaces: Interfaces::of(&netns)?, routes: Routes::of(&netns)? })
+    }
 }
 
 struct Comparison {
@@ -98,21 +109,18 @@ struct Comparison {
 pub(crate) fn compare(
     settings: &Settings,
     config: &Config,
-    before: &Interfaces,
-    place: &Place,
+    ground: Ground,
     saved: &[String; 2],
     random: &mut Random,
 ) -> Result<Result<Compared, String>> {
     let groups: Groups = GROUPS.iter().map(|(name, gid)| ((*name).to_owned(), *gid)).collect();
     let parse = |text: &str| Ruleset::parse(text, &groups).map_err(|error| anyhow!("{error}\n{text}"));
-    let ipv6 =
-        before.enable_ipv6(config.dual_stack).context("istio-iptables found an address, we did not")?;
-    let netns = Netns::open(&place.pod().netns())?;
-    let (interfaces, routes) = (Interfaces::of(&netns)?, Routes::of(&netns)?);
+    let Ground { interfaces, routes } = ground;
+    let ipv6 = interfaces.enable_ipv6(config.dual_stack).context("only istio-iptables found an address")?;
     let compiled = compile(config, ipv6, &interfaces, &routes);
     let rules = [parse(&saved[0])?, parse(&saved[1])?];
     let comparison = Comparison { config: config.clone(), compiled, rules, interfaces };
-    let aims = Aims::new(config, settings.host.families, ipv6);
+    let aims = Aims::new(config, settings.host.families);
     let mut compared = Compared::new();
     let outgoing = (0..OUTGOING).map(|_| aims.outgoing(random));
     let all: Vec<Connection> = outgoing.collect();

@@ -2,6 +2,8 @@
 
 use tests::settings::{Kind, Settings, name};
 
+use Difference::{OursRefuses, OursTakes};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Difference {
     /// Istio takes it.
@@ -20,8 +22,6 @@ pub(crate) struct Known {
     pub(crate) difference: Difference,
     pub(crate) why: &'static str,
 }
-
-use Difference::{OursRefuses, OursTakes};
 
 pub(crate) const KNOWN: &[Known] = &[
     Known {
@@ -105,9 +105,14 @@ pub(crate) const KNOWN: &[Known] = &[
         why: "a mark in hexadecimal, or any routing table: no route is made",
     },
     Known {
-        applies: |settings| settings.host.resolv_conf.contains('%'),
+        applies: |settings| settings.host.resolv_conf.contains("%absent0"),
         difference: OursTakes,
-        why: "a server of resolv.conf with a zone: the zone is cut off",
+        why: "a server of resolv.conf with the zone of no interface: the zone is cut off",
+    },
+    Known {
+        applies: |settings| is(settings, &[Kind::ManyGroups]),
+        difference: OursTakes,
+        why: "more owner groups than iptables-restore takes words in a line: from 50 on",
     },
 ];
 

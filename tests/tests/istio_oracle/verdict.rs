@@ -1,6 +1,7 @@
 //! One setting: what is compared, and what came of it.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use anyhow::Result;
 use tests::istio_iptables::restored;
@@ -27,7 +28,7 @@ pub(crate) fn compare(settings: &Settings, seed: u64, number: u64) -> Result<Out
     let line = settings.command_line();
     // First, for the real one changes the host.
     let ours = place.sidestep(&line)?;
-    let before = decisions::interfaces(place.pod())?;
+    let ground = decisions::Ground::prepare(place.pod(), settings)?;
     let real = place.istio(&line)?;
     match (real.code == Some(0), ours.code == Some(0)) {
         (false, false) => return Ok(Outcome::BothRefuse),
@@ -35,13 +36,13 @@ pub(crate) fn compare(settings: &Settings, seed: u64, number: u64) -> Result<Out
         (false, true) => return Ok(Outcome::Differ(Difference::OursTakes, outputs(&real, &ours))),
         (true, true) => {}
     }
+    if settings.odd.is_some_and(|odd| odd.kind == Kind::NothingDone) {
+        return Ok(Outcome::BothTake(Compared::new()));
+    }
     let texts = restored(&real.stdout);
     let expected = plain(&texts.concat());
     if expected != plain(&ours.stdout) {
         return Ok(Outcome::Differ(Difference::Rules, outputs(&real, &ours)));
-    }
-    if settings.odd.is_some_and(|odd| odd.kind == Kind::NothingDone) {
-        return Ok(Outcome::BothTake(Compared::new()));
     }
     let config = decisions::config(settings);
     if let Some(other) = differing_rules(settings, &place, &config, &expected, !texts[1].is_empty())? {
@@ -49,7 +50,7 @@ pub(crate) fn compare(settings: &Settings, seed: u64, number: u64) -> Result<Out
     }
     let random = &mut Random::of(seed, !number);
     let saved = place.saved()?;
-    Ok(match decisions::compare(settings, &config, &before, &place, &saved, random)? {
+    Ok(match decisions::compare(settings, &config, ground, &saved, random)? {
         Ok(compared) => Outcome::BothTake(compared),
         Err(report) => Outcome::Differ(Difference::Decision, format!("{report}\n{}", saved.concat())),
     })
@@ -71,30 +72,36 @@ fn differing_rules(
     Ok((rules.code != Some(0) || plain(&rules.stdout) != expected).then_some(rules))
 }
 
-/// Without what iptables-restore does not look at: how many spaces there are between words. And with the number of an
-/// account that Istio leaves to iptables to look up.
+/// What iptables-restore makes of it: how many spaces are between words does not count, an account is its number, an
+/// address its bits. Go spells some IPv6 addresses differently, and keeps a zone that a range cannot have.
 fn plain(text: &str) -> String {
     let mut plain = String::new();
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let line = numbered(line.split_whitespace()).join(" ");
+        let mut words: Vec<String> = Vec::new();
+        for word in line.split_whitespace() {
+            let meant = match words.last().map(String::as_str) {
+                Some("--uid-owner") => number(&USERS, word),
+                Some("--gid-owner") => number(&GROUPS, word),
+                Some("-s" | "-d") => range(word),
+                _ => None,
+            };
+            words.push(meant.unwrap_or_else(|| word.to_owned()));
+        }
+        let line = words.join(" ");
         let _ =
             writeln!(plain, "{}", line.strip_prefix("* ").map_or(line.clone(), |table| format!("*{table}")));
     }
     plain
 }
 
-fn numbered<'a>(words: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut numbered: Vec<String> = Vec::new();
-    for word in words {
-        let accounts: &[(&str, u32)] = match numbered.last().map(String::as_str) {
-            Some("--uid-owner") => &USERS,
-            Some("--gid-owner") => &GROUPS,
-            _ => &[],
-        };
-        let number = accounts.iter().find(|(name, _)| *name == word).map(|(_, number)| number.to_string());
-        numbered.push(number.unwrap_or_else(|| word.to_owned()));
-    }
-    numbered
+fn number(accounts: &[(&str, u32)], name: &str) -> Option<String> {
+    accounts.iter().find(|(known, _)| *known == name).map(|(_, number)| number.to_string())
+}
+
+fn range(text: &str) -> Option<String> {
+    let (address, length) = text.split_once('/')?;
+    let address = address.split_once('%').map_or(address, |(address, _)| address);
+    Some(format!("{}/{length}", address.parse::<IpAddr>().ok()?))
 }
 
 fn outputs(real: &Ended, ours: &Ended) -> String {
@@ -105,7 +112,9 @@ fn outputs(real: &Ended, ours: &Ended) -> String {
         // Of a log the rules, and what is no rule only if there are none.
         let rules = v4 + &v6;
         let said = if rules.is_empty() { &ended.stdout } else { &rules };
-        let _ = writeln!(text, "{}{}", tail(said), tail(&ended.stderr));
+        let errors = ended.stdout.lines().filter(|line| line.contains("\terror\t"));
+        let errors = errors.chain(ended.stderr.lines()).collect::<Vec<_>>().join("\n");
+        let _ = writeln!(text, "{}\n{}", tail(said), tail(&errors));
     }
     text
 }
