@@ -38,7 +38,7 @@ impl Settings {
             odd: None,
             words: Vec::new(),
         };
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             let turn = usize::try_from(number / 3).unwrap_or_default() % ODD.len();
             settings.add(&mut random, &ODD[turn]);
         }
