@@ -140,5 +140,5 @@ fn is_not_read(settings: &Settings) -> bool {
     let inbound = settings.text_of(&name::INBOUND_PORTS).is_some_and(|text| !text.is_empty());
     says_mark(settings) && !(says(&name::MODE, "TPROXY") && inbound)
         || odd == Some(&name::OWNER_GROUPS_EXCLUDE)
-            && !settings.text_of(&name::OWNER_GROUPS).is_none_or(|text| text == "*")
+            && settings.text_of(&name::OWNER_GROUPS).is_some_and(|text| text != "*")
 }

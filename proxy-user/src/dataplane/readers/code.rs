@@ -34,15 +34,20 @@ pub(super) fn files_of(pid: i32) -> Result<Vec<Code>> {
     ensure!((read as u64) < MAX_MAPS, "it maps too many files");
     let libraries: BTreeMap<_, _> = maps.lines().filter_map(executable_mapping).collect();
     let program = Code { path: PathBuf::from(format!("/proc/{pid}/exe")), is_program: true };
-    let of_range = |(first, last): (u64, u64)| Code {
+    let of_range = |(first, last): Range| Code {
         path: PathBuf::from(format!("/proc/{pid}/map_files/{first:x}-{last:x}")),
         is_program: false,
     };
     Ok(std::iter::once(program).chain(libraries.into_values().map(of_range)).collect())
 }
 
-/// Device and number of the file, and where it is mapped; none: no code, or of no file.
-fn executable_mapping(line: &str) -> Option<((&str, &str), (u64, u64))> {
+/// Device and number, as the kernel writes them there.
+type Named<'a> = (&'a str, &'a str);
+/// First and last address.
+type Range = (u64, u64);
+
+/// The file, and where it is mapped; none: no code, or of no file.
+fn executable_mapping(line: &str) -> Option<(Named<'_>, Range)> {
     let mut words = line.split_ascii_whitespace();
     let (range, rights, _, device, inode) =
         (words.next()?, words.next()?, words.next()?, words.next()?, words.next()?);
