@@ -10,7 +10,7 @@ use super::world::{Part, World};
 use crate::requirement::{Requirement, met};
 
 /// Proxies learn of pods a moment after these are ready: until then an answer may be another one.
-const SETTLED_WITHIN: Duration = Duration::from_secs(25);
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 const ASK_AGAIN: Duration = Duration::from_millis(700);
 
 /// How a case is tried.

@@ -19,12 +19,12 @@ fn are_no_failures() {
     let binary = sidestep::binary().unwrap().display().to_string();
     // Exit code 1 is about workloads that are only half there, of pods that start.
     let output = world.cluster.command(&[&binary, "status", "--output", "json"]).output().unwrap();
-    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let status: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("sidestep status: {error}: {said}"));
     let workloads = status["workloads"].as_array().unwrap();
-    let ours = workloads.iter().filter(|workload| {
-        let pod = workload["meta"]["pod"].as_str().unwrap_or_default();
-        pod.starts_with(&format!("{}/", Way::Sidestep.namespace()))
-    });
+    let ours =
+        workloads.iter().filter(|workload| workload["meta"]["pod"]["namespace"] == Way::Sidestep.namespace());
     let (mut pods, mut answered, mut faults) = (0, 0, Vec::new());
     for workload in ours {
         pods += 1;
@@ -33,7 +33,7 @@ fn are_no_failures() {
                 answered += count.as_u64().unwrap_or_default();
             }
             if !ORDINARY.contains(&event.as_str()) {
-                faults.push(format!("{}: {event} {count}", workload["meta"]["pod"]));
+                faults.push(format!("{}: {event} {count}", workload["meta"]["pod"]["name"]));
             }
         }
     }

@@ -36,7 +36,11 @@ cases! { More;
         ]);
     probes_as_they_are: "the same with rewriteAppHTTPProbers \"false\": the sidecar answers kubelet's TCP probe by itself",
         Do(|world, way| probed(world, way, "probes-raw", &["exec", "grpc", "http"])),
-        Same(&["?"]);
+        Same(&[
+            "exec from 127.0.0.1",
+            "grpc from 127.0.0.6",
+            "http from 127.0.0.6",
+        ]);
     probe_of_a_closed_port: "a TCP probe of a port nobody listens on, through the agent: never ready",
         Do(|world, way| closed(world, way, "unready")),
         Same(&["Readiness probe failed: HTTP probe failed with statuscode: 500"]);

@@ -29,8 +29,8 @@ cases! { Base;
         Ask("client", &["http://{pod server}:8080/", "tcp://{pod server}:9000"]),
         Same(&["200 (envoy) server at (pod server):8080, peer 127.0.0.6", "server at (pod server):9000, peer 127.0.0.6"]);
     undeclared_port: "a port of no Service",
-        Ask("client", &["http://{pod server}:8090/"]),
-        Same(&["200 (istio-envoy) server at (pod server):8090, peer 127.0.0.6"]);
+        Ask("client", &["http://{pod server}:8099/"]),
+        Same(&["200 (istio-envoy) server at (pod server):8099, peer 127.0.0.6"]);
     closed_port: "a port nobody listens on: the sidecar accepts, then closes",
         Ask("client", &["open://{pod server}:9999", "tcp://{pod server}:9999"]),
         Same(&["connected", "connection closed"]);
@@ -59,11 +59,11 @@ cases! { Base;
             "plain-server at (pod plain-server):9001, peer (pod client)", "200 (envoy) plain-server at (pod plain-server):8080, peer (pod client)",
         ]);
     from_without_sidecar: "a client without sidecar to a service in the mesh, by name and address",
-        Ask("plain/plain-client", &["http://{service server}/", "tcp://{service server}:9000", "grpc://{service server}:7070", "http://{pod server}:8080/", "http://{pod server}:8090/"]),
+        Ask("plain/plain-client", &["http://{service server}/", "tcp://{service server}:9000", "grpc://{service server}:7070", "http://{pod server}:8080/", "http://{pod server}:8099/"]),
         Same(&[
             "200 (istio-envoy) server at (pod server):8080, peer 127.0.0.6", "server at (pod server):9000, peer 127.0.0.6",
             "200 grpc-status 0 message 00 00 00 00 02 08 01", "200 (istio-envoy) server at (pod server):8080, peer 127.0.0.6",
-            "200 (istio-envoy) server at (pod server):8090, peer 127.0.0.6",
+            "200 (istio-envoy) server at (pod server):8099, peer 127.0.0.6",
         ]);
     from_without_sidecar_server_first: "the same where the server speaks first: the sidecar waits to see whether it is TLS",
         Ask("plain/plain-client", &["banner://{service server}:9001"]),
