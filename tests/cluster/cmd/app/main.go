@@ -3,6 +3,7 @@
 //	app serve [ADDRESS ...]
 //	app [-v] [-c 8] [-d 2s] [-n N] [-k=false] URL
 //	app resolve NAME
+//	app drive SOCKET
 //	app pause
 package main
 
@@ -25,6 +26,8 @@ func main() {
 			fail(err)
 		}
 		fmt.Println(strings.Join(addresses, "\n"))
+	case len(os.Args) > 2 && os.Args[1] == "drive":
+		drive(os.Args[2])
 	case len(os.Args) > 1 && os.Args[1] == "pause":
 		pause()
 	default:
