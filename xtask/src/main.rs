@@ -2,6 +2,7 @@
 
 mod apt;
 mod bench;
+mod bench_mesh;
 mod bpf_compiler;
 mod bpf_linker;
 mod build;
@@ -48,7 +49,7 @@ enum Verb {
     Demo(demo::Args),
     /// A Kubernetes with Istio on this machine, to try sidestep in (root, Go)
     Cluster(cluster::Args),
-    /// Build, then measure sidestep against iptables, with Envoy, nginx and wrk (root)
+    /// Build, then measure sidestep against iptables, with Envoy, nginx and wrk, or on a cluster (root)
     Bench(bench::Args),
     /// Validate the Vagrantfile, and try its bootstrap in a fresh Debian
     Vagrant(vagrant::Args),

@@ -2,6 +2,7 @@
 //! Go modules of `tests/cluster`. Where the product is tried against what it replaces.
 
 mod binaries;
+mod borrow;
 mod bridge;
 mod cgroup;
 mod components;
@@ -27,9 +28,9 @@ mod up;
 use anyhow::{Result, bail};
 use clap::Subcommand;
 
-pub(crate) use self::go::Unavailable;
 use self::record::Home;
 pub(crate) use self::suite::{part as tests, prepare};
+pub(crate) use self::{borrow::with_istio, go::Unavailable};
 use crate::{apt, workspace::Workspace};
 
 #[derive(clap::Args)]

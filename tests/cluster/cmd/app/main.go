@@ -5,6 +5,7 @@
 //	app resolve NAME
 //	app observe LISTENER ...  (observe.go)
 //	app ask URL ...           (ask.go)
+//	app drive SOCKET
 //	app pause
 package main
 
@@ -31,6 +32,8 @@ func main() {
 			fail(err)
 		}
 		fmt.Println(strings.Join(addresses, "\n"))
+	case len(os.Args) > 2 && os.Args[1] == "drive":
+		drive(os.Args[2])
 	case len(os.Args) > 1 && os.Args[1] == "pause":
 		pause()
 	default:

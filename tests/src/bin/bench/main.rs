@@ -10,6 +10,7 @@ mod hook;
 mod machine;
 mod markdown;
 mod measured;
+mod mesh;
 mod mode;
 mod nginx;
 mod options;
@@ -19,6 +20,7 @@ mod plane;
 mod progress;
 mod rounds;
 mod sidecar;
+mod spread;
 mod stage;
 mod summary;
 mod svg;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.what {
         Some(What::Connect(options)) => connect::run(options),
+        Some(What::Mesh(options)) => mesh::run(options),
         None => run(&cli.options),
     };
     match outcome {

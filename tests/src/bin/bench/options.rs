@@ -24,6 +24,8 @@ pub(crate) struct Cli {
 pub(crate) enum What {
     /// What the decision costs a connect, from 1 to 10,000 exclude CIDRs
     Connect(ConnectOptions),
+    /// What a request through a real Istio costs; `cargo xtask bench mesh` brings the cluster
+    Mesh(MeshOptions),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -90,4 +92,27 @@ impl ConnectOptions {
     pub(crate) fn rounds(&self) -> usize {
         self.rounds.unwrap_or(if self.quick { 20 } else { 200 }).max(1)
     }
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example: cargo xtask bench mesh --turns 3")]
+pub(crate) struct MeshOptions {
+    /// cluster.json of a cluster of one node, with Istio
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster: PathBuf,
+    /// How often each load is run in each mode
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) turns: u32,
+    /// Seconds of one load
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    pub(crate) seconds: f64,
+    /// How many connections, each with one request at a time
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) connections: u32,
+    /// The CPU to pin all pods to [default: the last one]
+    #[arg(long)]
+    pub(crate) cpu: Option<usize>,
+    /// Write mesh.json, mesh.md and mesh.svg here
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    pub(crate) out: PathBuf,
 }

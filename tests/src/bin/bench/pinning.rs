@@ -30,6 +30,11 @@ impl Pinning {
         Ok(Self { one, two: other.map(|other| [*other, one]) })
     }
 
+    /// The CPU of what runs on one.
+    pub(crate) fn one(&self) -> usize {
+        self.one
+    }
+
     /// Whether there are CPUs enough.
     pub(crate) fn has(&self, cpus: Cpus) -> bool {
         cpus == Cpus::One || self.two.is_some()

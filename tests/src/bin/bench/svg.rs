@@ -6,17 +6,17 @@ use crate::measured::{Measured, Metric};
 use crate::mode::Mode;
 use crate::summary::Summary;
 
-const WIDTH: f64 = 1000.0;
-const LEFT: f64 = 60.0;
-const TOP: f64 = 60.0;
-const HEIGHT: f64 = 360.0;
+pub(crate) const WIDTH: f64 = 1000.0;
+pub(crate) const LEFT: f64 = 60.0;
+pub(crate) const TOP: f64 = 60.0;
+pub(crate) const HEIGHT: f64 = 360.0;
 /// Slanted names of the cases.
 const BELOW: f64 = 130.0;
 
 /// Taller bars are cut off: without a sidecar anything is possible, and it is not what is compared.
 const HIGHEST: f64 = 3.5;
 
-const TEXT: &str = "font-family=\"sans-serif\" font-size=\"12\" fill=\"#333\"";
+pub(crate) const TEXT: &str = "font-family=\"sans-serif\" font-size=\"12\" fill=\"#333\"";
 
 /// What a mode looks like.
 pub(crate) fn colour(mode: Mode) -> &'static str {
@@ -48,7 +48,7 @@ pub(crate) fn open(title: &str, legend: &[(String, &'static str)], height: f64) 
 }
 
 /// A horizontal line of the grid, with its value.
-fn grid(out: &mut String, y: f64, label: &str, strong: bool) {
+pub(crate) fn grid(out: &mut String, y: f64, label: &str, strong: bool) {
     let colour = if strong { "#666" } else { "#ddd" };
     writeln!(out, "<path d=\"M{LEFT} {y:.1}H{WIDTH}\" stroke=\"{colour}\"/>").ok();
     let (x, y) = (LEFT - 6.0, y + 4.0);

@@ -8,31 +8,13 @@ use serde::Serialize;
 
 use super::subject::{Decider, Subject, Way};
 use crate::machine::Machine;
+use crate::spread::Spread;
 use crate::svg::{self, Curve};
 
 /// The decision may add so much to a connect.
 const MOST_NS: f64 = 1000.0;
 /// From 1 to 10,000 CIDRs it may grow by so much, which is noise.
 const FLAT_NS: f64 = 500.0;
-
-/// Quartiles over turns.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Spread {
-    median: f64,
-    lower: f64,
-    upper: f64,
-}
-
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let at = |share: f64| {
-            let index = (values.len().saturating_sub(1) as f64 * share).round() as usize;
-            values.get(index).copied().unwrap_or(f64::NAN)
-        };
-        Self { median: at(0.5), lower: at(0.25), upper: at(0.75) }
-    }
-}
 
 #[derive(Debug, Serialize)]
 struct Line {
