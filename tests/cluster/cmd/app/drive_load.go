@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-const patience = 10 * time.Second
+const drivePatience = 10 * time.Second
 
 // One connection's worth of client: a function that makes a request, and one that ends it.
 type client func() (request func() error, end func())
@@ -59,7 +59,7 @@ func (o order) load(client client) outcome {
 func (o order) httpClient() (func() error, func()) {
 	// Its own, so that one client has one connection.
 	transport := &http.Transport{DisableKeepAlives: !o.Keep}
-	client := &http.Client{Transport: transport, Timeout: patience}
+	client := &http.Client{Transport: transport, Timeout: drivePatience}
 	request := func() error {
 		response, err := client.Get(o.Target)
 		if err != nil {
@@ -95,12 +95,12 @@ func (o order) tcpClient() (func() error, func()) {
 	}
 	exchange := func() (err error) {
 		if connection == nil {
-			if connection, err = net.DialTimeout("tcp", o.Target, patience); err != nil {
+			if connection, err = net.DialTimeout("tcp", o.Target, drivePatience); err != nil {
 				connection = nil
 				return err
 			}
 		}
-		connection.SetDeadline(time.Now().Add(patience))
+		connection.SetDeadline(time.Now().Add(drivePatience))
 		if _, err = connection.Write(sent); err != nil {
 			return err
 		}
@@ -130,7 +130,7 @@ func once(answer string, err error) outcome {
 }
 
 func (o order) get() (string, error) {
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: drivePatience, Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get(o.Target)
 	if err != nil {
 		return "", err
@@ -145,12 +145,12 @@ func (o order) get() (string, error) {
 
 // Whom the raw TCP server sees.
 func (o order) who() (string, error) {
-	connection, err := net.DialTimeout("tcp", o.Target, patience)
+	connection, err := net.DialTimeout("tcp", o.Target, drivePatience)
 	if err != nil {
 		return "", err
 	}
 	defer connection.Close()
-	connection.SetDeadline(time.Now().Add(patience))
+	connection.SetDeadline(time.Now().Add(drivePatience))
 	if _, err := io.WriteString(connection, "who\n"); err != nil {
 		return "", err
 	}
