@@ -51,6 +51,8 @@ enum Verb {
     Cluster(cluster::Args),
     /// Build, then measure sidestep against iptables, with Envoy, nginx and wrk, or on a cluster (root)
     Bench(bench::Args),
+    /// Build, then let a thousand pods come and go on a cluster of their own (root; Go; half an hour)
+    Soak(cluster::Soak),
     /// Validate the Vagrantfile, and try its bootstrap in a fresh Debian
     Vagrant(vagrant::Args),
 }
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&workspace, &args),
         Verb::Cluster(args) => cluster::run(&workspace, &args),
         Verb::Bench(args) => bench::run(&workspace, &args),
+        Verb::Soak(args) => cluster::soak(&workspace, &args),
         Verb::Vagrant(args) => vagrant::run(&workspace, &args),
     });
     match outcome {

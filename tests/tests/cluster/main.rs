@@ -10,6 +10,7 @@ mod events;
 mod istio;
 mod lifecycle;
 mod services;
+mod soak;
 mod start;
 
 /// Every case, in the order of the documentation.

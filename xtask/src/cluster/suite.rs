@@ -38,6 +38,33 @@ pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()>
     Ok(())
 }
 
+/// `cargo xtask soak`.
+#[derive(clap::Args)]
+pub(crate) struct Soak {
+    /// How many pods come and go, five at a time (a thousand take half an hour on two processors)
+    #[arg(long, default_value_t = 1000)]
+    pods: u32,
+}
+
+/// Pods that come and go, on a cluster of their own.
+pub(crate) fn soak(workspace: &Workspace, args: &Soak) -> Result<()> {
+    let begun = Instant::now();
+    build::binaries(workspace)?;
+    let home = Home::new(workspace, "soak")?;
+    let pods = args.pods.to_string();
+    let (success, tally) = on_cluster_with(
+        workspace,
+        &home,
+        &up::Args::of_tests(),
+        false,
+        &["soak::", "--nocapture"],
+        Some(("SIDESTEP_SOAK_PODS", &pods)),
+    )?;
+    step::say("Finished", format!("{pods} pods: {tally} in {:.1} s", begun.elapsed().as_secs_f64()));
+    ensure!(success && tally.ran() > 0, "the soak failed ({tally})");
+    Ok(())
+}
+
 /// Builds what the tests need; without Go they say so themselves.
 pub(crate) fn prepare(workspace: &Workspace) -> Result<()> {
     match binaries::ensure(workspace) {
@@ -55,13 +82,12 @@ pub(crate) fn part(workspace: &Workspace) -> Result<(bool, Tally)> {
         }
         Err(error) if error.is::<Unavailable>() => {
             step::say("Skipping", format!("the tests on the cluster: {error:#}"));
-            tests(workspace, None, &format!("{error:#}"), &[])
+            tests(workspace, None, &format!("{error:#}"), &[], None)
         }
         Err(error) => Err(error),
     }
 }
 
-/// Up, Istio, the tests, down: also when they fail.
 fn on_cluster(
     workspace: &Workspace,
     home: &Home,
@@ -69,12 +95,24 @@ fn on_cluster(
     keep: bool,
     filter: &[&str],
 ) -> Result<(bool, Tally)> {
+    on_cluster_with(workspace, home, up, keep, filter, None)
+}
+
+/// Up, Istio, the tests, down: also when they fail.
+fn on_cluster_with(
+    workspace: &Workspace,
+    home: &Home,
+    up: &up::Args,
+    keep: bool,
+    filter: &[&str],
+    setting: Option<(&str, &str)>,
+) -> Result<(bool, Tally)> {
     if home.living().is_none() {
         up::run(workspace, home, up)?;
     }
     let outcome = home.read().and_then(|cluster| {
         istio::run(&cluster, &istio::Args { iptables: false, set: Vec::new() })?;
-        tests(workspace, Some(&home.dir.join("cluster.json")), "", filter)
+        tests(workspace, Some(&home.dir.join("cluster.json")), "", filter, setting)
     });
     if !keep {
         down::run(home)?;
@@ -82,10 +120,17 @@ fn on_cluster(
     outcome
 }
 
-fn tests(workspace: &Workspace, cluster: Option<&Path>, why: &str, filter: &[&str]) -> Result<(bool, Tally)> {
+fn tests(
+    workspace: &Workspace,
+    cluster: Option<&Path>,
+    why: &str,
+    filter: &[&str],
+    setting: Option<(&str, &str)>,
+) -> Result<(bool, Tally)> {
     let mut cargo = workspace.cargo("test");
     cargo.args(["--release", "-p", "tests", "--test", "cluster", "--", THREADS]).args(filter);
     test::environment(workspace, &mut cargo);
+    cargo.envs(setting);
     match cluster {
         Some(record) => cargo.env("SIDESTEP_CLUSTER", record),
         None => cargo.env("SIDESTEP_NO_CLUSTER", why).env_remove("SIDESTEP_CLUSTER"),
