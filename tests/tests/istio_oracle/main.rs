@@ -62,7 +62,9 @@ fn sidestep_takes_and_means_what_istio_iptables_does() {
     });
     let tally = tally.into_inner().expect("no test thread panics");
     eprintln!("{tally}in {:?}", started.elapsed());
-    tally.check(alone.is_none() && count >= 3 * tests::settings::ODD.len() as u64, seed);
+    // With the usual seed every known difference is met; with another, chance may hide one.
+    let whole = seed == SEED && alone.is_none() && count >= 3 * tests::settings::ODD.len() as u64;
+    tally.check(whole, seed);
 }
 
 fn number(variable: &str) -> Option<u64> {
