@@ -1,11 +1,13 @@
 //! Flow records: what the programs remember of a TCP connection, one record for each end on this node.
 
+mod live;
 mod record;
 mod totals;
 
+pub use live::{LISTED, LIVE, ListedEnd, LiveEnd, LivePlaces};
 pub use record::{
-    FlowFigures, FlowKernel, FlowRecord, JOURNAL, JOURNAL_WORDS, JournalEntry, LISTED, LIVE, ListedEnd,
-    LiveEnd, LivePlaces, PeerKey, Tally, flow_flag, journal_sum, phase, tally_path,
+    FlowFigures, FlowKernel, FlowRecord, JOURNAL, JOURNAL_WORDS, JournalEntry, PeerKey, Tally, flow_flag,
+    journal_sum, phase, tally_path,
 };
 pub use totals::{BUCKETS, Carried, Histogram, OpenKey, OpenTotals, Totals, bucket, totals_key};
 
