@@ -124,8 +124,8 @@ fn what_capture_needs_fails_as_a_whole(
     let error = done.unwrap_err();
     assert!(format!("{error:#}").contains(refused), "{error:#}");
     assert_eq!(Class::of(&error), Class::Permission, "{error:#}");
-    let left = Footprint::of(&network.pod).unwrap();
-    assert!(left.is_empty(), "{left:?}");
+    // Linux 5.10 frees a link a moment after its last descriptor.
+    Footprint::of(&network.pod).unwrap().assert_gone().unwrap();
     // As if nobody had been there.
     let _outside =
         Server::on(&network.outside).listen("0.0.0.0:80".parse::<SocketAddr>().unwrap()).start().unwrap();
@@ -159,5 +159,5 @@ fn required_acceleration_is_not_given_up() {
     let Some((network, _sidestep, done)) = on_a_kernel_without(program::REDIRECT, &more) else { return };
     let error = done.unwrap_err();
     assert_eq!(Class::of(&error), Class::Unavailable, "{error:#}");
-    assert!(Footprint::of(&network.pod).unwrap().is_empty());
+    Footprint::of(&network.pod).unwrap().assert_gone().unwrap();
 }
