@@ -8,6 +8,7 @@ use super::{Unavailable, binaries, down, istio, record::Home, up};
 use crate::{build, step, tally::Tally, test, workspace::Workspace};
 
 #[derive(clap::Args)]
+#[group(skip)]
 #[command(
     after_help = "Examples:\n  cargo xtask cluster test\n  cargo xtask cluster test --keep -- services:: --nocapture"
 )]
