@@ -56,7 +56,7 @@ fn wave(cluster: &Cluster, names: &[String]) -> Result<()> {
         let restarts = validation.context("no istio-validation")?["restartCount"].as_u64();
         ensure!(restarts == Some(0), "{name}: istio-validation needed {restarts:?} more tries");
         let said = cluster.exec(&format!("{namespace}/{name}"), &["/bin/app", "-v", "http://server/who"])?;
-        ensure!(said.starts_with("200 OK") && said.contains("spiffe://"), "{name}: {said}");
+        ensure!(said.starts_with("200 OK") && said.contains("mutual TLS"), "{name}: {said}");
     }
     cluster.kubectl(&[&["-n", namespace, "delete", "--wait=true"], &words[..]].concat()).map(drop)
 }
