@@ -104,7 +104,7 @@ impl Plan {
 
     /// For the workload in this slot.
     pub(super) fn kernel_for(&self, slot: u32) -> AccelKernel {
-        // The node's program, which a workload that is not accelerated loads too, works for the others.
+        // Nothing of it runs for a workload that is not accelerated; the offsets are true all the same.
         let others = || offsets(u32::MAX).unwrap_or(AccelKernel::UNKNOWN);
         self.kernel.map_or_else(others, |kernel| AccelKernel { slot, ..kernel })
     }
