@@ -4,7 +4,7 @@
 //! object would be found out in production only.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, exit},
 };
@@ -51,6 +51,13 @@ fn main() {
     }
     let object = out.join(TARGET).join("release/sidestep");
     println!("cargo:rustc-env=SIDESTEP_BPF_OBJECT={}", object.display());
+    let code = fs::read(&object).expect("the object that was just compiled");
+    println!("cargo:rustc-env=SIDESTEP_BPF_BUILD={:08x}", number_of(&code));
+}
+
+/// Another object has another number (FNV-1a).
+fn number_of(code: &[u8]) -> u32 {
+    code.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 fn stop(reason: &str) -> ! {

@@ -13,6 +13,7 @@ use core::mem::offset_of;
 use crate::{
     addr::{Addr, Port},
     flow::Tally,
+    workload::SLOTS,
 };
 
 pub use kernel::AccelKernel;
@@ -107,7 +108,8 @@ pub struct Record {
     pub tally: Tally,
     pub slot: u32,
     pub own: EndKey,
-    pub reserved: u32,
+    /// The workload's number, while it counts among its sockets in the map; else 0.
+    pub counted: u32,
 }
 
 /// State of one direction.
@@ -250,8 +252,6 @@ pub mod switch_flag {
     pub const ANY_READER: u32 = 1 << 0;
 }
 
-/// Workloads of a node.
-pub const SLOTS: u32 = 1024;
 /// Counters of the acceleration: two (messages, bytes) per reason and slot.
 pub const ACCEL_COUNTERS: u32 = SLOTS * Reason::COUNT as u32 * 2;
 /// Connections that have activity counters of their own; more share them, which makes the small-stream rule a little

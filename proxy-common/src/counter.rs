@@ -49,10 +49,11 @@ impl Event {
 
     /// Index in the counter map, behind the rules.
     #[inline(always)]
-    pub const fn index(self) -> u32 {
-        Rule::COUNT as u32 + self as u32
+    pub const fn index(self) -> usize {
+        Rule::COUNT + self as usize
     }
 }
 
-/// Entries of the counter map.
-pub const COUNTERS: u32 = (Rule::COUNT + Event::COUNT) as u32;
+/// A workload's counters.
+pub const COUNTERS: usize = Rule::COUNT + Event::COUNT;
+pub type Counters = [u64; COUNTERS];

@@ -13,6 +13,15 @@ pub struct GuestKey {
     /// The guest's port, or another one if that is in use towards the sidecar.
     pub port: Port,
     pub reserved: [u8; 2],
+    pub slot: u32,
+}
+
+/// An interface of a workload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct InterfaceKey {
+    pub slot: u32,
+    pub index: u32,
 }
 
 /// What the guest wanted, and calls its own port.
@@ -32,7 +41,7 @@ pub struct GuestGateway {
     pub v6: Addr,
 }
 
-const _: () = assert!(size_of::<GuestKey>() == 20);
+const _: () = assert!(size_of::<GuestKey>() == 24);
 const _: () = assert!(size_of::<GuestFlow>() == 20);
 const _: () = assert!(size_of::<GuestGateway>() == 32);
 

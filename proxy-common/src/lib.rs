@@ -19,6 +19,7 @@ pub mod self_test;
 pub mod tproxy;
 pub mod verdict;
 pub mod wire;
+pub mod workload;
 
 pub use addr::{Addr, Port};
 pub use egress::{Egress, egress};

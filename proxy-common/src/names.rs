@@ -36,21 +36,29 @@ pub mod program {
 
 /// Read-only globals of the object.
 pub mod global {
-    pub const POLICY: &str = "POLICY";
+    pub const FEATURES: &str = "FEATURES";
     pub const KERNEL: &str = "KERNEL";
     pub const ACCEL: &str = "ACCEL";
     pub const FLOW: &str = "FLOW";
 }
 
-/// Maps. The policy maps are new with every attach; the state maps live as long as the workload is attached.
+/// Maps. All are the node's; what is one workload's is found in them by its slot.
 pub mod map {
+    /// Slots by cgroup: the one map that no build may ever change (kernel.md: a link keeps the storage it was made with).
+    pub const SLOT: &str = "SLOT";
+    pub const WORKLOADS: &str = "WORKLOADS";
+    pub const SHARES: &str = "SHARES";
+    pub const LIMITS: &str = "LIMITS";
+    pub const CALLER: &str = "CALLER";
+    /// Programs by slot, for those that no cgroup leads to.
+    pub const INBOUND: &str = "INBOUND";
+    pub const GUEST_IN: &str = "GUEST_IN";
+    pub const GUEST_OUT: &str = "GUEST_OUT";
+
+    pub const POLICIES: &str = "POLICIES";
     pub const RANGES: &str = "RANGES";
     pub const ROUTES: &str = "ROUTES";
-    pub const PORTS: &str = "PORTS";
-    pub const IDS: &str = "IDS";
-    pub const INTERFACES: &str = "INTERFACES";
-    /// Who is attached and how, as JSON in chunks: for `status` and `explain`.
-    pub const META: &str = "META";
+    pub const LISTS: &str = "LISTS";
 
     pub const SOCKETS: &str = "SOCKETS";
     pub const OWNERS: &str = "OWNERS";
@@ -92,11 +100,26 @@ pub mod map {
     pub const SELF_TEST: &str = "SELF_TEST";
     pub const SELF_TEST_SOCKS: &str = "SELF_TEST_SOCKS";
 
-    pub const POLICY: &[&str] = &[RANGES, ROUTES, PORTS, IDS, INTERFACES, GUEST_GATEWAYS, META];
-    pub const STATE: &[&str] =
-        &[SOCKETS, OWNERS, DNS_SERVERS, GUEST_PORTS, GUEST_FLOWS, PENDING, LISTENERS, COUNTERS];
-    /// One for all workloads of the node.
+    /// Who is attached and how, as JSON in chunks: not the programs', but userspace's.
+    pub const META: &str = "META";
+
+    /// Pinned with the node.
     pub const NODE: &[&str] = &[
+        WORKLOADS,
+        SHARES,
+        LIMITS,
+        CALLER,
+        INBOUND,
+        POLICIES,
+        RANGES,
+        ROUTES,
+        LISTS,
+        SOCKETS,
+        OWNERS,
+        DNS_SERVERS,
+        PENDING,
+        LISTENERS,
+        COUNTERS,
         SOCKS,
         ENDS,
         RECORDS,
@@ -120,4 +143,6 @@ pub mod map {
         FLOW_TOTALS,
         OPEN_TOTALS,
     ];
+    /// The same, once a workload has virtual machines: they take their memory at once.
+    pub const GUESTS: &[&str] = &[GUEST_GATEWAYS, GUEST_PORTS, GUEST_FLOWS, GUEST_IN, GUEST_OUT];
 }

@@ -1,6 +1,9 @@
 //! Keys and values of the maps, and what the loader tells the programs about the kernel.
 
-use crate::addr::{Addr, Port};
+use crate::{
+    addr::{Addr, Port},
+    workload::SLOTS,
+};
 
 /// What a socket is to us.
 pub mod role {
@@ -29,7 +32,7 @@ pub struct SocketState {
     pub reserved: u8,
 }
 
-/// A redirected connection between SYN and accept, seen from the client: unique in the namespace.
+/// A redirected connection between SYN and accept, seen from the client: unique in the namespace, and so in the slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct FlowKey {
@@ -37,6 +40,7 @@ pub struct FlowKey {
     pub sidecar: Addr,
     pub client_port: Port,
     pub sidecar_port: Port,
+    pub slot: u32,
 }
 
 /// Where a redirected connection wanted to go.
@@ -56,17 +60,46 @@ pub struct Owner {
     pub gid: u32,
 }
 
-/// Key of the range and route tries: the family apart, so that `::/0` does not cover the v4-mapped block.
+/// Key of the range and route tries: each workload's tables apart, and the family, so that `::/0` does not cover the
+/// v4-mapped block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct PrefixKey {
+    /// Which tables; in network order.
+    pub tables: [u8; 4],
     /// 4 or 6, in the last byte.
     pub family: [u8; 4],
     pub addr: Addr,
 }
 
-/// Bits of the prefix that are always compared: the family, and for IPv4 the mapped form's 96.
-pub const FAMILY_BITS: u32 = 32;
+/// Bits of the prefix that are always compared: tables and family, and for IPv4 the mapped form's 96.
+pub const PREFIX_HEAD: u32 = 64;
+
+/// Key of what is listed one by one: ports, ids, interfaces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct ListKey {
+    /// Which tables.
+    pub tables: u32,
+    /// One of [`list`].
+    pub list: u32,
+    pub value: u32,
+}
+
+/// Lists of single values.
+pub mod list {
+    /// [`crate::policy::port_flag`] bits.
+    pub const PORT: u32 = 0;
+    /// [`crate::policy::id_flag`] bits.
+    pub const ID: u32 = 1;
+    /// [`crate::policy::interface_flag`] bits, by index.
+    pub const INTERFACE: u32 = 2;
+}
+
+/// Listed values of all workloads.
+pub const LISTED_VALUES: u32 = 1 << 17;
+/// Prefixes of all workloads; they take room as they come.
+pub const PREFIXES: u32 = 1 << 20;
 
 /// What the routing table says about a prefix.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,12 +122,10 @@ pub mod route_flag {
     pub const UNREACHABLE: u8 = 1 << 2;
 }
 
-/// What the loader found out about the namespace and the running kernel. Read-only data.
+/// What the loader found out about the running kernel. Read-only data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct Kernel {
-    /// Cookie of the workload's network namespace; 0: not checked.
-    pub netns_cookie: u64,
     /// Offsets for `sk->sk_socket->file->f_cred->fsuid`, as xt_owner reads it; all 0: unknown.
     pub sk_socket: u32,
     pub socket_file: u32,
@@ -115,22 +146,17 @@ pub struct Kernel {
 }
 
 const _: () = assert!(size_of::<SocketState>() == 20);
-const _: () = assert!(size_of::<FlowKey>() == 36);
+const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<OriginalDst>() == 20);
-const _: () = assert!(size_of::<PrefixKey>() == 20);
+const _: () = assert!(size_of::<PrefixKey>() == 24 && size_of::<ListKey>() == 12);
 const _: () = assert!(size_of::<Route>() == 20);
-const _: () = assert!(size_of::<Kernel>() == 56);
-
-/// Ports are bytes of flags in chunks, so that the array's rounding to eight bytes costs nothing.
-pub const PORT_CHUNK: usize = 64;
-pub type PortChunk = [u8; PORT_CHUNK];
-pub const PORT_CHUNKS: u32 = (65536 / PORT_CHUNK) as u32;
+const _: () = assert!(size_of::<Kernel>() == 48);
 
 /// A piece of the JSON in the META map; the rest of the last one is zero.
 pub type MetaChunk = [u8; 256];
 
-/// Slots of the listener map: sixteen for each group.
-pub const LISTENER_SLOTS: u32 = 16;
+/// Places in the listener map: sixteen for each group of a workload.
+pub const LISTENER_PLACES: u32 = 16;
 
 /// A group of the sidecar's listeners.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -162,18 +188,19 @@ impl ListenerGroup {
     }
 
     #[inline(always)]
-    pub const fn first_slot(self) -> u32 {
-        self as u32 * LISTENER_SLOTS
+    pub const fn first_place(self, slot: u32) -> u32 {
+        slot * LISTENERS_OF_WORKLOAD + self as u32 * LISTENER_PLACES
     }
 }
 
-pub const LISTENER_CAPACITY: u32 = ListenerGroup::ALL.len() as u32 * LISTENER_SLOTS;
+pub const LISTENERS_OF_WORKLOAD: u32 = ListenerGroup::ALL.len() as u32 * LISTENER_PLACES;
+pub const LISTENERS: u32 = SLOTS * LISTENERS_OF_WORKLOAD;
 
 impl PrefixKey {
     #[inline(always)]
-    pub fn new(addr: Addr) -> Self {
+    pub fn new(tables: u32, addr: Addr) -> Self {
         let family = if addr.is_v4() { 4 } else { 6 };
-        Self { family: [0, 0, 0, family], addr }
+        Self { tables: tables.to_be_bytes(), family: [0, 0, 0, family], addr }
     }
 }
 

@@ -5,16 +5,18 @@ use aya_ebpf::{bindings::bpf_sock, macros::cgroup_sock_addr, programs::SockAddrC
 use proxy_common::{
     addr::{Addr, Port},
     counter::Event,
+    policy::Table as _,
     verdict::Target,
     wire::{role, spread},
 };
 
 use crate::{
-    flow, log, maps,
+    flow,
     outgoing::{self, Outgoing},
     own_route,
     sock_addr::{Hook, SockAddr},
-    storage, table,
+    storage,
+    workload::Workload,
 };
 
 const ALLOW: i32 = 1;
@@ -37,9 +39,10 @@ fn connect(call: &SockAddr) -> i32 {
     if sk.is_null() || !call.is_tcp_or_udp() {
         return ALLOW;
     }
-    let Some(out) = outgoing::decide(call, sk) else { return ALLOW };
-    let policy = table::policy();
-    flow::opening(call, sk, &out);
+    let Some(me) = Workload::of_cgroup().filter(Workload::captures) else { return ALLOW };
+    let Some(out) = outgoing::decide(&me, call, sk) else { return ALLOW };
+    let policy = me.policy();
+    flow::opening(&me, call, sk, &out);
     match out.verdict.target {
         Target::Bypass => {
             storage::clear(sk);
@@ -47,10 +50,10 @@ fn connect(call: &SockAddr) -> i32 {
         }
         Target::Outbound => {
             let to = if out.dst.is_v4() { spread(&out.dst, out.port) } else { Addr::V6_LOOPBACK };
-            redirect(call, sk, &out, to, policy.outbound_port)
+            redirect(&me, call, sk, &out, to, policy.outbound_port)
         }
-        Target::Inbound => redirect(call, sk, &out, loopback(&out.dst), policy.inbound_port),
-        Target::Dns => redirect(call, sk, &out, loopback(&out.dst), policy.dns_port),
+        Target::Inbound => redirect(&me, call, sk, &out, loopback(&out.dst), policy.inbound_port),
+        Target::Dns => redirect(&me, call, sk, &out, loopback(&out.dst), policy.dns_port),
     }
 }
 
@@ -61,25 +64,32 @@ pub(crate) fn loopback(dst: &Addr) -> Addr {
 }
 
 #[inline(always)]
-fn redirect(call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing, mut to: Addr, port: u16) -> i32 {
+fn redirect(
+    me: &Workload,
+    call: &SockAddr,
+    sk: *mut bpf_sock,
+    out: &Outgoing,
+    mut to: Addr,
+    port: u16,
+) -> i32 {
     if own_route::of(sk) {
-        maps::count_event(Event::OwnRoute);
+        me.count_event(Event::OwnRoute);
         return REFUSE;
     }
     if !storage::set(sk, out.dst, out.port, role::CLIENT) {
-        log::failed(Event::StorageFull);
+        me.failed(Event::StorageFull);
         return REFUSE;
     }
     // The route to loopback would choose a loopback source; under iptables the source is chosen before the rewrite.
     if !out.keep_src.is_unspecified() {
         if call.has_bound_port(sk) && out.verdict.target == Target::Dns {
             // As below, but the agent listens on loopback alone.
-            maps::count_event(Event::SourceNotKept);
+            me.count_event(Event::SourceNotKept);
         } else if call.has_bound_port(sk) {
             // Bound to a port only: it cannot be bound again, but towards its own address the kernel chooses the same.
             to = out.keep_src;
         } else if !call.bind(&out.keep_src) {
-            maps::count_event(Event::SourceNotKept);
+            me.count_event(Event::SourceNotKept);
         }
     }
     call.set(&to, Port::new(port));

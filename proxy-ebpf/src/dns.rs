@@ -6,17 +6,19 @@ use proxy_common::{
     addr::{Addr, Port},
     counter::Event,
     dns::{alias, slot_of},
+    policy::Table as _,
     verdict::Target,
-    wire::{role, route_flag},
+    wire::role,
 };
 
 use crate::{
     connect::loopback,
-    dns_servers, log, maps,
+    dns_servers,
     outgoing::{self, Outgoing},
     own_route,
     sock_addr::{Hook, SockAddr},
-    storage, table,
+    storage,
+    workload::Workload,
 };
 
 const ALLOW: i32 = 1;
@@ -49,21 +51,22 @@ fn sendmsg(call: &SockAddr) -> i32 {
     if sk.is_null() {
         return ALLOW;
     }
-    let agent = table::policy().dns_port;
+    let Some(me) = Workload::of_cgroup().filter(Workload::captures) else { return ALLOW };
+    let agent = me.policy().dns_port;
     if call.bound_port(sk) == u32::from(agent) {
         reply(call);
         return ALLOW;
     }
-    let Some(out) = outgoing::decide(call, sk) else { return ALLOW };
+    let Some(out) = outgoing::decide(&me, call, sk) else { return ALLOW };
     if out.verdict.target != Target::Dns {
         return ALLOW;
     }
     if own_route::of(sk) {
-        maps::count_event(Event::OwnRoute);
+        me.count_event(Event::OwnRoute);
         return REFUSE;
     }
-    if !query(call, sk, &out) {
-        log::failed(Event::StorageFull);
+    if !query(&me, call, sk, &out) {
+        me.failed(Event::StorageFull);
         return REFUSE;
     }
     call.set(&loopback(&out.dst), Port::new(agent));
@@ -86,7 +89,7 @@ fn reply(call: &SockAddr) {
 
 /// Remembers which server is asked, and chooses the source. False: no memory.
 #[inline(always)]
-fn query(call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing) -> bool {
+fn query(me: &Workload, call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing) -> bool {
     let first = match storage::get(sk) {
         Some(state) if state.role == role::CLIENT => state.orig == out.dst,
         _ => storage::set(sk, out.dst, out.port, role::CLIENT),
@@ -103,16 +106,16 @@ fn query(call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing) -> bool {
     }
     if !call.bound(sk).is_unspecified() {
         // Bound to one address it hears nothing sent to an alias. Connected it hears its peer only, as ever.
-        maps::count_event(Event::DnsManyServers);
+        me.count_event(Event::DnsManyServers);
         return call.is_connected(sk) || storage::set(sk, out.dst, out.port, role::CLIENT);
     }
-    if !out.dst.is_v4() && !call.udp_listens(&Addr::V6_LOOPBACK, table::policy().dns_port) {
+    if !out.dst.is_v4() && !call.udp_listens(&Addr::V6_LOOPBACK, me.policy().dns_port) {
         // Nobody answers, and the kernel's error would leave the host on its way to the alias.
         return true;
     }
     let Some((slot, lost)) = dns_servers::slot(sk, &out.dst) else { return false };
     if lost {
-        maps::count_event(Event::DnsManyServers);
+        me.count_event(Event::DnsManyServers);
     }
     call.set_source(&alias(out.dst.is_v4(), slot));
     true
@@ -121,27 +124,26 @@ fn query(call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing) -> bool {
 #[inline(always)]
 fn recvmsg(call: &SockAddr) -> i32 {
     let sk = call.sk();
-    if sk.is_null() || call.port() != Port::new(table::policy().dns_port) {
+    if sk.is_null() {
+        return ALLOW;
+    }
+    let Some(me) = Workload::of_cgroup() else { return ALLOW };
+    if call.port() != Port::new(me.policy().dns_port) {
         return ALLOW;
     }
     let from = call.addr();
     if let Some(slot) = slot_of(&from) {
         if let Some(server) = dns_servers::server(sk, slot) {
             call.set(&server, DNS);
-            maps::count_event(Event::DnsReply);
+            me.count_event(Event::DnsReply);
         }
-    } else if is_own(&from)
+    // An agent bound to no address answers from the one it was asked at.
+    } else if (from.is_loopback() || me.is_local(&from))
         && let Some(state) = storage::get(sk)
         && state.role == role::CLIENT
     {
         call.set(&state.orig, state.port);
-        maps::count_event(Event::DnsReply);
+        me.count_event(Event::DnsReply);
     }
     ALLOW
-}
-
-/// An agent bound to no address answers from the one it was asked at.
-#[inline(always)]
-fn is_own(addr: &Addr) -> bool {
-    addr.is_loopback() || maps::route(addr).is_some_and(|route| route.flags & route_flag::LOCAL != 0)
 }

@@ -8,7 +8,8 @@ use proxy_common::wire::role;
 use crate::{
     flow,
     sock_addr::{Hook, SockAddr},
-    storage,
+    storage, table,
+    workload::Workload,
 };
 
 #[cgroup_sock_addr(getpeername4)]
@@ -24,8 +25,11 @@ pub(crate) fn getpeername6(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 fn getpeername(call: &SockAddr) -> i32 {
     let sk = call.sk();
-    if !sk.is_null() {
-        flow::taken(sk);
+    if !sk.is_null()
+        && table::observes()
+        && let Some(me) = Workload::of_cgroup()
+    {
+        flow::taken(&me, sk);
     }
     if !sk.is_null()
         && let Some(state) = storage::get(sk)

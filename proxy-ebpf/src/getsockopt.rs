@@ -14,9 +14,9 @@ use proxy_common::{
 
 use crate::{
     ctx::{load_addr, load32, load64, store32},
-    maps,
     sock_addr::{AF_INET, AF_INET6},
     storage,
+    workload::Workload,
 };
 
 const SOL_IP: i32 = 0;
@@ -57,7 +57,9 @@ pub(crate) fn getsockopt(ctx: SockoptContext) -> i32 {
     }
     // optlen stays as the caller gave it, as the kernel leaves it (`net/netfilter/nf_conntrack_proto.c: getorigdst`).
     store32!(opt, bpf_sockopt, retval, 0);
-    maps::count_event(Event::OriginalDst);
+    if let Some(me) = Workload::of_cgroup() {
+        me.count_event(Event::OriginalDst);
+    }
     ALLOW
 }
 

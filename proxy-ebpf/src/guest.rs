@@ -10,15 +10,14 @@ use proxy_common::{
     counter::Event,
     guest::{GuestFlow, GuestGateway, GuestKey, PORT_TRIES, port_to_try},
     ingress::{Ingress, ingress},
+    policy::Table as _,
     verdict::Target,
-    wire::route_flag,
 };
 
 use crate::{
     guest_flows::{self, Work},
-    maps,
     packet::{End, Packet},
-    table::{self, Maps},
+    workload::Workload,
 };
 
 /// Whatever else is attached to the interface decides.
@@ -27,12 +26,20 @@ const DROP: i32 = tcx_action_base::TCX_DROP;
 
 #[classifier]
 pub(crate) fn guest_in(ctx: TcContext) -> i32 {
-    guest_flows::work().and_then(|work| arriving(&ctx, work)).unwrap_or(NEXT)
+    run(&ctx, arriving)
 }
 
 #[classifier]
 pub(crate) fn guest_out(ctx: TcContext) -> i32 {
-    guest_flows::work().and_then(|work| leaving(&ctx, work)).unwrap_or(NEXT)
+    run(&ctx, leaving)
+}
+
+#[inline(always)]
+fn run(ctx: &TcContext, program: impl FnOnce(&Workload, &TcContext, &mut Work) -> Option<i32>) -> i32 {
+    Workload::of_caller([0; 4])
+        .filter(Workload::captures)
+        .and_then(|me| program(&me, ctx, guest_flows::work(&me)?))
+        .unwrap_or(NEXT)
 }
 
 /// What becomes of a packet from the guest.
@@ -47,11 +54,11 @@ enum Arrival {
 
 /// From the guest. None: not for us.
 #[inline(always)]
-fn arriving(ctx: &TcContext, work: &mut Work) -> Option<i32> {
+fn arriving(me: &Workload, ctx: &TcContext, work: &mut Work) -> Option<i32> {
     let packet = Packet::read(ctx, &mut work.ends)?;
-    let gateway = guest_flows::gateway(ctx)?;
+    let gateway = guest_flows::gateway(me, ctx)?;
     let arrival = if packet.is_first() {
-        first(ctx, &packet, gateway, work)
+        first(me, ctx, &packet, gateway, work)
     } else {
         // A connection without an entry began before we were here, or is not captured.
         guest_flows::port(&work.ends).map_or(Arrival::Pass, Arrival::Capture)
@@ -60,11 +67,11 @@ fn arriving(ctx: &TcContext, work: &mut Work) -> Option<i32> {
         Arrival::Pass => return None,
         Arrival::Capture(port) => port,
         Arrival::Refuse => {
-            maps::count_event(Event::GuestRefused);
+            me.count_event(Event::GuestRefused);
             return Some(DROP);
         }
     };
-    let outbound = Port::new(table::policy().outbound_port);
+    let outbound = Port::new(me.policy().outbound_port);
     let ends = &work.ends;
     let written = packet.set_addr(End::Destination, &ends.sidecar, gateway.of(packet.v4)).is_some()
         && packet.set_port(End::Destination, ends.sidecar_port, outbound).is_some()
@@ -74,11 +81,17 @@ fn arriving(ctx: &TcContext, work: &mut Work) -> Option<i32> {
 
 /// The first packet of a connection decides.
 #[inline(always)]
-fn first(ctx: &TcContext, packet: &Packet, gateway: &GuestGateway, work: &mut Work) -> Arrival {
+fn first(
+    me: &Workload,
+    ctx: &TcContext,
+    packet: &Packet,
+    gateway: &GuestGateway,
+    work: &mut Work,
+) -> Arrival {
     let dst = &work.ends.sidecar;
-    if maps::route(dst).is_some_and(|route| route.flags & route_flag::LOCAL != 0) {
+    if me.is_local(dst) {
         // The listener itself may be called, from a port a flow had that is gone.
-        work.seen = GuestKey { client: work.ends.client, port: work.ends.client_port, reserved: [0; 2] };
+        work.seen = key(me, work.ends.client, work.ends.client_port);
         guest_flows::forget_flow(&work.seen);
         return Arrival::Pass;
     }
@@ -87,14 +100,14 @@ fn first(ctx: &TcContext, packet: &Packet, gateway: &GuestGateway, work: &mut Wo
         tcp: true,
         dst: *dst,
         dport: work.ends.sidecar_port.get(),
-        interface: maps::interface(guest_flows::ifindex(ctx)),
+        interface: me.interface(guest_flows::ifindex(ctx)),
     };
-    let verdict = ingress(&Maps, &call);
+    let verdict = ingress(me, &call);
     if verdict.target != Target::Outbound {
         if known.is_some() {
             guest_flows::forget_port(&work.ends);
         }
-        maps::count_rule(verdict.rule);
+        me.count_rule(verdict.rule);
         return Arrival::Pass;
     }
     // nf_nat_redirect drops what arrives at an interface without an address.
@@ -105,18 +118,17 @@ fn first(ctx: &TcContext, packet: &Packet, gateway: &GuestGateway, work: &mut Wo
         // The SYN again, or a new connection with the ports of an old one.
         return Arrival::Capture(port);
     }
-    maps::count_rule(verdict.rule);
-    choose_port(packet, gateway, work).map_or(Arrival::Refuse, Arrival::Capture)
+    me.count_rule(verdict.rule);
+    choose_port(me, packet, gateway, work).map_or(Arrival::Refuse, Arrival::Capture)
 }
 
 /// The guest's own port, unless another connection of the guest has it towards the sidecar.
 #[inline(always)]
-fn choose_port(packet: &Packet, gateway: &GuestGateway, work: &mut Work) -> Option<Port> {
-    let outbound = Port::new(table::policy().outbound_port);
+fn choose_port(me: &Workload, packet: &Packet, gateway: &GuestGateway, work: &mut Work) -> Option<Port> {
+    let outbound = Port::new(me.policy().outbound_port);
     let Work { ends, seen, flow, tuple } = work;
     *flow = GuestFlow { server: ends.sidecar, server_port: ends.sidecar_port, client_port: ends.client_port };
-    seen.client = ends.client;
-    seen.reserved = [0; 2];
+    *seen = key(me, ends.client, flow.client_port);
     for n in 0..PORT_TRIES {
         let port = port_to_try(n, flow.client_port, &flow.server, flow.server_port);
         seen.port = port;
@@ -135,16 +147,16 @@ fn choose_port(packet: &Packet, gateway: &GuestGateway, work: &mut Work) -> Opti
 
 /// To the guest: an answer of the sidecar comes from where the guest sent its question.
 #[inline(always)]
-fn leaving(ctx: &TcContext, work: &mut Work) -> Option<i32> {
+fn leaving(me: &Workload, ctx: &TcContext, work: &mut Work) -> Option<i32> {
     let packet = Packet::read(ctx, &mut work.ends)?;
     // Read as if the sidecar were the client.
     let ends = &work.ends;
-    if ends.client_port != Port::new(table::policy().outbound_port)
-        || ends.client != *guest_flows::gateway(ctx)?.of(packet.v4)
+    if ends.client_port != Port::new(me.policy().outbound_port)
+        || ends.client != *guest_flows::gateway(me, ctx)?.of(packet.v4)
     {
         return None;
     }
-    work.seen = GuestKey { client: ends.sidecar, port: ends.sidecar_port, reserved: [0; 2] };
+    work.seen = key(me, ends.sidecar, ends.sidecar_port);
     let flow = guest_flows::flow(&work.seen)?;
     let written = packet.set_addr(End::Source, &ends.client, &flow.server).is_some()
         && packet.set_port(End::Source, ends.client_port, flow.server_port).is_some()
@@ -152,9 +164,14 @@ fn leaving(ctx: &TcContext, work: &mut Work) -> Option<i32> {
     Some(if written { NEXT } else { DROP })
 }
 
+#[inline(always)]
+fn key(me: &Workload, client: Addr, port: Port) -> GuestKey {
+    GuestKey { client, port, reserved: [0; 2], slot: me.slot }
+}
+
 /// Where a connection that reached the outbound listener from a guest wanted to go.
 #[inline(always)]
-pub(crate) fn original_dst(client: &Addr, port: Port) -> Option<(Addr, Port)> {
-    let flow = guest_flows::flow(&GuestKey { client: *client, port, reserved: [0; 2] })?;
+pub(crate) fn original_dst(me: &Workload, client: &Addr, port: Port) -> Option<(Addr, Port)> {
+    let flow = guest_flows::flow(&key(me, *client, port))?;
     Some((flow.server, flow.server_port))
 }

@@ -10,11 +10,12 @@ use aya_ebpf::{
 };
 use proxy_common::{
     addr::Port,
-    guest::{GuestFlow, GuestGateway, GuestKey},
+    guest::{GuestFlow, GuestGateway, GuestKey, InterfaceKey},
     wire::FlowKey,
+    workload::SLOTS,
 };
 
-use crate::{ctx::load32, packet::Tuple};
+use crate::{ctx::load32, packet::Tuple, workload::Workload};
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 
@@ -28,7 +29,8 @@ static GUEST_FLOWS: LruHashMap<GuestKey, GuestFlow> = LruHashMap::with_max_entri
 
 /// Addresses of guests' interfaces, by index. Written by the loader.
 #[map]
-static GUEST_GATEWAYS: HashMap<u32, GuestGateway> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+static GUEST_GATEWAYS: HashMap<InterfaceKey, GuestGateway> =
+    HashMap::with_max_entries(SLOTS, BPF_F_NO_PREALLOC);
 
 /// What a program would otherwise have on its stack.
 #[map]
@@ -43,10 +45,12 @@ pub(crate) struct Work {
 }
 
 #[inline(always)]
-pub(crate) fn work() -> Option<&'static mut Work> {
+pub(crate) fn work(me: &Workload) -> Option<&'static mut Work> {
     let work = GUEST_WORK.get_ptr_mut(0)?;
     // SAFETY: this CPU's own, and tc programs run with bottom halves off: none interrupts another.
-    Some(unsafe { &mut *work })
+    let work = unsafe { &mut *work };
+    work.ends.slot = me.slot;
+    Some(work)
 }
 
 /// The interface a packet passes.
@@ -56,9 +60,9 @@ pub(crate) fn ifindex(ctx: &TcContext) -> u32 {
 }
 
 #[inline(always)]
-pub(crate) fn gateway(ctx: &TcContext) -> Option<&'static GuestGateway> {
+pub(crate) fn gateway(me: &Workload, ctx: &TcContext) -> Option<&'static GuestGateway> {
     // SAFETY: entries are written once, before the programs run.
-    unsafe { GUEST_GATEWAYS.get(ifindex(ctx)) }
+    unsafe { GUEST_GATEWAYS.get(InterfaceKey { slot: me.slot, index: ifindex(ctx) }) }
 }
 
 #[inline(always)]

@@ -11,16 +11,17 @@ use proxy_common::{
     addr::{Addr, Port},
     counter::Event,
     ingress::{Ingress, ingress},
-    policy::flag,
+    policy::{Table as _, flag},
     verdict::Target,
-    wire::{ListenerGroup, is_spread, route_flag},
+    wire::{ListenerGroup, is_spread},
 };
 
 use crate::{
     ctx::{load_addr, load32},
-    guest, listeners, log, maps,
+    guest, listeners,
     sock_addr::AF_INET,
-    table::{self, Maps},
+    table,
+    workload::Workload,
 };
 
 const PASS: u32 = sk_action::SK_PASS;
@@ -35,50 +36,64 @@ pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
     }
     let (local, remote) = addresses(&ctx);
     let port = load32!(ctx.lookup, bpf_sk_lookup, local_port) as u16;
-    let policy = table::policy();
+    let Some(me) = Workload::of_caller(seen(&ctx)) else { return REFUSE };
+    if !me.captures() {
+        return PASS;
+    }
+    let policy = me.policy();
     if local.is_loopback() || remote.is_loopback() {
         // A sidecar bound to 127.0.0.1 alone still has to be found under the addresses connections are spread over.
         if port == policy.outbound_port && is_spread(&local) {
-            let _ = to_listener(&ctx, &local, ListenerGroup::Outbound4, ListenerGroup::Outbound6);
+            let _ = to_listener(&me, &ctx, &local, ListenerGroup::Outbound4, ListenerGroup::Outbound6);
         }
         return PASS;
     }
     // Over lo between the pod's own addresses: PREROUTING does not capture what OUTPUT has let pass. The arrival
     // interface would not tell, it is the one that holds the address.
     // A passthrough source is local by what it is: ::6 may have come to lo after the routes were read.
-    if remote == local
-        || remote.is_passthrough_source()
-        || maps::route(&remote).is_some_and(|route| route.flags & route_flag::LOCAL != 0)
-    {
+    if remote == local || remote.is_passthrough_source() || me.is_local(&remote) {
         return PASS;
     }
     if policy.has(flag::GUESTS)
         && port == policy.outbound_port
-        && guest::original_dst(&remote, remote_port(&ctx)).is_some()
+        && guest::original_dst(&me, &remote, remote_port(&ctx)).is_some()
     {
         // Decided and counted where it arrived.
-        let found = to_listener(&ctx, &local, ListenerGroup::Outbound4, ListenerGroup::Outbound6);
-        return if found { PASS } else { no_listener() };
+        let found = to_listener(&me, &ctx, &local, ListenerGroup::Outbound4, ListenerGroup::Outbound6);
+        return if found { PASS } else { no_listener(&me) };
     }
     let interface = if policy.has(flag::INTERFACES) && table::kernel().has_ingress_ifindex != 0 {
-        maps::interface(load32!(ctx.lookup, bpf_sk_lookup, ingress_ifindex))
+        me.interface(load32!(ctx.lookup, bpf_sk_lookup, ingress_ifindex))
     } else {
         0
     };
-    let verdict = ingress(&Maps, &Ingress { tcp: true, dst: local, dport: port, interface });
-    maps::count_rule(verdict.rule);
+    let verdict = ingress(&me, &Ingress { tcp: true, dst: local, dport: port, interface });
+    me.count_rule(verdict.rule);
     let found = match verdict.target {
         Target::Bypass | Target::Dns => return PASS,
-        Target::Inbound => to_listener(&ctx, &local, ListenerGroup::Inbound4, ListenerGroup::Inbound6),
-        Target::Outbound => to_listener(&ctx, &local, ListenerGroup::Outbound4, ListenerGroup::Outbound6),
+        Target::Inbound => to_listener(&me, &ctx, &local, ListenerGroup::Inbound4, ListenerGroup::Inbound6),
+        Target::Outbound => {
+            to_listener(&me, &ctx, &local, ListenerGroup::Outbound4, ListenerGroup::Outbound6)
+        }
     };
-    if found { PASS } else { no_listener() }
+    if found { PASS } else { no_listener(&me) }
 }
 
 #[inline(always)]
-fn no_listener() -> u32 {
-    log::failed(Event::NoListener);
+fn no_listener(me: &Workload) -> u32 {
+    me.failed(Event::NoListener);
     REFUSE
+}
+
+/// What the workload's own small program has read too (`dataplane/stub.rs`).
+#[inline(always)]
+fn seen(ctx: &SkLookupContext) -> [u32; 4] {
+    [
+        load32!(ctx.lookup, bpf_sk_lookup, remote_ip4),
+        load32!(ctx.lookup, bpf_sk_lookup, remote_ip6 + 12),
+        load32!(ctx.lookup, bpf_sk_lookup, remote_port),
+        load32!(ctx.lookup, bpf_sk_lookup, local_port),
+    ]
 }
 
 #[inline(always)]
@@ -89,8 +104,14 @@ fn remote_port(ctx: &SkLookupContext) -> Port {
 
 /// IPv4 goes to an IPv4 listener or to an IPv6 one that takes both.
 #[inline(always)]
-fn to_listener(ctx: &SkLookupContext, local: &Addr, v4: ListenerGroup, v6: ListenerGroup) -> bool {
-    (local.is_v4() && listeners::assign(ctx, v4)) || listeners::assign(ctx, v6)
+fn to_listener(
+    me: &Workload,
+    ctx: &SkLookupContext,
+    local: &Addr,
+    v4: ListenerGroup,
+    v6: ListenerGroup,
+) -> bool {
+    (local.is_v4() && listeners::assign(me, ctx, v4)) || listeners::assign(me, ctx, v6)
 }
 
 #[inline(always)]

@@ -6,26 +6,22 @@
 use aya_log_ebpf::{error, warn};
 use proxy_common::counter::Event;
 
-use crate::{maps, table};
-
-/// Counts a failure, and says so where it is news.
+/// Says that a workload's failure has happened so many times, where it is news.
 #[inline(always)]
-pub(crate) fn failed(event: Event) {
-    let times = maps::count_event(event);
+pub(crate) fn failed(event: Event, times: u64, netns: u64) {
     if times & times.wrapping_sub(1) == 0 {
-        say(event as u32, times);
+        say(event as u32, times, netns);
     }
 }
 
 /// A function of its own: its stack is not the caller's, and each program holds one copy.
 #[inline(never)]
-fn say(event: u32, times: u64) {
+fn say(event: u32, times: u64, netns: u64) {
     const NO_LISTENER: u32 = Event::NoListener as u32;
     const STORAGE_FULL: u32 = Event::StorageFull as u32;
     const PENDING_FULL: u32 = Event::PendingFull as u32;
     const LISTENER_FULL: u32 = Event::ListenerFull as u32;
     const LISTENER_MPTCP: u32 = Event::ListenerMptcp as u32;
-    let netns = table::kernel().netns_cookie;
     match event {
         NO_LISTENER => {
             warn!(

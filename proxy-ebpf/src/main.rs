@@ -19,6 +19,7 @@
 #![deny(unsafe_code)]
 
 mod accel;
+mod atomic;
 mod connect;
 mod ctx;
 mod dns;
@@ -43,6 +44,7 @@ mod sock_ops;
 mod storage;
 mod table;
 mod tproxy;
+mod workload;
 
 #[cfg(target_arch = "bpf")]
 #[allow(unsafe_code, reason = "the section is what the kernel reads the licence from")]

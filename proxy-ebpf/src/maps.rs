@@ -1,4 +1,6 @@
-//! The maps. Private statics behind functions; each says who writes and who reads.
+//! The maps of the redirection, one for all workloads. Private statics behind functions; each says who writes and who
+//! reads. Maps in maps would keep workloads apart as well, but each write to an outer map waits for the whole kernel
+//! (docs/benchmarks.md): keys begin with the tables or the slot instead.
 #![allow(unsafe_code, reason = "map values are reached through raw pointers the verifier has checked")]
 
 use aya_ebpf::{
@@ -7,80 +9,87 @@ use aya_ebpf::{
 };
 use proxy_common::{
     addr::Addr,
-    counter::{COUNTERS as COUNTER_COUNT, Event},
-    verdict::Rule,
-    wire::{
-        FAMILY_BITS, FlowKey, MetaChunk, OriginalDst, PORT_CHUNK, PORT_CHUNKS, PortChunk, PrefixKey, Route,
-    },
+    counter::{COUNTERS as COUNTER_COUNT, Counters},
+    wire::{FlowKey, LISTED_VALUES, ListKey, OriginalDst, PREFIX_HEAD, PREFIXES, PrefixKey, Route},
+    workload::{Limits, PENDING as PENDING_COUNT, SLOTS, Shares},
 };
 
+use crate::atomic;
+
 const BPF_F_NO_PREALLOC: u32 = 1;
+const BPF_NOEXIST: u64 = 1;
 
-/// Outbound ranges and DNS servers. Written by the loader before attach, read by the decision.
+/// Outbound ranges and DNS servers. Written by userspace, read by the decision.
 #[map]
-static RANGES: LpmTrie<PrefixKey, u8> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
+static RANGES: LpmTrie<PrefixKey, u8> = LpmTrie::with_max_entries(PREFIXES, BPF_F_NO_PREALLOC);
 
-/// The namespace's routing table. Written by the loader, refreshed by `attach` and the agent.
+/// The namespaces' routing tables. Written by userspace.
 #[map]
-static ROUTES: LpmTrie<PrefixKey, Route> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
+static ROUTES: LpmTrie<PrefixKey, Route> = LpmTrie::with_max_entries(PREFIXES, BPF_F_NO_PREALLOC);
 
-/// Flags of all ports. Written by the loader.
+/// Flags of ports, uids, gids and interfaces. Written by userspace.
 #[map]
-static PORTS: Array<PortChunk> = Array::with_max_entries(PORT_CHUNKS, 0);
-
-/// Flags of uids and gids. Written by the loader.
-#[map]
-static IDS: HashMap<u32, u8> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
-
-/// Flags of interfaces, by index. Written by the loader.
-#[map]
-static INTERFACES: HashMap<u32, u8> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
-
-/// Who is attached and how. Written by the loader, read by `status` and `explain`, never by a program.
-#[map]
-static META: Array<MetaChunk> = Array::with_max_entries(1, 0);
+static LISTS: HashMap<ListKey, u8> = HashMap::with_max_entries(LISTED_VALUES, BPF_F_NO_PREALLOC);
 
 /// Redirected connections between SYN and accept. The client's side writes, the sidecar's side takes; a client that
-/// closes before that removes its own.
+/// closes before that removes its own. Each workload has its share.
 #[map]
-static PENDING: HashMap<FlowKey, OriginalDst> = HashMap::with_max_entries(65536, BPF_F_NO_PREALLOC);
+static PENDING: HashMap<FlowKey, OriginalDst> = HashMap::with_max_entries(PENDING_COUNT, BPF_F_NO_PREALLOC);
 
-/// One counter per rule and event, per CPU.
+/// What each workload has of what is shared, by slot.
 #[map]
-static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_COUNT, 0);
+static SHARES: Array<Shares> = Array::with_max_entries(SLOTS, 0);
+
+/// And how much each may have. Written by userspace as workloads come and go.
+#[map]
+static LIMITS: Array<Limits> = Array::with_max_entries(1, 0);
+
+/// One counter per rule and event, by slot, per CPU.
+#[map]
+static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(SLOTS, 0);
 
 #[inline(always)]
-pub(crate) fn range(addr: &Addr) -> u8 {
-    let key = Key { prefix_len: FAMILY_BITS + 128, data: PrefixKey::new(*addr) };
-    RANGES.get(&key).copied().unwrap_or(0)
+pub(crate) fn range(tables: u32, addr: &Addr) -> u8 {
+    RANGES.get(host(tables, addr)).copied().unwrap_or(0)
 }
 
 #[inline(always)]
-pub(crate) fn route(addr: &Addr) -> Option<&'static Route> {
-    let key = Key { prefix_len: FAMILY_BITS + 128, data: PrefixKey::new(*addr) };
-    ROUTES.get(&key)
+pub(crate) fn route(tables: u32, addr: &Addr) -> Option<&'static Route> {
+    ROUTES.get(host(tables, addr))
 }
 
 #[inline(always)]
-pub(crate) fn port(port: u16) -> u8 {
-    let Some(chunk) = PORTS.get(u32::from(port) / PORT_CHUNK as u32) else { return 0 };
-    chunk[usize::from(port) % PORT_CHUNK]
+fn host(tables: u32, addr: &Addr) -> Key<PrefixKey> {
+    Key { prefix_len: PREFIX_HEAD + 128, data: PrefixKey::new(tables, *addr) }
 }
 
+/// Flags of a value; 0: it is not in the list.
 #[inline(always)]
-pub(crate) fn id(id: u32) -> u8 {
-    // SAFETY: entries are written once, before the programs run.
-    unsafe { IDS.get(id) }.copied().unwrap_or(0)
+pub(crate) fn listed(tables: u32, list: u32, value: u32) -> u8 {
+    // SAFETY: entries are written before anybody looks for them.
+    unsafe { LISTS.get(ListKey { tables, list, value }) }.copied().unwrap_or(0)
 }
 
+/// What a workload has of what is shared, and how much it may have.
 #[inline(always)]
-pub(crate) fn interface(index: u32) -> u8 {
-    // SAFETY: entries are written once, before the programs run.
-    unsafe { INTERFACES.get(index) }.copied().unwrap_or(0)
+pub(crate) fn share(slot: u32) -> Option<(&'static mut Shares, &'static Limits)> {
+    let share = SHARES.get_ptr_mut(slot)?;
+    // SAFETY: a map value; its words are changed one at a time.
+    Some((unsafe { &mut *share }, LIMITS.get(0)?))
 }
 
+/// False: the workload has its share of them.
 #[inline(always)]
 pub(crate) fn pending_insert(key: &FlowKey, orig: &OriginalDst) -> bool {
+    let Some((share, limits)) = share(key.slot) else { return false };
+    if share.pending >= limits.pending {
+        return false;
+    }
+    if PENDING.insert(key, orig, BPF_NOEXIST).is_ok() {
+        atomic::add(&mut share.pending, 1);
+        return true;
+    }
+    // Of a client that went when nobody looked.
     PENDING.insert(key, orig, 0).is_ok()
 }
 
@@ -88,38 +97,39 @@ pub(crate) fn pending_insert(key: &FlowKey, orig: &OriginalDst) -> bool {
 #[inline(always)]
 pub(crate) fn pending_take(key: &FlowKey) -> Option<OriginalDst> {
     // SAFETY: one connection has one accepted socket, so nobody else writes or removes this entry while it is copied.
-    let orig = unsafe { PENDING.get(key) }.copied();
-    if orig.is_some() {
-        // It was there: nothing to do if the client's close was faster.
-        let _ = PENDING.remove(key);
-    }
-    orig
+    let orig = unsafe { PENDING.get(key) }.copied()?;
+    pending_forget(key);
+    Some(orig)
 }
 
 #[inline(always)]
 pub(crate) fn pending_remove(key: &FlowKey) {
     // Most were taken: a look is cheaper than the bucket's lock.
     if PENDING.get_ptr(key).is_some() {
-        let _ = PENDING.remove(key);
+        pending_forget(key);
     }
 }
 
 #[inline(always)]
-pub(crate) fn count_rule(rule: Rule) {
-    let _ = count(rule as u32);
+fn pending_forget(key: &FlowKey) {
+    // The other side may have been faster.
+    if PENDING.remove(key).is_ok()
+        && let Some((share, _)) = share(key.slot)
+    {
+        atomic::add(&mut share.pending, u64::MAX);
+    }
 }
 
 /// How often it has happened now, on this CPU.
 #[inline(always)]
-pub(crate) fn count_event(event: Event) -> u64 {
-    count(event.index())
-}
-
-#[inline(always)]
-fn count(index: u32) -> u64 {
-    let Some(counter) = COUNTERS.get_ptr_mut(index) else { return 0 };
+pub(crate) fn count(slot: u32, index: usize) -> u64 {
+    let Some(counters) = COUNTERS.get_ptr_mut(slot) else { return 0 };
+    if index >= COUNTER_COUNT {
+        return 0;
+    }
     // SAFETY: this CPU's own counter; a program that interrupts another loses at most one increment.
     unsafe {
+        let counter = counters.cast::<u64>().add(index);
         *counter += 1;
         *counter
     }

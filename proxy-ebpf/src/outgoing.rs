@@ -9,11 +9,7 @@ use proxy_common::{
     wire::{Owner, route_flag},
 };
 
-use crate::{
-    maps, owner,
-    sock_addr::SockAddr,
-    table::{self, Maps},
-};
+use crate::{owner, sock_addr::SockAddr, workload::Workload};
 
 /// A decided call.
 pub(crate) struct Outgoing {
@@ -29,18 +25,18 @@ pub(crate) struct Outgoing {
 
 /// None: not this workload's, or the kernel is going to refuse the call by itself.
 #[inline(always)]
-pub(crate) fn decide(call: &SockAddr, sk: *mut bpf_sock) -> Option<Outgoing> {
-    if !call.in_netns(table::kernel().netns_cookie) {
-        maps::count_event(Event::OtherNetns);
+pub(crate) fn decide(me: &Workload, call: &SockAddr, sk: *mut bpf_sock) -> Option<Outgoing> {
+    if !call.in_netns(me.netns_cookie()) {
+        me.count_event(Event::OtherNetns);
         return None;
     }
     let (dst, port) = (call.addr(), call.port());
-    let (flags, mut src) = match maps::route(&dst) {
+    let (flags, mut src) = match me.route(&dst) {
         Some(route) if route.src.is_unspecified() => (route.flags, dst),
         Some(route) => (route.flags, route.src),
         // Not known to us does not mean not routable: what iptables would capture must not leave in plain text.
         None => {
-            maps::count_event(Event::NoRoute);
+            me.count_event(Event::NoRoute);
             (0, Addr::UNSPECIFIED)
         }
     };
@@ -59,7 +55,7 @@ pub(crate) fn decide(call: &SockAddr, sk: *mut bpf_sock) -> Option<Outgoing> {
     }
     let owner = owner::of(sk);
     let verdict = egress(
-        &Maps,
+        me,
         &Egress {
             tcp: call.is_tcp(),
             src,
@@ -72,7 +68,7 @@ pub(crate) fn decide(call: &SockAddr, sk: *mut bpf_sock) -> Option<Outgoing> {
             mark: call.mark(sk),
         },
     );
-    maps::count_rule(verdict.rule);
+    me.count_rule(verdict.rule);
     let keep_src = if is_bound || src.is_loopback() { Addr::UNSPECIFIED } else { src };
     Some(Outgoing { verdict, dst, port, keep_src, is_local: flags & route_flag::LOCAL != 0, owner })
 }

@@ -14,7 +14,8 @@ use crate::{
     accel::enroll,
     ctx::{load32, load64},
     getsockopt::{ALLOW, pass_large},
-    maps, own_route,
+    own_route,
+    workload::Workload,
 };
 
 const SOL_TCP: i32 = 6;
@@ -34,7 +35,9 @@ pub(crate) fn setsockopt(ctx: SockoptContext) -> i32 {
         return REFUSE;
     }
     if own_route::comes_with(sk, level, name) {
-        maps::count_event(Event::OwnRoute);
+        if let Some(me) = Workload::of_cgroup() {
+            me.count_event(Event::OwnRoute);
+        }
         return REFUSE;
     }
     pass_large(opt);

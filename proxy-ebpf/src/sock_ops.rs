@@ -16,7 +16,7 @@ use aya_ebpf::{
 use proxy_common::{
     addr::{Addr, Port},
     counter::Event,
-    policy::flag,
+    policy::{Table as _, flag},
     tproxy::is_transparent_source,
     wire::{FlowKey, ListenerGroup, OriginalDst, is_spread, role},
 };
@@ -26,27 +26,29 @@ use crate::{
     ctx::{load_addr, load32, load64},
     guest,
     listeners::{self, Added},
-    log, maps,
+    maps,
     sock_addr::AF_INET,
     storage, table,
+    workload::Workload,
 };
 
 #[sock_ops]
 pub(crate) fn sock_ops(ctx: SockOpsContext) -> u32 {
     number(&ctx);
+    let Some(me) = Workload::of_cgroup() else { return 1 };
     match load32!(ctx.ops, bpf_sock_ops, op) {
-        BPF_SOCK_OPS_TCP_LISTEN_CB => listening(&ctx),
-        BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(&ctx),
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => connected(&ctx),
+        BPF_SOCK_OPS_TCP_LISTEN_CB => listening(&me, &ctx),
+        BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(&me, &ctx),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => connected(&me, &ctx),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
-            accepted(&ctx);
+            accepted(&me, &ctx);
             let (local, remote) = addresses(&ctx);
             let sk = sk(&ctx);
             if !sk.is_null() {
-                enroll::server(&ctx, sk, local, remote);
+                enroll::server(&me, &ctx, sk, local, remote);
             }
         }
-        BPF_SOCK_OPS_STATE_CB => closing(&ctx),
+        BPF_SOCK_OPS_STATE_CB => closing(&me, &ctx),
         _ => {}
     }
     1
@@ -72,30 +74,29 @@ pub(crate) fn sk(ctx: &SockOpsContext) -> *mut bpf_sock {
 
 /// Whether the socket is in the workload's network namespace, where the kernel can tell.
 #[inline(always)]
-pub(crate) fn in_netns(ctx: &SockOpsContext) -> bool {
-    let kernel = table::kernel();
-    if kernel.has_sock_ops_cookie == 0 {
+pub(crate) fn in_netns(me: &Workload, ctx: &SockOpsContext) -> bool {
+    if me.netns_cookie() == 0 || table::kernel().has_sock_ops_cookie == 0 {
         return true;
     }
     // SAFETY: the helper takes the context.
     let cookie = unsafe { bpf_get_netns_cookie(ctx.ops.cast()) };
-    cookie == kernel.netns_cookie
+    cookie == me.netns_cookie()
 }
 
 /// A socket of the workload starts to listen: if it is the sidecar's, it is found again by inbound.
 #[inline(always)]
-fn listening(ctx: &SockOpsContext) {
-    if !in_netns(ctx) {
+fn listening(me: &Workload, ctx: &SockOpsContext) {
+    if !in_netns(me, ctx) {
         return;
     }
     let sk = sk(ctx);
     if sk.is_null() {
         return;
     }
-    enroll::listening(sk);
+    enroll::listening(me, sk);
     // Of a connection the socket had before: what it accepts from now on would inherit it.
     storage::forget(sk);
-    let policy = table::policy();
+    let policy = me.policy();
     let port = load32!(ctx.ops, bpf_sock_ops, local_port) as u16;
     let v4 = load32!(ctx.ops, bpf_sock_ops, family) == u32::from(AF_INET);
     let (local, _) = addresses(ctx);
@@ -103,30 +104,30 @@ fn listening(ctx: &SockOpsContext) {
         return;
     }
     if !storage::set(sk, Addr::UNSPECIFIED, Port([0; 2]), role::LISTENER) {
-        log::failed(Event::StorageFull);
+        me.failed(Event::StorageFull);
     }
     let Some(group) = ListenerGroup::of(port == policy.outbound_port, &local, v4) else { return };
-    match listeners::add(ctx.ops, group) {
+    match listeners::add(me, ctx.ops, group) {
         Added::Yes => {}
-        Added::Full => log::failed(Event::ListenerFull),
+        Added::Full => me.failed(Event::ListenerFull),
         // istio-validation is a Go program, and listens so on 127.0.0.1 in every pod. Its own question finds it without
         // us, and the sidecar is not there yet.
         Added::Refused if local.is_loopback() => {}
-        Added::Refused => log::failed(Event::ListenerMptcp),
+        Added::Refused => me.failed(Event::ListenerMptcp),
     }
 }
 
 /// The SYN of a redirected connection is about to leave.
 #[inline(always)]
-fn connecting(ctx: &SockOpsContext) {
+fn connecting(me: &Workload, ctx: &SockOpsContext) {
     let sk = sk(ctx);
     if sk.is_null() {
         return;
     }
     let (_, remote) = addresses(ctx);
-    enroll::connecting(ctx, sk, remote, remote_port(ctx));
+    enroll::connecting(me, ctx, sk, remote, remote_port(ctx));
     let Some(state) = storage::get(sk) else { return };
-    let key = key_of_client(ctx);
+    let key = key_of_client(me, ctx);
     let port = match state.role {
         role::CLIENT => state.port,
         role::TRANSPARENT => key.client_port,
@@ -134,7 +135,7 @@ fn connecting(ctx: &SockOpsContext) {
     };
     let orig = OriginalDst { addr: state.orig, port, reserved: [0; 2] };
     if !maps::pending_insert(&key, &orig) {
-        log::failed(Event::PendingFull);
+        me.failed(Event::PendingFull);
         return;
     }
     // For the entry's removal if nobody accepts.
@@ -145,22 +146,22 @@ fn connecting(ctx: &SockOpsContext) {
 
 /// A client of the workload is connected.
 #[inline(always)]
-fn connected(ctx: &SockOpsContext) {
+fn connected(me: &Workload, ctx: &SockOpsContext) {
     let sk = sk(ctx);
     if !sk.is_null() {
         let (local, remote) = addresses(ctx);
-        enroll::client(ctx, sk, local, remote);
+        enroll::client(me, ctx, sk, local, remote);
     }
 }
 
 /// The sidecar's side of a connection exists, or in TPROXY mode the application's.
 #[inline(always)]
-fn accepted(ctx: &SockOpsContext) {
+fn accepted(me: &Workload, ctx: &SockOpsContext) {
     // A process of the cgroup in a namespace of its own has the same loopback addresses, and no redirected connections.
-    if !in_netns(ctx) {
+    if !in_netns(me, ctx) {
         return;
     }
-    let policy = table::policy();
+    let policy = me.policy();
     let port = load32!(ctx.ops, bpf_sock_ops, local_port) as u16;
     let (local, remote) = addresses(ctx);
     let role = if port == policy.outbound_port || port == policy.inbound_port || port == policy.dns_port {
@@ -175,8 +176,9 @@ fn accepted(ctx: &SockOpsContext) {
         sidecar: local,
         client_port: remote_port(ctx),
         sidecar_port: Port::new(port),
+        slot: me.slot,
     };
-    let Some((orig, orig_port)) = original_dst(&key) else {
+    let Some((orig, orig_port)) = original_dst(me, &key) else {
         // A redirected connection whose entry did not fit: better no answer than its loopback stand-in.
         if is_spread(&local) {
             storage::forget(sk(ctx));
@@ -188,25 +190,25 @@ fn accepted(ctx: &SockOpsContext) {
         return;
     }
     if !storage::set(sk, orig, orig_port, role) {
-        log::failed(Event::StorageFull);
+        me.failed(Event::StorageFull);
     }
 }
 
 #[inline(always)]
-fn original_dst(key: &FlowKey) -> Option<(Addr, Port)> {
+fn original_dst(me: &Workload, key: &FlowKey) -> Option<(Addr, Port)> {
     if let Some(orig) = maps::pending_take(key) {
         return Some((orig.addr, orig.port));
     }
-    let policy = table::policy();
+    let policy = me.policy();
     if !policy.has(flag::GUESTS) || key.sidecar_port.get() != policy.outbound_port {
         return None;
     }
-    guest::original_dst(&key.client, key.client_port)
+    guest::original_dst(me, &key.client, key.client_port)
 }
 
 /// A redirected client is gone. If it was never accepted its entry is still there.
 #[inline(always)]
-fn closing(ctx: &SockOpsContext) {
+fn closing(me: &Workload, ctx: &SockOpsContext) {
     // The second argument of STATE_CB is the new state.
     let new_state = load32!(ctx.ops, bpf_sock_ops, __bindgen_anon_1 + 4);
     if new_state == BPF_TCP_CLOSE {
@@ -215,20 +217,21 @@ fn closing(ctx: &SockOpsContext) {
             return;
         }
         if storage::get(sk).is_some_and(|state| matches!(state.role, role::CLIENT | role::TRANSPARENT)) {
-            maps::pending_remove(&key_of_client(ctx));
+            maps::pending_remove(&key_of_client(me, ctx));
         }
-        enroll::closed(sk);
+        enroll::closed(me, sk);
     }
 }
 
 #[inline(always)]
-fn key_of_client(ctx: &SockOpsContext) -> FlowKey {
+fn key_of_client(me: &Workload, ctx: &SockOpsContext) -> FlowKey {
     let (local, remote) = addresses(ctx);
     FlowKey {
         client: local,
         sidecar: remote,
         client_port: Port::new(load32!(ctx.ops, bpf_sock_ops, local_port) as u16),
         sidecar_port: remote_port(ctx),
+        slot: me.slot,
     }
 }
 

@@ -1,33 +1,15 @@
-//! The decision's view of the maps, and the read-only data the loader fills in.
+//! Read-only data the loader fills in: what the verifier may rely on, so that it drops what is not needed.
 #![allow(unsafe_code, reason = "the loader replaces these globals; only a volatile read sees that")]
 
-use proxy_common::{
-    addr::Addr,
-    policy::{Policy, Table},
-    wire::Kernel,
-};
-
-use crate::maps;
+use proxy_common::{wire::Kernel, workload::feature};
 
 // SAFETY: names the loader looks up; they clash with nothing in this object.
 #[unsafe(no_mangle)]
-static POLICY: Policy = Policy {
-    flags: 0,
-    first_uid: 0,
-    first_gid: 0,
-    tproxy_mark: 0,
-    outbound_port: 0,
-    inbound_port: 0,
-    tunnel_port: 0,
-    dns_port: 0,
-    loopback_net: [0; 4],
-    loopback_mask: [0; 4],
-};
+static FEATURES: u32 = 0;
 
 // SAFETY: as above.
 #[unsafe(no_mangle)]
 static KERNEL: Kernel = Kernel {
-    netns_cookie: 0,
     sk_socket: 0,
     socket_file: 0,
     file_cred: 0,
@@ -50,51 +32,28 @@ macro_rules! field {
     };
 }
 
-/// The workload's tables, as the decision asks for them.
-pub(crate) struct Maps;
-
-impl Table for Maps {
-    #[inline(always)]
-    fn policy(&self) -> Policy {
-        Policy {
-            flags: field!(POLICY.flags),
-            first_uid: field!(POLICY.first_uid),
-            first_gid: field!(POLICY.first_gid),
-            tproxy_mark: field!(POLICY.tproxy_mark),
-            outbound_port: field!(POLICY.outbound_port),
-            inbound_port: field!(POLICY.inbound_port),
-            tunnel_port: field!(POLICY.tunnel_port),
-            dns_port: field!(POLICY.dns_port),
-            loopback_net: field!(POLICY.loopback_net),
-            loopback_mask: field!(POLICY.loopback_mask),
-        }
-    }
-
-    #[inline(always)]
-    fn port(&self, port: u16) -> u8 {
-        maps::port(port)
-    }
-
-    #[inline(always)]
-    fn id(&self, id: u32) -> u8 {
-        maps::id(id)
-    }
-
-    #[inline(always)]
-    fn range(&self, addr: &Addr) -> u8 {
-        maps::range(addr)
-    }
+/// Bits of [`feature`] these programs were loaded with.
+#[inline(always)]
+pub(crate) fn features() -> u32 {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const FEATURES) }
 }
 
+/// Connections are recorded.
 #[inline(always)]
-pub(crate) fn policy() -> Policy {
-    Maps.policy()
+pub(crate) fn observes() -> bool {
+    features() & feature::OBSERVE != 0
+}
+
+/// Sockets may enter the acceleration's map.
+#[inline(always)]
+pub(crate) fn accelerates() -> bool {
+    features() & feature::ACCELERATE != 0
 }
 
 #[inline(always)]
 pub(crate) fn kernel() -> Kernel {
     Kernel {
-        netns_cookie: field!(KERNEL.netns_cookie),
         sk_socket: field!(KERNEL.sk_socket),
         socket_file: field!(KERNEL.socket_file),
         file_cred: field!(KERNEL.file_cred),

@@ -7,18 +7,18 @@
 
 use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
 use proxy_common::{
-    addr::{Addr, Port},
+    addr::Port,
     counter::Event,
-    policy::flag,
+    policy::{Table as _, flag},
     tproxy::{is_sidecar, transparent_source},
-    wire::{role, route_flag},
+    wire::role,
 };
 
 use crate::{
-    log, maps, owner,
+    owner,
     sock_addr::{Hook, SockAddr},
     storage,
-    table::{self, Maps},
+    workload::Workload,
 };
 
 const ALLOW: i32 = 1;
@@ -47,34 +47,34 @@ pub(crate) fn getsockname6(ctx: SockAddrContext) -> i32 {
 
 #[inline(always)]
 fn bind(call: &SockAddr) -> i32 {
-    let policy = table::policy();
+    let Some(me) = Workload::of_cgroup().filter(Workload::captures) else { return ALLOW };
+    let policy = me.policy();
     let sk = call.sk();
     if !policy.has(flag::TPROXY) || sk.is_null() || !call.is_tcp() || call.mark(sk) != policy.tproxy_mark {
         return ALLOW;
     }
     let client = call.addr();
-    if client.is_unspecified() || is_own(&client) || !call.in_netns(table::kernel().netns_cookie) {
+    if client.is_unspecified()
+        || client.is_loopback()
+        || me.is_local(&client)
+        || !call.in_netns(me.netns_cookie())
+    {
         return ALLOW;
     }
     if !client.is_v4() && !policy.has(flag::IPV6) {
         return ALLOW;
     }
     let owner = owner::of(sk);
-    if !is_sidecar(&Maps, &policy, owner.uid, owner.gid) {
+    if !is_sidecar(&me, &policy, owner.uid, owner.gid) {
         return ALLOW;
     }
     if !storage::set(sk, client, Port([0; 2]), role::TRANSPARENT) {
-        log::failed(Event::StorageFull);
+        me.failed(Event::StorageFull);
         return REFUSE;
     }
     call.set(&transparent_source(&client), call.port());
-    maps::count_event(Event::TproxySource);
+    me.count_event(Event::TproxySource);
     ALLOW
-}
-
-#[inline(always)]
-fn is_own(addr: &Addr) -> bool {
-    addr.is_loopback() || maps::route(addr).is_some_and(|route| route.flags & route_flag::LOCAL != 0)
 }
 
 /// The sidecar sees the addresses it would see under iptables: the client's on a transparent socket, and on a
@@ -88,8 +88,11 @@ fn getsockname(call: &SockAddr) -> i32 {
     let Some(state) = storage::get(sk) else { return ALLOW };
     match state.role {
         role::TRANSPARENT => call.set(&state.orig, call.port()),
-        role::ACCEPTED if call.port().get() == table::policy().inbound_port => {
-            call.set(&state.orig, state.port)
+        role::ACCEPTED => {
+            let Some(me) = Workload::of_cgroup() else { return ALLOW };
+            if call.port().get() == me.policy().inbound_port {
+                call.set(&state.orig, state.port);
+            }
         }
         _ => {}
     }

@@ -1,5 +1,5 @@
 //! What a data plane has in the kernel for one workload, and that all of it goes: links, programs, maps, pins.
-//! Only this workload's, because tests run in parallel.
+//! Only what is this workload's alone has to go, because tests run in parallel and workloads share programs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ pub struct Footprint {
     pub programs: BTreeSet<u64>,
     pub maps: BTreeSet<u64>,
     pub pins: BTreeSet<PathBuf>,
+    /// Programs that are pinned with the node.
+    shared: BTreeSet<u64>,
 }
 
 impl Footprint {
@@ -67,10 +69,13 @@ impl Footprint {
             }
         }
         // What is pinned for the whole node stays as long as other workloads, those of other tests say, are there.
-        for map in list("map")? {
-            if pinned(&map).any(|path| !directories.iter().any(|dir| path.starts_with(dir))) {
-                self.maps.retain(|id| Some(*id) != number(&map, "id"));
-            }
+        let elsewhere =
+            |object: &Value| pinned(object).any(|path| !directories.iter().any(|dir| path.starts_with(dir)));
+        for map in list("map")?.iter().filter(|map| elsewhere(map)) {
+            self.maps.retain(|id| Some(*id) != number(map, "id"));
+        }
+        for program in list("prog")?.iter().filter(|program| elsewhere(program)) {
+            self.shared.extend(number(program, "id").filter(|id| self.programs.contains(id)));
         }
         Ok(())
     }
@@ -91,9 +96,10 @@ impl Footprint {
         };
         Ok(Self {
             links: there("link", &self.links)?,
-            programs: there("prog", &self.programs)?,
+            programs: there("prog", &(&self.programs - &self.shared))?,
             maps: there("map", &self.maps)?,
             pins: self.pins.iter().filter(|path| path.exists()).cloned().collect(),
+            shared: BTreeSet::new(),
         })
     }
 

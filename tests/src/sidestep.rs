@@ -91,14 +91,14 @@ impl Sidestep {
         self.counter("rules", name)
     }
 
-    /// Entries of one of its maps, by the map's name.
-    pub fn entries(&self, map: &str) -> Result<usize> {
-        let workload = format!("{}-{}", self.pod.netns_inode()?, self.pod.cgroup_id()?);
+    /// Its connections between SYN and accept.
+    pub fn pending(&self) -> Result<usize> {
         let mut command = Command::new("bpftool");
-        command.args(["--json", "map", "dump", "pinned"]);
-        command.arg(pin_root::directory().join(workload).join(format!("map_{map}")));
+        command.args(["--json", "map", "dump", "pinned"]).arg(self.node_map("PENDING")?);
         let dump: serde_json::Value = serde_json::from_str(&succeed(command)?)?;
-        Ok(dump.as_array().context("bpftool printed no list")?.len())
+        let entries = dump.as_array().context("bpftool printed no list")?;
+        let slot = self.meta()?["slot"].clone();
+        Ok(entries.iter().filter(|entry| entry["formatted"]["key"]["slot"] == slot).count())
     }
 
     /// Where one of the node's maps is pinned.

@@ -47,5 +47,5 @@ fn every_map_is_empty_afterwards() {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
-    assert_eq!(attached.entries("PENDING").unwrap(), 0);
+    assert_eq!(attached.pending().unwrap(), 0);
 }

@@ -200,7 +200,7 @@ fn nothing_is_left_behind() {
     let list = servers(&["10.96.0.10", "fd00:96::10", "10.96.0.11"]);
     Ask::new(list.clone()).rounds(20).from(pod).unwrap();
     Ask::new(list).connected().from(pod).unwrap();
-    assert_eq!(lab.planed.sidestep().unwrap().entries("PENDING").unwrap(), 0);
+    assert_eq!(lab.planed.sidestep().unwrap().pending().unwrap(), 0);
 }
 
 /// Without an agent nobody answers, and no packet of it leaves the pod, not even as an error.

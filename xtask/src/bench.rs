@@ -9,7 +9,7 @@ use crate::{apt, bench_mesh, build, setup, step, test, workspace::Workspace};
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  cargo xtask bench --quick\n  cargo xtask bench --only small-32 --rounds 9\n  \
-    cargo xtask bench connect\n  cargo xtask bench mesh\n  cargo xtask bench --help-bench"
+    cargo xtask bench connect\n  cargo xtask bench enroll\n  cargo xtask bench mesh\n  cargo xtask bench --help-bench"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -19,7 +19,7 @@ pub(crate) struct Args {
     #[arg(long)]
     help_bench: bool,
 
-    /// For the bench, e.g. `--quick`, `connect`
+    /// For the bench, e.g. `--quick`, `connect`, `enroll`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     bench: Vec<String>,
 }

@@ -37,8 +37,7 @@ pub struct AccelKernel {
     pub counter_usage: u32,
     pub counter_max: u32,
     pub counter_parent: u32,
-    /// Slot of the workload; u32::MAX: not accelerated.
-    pub slot: u32,
+    pub reserved: u32,
 }
 
 impl AccelKernel {
@@ -70,7 +69,7 @@ impl AccelKernel {
         counter_usage: 0,
         counter_max: 0,
         counter_parent: 0,
-        slot: u32::MAX,
+        reserved: 0,
     };
 }
 

@@ -17,6 +17,8 @@ pub struct LiveEnd {
     pub tally: u64,
     /// Of a free place: the next free one + 1; 0: none.
     pub next: u64,
+    /// Whose share it is of ([`crate::workload::Workload::tenancy`]).
+    pub tenancy: u64,
 }
 
 /// Which places are free.
@@ -51,7 +53,7 @@ pub struct ListedEnd {
     pub figures: FlowFigures,
 }
 
-const _: () = assert!(size_of::<LiveEnd>() == 40);
+const _: () = assert!(size_of::<LiveEnd>() == 48);
 const _: () = assert!(size_of::<ListedEnd>() == 280);
 
 #[cfg(test)]

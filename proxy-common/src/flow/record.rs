@@ -261,15 +261,10 @@ impl PeerKey {
     }
 }
 
-/// Offsets in kernel structures, and the workload. All are known, or nothing is observed.
+/// Offsets in kernel structures. All are known, or nothing is observed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct FlowKernel {
-    /// Id of the workload's cgroup, inode number of its network namespace.
-    pub cgroup: u64,
-    pub netns: u32,
-    /// Its slot; u32::MAX: not observed.
-    pub slot: u32,
     pub sk_cookie: u32,
     pub sk_state: u32,
     pub sk_flags: u32,
@@ -300,9 +295,6 @@ pub struct FlowKernel {
 
 impl FlowKernel {
     pub const OFF: Self = Self {
-        cgroup: 0,
-        netns: 0,
-        slot: u32::MAX,
         sk_cookie: 0,
         sk_state: 0,
         sk_flags: 0,
@@ -333,7 +325,7 @@ const _: () = assert!(size_of::<PeerKey>() == 40);
 const _: () = assert!(size_of::<Tally>() == 48);
 const _: () = assert!(size_of::<FlowFigures>() == 88);
 const _: () = assert!(size_of::<JournalEntry>() == 296);
-const _: () = assert!(size_of::<FlowKernel>() == 104);
+const _: () = assert!(size_of::<FlowKernel>() == 88);
 const _: () = assert!(Reason::COUNT <= 32);
 
 #[cfg(test)]

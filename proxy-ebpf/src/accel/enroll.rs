@@ -14,28 +14,41 @@ use proxy_common::{
     accel::{End, EndKey, Flow, LONG, Reason, Record, end_flag, flow_bit, switch_flag},
     addr::{Addr, Port},
     flow::Tally,
-    wire::route_flag,
 };
 
 use super::{maps, peer, reader, record};
-use crate::{ctx::load32, flow, maps as workload, sock_ops::in_netns, table};
+use crate::{
+    atomic,
+    ctx::load32,
+    flow,
+    sock_ops::in_netns,
+    table,
+    workload::{self, Workload},
+};
 
 /// TCP_LISTEN_CB, in the listening process: how it reads holds for what it accepts.
 #[inline(always)]
-pub(crate) fn listening(sk: *mut bpf_sock) {
-    if peer::slot().is_none() {
-        return;
+pub(crate) fn listening(me: &Workload, sk: *mut bpf_sock) {
+    if table::accelerates() {
+        reader::mark(me, sk);
     }
-    reader::mark(sk);
 }
 
 /// TCP_CONNECT_CB, in the connecting process. Without a mark the socket stays out.
 #[inline(always)]
-pub(crate) fn connecting(ctx: &SockOpsContext, sk: *mut bpf_sock, remote: Addr, remote_port: Port) {
-    let Some(slot) = peer::slot() else { return };
+pub(crate) fn connecting(
+    me: &Workload,
+    ctx: &SockOpsContext,
+    sk: *mut bpf_sock,
+    remote: Addr,
+    remote_port: Port,
+) {
+    if !table::accelerates() {
+        return;
+    }
     begin_anew(sk);
-    if in_netns(ctx) && is_on_node(&remote) && is_worth_entering(slot, remote, remote_port) {
-        reader::mark(sk);
+    if in_netns(me, ctx) && is_on_node(me, &remote) && is_worth_entering(me, remote, remote_port) {
+        reader::mark(me, sk);
     } else {
         record::unmark(sk);
     }
@@ -44,84 +57,82 @@ pub(crate) fn connecting(ctx: &SockOpsContext, sk: *mut bpf_sock, remote: Addr, 
 /// A socket may have had another connection before (connect with AF_UNSPEC ends one).
 #[inline(always)]
 fn begin_anew(sk: *mut bpf_sock) {
-    if record::get(sk).is_some()
+    if let Some(record) = record::get(sk)
         && let Some(cookie) = peer::number(sk).and_then(peer::cookie)
     {
         maps::leave(cookie);
+        uncount(record);
     }
 }
 
 /// Whether this end is the workload's: in its namespace, with an address of its own. Who has a namespace and addresses
 /// of his own making in there (a process of the pod with a user namespace) is nobody's peer.
 #[inline(always)]
-fn is_own(ctx: &SockOpsContext, local: &Addr) -> bool {
-    in_netns(ctx) && (local.is_loopback() || is_local(local))
+fn is_own(me: &Workload, ctx: &SockOpsContext, local: &Addr) -> bool {
+    in_netns(me, ctx) && (local.is_loopback() || me.is_local(local))
 }
 
 #[inline(always)]
-fn is_local(addr: &Addr) -> bool {
-    workload::route(addr).is_some_and(|route| route.flags & route_flag::LOCAL != 0)
-}
-
-#[inline(always)]
-fn is_worth_entering(slot: u32, remote: Addr, remote_port: Port) -> bool {
-    let inner = remote.is_loopback() || is_local(&remote);
-    if maps::server(&server_key(remote, remote_port, inner)).is_some_and(|server| server.declined != 0) {
+fn is_worth_entering(me: &Workload, remote: Addr, remote_port: Port) -> bool {
+    let inner = remote.is_loopback() || me.is_local(&remote);
+    if maps::server(&server_key(me, remote, remote_port, inner)).is_some_and(|server| server.declined != 0) {
         return false;
     }
-    let Some(server) = maps::server(&client_key(remote, remote_port)) else { return true };
+    let Some(server) = maps::server(&client_key(me, remote, remote_port)) else { return true };
     let skip = server.skips_next(now());
     if skip {
-        maps::count(slot, Reason::ShortLived, 0);
+        maps::count(me.slot, Reason::ShortLived, 0);
     }
     !skip
 }
 
 /// ACTIVE_ESTABLISHED.
 #[inline(always)]
-pub(crate) fn client(ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remote: Addr) {
-    let Some(slot) = peer::slot() else { return };
-    if record::mark_of(sk).is_none() || !is_own(ctx, &local) {
+pub(crate) fn client(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remote: Addr) {
+    if !table::accelerates() || record::mark_of(sk).is_none() || !is_own(me, ctx, &local) {
         return;
     }
-    let key = key(ctx, local, remote);
-    let Some(number) = admissible(slot, sk, |number| peer::file(number).is_some_and(peer::is_nonblocking))
+    let key = key(me, ctx, local, remote);
+    let Some(number) = admissible(me.slot, sk, |number| peer::file(number).is_some_and(peer::is_nonblocking))
     else {
         return;
     };
-    enter(ctx, sk, number, slot, key, 0);
+    enter(me, ctx, sk, number, key, 0);
 }
 
 /// PASSIVE_ESTABLISHED.
 #[inline(always)]
-pub(crate) fn server(ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remote: Addr) {
-    let Some(slot) = peer::slot() else { return };
-    if !is_own(ctx, &local) {
+pub(crate) fn server(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remote: Addr) {
+    if !table::accelerates() || !is_own(me, ctx, &local) {
         return;
     }
-    let key = key(ctx, local, remote);
+    let key = key(me, ctx, local, remote);
     if maps::end(&key.reversed()).is_none() {
         return;
     }
     // Not accepted yet, so that it has no file: its listener stands for it.
     let event_loop = |_| record::mark_of(sk).is_some_and(|mark| reader::is_event_loop(&mark));
-    let entered = admissible(slot, sk, event_loop)
-        .is_some_and(|number| enter(ctx, sk, number, slot, key, flow_bit::SERVER));
-    let inner = remote.is_loopback() || remote.is_passthrough_source() || is_local(&remote);
-    if !entered && let Some(server) = maps::server_or_new(&server_key(key.local, key.local_port, inner)) {
+    let entered = admissible(me.slot, sk, event_loop)
+        .is_some_and(|number| enter(me, ctx, sk, number, key, flow_bit::SERVER));
+    let inner = remote.is_loopback() || remote.is_passthrough_source() || me.is_local(&remote);
+    if !entered && let Some(server) = maps::server_or_new(&server_key(me, key.local, key.local_port, inner)) {
         server.declined = 1;
     }
 }
 
 /// The socket is gone.
 #[inline(always)]
-pub(crate) fn closed(sk: *mut bpf_sock) {
+pub(crate) fn closed(me: &Workload, sk: *mut bpf_sock) {
+    if !table::accelerates() {
+        return;
+    }
     let Some(record) = record::get(sk) else { return };
     maps::end_remove(&record.own);
+    uncount(record);
     // The client tells: what the server answers in one piece is the same conversation.
     if record.flow.bits & flow_bit::SERVER == 0
         && record.flow.sent < LONG
-        && let Some(server) = maps::server_or_new(&server_of(record))
+        && let Some(server) = maps::server_or_new(&server_of(me, record))
     {
         server.was_short(now());
     }
@@ -130,6 +141,9 @@ pub(crate) fn closed(sk: *mut bpf_sock) {
 /// Whether kernel TLS is refused for a socket: in the map.
 #[inline(always)]
 pub(crate) fn refuses_tls(sk: *mut bpf_sock) -> bool {
+    if !table::accelerates() {
+        return false;
+    }
     let Some(record) = record::get(sk) else { return false };
     maps::count(record.slot, Reason::Ktls, 0);
     true
@@ -138,15 +152,17 @@ pub(crate) fn refuses_tls(sk: *mut bpf_sock) -> bool {
 /// This end has just become long.
 #[inline(always)]
 pub(super) fn long(record: &Record) {
-    if let Some(server) = maps::server(&server_of(record)) {
+    if let Some(me) = Workload::at(record.slot)
+        && let Some(server) = maps::server(&server_of(&me, record))
+    {
         server.is_long();
     }
 }
 
 /// Local to the namespace, or the address of another workload.
 #[inline(always)]
-fn is_on_node(remote: &Addr) -> bool {
-    remote.is_loopback() || is_local(remote) || maps::is_local_workload(remote)
+fn is_on_node(me: &Workload, remote: &Addr) -> bool {
+    remote.is_loopback() || me.is_local(remote) || maps::is_local_workload(remote)
 }
 
 #[inline(always)]
@@ -178,8 +194,13 @@ fn admissible(slot: u32, sk: *mut bpf_sock, event_loop: impl FnOnce(u64) -> bool
 }
 
 #[inline(always)]
-fn enter(ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, slot: u32, key: EndKey, bits: u8) -> bool {
+fn enter(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, key: EndKey, bits: u8) -> bool {
+    let slot = me.slot;
     let Some(cookie) = peer::cookie(number) else { return false };
+    if me.share().is_none_or(|(share, limits)| share.sockets >= limits.sockets) {
+        maps::count(slot, Reason::NotEnrolled, 0);
+        return false;
+    }
     let Some(record) = record::create(sk) else { return false };
     record.sk = number;
     record.peer = End { sk: 0, cookie: 0, slot: 0, flags: 0 };
@@ -202,7 +223,10 @@ fn enter(ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, slot: u32, key: E
         maps::count(slot, Reason::NotEnrolled, 0);
         return false;
     }
-    flow::mapped(sk, &record.tally);
+    count(me, record);
+    if table::observes() {
+        flow::mapped(sk, &record.tally);
+    }
     // For the entry's removal.
     let flags = load32!(ctx.ops, bpf_sock_ops, bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_STATE_CB_FLAG;
     let _ = ctx.set_cb_flags(flags as i32);
@@ -210,8 +234,26 @@ fn enter(ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, slot: u32, key: E
     true
 }
 
+/// One of the workload's share is taken.
 #[inline(always)]
-fn key(ctx: &SockOpsContext, local: Addr, remote: Addr) -> EndKey {
+fn count(me: &Workload, record: &mut Record) {
+    record.counted = (me.tenancy() >> 32) as u32;
+    if let Some((share, _)) = me.share() {
+        atomic::add(&mut share.sockets, 1);
+    }
+}
+
+#[inline(always)]
+fn uncount(record: &mut Record) {
+    let tenancy = u64::from(record.counted) << 32 | u64::from(record.slot);
+    record.counted = 0;
+    if let Some(share) = workload::share_of(tenancy) {
+        atomic::add(&mut share.sockets, u64::MAX);
+    }
+}
+
+#[inline(always)]
+fn key(me: &Workload, ctx: &SockOpsContext, local: Addr, remote: Addr) -> EndKey {
     EndKey {
         local,
         remote,
@@ -219,14 +261,14 @@ fn key(ctx: &SockOpsContext, local: Addr, remote: Addr) -> EndKey {
         remote_port: Port::new(u32::from_be(load32!(ctx.ops, bpf_sock_ops, remote_port)) as u16),
         snd: load32!(ctx.ops, bpf_sock_ops, snd_nxt),
         rcv: load32!(ctx.ops, bpf_sock_ops, rcv_nxt),
-        netns: if local.is_loopback() || remote.is_loopback() { netns() } else { 0 },
+        netns: if local.is_loopback() || remote.is_loopback() { netns(me) } else { 0 },
     }
 }
 
 /// The lower half of the namespace's cookie, which counts namespaces.
 #[inline(always)]
-fn netns() -> u32 {
-    table::kernel().netns_cookie as u32
+fn netns(me: &Workload) -> u32 {
+    me.netns_cookie() as u32
 }
 
 #[inline(always)]
@@ -237,12 +279,12 @@ fn now() -> u64 {
 
 /// The key of the server whose connection this is, as its client remembers it.
 #[inline(always)]
-fn server_of(record: &Record) -> EndKey {
+fn server_of(me: &Workload, record: &Record) -> EndKey {
     let EndKey { local, remote, local_port, remote_port, .. } = record.own;
     if record.flow.bits & flow_bit::SERVER == 0 {
-        client_key(remote, remote_port)
+        client_key(me, remote, remote_port)
     } else {
-        client_key(local, local_port)
+        client_key(me, local, local_port)
     }
 }
 
@@ -250,7 +292,7 @@ fn server_of(record: &Record) -> EndKey {
 /// elsewhere it is the sidecar's listener that accepts, whatever the application's at the same address does; and
 /// addresses of loopback are every namespace's.
 #[inline(always)]
-fn server_key(addr: Addr, port: Port, inner: bool) -> EndKey {
+fn server_key(me: &Workload, addr: Addr, port: Port, inner: bool) -> EndKey {
     EndKey {
         local: addr,
         remote: Addr::UNSPECIFIED,
@@ -258,12 +300,12 @@ fn server_key(addr: Addr, port: Port, inner: bool) -> EndKey {
         remote_port: Port([0; 2]),
         snd: 0,
         rcv: 0,
-        netns: if inner { netns() } else { 0 },
+        netns: if inner { netns(me) } else { 0 },
     }
 }
 
 /// A server as the clients of one workload know it: what they see of it is nobody else's.
 #[inline(always)]
-fn client_key(addr: Addr, port: Port) -> EndKey {
-    EndKey { snd: 1, ..server_key(addr, port, true) }
+fn client_key(me: &Workload, addr: Addr, port: Port) -> EndKey {
+    EndKey { snd: 1, ..server_key(me, addr, port, true) }
 }

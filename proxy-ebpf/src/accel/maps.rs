@@ -13,9 +13,10 @@ use aya_ebpf::{
 use proxy_common::{
     accel::{
         ACCEL_COUNTERS as COUNTERS, ACTIVITY as CONNECTIONS, Activity, End, EndKey, Executable, Reason,
-        SLOTS, Server, Switch, counter_index,
+        Server, Switch, counter_index,
     },
     addr::Addr,
+    workload::{SLOTS, SOCKETS},
 };
 
 const BPF_F_NO_PREALLOC: u32 = 1;
@@ -26,7 +27,7 @@ const SK_PASS: i64 = 1;
 /// The sockets, by cookie: one that is found is the one that was meant. sock_ops inserts; a socket leaves when it
 /// closes. Nobody deletes the key of a connection: bytes that wait at the socket would be lost (kernel.md 2.5).
 #[map]
-static SOCKS: SockHash<u64> = SockHash::with_max_entries(65536, 0);
+static SOCKS: SockHash<u64> = SockHash::with_max_entries(SOCKETS, 0);
 
 /// What the ends know of each other. sock_ops writes and removes, sk_msg reads.
 #[map]
@@ -36,9 +37,9 @@ static ENDS: HashMap<EndKey, End> = HashMap::with_max_entries(131_072, BPF_F_NO_
 #[map]
 static SWITCHES: Array<Switch> = Array::with_max_entries(SLOTS, 0);
 
-/// Addresses of attached workloads. Userspace writes; sock_ops reads: another address cannot be local.
+/// Addresses of attached workloads, and whose (slot + 1). Userspace writes; sock_ops reads: another address cannot be local.
 #[map]
-static LOCAL_ADDRS: HashMap<Addr, u8> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
+static LOCAL_ADDRS: HashMap<Addr, u32> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
 
 /// Programs whose code reads sockets in ways that see all bytes. Userspace writes.
 #[map]

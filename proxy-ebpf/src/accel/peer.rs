@@ -19,13 +19,6 @@ macro_rules! offset {
     };
 }
 
-/// The workload's slot; none if it is not accelerated.
-#[inline(always)]
-pub(super) fn slot() -> Option<u32> {
-    let slot = offset!(slot);
-    (slot != u32::MAX).then_some(slot)
-}
-
 /// The socket as a number: the verifier allows no arithmetic on the pointer.
 #[inline(always)]
 pub(super) fn number(sk: *mut bpf_sock) -> Option<u64> {

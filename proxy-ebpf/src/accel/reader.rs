@@ -6,21 +6,19 @@
 use aya_ebpf::{bindings::bpf_sock, helpers::bpf_get_current_task};
 use proxy_common::{
     accel::{Executable, Mark, end_flag},
+    policy::Table as _,
     tproxy::is_sidecar,
 };
 
 use super::{maps, peer, record};
-use crate::{
-    owner,
-    table::{self, Maps},
-};
+use crate::{owner, workload::Workload};
 
 /// Marks a socket that starts to listen or to connect. Only where the caller is the socket's own process.
 #[inline(always)]
-pub(super) fn mark(sk: *mut bpf_sock) {
+pub(super) fn mark(me: &Workload, sk: *mut bpf_sock) {
     let Some(number) = peer::number(sk) else { return };
     let Some(cookie) = peer::cookie(number) else { return };
-    let flags = if is_sidecar_socket(sk) {
+    let flags = if is_sidecar_socket(me, sk) {
         end_flag::TRUSTED | end_flag::DRAINS
     } else {
         program().map_or(0, |program| maps::reader_flags(&program))
@@ -41,10 +39,10 @@ pub(super) fn is_event_loop(mark: &Mark) -> bool {
 }
 
 #[inline(always)]
-fn is_sidecar_socket(sk: *mut bpf_sock) -> bool {
-    let policy = table::policy();
+fn is_sidecar_socket(me: &Workload, sk: *mut bpf_sock) -> bool {
+    let policy = me.policy();
     // Not `owner::of`: before 6.18 its last resort, the caller's ids, is no helper of sock_ops.
-    owner::recorded(sk).is_some_and(|owner| is_sidecar(&Maps, &policy, owner.uid, owner.gid))
+    owner::recorded(sk).is_some_and(|owner| is_sidecar(me, &policy, owner.uid, owner.gid))
 }
 
 /// The program the calling process runs.

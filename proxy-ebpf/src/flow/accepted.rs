@@ -13,9 +13,9 @@ use proxy_common::{
     counter::Event,
     flow::{Class, FlowRecord, PeerKey, flow_flag},
     ingress::{Ingress, ingress},
-    policy::flag,
+    policy::{Table as _, flag},
     verdict::{Target, Verdict},
-    wire::{SocketState, role, route_flag},
+    wire::{SocketState, role},
 };
 
 use super::{
@@ -24,17 +24,11 @@ use super::{
     process,
     socket::{self, Socket},
 };
-use crate::{
-    maps as workload, owner, storage,
-    table::{self, Maps},
-};
+use crate::{owner, storage, workload::Workload};
 
 /// TCP_LISTEN_CB, in the listening process: who it is holds for what it accepts.
 #[inline(always)]
 pub(super) fn listening(sk: *mut bpf_sock) {
-    if socket::slot().is_none() {
-        return;
-    }
     let Some(record) = maps::record_or_new(sk) else { return };
     // Of a connection the socket had before.
     live::leave(record);
@@ -56,28 +50,26 @@ struct Found {
 /// PASSIVE_ESTABLISHED.
 #[inline(always)]
 pub(super) fn accepted(
+    me: &Workload,
     ctx: &SockOpsContext,
     sk: *mut bpf_sock,
     local: Addr,
     remote: Addr,
     ports: (Port, Port),
 ) {
-    if socket::slot().is_none() {
-        return;
-    }
     let Some(record) = maps::record_or_new(sk) else {
-        workload::count_event(Event::FlowNotKept);
+        me.count_event(Event::FlowNotKept);
         return;
     };
     let socket = Socket::of(sk);
-    let found = look(record, sk, socket, &local, &remote, ports.0);
+    let found = look(me, record, sk, socket, &local, &remote, ports.0);
     // SAFETY: no arguments.
     record.established_at = unsafe { bpf_ktime_get_ns() };
     // The handshake is the first round trip measured: this end answered the SYN that long ago.
     record.syn_at = record.established_at.wrapping_sub(u64::from(socket.srtt_us()) * 1000);
     // SAFETY: the helper takes the context.
     record.cookie = unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
-    socket::sign(record);
+    socket::sign(me, record);
     (record.local, record.remote) = (local, remote);
     (record.local_port, record.remote_port) = ports;
     record.listener_port = Port::new(found.listener);
@@ -90,9 +82,9 @@ pub(super) fn accepted(
     if record.class == Class::DirectSelf as u8 && record.remote.is_loopback() {
         from_sidecar(record);
     }
-    live::enter(sk, record);
+    live::enter(me, sk, record);
     call_back(ctx, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
-    opened(record);
+    opened(me, record);
 }
 
 /// Over loopback only the client's end knows that it is the sidecar's.
@@ -117,6 +109,7 @@ fn target(found: &Found) -> Target {
 /// Writes `orig` straight into the record: each copy on the way there takes stack, and kernels before 6.18 count all of it.
 #[inline(always)]
 fn look(
+    me: &Workload,
     record: &mut FlowRecord,
     sk: *mut bpf_sock,
     socket: Socket,
@@ -124,10 +117,8 @@ fn look(
     remote: &Addr,
     port: Port,
 ) -> Found {
-    let policy = table::policy();
-    let on_pod = remote.is_loopback()
-        || remote.is_passthrough_source()
-        || workload::route(remote).is_some_and(|route| route.flags & route_flag::LOCAL != 0);
+    let policy = me.policy();
+    let on_pod = remote.is_loopback() || remote.is_passthrough_source() || me.is_local(remote);
     // A copy, not from one map's value straight into another's: that becomes a call of `memmove`, which the verifier refuses.
     let state = black_box(storage::get(sk).map_or(SocketState::EMPTY, |state| *state));
     (record.orig, record.orig_port) = (state.orig, state.port);
@@ -149,8 +140,8 @@ fn look(
         let class = if remote.is_passthrough_source() { Class::InnerEth0 } else { Class::DirectSelf };
         return Found { class, ..direct };
     }
-    let interface = if policy.has(flag::INTERFACES) { workload::interface(socket.interface()) } else { 0 };
-    let verdict = ingress(&Maps, &Ingress { tcp: true, dst: *local, dport: port.get(), interface });
+    let interface = if policy.has(flag::INTERFACES) { me.interface(socket.interface()) } else { 0 };
+    let verdict = ingress(me, &Ingress { tcp: true, dst: *local, dport: port.get(), interface });
     // Turned to the sidecar only if the sidecar's listener took it.
     let captured = state.role == role::LISTENER;
     let (class, listener) = match verdict.target {
@@ -163,10 +154,7 @@ fn look(
 
 /// cgroup/getpeername, which also runs for `accept` with an address: the process has the connection.
 #[inline(always)]
-pub(crate) fn taken(sk: *mut bpf_sock) {
-    if socket::slot().is_none() {
-        return;
-    }
+pub(crate) fn taken(me: &Workload, sk: *mut bpf_sock) {
     let Some(record) = maps::record(sk) else { return };
     if record.accepted_at != 0
         || record.has(flow_flag::CLIENT | flow_flag::LISTENER)
@@ -178,7 +166,7 @@ pub(crate) fn taken(sk: *mut bpf_sock) {
     record.accepted_at = unsafe { bpf_ktime_get_ns() };
     process::calling(record);
     record.uid = owner::recorded(sk).map_or(record.uid, |owner| owner.uid);
-    if let Some(totals) = maps::totals(record.class) {
+    if let Some(totals) = maps::totals(me, record.class) {
         // SAFETY: a field of a map value.
         unsafe {
             maps::measure(

@@ -4,9 +4,10 @@ use aya_ebpf::bindings::bpf_sock;
 use proxy_common::flow::{Close, FlowRecord, flow_flag, phase};
 
 use super::{
-    atomic, journal, live, maps,
+    journal, live, maps,
     socket::{Socket, fin_sent, state},
 };
+use crate::{atomic, workload::Workload};
 
 /// Errors of a socket (asm-generic/errno.h).
 mod errno {
@@ -18,7 +19,7 @@ mod errno {
 
 /// STATE_CB. The socket still has its old state.
 #[inline(always)]
-pub(super) fn changed(sk: *mut bpf_sock, old: u32, new: u32, now: u64) {
+pub(super) fn changed(me: &Workload, sk: *mut bpf_sock, old: u32, new: u32, now: u64) {
     if new != state::CLOSE && new != state::FIN_WAIT1 {
         return;
     }
@@ -48,13 +49,13 @@ pub(super) fn changed(sk: *mut bpf_sock, old: u32, new: u32, now: u64) {
         if before & phase::RELEASED == 0 {
             record.received_stacked = socket.received(record);
         }
-        finish(sk, socket, record);
+        finish(me, sk, socket, record);
     }
 }
 
 /// cgroup/sock_release: the last process lets go.
 #[inline(always)]
-pub(super) fn released(sk: *mut bpf_sock) {
+pub(super) fn released(me: &Workload, sk: *mut bpf_sock) {
     let Some(record) = maps::record(sk) else { return };
     if record.has(flow_flag::LISTENER) || record.syn_at == 0 || record.phase & phase::RELEASED != 0 {
         return;
@@ -64,7 +65,7 @@ pub(super) fn released(sk: *mut bpf_sock) {
     record.unread = socket.unread();
     record.received_stacked = socket.received(record);
     if atomic::fetch_or(&mut record.phase, phase::RELEASED) & phase::CLOSED != 0 {
-        finish(sk, socket, record);
+        finish(me, sk, socket, record);
     }
 }
 
@@ -82,9 +83,9 @@ fn reason(old: u32, error: u32) -> Close {
 
 /// The record is complete: to the journal and the sums.
 #[inline(always)]
-fn finish(sk: *mut bpf_sock, socket: Socket, record: &mut FlowRecord) {
+fn finish(me: &Workload, sk: *mut bpf_sock, socket: Socket, record: &mut FlowRecord) {
     let tally = journal::write(sk, socket, record);
-    journal::sum(record, &tally);
+    journal::sum(me, record, &tally);
     // Last: in between it is in both, and readers look here first.
     live::leave(record);
 }

@@ -7,8 +7,8 @@ use proxy_common::flow::{
     phase,
 };
 
-use super::{atomic, maps, socket::Socket};
-use crate::accel;
+use super::{maps, socket::Socket};
+use crate::{accel, atomic, workload::Workload};
 
 /// Writes the final record; never waits, the oldest goes.
 #[inline(always)]
@@ -51,12 +51,12 @@ fn words(entry: &JournalEntry) -> &[u64; JOURNAL_WORDS] {
 
 /// Adds a closed end to its class's sums.
 #[inline(always)]
-pub(super) fn sum(record: &FlowRecord, tally: &Tally) {
+pub(super) fn sum(me: &Workload, record: &FlowRecord, tally: &Tally) {
     let counts = record.has(flow_flag::COUNTS);
     if !counts && tally.redirected_bytes == 0 {
         return;
     }
-    let Some(totals) = maps::totals(record.class) else { return };
+    let Some(totals) = maps::totals(me, record.class) else { return };
     // SAFETY: fields of a map value.
     unsafe {
         let reason = usize::from(record.close.wrapping_sub(1)) & 7;

@@ -7,32 +7,46 @@ use aya_ebpf::bindings::bpf_sock;
 use proxy_common::{
     counter::Event,
     flow::{FlowRecord, LiveEnd, Tally, flow_flag},
+    workload::Shares,
 };
 
 use super::{
-    atomic, maps, places,
-    socket::{self, Socket, address, copy, state},
+    maps, places,
+    socket::{Socket, address, copy, state},
 };
-use crate::{accel, maps as workload};
+use crate::{accel, atomic, workload::Workload};
 
 /// The record of a connection that begins is complete.
 #[inline(always)]
-pub(super) fn enter(sk: *mut bpf_sock, record: &mut FlowRecord) {
+pub(super) fn enter(me: &Workload, sk: *mut bpf_sock, record: &mut FlowRecord) {
     if let Some(end) = own(record) {
         // Of the socket's connection before.
         end.tally = tally_of(sk);
         return;
     }
-    let Some((place, end)) = places::take().and_then(|place| Some((place, maps::live(place)?))) else {
-        workload::count_event(Event::FlowNotListed);
+    let Some((share, place, end)) = place_for(me) else {
+        me.count_event(Event::FlowNotListed);
         return;
     };
     record.place = place + 1;
     end.socket = address(sk);
     end.record = address(record);
     end.tally = tally_of(sk);
+    end.tenancy = me.tenancy();
+    atomic::add(&mut share.live, 1);
     // Last: from here on readers look at it. Free until now, so that it is zero.
     atomic::add(&mut end.cookie, record.cookie);
+}
+
+/// None: there is none, or the workload has its share of them.
+#[inline(always)]
+fn place_for(me: &Workload) -> Option<(&'static mut Shares, u32, &'static mut LiveEnd)> {
+    let (share, limits) = me.share()?;
+    if share.live >= limits.live {
+        return None;
+    }
+    let place = places::take()?;
+    Some((share, place, maps::live(place)?))
 }
 
 /// The place a record has already.
@@ -65,9 +79,6 @@ pub(super) fn leave(record: &mut FlowRecord) {
 /// A socket has entered the acceleration's map. One that is accepted has no place yet, and brings this along.
 #[inline(always)]
 pub(crate) fn mapped(sk: *mut bpf_sock, tally: &Tally) {
-    if socket::slot().is_none() {
-        return;
-    }
     if let Some(end) = maps::record(sk).and_then(|record| own(record)) {
         end.tally = address(tally);
     }

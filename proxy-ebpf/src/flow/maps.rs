@@ -7,16 +7,19 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuHashMap},
 };
 use proxy_common::{
-    accel::SLOTS,
     flow::{
         BUCKETS, Class, FlowRecord, Histogram, JOURNAL as ENTRIES, JournalEntry, LISTED as PAGE,
         LIVE as LIVE_ENDS, ListedEnd, LiveEnd, LivePlaces, OpenKey, OpenTotals, PeerKey, Totals, bucket,
         totals_key,
     },
+    workload::SLOTS,
 };
 
-use super::{atomic, socket};
-use crate::storage::{BPF_F_CLONE, BPF_F_NO_PREALLOC, SkStorage};
+use crate::{
+    atomic,
+    storage::{BPF_F_CLONE, BPF_F_NO_PREALLOC, SkStorage},
+    workload::Workload,
+};
 
 /// Live flows. A listener's record is inherited by what it accepts. Written by connect, getpeername and the programs
 /// of this module, by userspace for listeners that were there first.
@@ -125,9 +128,8 @@ pub(super) fn next_entry() -> Option<(u64, &'static mut JournalEntry)> {
 }
 
 #[inline(always)]
-pub(super) fn totals(class: u8) -> Option<*mut Totals> {
-    let (slot, class) = (socket::slot()?, Class::from_index(class)?);
-    FLOW_TOTALS.get_ptr_mut(totals_key(slot, class))
+pub(super) fn totals(me: &Workload, class: u8) -> Option<*mut Totals> {
+    FLOW_TOTALS.get_ptr_mut(totals_key(me.slot, Class::from_index(class)?))
 }
 
 #[inline(always)]

@@ -6,7 +6,6 @@
 //! and TCP works on after the second. Whoever comes last writes the record to the journal.
 
 mod accepted;
-mod atomic;
 mod closing;
 mod journal;
 mod list;

@@ -10,33 +10,28 @@ use proxy_common::{
     addr::{Addr, Port},
     counter::Event,
     flow::{Class, FlowRecord, PeerKey, flow_flag},
-    policy::flag,
+    policy::{Table as _, flag},
     tproxy::is_sidecar,
     verdict::Target,
     wire::role,
 };
 
 use super::{
-    atomic, live, maps, process,
+    live, maps, process,
     socket::{self, Socket},
 };
 use crate::{
-    ctx::load32,
-    maps as workload,
-    outgoing::Outgoing,
-    sock_addr::SockAddr,
-    storage,
-    table::{self, Maps},
+    atomic, ctx::load32, outgoing::Outgoing, sock_addr::SockAddr, storage, table, workload::Workload,
 };
 
 /// cgroup/connect has decided.
 #[inline(always)]
-pub(crate) fn opening(call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing) {
-    if socket::slot().is_none() || !call.is_tcp() {
+pub(crate) fn opening(me: &Workload, call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing) {
+    if !table::observes() || !call.is_tcp() {
         return;
     }
     let Some(record) = maps::record_or_new(sk) else {
-        workload::count_event(Event::FlowNotKept);
+        me.count_event(Event::FlowNotKept);
         return;
     };
     // Of an earlier connection, given up without its end being seen. No atomic instruction here, executed or not: Linux
@@ -44,9 +39,9 @@ pub(crate) fn opening(call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing) {
     let place = record.place;
     *record = FlowRecord::EMPTY;
     record.place = place;
-    socket::sign(record);
+    socket::sign(me, record);
     (record.orig, record.orig_port) = (out.dst, out.port);
-    record.class = class(sk, out, record) as u8;
+    record.class = class(me, sk, out, record) as u8;
     record.rule = out.verdict.rule as u8 + 1;
     record.target = out.verdict.target as u8;
     record.flags = flow_flag::CLIENT | flow_flag::COUNTS;
@@ -55,16 +50,16 @@ pub(crate) fn opening(call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing) {
 }
 
 #[inline(always)]
-fn class(sk: *mut bpf_sock, out: &Outgoing, record: &mut FlowRecord) -> Class {
+fn class(me: &Workload, sk: *mut bpf_sock, out: &Outgoing, record: &mut FlowRecord) -> Class {
     match out.verdict.target {
         Target::Outbound => return Class::Outbound,
         Target::Inbound => return Class::SelfCall,
         Target::Dns => return Class::Dns,
         Target::Bypass => {}
     }
-    let policy = table::policy();
+    let policy = me.policy();
     let is_on_pod = out.is_local || out.dst.is_loopback();
-    if !is_sidecar(&Maps, &policy, out.owner.uid, out.owner.gid) {
+    if !is_sidecar(me, &policy, out.owner.uid, out.owner.gid) {
         return if is_on_pod { Class::DirectSelf } else { Class::DirectOut };
     }
     if policy.has(flag::TPROXY)
@@ -86,6 +81,7 @@ fn class(sk: *mut bpf_sock, out: &Outgoing, record: &mut FlowRecord) -> Class {
 /// TCP_CONNECT_CB: addresses and sequence number are known, the SYN is not sent.
 #[inline(always)]
 pub(super) fn connecting(
+    me: &Workload,
     ctx: &SockOpsContext,
     sk: *mut bpf_sock,
     local: Addr,
@@ -110,13 +106,13 @@ pub(super) fn connecting(
     }
     // The SYN takes one number.
     record.snd_base = Socket::of(sk).write_seq().wrapping_add(1);
-    live::enter(sk, record);
+    live::enter(me, sk, record);
     call_back(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
 /// ACTIVE_ESTABLISHED.
 #[inline(always)]
-pub(super) fn connected(ctx: &SockOpsContext, sk: *mut bpf_sock) {
+pub(super) fn connected(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock) {
     let Some(record) = maps::record(sk) else { return };
     if !record.has(flow_flag::CLIENT) || record.syn_at == 0 {
         return;
@@ -126,16 +122,16 @@ pub(super) fn connected(ctx: &SockOpsContext, sk: *mut bpf_sock) {
     record.rcv_base = Socket::of(sk).copied_seq();
     record.flags |= flow_flag::ESTABLISHED;
     call_back(ctx, BPF_SOCK_OPS_RTT_CB_FLAG);
-    opened(record);
+    opened(me, record);
 }
 
 /// Counts an established connection.
 #[inline(always)]
-pub(super) fn opened(record: &FlowRecord) {
+pub(super) fn opened(me: &Workload, record: &FlowRecord) {
     if !record.has(flow_flag::COUNTS) {
         return;
     }
-    let Some(totals) = maps::totals(record.class) else { return };
+    let Some(totals) = maps::totals(me, record.class) else { return };
     // SAFETY: fields of a map value.
     unsafe {
         atomic::add(&raw mut (*totals).opened, 1);

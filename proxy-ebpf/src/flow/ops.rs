@@ -18,6 +18,7 @@ use super::{accepted, closing, maps, opening, socket};
 use crate::{
     ctx::load32,
     sock_ops::{addresses, in_netns, remote_port, sk},
+    workload::Workload,
 };
 
 #[sock_ops]
@@ -26,21 +27,22 @@ pub(crate) fn flow_ops(ctx: SockOpsContext) -> u32 {
     if sk.is_null() {
         return 1;
     }
+    let Some(me) = Workload::of_cgroup() else { return 1 };
     match load32!(ctx.ops, bpf_sock_ops, op) {
-        BPF_SOCK_OPS_TCP_LISTEN_CB if in_netns(&ctx) => accepted::listening(sk),
+        BPF_SOCK_OPS_TCP_LISTEN_CB if in_netns(&me, &ctx) => accepted::listening(sk),
         BPF_SOCK_OPS_TCP_CONNECT_CB => {
             let (local, remote) = addresses(&ctx);
-            opening::connecting(&ctx, sk, local, remote, ports(&ctx));
+            opening::connecting(&me, &ctx, sk, local, remote, ports(&ctx));
         }
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => opening::connected(&ctx, sk),
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB if in_netns(&ctx) => {
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => opening::connected(&me, &ctx, sk),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB if in_netns(&me, &ctx) => {
             let (local, remote) = addresses(&ctx);
-            accepted::accepted(&ctx, sk, local, remote, ports(&ctx));
+            accepted::accepted(&me, &ctx, sk, local, remote, ports(&ctx));
         }
         BPF_SOCK_OPS_STATE_CB => {
             let old = load32!(ctx.ops, bpf_sock_ops, __bindgen_anon_1);
             let new = load32!(ctx.ops, bpf_sock_ops, __bindgen_anon_1 + 4);
-            closing::changed(sk, old, new, now());
+            closing::changed(&me, sk, old, new, now());
         }
         BPF_SOCK_OPS_RTT_CB => acknowledged(&ctx, sk),
         _ => {}
@@ -50,7 +52,9 @@ pub(crate) fn flow_ops(ctx: SockOpsContext) -> u32 {
 
 #[cgroup_sock(sock_release)]
 pub(crate) fn flow_release(ctx: SockContext) -> i32 {
-    closing::released(ctx.sock);
+    if let Some(me) = Workload::of_cgroup() {
+        closing::released(&me, ctx.sock);
+    }
     1
 }
 

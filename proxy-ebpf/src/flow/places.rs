@@ -3,7 +3,8 @@
 
 use proxy_common::flow::{LIVE, LiveEnd, LivePlaces};
 
-use super::{atomic, maps};
+use super::maps;
+use crate::{atomic, workload};
 
 /// A bound for the verifier. Who is unlucky that often takes a place that was never used.
 const TRIES: u32 = 16;
@@ -31,8 +32,12 @@ pub(super) fn take() -> Option<u32> {
 #[inline(always)]
 pub(super) fn give_back(place: u32, end: &mut LiveEnd, cookie: u64) {
     let Some(places) = maps::live_places() else { return };
+    let tenancy = end.tenancy;
     if cookie == 0 || atomic::exchange(&mut end.cookie, cookie, 0) != cookie {
         return;
+    }
+    if let Some(share) = workload::share_of(tenancy) {
+        atomic::add(&mut share.live, u64::MAX);
     }
     for _ in 0..TRIES {
         let free = volatile(&places.free);

@@ -9,6 +9,8 @@ use aya_ebpf::{
 };
 use proxy_common::flow::{FlowKernel, FlowRecord, flow_flag};
 
+use crate::workload::Workload;
+
 // SAFETY: a name the loader looks up; it clashes with nothing in this object.
 #[unsafe(no_mangle)]
 static FLOW: FlowKernel = FlowKernel::OFF;
@@ -31,18 +33,10 @@ pub(super) mod state {
     pub(in crate::flow) const CLOSING: u32 = 11;
 }
 
-/// The workload's slot; none if it is not observed.
-#[inline(always)]
-pub(super) fn slot() -> Option<u32> {
-    let slot = offset!(slot);
-    (slot != u32::MAX).then_some(slot)
-}
-
 /// Marks a record as this workload's.
 #[inline(always)]
-pub(super) fn sign(record: &mut FlowRecord) {
-    record.cgroup = offset!(cgroup);
-    record.netns = offset!(netns);
+pub(super) fn sign(me: &Workload, record: &mut FlowRecord) {
+    (record.cgroup, record.netns) = me.identity();
 }
 
 /// Where `task_struct` keeps the process's number and name.

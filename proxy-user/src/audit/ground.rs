@@ -12,7 +12,7 @@ use proxy_common::{
 use super::traffic::Traffic;
 use crate::{
     config::Config,
-    dataplane::{Compiled, Counters, Meta, WorkloadPins, compile, pinned_tables},
+    dataplane::{Compiled, Counters, Meta, WorkloadPins, compile},
     exit::{Class, Failure},
     netns::{Interfaces, Netns, Routes},
 };
@@ -51,11 +51,11 @@ impl Ground {
             )
         );
         let ground = Self {
-            tables: pinned_tables(pins, &meta)?,
+            tables: meta.compiled(),
             config: meta.config,
             interfaces: Interfaces::of(&netns)?,
             workload: Some(pins.name()),
-            rules: Counters::read(pins)?.rules,
+            rules: Counters::read(meta.slot)?.rules,
             traffic: Traffic::of(&pins.name()),
         };
         Ok((ground, netns))

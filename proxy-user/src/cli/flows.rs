@@ -167,7 +167,7 @@ fn detached(name: &str) -> anyhow::Error {
     )
 }
 
-/// The workloads somebody follows, by the maps that describe them: one that is attached anew has another.
+/// The workloads somebody follows, by their numbers: one that is detached and attached has another.
 pub(super) struct Watched(Vec<(WorkloadPins, Option<u32>)>);
 
 impl Watched {
@@ -193,9 +193,8 @@ impl Watched {
     }
 }
 
-/// A state map lives as long as the workload is attached.
 fn attached_as(pins: &WorkloadPins) -> Option<u32> {
-    aya::maps::MapInfo::from_pin(pins.map(map::COUNTERS)).ok().map(|info| info.id())
+    Meta::read(&pins.map(map::META)).ok().map(|meta| meta.number)
 }
 
 struct Printer {

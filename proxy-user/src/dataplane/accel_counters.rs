@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use aya::maps::{Map, MapData, PerCpuArray};
+use aya::maps::{Map, PerCpuArray};
 use proxy_common::{
     accel::{Reason, counter_index},
     names::map,
 };
 use serde::Serialize;
 
-use super::{node, pins::map_in};
+use super::{
+    node,
+    pins::{map_in, pinned},
+};
 
 /// Messages (for the reasons about sockets: sockets) and their bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
@@ -25,9 +28,9 @@ pub(super) fn read(slot: u32) -> Result<BTreeMap<&'static str, Traffic>> {
     if !path.exists() {
         return Ok(BTreeMap::new());
     }
-    let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
     let counters: PerCpuArray<_, u64> =
-        PerCpuArray::try_from(Map::PerCpuArray(data)).context("read the acceleration's counters")?;
+        PerCpuArray::try_from(Map::PerCpuArray(pinned(&node::dir(), map::ACCEL_COUNTERS)?))
+            .context("read the acceleration's counters")?;
     let sum = |index: u32| -> Result<u64> {
         let values = counters.get(&index, 0).context("read a counter of the acceleration")?;
         Ok(values.iter().sum())

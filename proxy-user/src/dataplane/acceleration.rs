@@ -7,13 +7,10 @@ use clap::ValueEnum;
 use proxy_common::accel::{AccelKernel, Switch, switch_flag};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    facts,
-    self_test::{self, Findings},
-};
+use super::{facts, known::Known, self_test::Findings};
 use crate::{
     exit::{Class, Failure},
-    kernel::{feature::Feature, version::KernelRelease},
+    kernel::feature::Feature,
 };
 
 /// The wish.
@@ -53,13 +50,12 @@ impl Default for Acceleration {
 /// What is done about it.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    pub(super) kernel: Option<AccelKernel>,
     /// Why not, if not.
     pub(super) reason: Option<String>,
     /// What the self-test found to differ from stock TCP.
     pub(super) findings: Findings,
     /// By the user.
-    switched_off: bool,
+    pub(super) switched_off: bool,
 }
 
 impl Acceleration {
@@ -69,48 +65,41 @@ impl Acceleration {
     }
 
     /// Decides for this kernel, before anything is touched. `require` turns a reason against it into an error.
-    pub(super) fn plan(&self) -> Result<Plan> {
+    pub(super) fn plan(&self, known: &Known) -> Result<Plan> {
         if self.mode == Accelerate::Off {
             return Ok(Plan {
                 switched_off: true,
                 ..Plan::not("switched off (--accelerate off)".to_owned())
             });
         }
-        let allowed = KernelRelease::current()?.allows_acceleration().and_then(|()| offsets(u32::MAX));
-        let tested = allowed.and_then(|kernel| match self_test::run(kernel) {
-            Ok(findings) => Ok(Plan { kernel: Some(kernel), reason: None, findings, switched_off: false }),
-            Err(error) => Err(format!("self-test: {error:#}")),
-        });
-        match tested {
-            Ok(plan) => Ok(plan),
+        match &known.accel {
+            Ok((_, findings)) => Ok(Plan { reason: None, findings: findings.clone(), switched_off: false }),
             Err(reason) if self.mode == Accelerate::Require => Err(Failure::error(
                 Class::Unavailable,
                 format!("--accelerate require: {reason}; use --accelerate strict to go without"),
             )),
-            Err(reason) => Ok(Plan::not(reason)),
+            Err(reason) => Ok(Plan::not(reason.clone())),
         }
     }
 }
 
 impl Plan {
     pub(super) fn not(reason: String) -> Self {
-        Self { kernel: None, reason: Some(reason), findings: Findings::default(), switched_off: false }
+        Self { reason: Some(reason), findings: Findings::default(), switched_off: false }
+    }
+
+    pub(super) const fn is_on(&self) -> bool {
+        self.reason.is_none()
     }
 
     /// Why a wish for it is not fulfilled.
     pub(super) fn missing(&self) -> Option<&str> {
         self.reason.as_deref().filter(|_| !self.switched_off)
     }
-
-    /// For the workload in this slot.
-    pub(super) fn kernel_for(&self, slot: u32) -> AccelKernel {
-        // Nothing of it runs for a workload that is not accelerated; the offsets are true all the same.
-        let others = || offsets(u32::MAX).unwrap_or(AccelKernel::UNKNOWN);
-        self.kernel.map_or_else(others, |kernel| AccelKernel { slot, ..kernel })
-    }
 }
 
-fn offsets(slot: u32) -> Result<AccelKernel, String> {
+/// Where the programs look; an error: what this kernel has not.
+pub(super) fn offsets() -> Result<AccelKernel, String> {
     let btf = facts::readable().map_err(|error| format!("receivers cannot be looked at: {error:#}"))?;
     let at = |strukt: &str, member: &str| {
         btf.get(strukt, member).ok_or_else(|| format!("this kernel has no {strukt}.{member}"))
@@ -150,6 +139,6 @@ fn offsets(slot: u32) -> Result<AccelKernel, String> {
         counter_usage: memory("page_counter", "usage"),
         counter_max: memory("page_counter", "max"),
         counter_parent: memory("page_counter", "parent"),
-        slot,
+        reserved: 0,
     })
 }

@@ -1,15 +1,23 @@
 //! Whose a namespace is: what is left of a dead workload is cleared away, a living one is not taken over.
 
+use std::path::Path;
+
 use anyhow::Result;
 use proxy_common::names::map;
 
-use super::{detach, meta::Meta, pins::WorkloadPins};
+use super::{
+    meta::Meta,
+    pins::{WorkloadPins, map_in},
+    release,
+    takeover::Kept,
+    workloads::Workloads,
+};
 use crate::exit::{Class, Failure};
 
 /// Makes room for an attach, or says who is in the way.
-pub(super) fn clear(pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
+pub(super) fn clear(node_dir: &Path, pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
     forget_stale(pins, cookie)?;
-    refuse_second_owner(pins, cookie)
+    refuse_second_owner(node_dir, pins, cookie)
 }
 
 /// Namespace numbers are used again: pins of a namespace that is gone are not this workload's.
@@ -17,8 +25,8 @@ fn forget_stale(pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
     if !pins.exists() {
         return Ok(());
     }
-    let stale = match Meta::read(&pins.map(map::META)) {
-        Ok(old) => old.netns_cookie != cookie || old.layout != Meta::LAYOUT,
+    let stale = match Kept::read(pins) {
+        Ok(old) => old.netns_cookie != cookie,
         Err(error) => {
             tracing::warn!(
                 workload = pins.name(),
@@ -28,19 +36,24 @@ fn forget_stale(pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
             true
         }
     };
-    if stale { detach::remove_workload(pins) } else { Ok(()) }
+    if stale { release::workload(pins) } else { Ok(()) }
 }
 
-/// Two sets of programs on one namespace would both decide. Pins of a namespace or cgroup that is gone are removed.
-fn refuse_second_owner(pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
-    for other in WorkloadPins::all()? {
-        if other.netns_inode() != pins.netns_inode() || other == *pins {
-            continue;
-        }
+/// Two sets of rules for one namespace would both decide. What is left of a namespace or cgroup that is gone is removed.
+fn refuse_second_owner(node_dir: &Path, pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
+    if !map_in(node_dir, map::WORKLOADS).exists() {
+        return Ok(());
+    }
+    let others: Vec<WorkloadPins> = Workloads::open(node_dir)?
+        .taken()
+        .filter(|(_, other)| u64::from(other.netns) == pins.netns_inode() && other.cgroup != pins.cgroup_id())
+        .map(|(_, other)| WorkloadPins::of(other.netns.into(), other.cgroup))
+        .collect();
+    for other in others {
         let alive = Meta::read(&other.map(map::META))
             .is_ok_and(|old| old.netns_cookie == cookie && old.cgroup_exists());
         if !alive {
-            detach::remove_workload(&other)?;
+            release::workload(&other)?;
             continue;
         }
         return Err(Failure::error(

@@ -2,12 +2,13 @@
 //! the reason, and the attach goes on without.
 
 use anyhow::Result;
-use proxy_common::{flow::FlowKernel, names::program};
+use proxy_common::names::program;
 
 use super::{
     acceleration::{Accelerate, Plan},
     observation::Observation,
     refused::Refused,
+    warning::Warning,
 };
 use crate::{
     exit::{Class, Failure},
@@ -20,7 +21,7 @@ pub(super) struct Extras {
     pub(super) observed: Observation,
     pub(super) require: bool,
     /// Observation was given up for a program that capture needs too, to see whether it is the cause.
-    suspect: Option<(String, FlowKernel)>,
+    suspect: Option<String>,
 }
 
 /// Programs of one part alone.
@@ -39,22 +40,22 @@ impl Extras {
         let Some(refused) = Refused::behind(&error) else { return Err(error) };
         let name = refused.program.clone();
         let reason = format!("Linux {}: {error:#}", KernelVersion::current()?);
-        if OF_OBSERVATION.contains(&&*name) && self.observed.kernel.is_some() {
+        if OF_OBSERVATION.contains(&&*name) && self.observed.is_on() {
             self.observed = Observation::not(reason);
             return Ok(());
         }
-        if OF_ACCELERATION.contains(&&*name) && self.plan.kernel.is_some() {
+        if OF_ACCELERATION.contains(&&*name) && self.plan.is_on() {
             return self.not_accelerated(reason);
         }
-        if let Some(kernel) = self.observed.kernel {
-            self.suspect = Some((name, kernel));
+        if self.observed.is_on() {
+            self.suspect = Some(name);
             self.observed = Observation::not(reason);
             return Ok(());
         }
-        if self.plan.kernel.is_some() {
+        if self.plan.is_on() {
             // Observation was not it.
-            if let Some((_, kernel)) = self.suspect.take_if(|(suspect, _)| *suspect == name) {
-                self.observed = Observation::with(kernel);
+            if self.suspect.take_if(|suspect| *suspect == name).is_some() {
+                self.observed = Observation::on();
             }
             return self.not_accelerated(reason);
         }
@@ -73,26 +74,24 @@ impl Extras {
     }
 
     /// What was asked for and is not had.
-    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
-        let accelerated = self.plan.missing().map(|why| format!("captured, but not accelerated: {why}"));
-        let observed =
-            self.observed.missing().map(|why| format!("captured, but connections are not observed: {why}"));
+    pub(super) fn warnings(&self) -> impl Iterator<Item = Warning> {
+        let why = str::to_owned;
+        let accelerated = self.plan.missing().map(|it| Warning::NotAccelerated { why: why(it) });
+        let observed = self.observed.missing().map(|it| Warning::NotObserved { why: why(it) });
         accelerated.into_iter().chain(observed)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proxy_common::accel::AccelKernel;
     use rstest::rstest;
 
     use super::*;
     use crate::dataplane::refused::Step;
 
     fn both(mode: Accelerate) -> Extras {
-        let mut plan = Plan::not(String::new());
-        (plan.kernel, plan.reason) = (Some(AccelKernel::UNKNOWN), None);
-        Extras::new(mode, plan, Observation::with(FlowKernel::OFF))
+        let plan = Plan { reason: None, ..Plan::not(String::new()) };
+        Extras::new(mode, plan, Observation::on())
     }
 
     fn refusal(program: &str) -> anyhow::Error {
@@ -113,8 +112,8 @@ mod tests {
         for program in programs {
             extras.without_cause_of(refusal(program)).unwrap();
         }
-        assert_eq!((extras.plan.kernel.is_some(), extras.observed.kernel.is_some()), left);
-        let warnings: Vec<String> = extras.warnings().collect();
+        assert_eq!((extras.plan.is_on(), extras.observed.is_on()), left);
+        let warnings: Vec<String> = extras.warnings().map(|it| it.to_string()).collect();
         assert_eq!(warnings.len(), usize::from(!left.0) + usize::from(!left.1), "{warnings:?}");
         assert!(
             warnings.iter().all(|warning| programs.iter().any(|name| warning.contains(name))),

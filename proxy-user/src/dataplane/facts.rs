@@ -16,20 +16,14 @@ pub(super) fn readable() -> Result<&'static Offsets> {
     Offsets::of_running_kernel().context("no kernel type information")
 }
 
-/// The facts, and warnings about those that are missing.
-pub(super) fn gather(cookie: Option<u64>) -> Result<(Kernel, Vec<String>)> {
-    let mut warnings = Vec::new();
-    let offsets = readable()
-        .map_err(|error| {
-            warnings.push(format!(
-                "socket owners are recorded when a socket is created, real ids only, not for sockets that exist \
-                 already: {error:#}"
-            ));
-        })
-        .ok();
-    let at = |strukt: &str, member: &str| offsets.as_ref().and_then(|o| o.get(strukt, member)).unwrap_or(0);
+/// The facts, and why socket owners are not known as `xt_owner` knows them, if they are not.
+pub(super) fn gather() -> (Kernel, Option<String>) {
+    let (offsets, why) = match readable() {
+        Ok(offsets) => (Some(offsets), None),
+        Err(error) => (None, Some(format!("{error:#}"))),
+    };
+    let at = |strukt: &str, member: &str| offsets.and_then(|o| o.get(strukt, member)).unwrap_or(0);
     let kernel = Kernel {
-        netns_cookie: cookie.unwrap_or(0),
         sk_socket: at("sock", "sk_socket"),
         socket_file: at("socket", "file"),
         file_cred: at("file", "f_cred"),
@@ -42,7 +36,7 @@ pub(super) fn gather(cookie: Option<u64>) -> Result<(Kernel, Vec<String>)> {
         pinet6_opt: at("ipv6_pinfo", "opt"),
         txoptions_srcrt: at("ipv6_txoptions", "srcrt"),
         has_ingress_ifindex: u32::from(Feature::IngressIfindex.probe().is_yes()),
-        has_sock_ops_cookie: u32::from(cookie.is_some() && Feature::NetnsCookieInSockOps.probe().is_yes()),
+        has_sock_ops_cookie: u32::from(Feature::NetnsCookieInSockOps.probe().is_yes()),
     };
-    Ok((kernel, warnings))
+    (kernel, why)
 }

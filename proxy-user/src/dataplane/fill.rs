@@ -4,18 +4,27 @@ use std::{os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context, Result};
 use aya::maps::MapInfo;
-use proxy_common::names::map;
+use proxy_common::{names::map, workload::Shares};
 use serde::Serialize;
 
 use super::{
     node,
-    pins::{WorkloadPins, map_in},
+    pins::{map_in, open_map},
+    wire::value,
 };
-use crate::sys::bpf_map;
+use crate::sys::{bpf_map, bpf_map_elem};
 
-/// Policy maps are as large as their contents, and LRU maps make room by themselves.
-const OF_WORKLOAD: [&str; 2] = [map::PENDING, map::GUEST_PORTS];
-const OF_NODE: [&str; 4] = [map::SOCKS, map::ENDS, map::LOCAL_ADDRS, map::READERS];
+/// LRU maps make room by themselves, and arrays are as large as they are.
+const OF_NODE: [&str; 8] = [
+    map::PENDING,
+    map::LISTS,
+    map::RANGES,
+    map::ROUTES,
+    map::SOCKS,
+    map::ENDS,
+    map::LOCAL_ADDRS,
+    map::READERS,
+];
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Fill {
@@ -25,8 +34,27 @@ pub struct Fill {
 }
 
 impl Fill {
-    pub fn of_workload(pins: &WorkloadPins) -> Result<Vec<Self>> {
-        OF_WORKLOAD.iter().filter_map(|name| Self::read(&pins.map(name), name).transpose()).collect()
+    /// What a workload has of what is shared, and how much it may have.
+    pub fn of_workload(slot: u32) -> Result<Vec<Self>> {
+        let read = |name: &str, key: u32| -> Result<Shares> {
+            let map = open_map(&node::dir(), name)?;
+            let mut bytes = [0; size_of::<Shares>()];
+            bpf_map_elem::lookup(map.as_fd(), &key.to_ne_bytes(), &mut bytes)
+                .with_context(|| format!("read {name}"))?;
+            value(&bytes).with_context(|| format!("{name} has values of another size"))
+        };
+        let (has, may) = (read(map::SHARES, slot)?, read(map::LIMITS, 0)?);
+        // Two programs that count at once are a moment apart.
+        let of = |map, has: u64, may: u64| Self {
+            map,
+            entries: u32::try_from(has).unwrap_or(0),
+            capacity: u32::try_from(may).unwrap_or(u32::MAX),
+        };
+        Ok(vec![
+            of(map::PENDING, has.pending, may.pending),
+            of(map::SOCKS, has.sockets, may.sockets),
+            of(map::LIVE, has.live, may.live),
+        ])
     }
 
     /// Of the maps all workloads share; none where none is attached.

@@ -3,28 +3,39 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
-use aya::Ebpf;
-use proxy_common::{addr::Addr, guest::GuestGateway, names::program};
+use proxy_common::{
+    addr::Addr,
+    guest::{GuestGateway, InterfaceKey},
+    names::{map, program},
+};
 
-use super::{detach, object, pins};
+use super::{
+    pins::{self, map_in, open_map},
+    stub,
+    undo::Undo,
+    warning::Warning,
+    wire::bytes,
+};
 use crate::{
     config::{CidrSet, Config, Mode},
     kernel::feature::{Answer, Feature},
     netns::{Interfaces, Netns, gateways},
     sys::{
         bpf_link::{self, AttachType},
-        bpf_pin,
+        bpf_map_elem, bpf_pin,
     },
 };
 
 /// What answers comes first.
-const SIDES: [(&str, AttachType); 2] =
-    [(program::GUEST_OUT, AttachType::TcxEgress), (program::GUEST_IN, AttachType::TcxIngress)];
+const SIDES: [(&str, AttachType, stub::Kind); 2] = [
+    (program::GUEST_OUT, AttachType::TcxEgress, stub::Kind::GuestOut),
+    (program::GUEST_IN, AttachType::TcxIngress, stub::Kind::GuestIn),
+];
 const PREFIX: &str = "link_guest_";
 
 /// The interfaces that get programs, by index.
@@ -33,19 +44,13 @@ pub(super) struct Guests {
     pub(super) gateways: BTreeMap<u32, GuestGateway>,
 }
 
-/// A link that was put somewhere, and how it was before.
-pub(super) enum Placed {
-    New(PathBuf),
-    Updated(OwnedFd, OwnedFd),
-}
-
 impl Guests {
     /// Decides which interfaces get programs, and says which ones cannot.
     pub(super) fn plan(
         netns: &Netns,
         config: &Config,
         interfaces: &Interfaces,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Self> {
         let captures = match &config.outbound_include {
             CidrSet::All => true,
@@ -62,10 +67,8 @@ impl Guests {
             None
         };
         if let Some(why) = why {
-            warnings.push(format!(
-                "TCP connections that a virtual machine behind {} makes to others than the pod are not captured: {why}",
-                config.kube_virt_interfaces.join(", ")
-            ));
+            let interfaces = config.kube_virt_interfaces.clone();
+            warnings.push(Warning::GuestsNotCaptured { interfaces, why });
             return Ok(Self::default());
         }
         let addresses = gateways(netns)?;
@@ -74,10 +77,7 @@ impl Guests {
             let Some(index) = interfaces.index(name) else { continue };
             let of = addresses.get(name).copied().unwrap_or_default();
             if of.v4.is_none() && of.v6.is_none() {
-                warnings.push(format!(
-                    "interface {name} has no address: as under iptables, a virtual machine's captured connections \
-                     are dropped there"
-                ));
+                warnings.push(Warning::GuestWithoutAddress { interface: name.clone() });
             }
             let v4 = of.v4.map_or(Addr::UNSPECIFIED, Addr::from);
             let v6 = of.v6.map_or(Addr::UNSPECIFIED, Addr::from);
@@ -86,17 +86,18 @@ impl Guests {
         Ok(Self { gateways: found })
     }
 
-    /// Puts the programs on every interface: new ones into links that are there.
-    pub(super) fn place(
-        &self,
-        ebpf: &mut Ebpf,
-        netns: &Netns,
-        dir: &Path,
-        placed: &mut Vec<Placed>,
-    ) -> Result<()> {
+    /// Puts the workload's own small programs on every interface, which pass on to the node's. Links that are there
+    /// stay as they are: what they pass on to is another entry of a table.
+    pub(super) fn place<'a>(&self, at: &Place<'a>, undo: &mut Undo<'a>) -> Result<()> {
+        let gateways = open_map(at.node_dir, map::GUEST_GATEWAYS)?;
+        for (index, gateway) in &self.gateways {
+            let key = InterfaceKey { slot: at.slot, index: *index };
+            bpf_map_elem::update(gateways.as_fd(), bytes(&key), bytes(gateway), 0)
+                .with_context(|| format!("store the addresses of interface {index}"))?;
+        }
         for index in self.gateways.keys() {
-            for (program, kind) in SIDES {
-                placed.push(place(ebpf, netns, *index, program, kind, dir)?);
+            for (program, kind, stub) in SIDES {
+                place(at, *index, program, kind, stub, undo)?;
             }
         }
         Ok(())
@@ -109,7 +110,7 @@ impl Guests {
             !self
                 .gateways
                 .keys()
-                .any(|index| SIDES.iter().any(|(program, _)| *path == link(dir, program, *index)))
+                .any(|index| SIDES.iter().any(|(program, ..)| *path == link(dir, program, *index)))
         });
         Ok(found)
     }
@@ -119,38 +120,56 @@ impl Guests {
 pub(super) fn remove(dir: &Path) -> Result<()> {
     let mut found = links(dir)?;
     found.sort();
-    found.iter().try_for_each(|path| detach::remove_link(path))
+    found.iter().try_for_each(|path| pins::remove_link(path))
 }
 
-fn place(
-    ebpf: &mut Ebpf,
-    netns: &Netns,
+/// Forgets the addresses of interfaces.
+pub(super) fn forget(node_dir: &Path, slot: u32, interfaces: impl Iterator<Item = u32>) -> Result<()> {
+    if !map_in(node_dir, map::GUEST_GATEWAYS).exists() {
+        return Ok(());
+    }
+    let gateways = open_map(node_dir, map::GUEST_GATEWAYS)?;
+    for index in interfaces {
+        bpf_map_elem::delete(gateways.as_fd(), bytes(&InterfaceKey { slot, index }))
+            .context("forget the addresses of an interface")?;
+    }
+    Ok(())
+}
+
+/// Where a workload's programs go.
+pub(super) struct Place<'a> {
+    pub(super) netns: &'a Netns,
+    pub(super) node_dir: &'a Path,
+    /// Where its links are pinned.
+    pub(super) dir: &'a Path,
+    pub(super) slot: u32,
+}
+
+fn place<'a>(
+    at: &Place<'a>,
     index: u32,
     program: &str,
     kind: AttachType,
-    dir: &Path,
-) -> Result<Placed> {
-    let prog = object::load_program(ebpf, program)?;
-    let path = link(dir, program, index);
+    own: stub::Kind,
+    undo: &mut Undo<'a>,
+) -> Result<()> {
+    let path = link(at.dir, program, index);
     if path.exists() {
         let link = bpf_pin::open(&path).with_context(|| format!("open {}", path.display()))?;
-        let old = bpf_link::program_id(link.as_fd()).and_then(bpf_link::program_by_id);
-        match (bpf_link::update(link.as_fd(), prog), old) {
-            (Ok(()), Ok(old)) => return Ok(Placed::Updated(link, old)),
-            // The interface it was on is gone; this one has got its number.
-            (Err(error), _) if error.raw_os_error() == Some(libc::ENOLINK) => {
-                fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
-            }
-            (updated, old) => {
-                updated.and(old.map(drop)).with_context(|| format!("update {}", path.display()))?;
-            }
+        if bpf_link::is_attached(link.as_fd()).with_context(|| format!("look at {}", path.display()))? {
+            return Ok(());
         }
+        // The interface it was on is gone; this one has got its number.
+        fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
     }
-    let link = netns
-        .within(|| Ok(bpf_link::create_on_interface(prog, index, kind)))?
+    let own = stub::load(own, at.node_dir, at.slot)?;
+    let link = at
+        .netns
+        .within(|| Ok(bpf_link::create_on_interface(own.as_fd(), index, kind)))?
         .with_context(|| format!("attach {program} to interface {index}"))?;
     bpf_pin::pin(link.as_fd(), &path).with_context(|| format!("pin {}", path.display()))?;
-    Ok(Placed::New(path))
+    undo.push(format!("the link {}", path.display()), move || pins::remove_link(&path));
+    Ok(())
 }
 
 fn link(dir: &Path, program: &str, index: u32) -> PathBuf {

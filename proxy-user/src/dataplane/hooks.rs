@@ -1,12 +1,9 @@
 //! Which program hangs where, in the order of attaching: what answers questions comes before what redirects, so that
 //! no connection is ever turned to a sidecar that could not find out where it wanted to go.
 
-use proxy_common::names::program;
+use proxy_common::{names::program, policy::flag, workload::feature};
 
-use crate::{
-    config::{Config, Mode},
-    sys::bpf_link::AttachType,
-};
+use crate::sys::bpf_link::AttachType;
 
 /// What a program is attached to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,8 +19,6 @@ pub struct Needs {
     pub tproxy: bool,
     /// The kernel does not say how to read a socket's creator: remember it.
     pub owner_record: bool,
-    /// Sockets may enter the map.
-    pub accelerated: bool,
     /// Connections are observed.
     pub observe: bool,
 }
@@ -37,14 +32,13 @@ pub struct Hook {
 }
 
 impl Needs {
-    /// What the configuration alone says.
-    pub fn of(config: &Config) -> Self {
+    /// Of a workload with these features ([`feature`]).
+    pub const fn of_features(features: u32, owner_record: bool) -> Self {
         Self {
-            dns: config.dns_active().is_some(),
-            tproxy: config.mode == Mode::Tproxy,
-            owner_record: false,
-            accelerated: false,
-            observe: false,
+            dns: features & flag::DNS != 0,
+            tproxy: features & flag::TPROXY != 0,
+            owner_record,
+            observe: features & feature::OBSERVE != 0,
         }
     }
 }

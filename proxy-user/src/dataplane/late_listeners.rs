@@ -7,55 +7,96 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use aya::maps::{MapData, SkStorage, SockMap};
+use aya::maps::{MapData, SkStorage};
 use proxy_common::{
     addr::Addr,
     names::map,
     policy::Policy,
-    wire::{LISTENER_CAPACITY, LISTENER_SLOTS, ListenerGroup, SocketState, role},
+    wire::{LISTENER_PLACES, LISTENERS_OF_WORKLOAD, ListenerGroup, SocketState, role},
 };
 
-use super::{pins::map_in, wire::Raw};
-use crate::netns::{Listener, Netns, listeners, open_sockets};
+use super::{
+    pins::{map_in, open_map},
+    wire::Raw,
+};
+use crate::{
+    netns::{Listener, Netns, listeners, open_sockets},
+    sys::bpf_map_elem,
+};
 
 const BPF_NOEXIST: u64 = 1;
 
-/// Adds them to the maps pinned in `dir`; with `anew` those that are there already make room first, as they may be of
-/// other ports. Returns how many there were, and how many could not be reached.
-pub(super) fn add(netns: &Netns, policy: &Policy, dir: &Path, anew: bool) -> Result<(usize, usize)> {
-    let wanted: Vec<Listener> = listeners(Some(netns))?
-        .into_iter()
-        .filter(|l| l.addr.port() == policy.outbound_port || l.addr.port() == policy.inbound_port)
-        .collect();
-    if wanted.is_empty() && !anew {
-        return Ok((0, 0));
-    }
-    let mut slots = open_sockmap(dir)?;
-    let mut states = open_storage(dir)?;
-    let mut found = Vec::new();
-    for listener in &wanted {
-        if let Some((_, socket)) = socket_of(netns, listener)? {
-            found.push((listener, socket));
+/// Those of a namespace, with a copy of each socket that could be reached.
+pub(super) struct Found {
+    all: Vec<Listener>,
+    sockets: Vec<(Listener, OwnedFd)>,
+}
+
+impl Found {
+    /// Looks for them, which takes a walk through all processes if there are any.
+    pub(super) fn of(netns: &Netns, policy: &Policy) -> Result<Self> {
+        let mut found = Self { all: wanted(netns, policy)?, sockets: Vec::new() };
+        for listener in &found.all {
+            if let Some((_, socket)) = socket_of(netns, listener)? {
+                found.sockets.push((listener.clone(), socket));
+            }
         }
+        Ok(found)
     }
-    if anew {
-        for slot in 0..LISTENER_CAPACITY {
-            // Empty, most of them.
-            let _ = slots.clear_index(&slot);
+
+    /// Looks again, if others than these are there by now.
+    pub(super) fn renew(&mut self, netns: &Netns, policy: &Policy) -> Result<()> {
+        if wanted(netns, policy)? != self.all {
+            *self = Self::of(netns, policy)?;
         }
+        Ok(())
     }
-    for (listener, socket) in &found {
-        mark(&mut states, &mut slots, policy, listener, socket, anew)?;
+
+    /// How many there are, and how many of them could not be reached.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.all.len(), self.all.len() - self.sockets.len())
     }
-    Ok((wanted.len(), wanted.len() - found.len()))
+
+    /// Puts them into the workload's places; with `anew` those that are there make room first, as they may be of other
+    /// ports.
+    pub(super) fn add(&self, node_dir: &Path, slot: u32, policy: &Policy, anew: bool) -> Result<()> {
+        if anew {
+            clear(node_dir, slot)?;
+        }
+        if self.sockets.is_empty() {
+            return Ok(());
+        }
+        let places = open_map(node_dir, map::LISTENERS)?;
+        let mut states = open_storage(node_dir)?;
+        for (listener, socket) in &self.sockets {
+            mark(&mut states, &places, slot, policy, (listener, socket), anew)?;
+        }
+        Ok(())
+    }
+}
+
+fn wanted(netns: &Netns, policy: &Policy) -> Result<Vec<Listener>> {
+    let mut found = listeners(Some(netns))?;
+    found.retain(|it| it.addr.port() == policy.outbound_port || it.addr.port() == policy.inbound_port);
+    Ok(found)
+}
+
+/// Empties a workload's places.
+pub(super) fn clear(node_dir: &Path, slot: u32) -> Result<()> {
+    let places = open_map(node_dir, map::LISTENERS)?;
+    let first = slot * LISTENERS_OF_WORKLOAD;
+    for place in first..first + LISTENERS_OF_WORKLOAD {
+        bpf_map_elem::clear(places.as_fd(), place).context("empty a listener's place")?;
+    }
+    Ok(())
 }
 
 fn mark(
     states: &mut SkStorage<MapData, Raw<SocketState>>,
-    slots: &mut SockMap<MapData>,
+    places: &OwnedFd,
+    slot: u32,
     policy: &Policy,
-    listener: &Listener,
-    socket: &OwnedFd,
+    (listener, socket): (&Listener, &OwnedFd),
     anew: bool,
 ) -> Result<()> {
     let known = states.get(&socket.as_fd(), 0).is_ok_and(|state| state.0.role == role::LISTENER);
@@ -68,23 +109,19 @@ fn mark(
     let state = SocketState { role: role::LISTENER, ..SocketState::EMPTY };
     states.insert(&socket.as_fd(), Raw(state), 0).context("mark the sidecar's listener")?;
     let Some(group) = ListenerGroup::of(outbound, &local, v4) else { return Ok(()) };
+    let descriptor = socket.as_raw_fd().to_ne_bytes();
     let mut why = String::new();
-    for slot in 0..LISTENER_SLOTS {
-        match slots.set(group.first_slot() + slot, &socket.as_raw_fd(), BPF_NOEXIST) {
+    for place in 0..LISTENER_PLACES {
+        let key = (group.first_place(slot) + place).to_ne_bytes();
+        match bpf_map_elem::update(places.as_fd(), &key, &descriptor, BPF_NOEXIST) {
             Ok(()) => return Ok(()),
-            Err(error) => why = format!("{:#}", anyhow!(error)),
+            Err(error) => why = error.to_string(),
         }
     }
-    // No free slot loses nothing unless the members of its SO_REUSEPORT group all close: they stand for each other.
+    // No free place loses nothing unless the members of its SO_REUSEPORT group all close: they stand for each other.
     // What is no TCP socket (MPTCP, as Go programs listen unless told) is handed nothing.
     tracing::warn!(listener = %listener.addr, "the sidecar's listener is not used: {why}");
     Ok(())
-}
-
-fn open_sockmap(dir: &Path) -> Result<SockMap<MapData>> {
-    let path = map_in(dir, map::LISTENERS);
-    let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
-    Ok(SockMap::try_from(aya::maps::Map::SockMap(data))?)
 }
 
 fn open_storage(dir: &Path) -> Result<SkStorage<MapData, Raw<SocketState>>> {

@@ -1,19 +1,28 @@
-//! Who is attached and how: JSON in a pinned map, because a bpffs holds no files.
+//! Who is attached and how.
 
-use std::{net::IpAddr, os::unix::fs::MetadataExt as _, path::PathBuf};
-
-use anyhow::{Context, Result};
-use aya::maps::{Array, Map, MapData};
-use proxy_common::wire::MetaChunk;
-use serde::{Deserialize, Serialize};
-
-use super::{acceleration::Acceleration, observation::Observe, readers::Hazardous};
-use crate::{
-    config::{Config, PodName},
-    netns::NetnsId,
+use std::{
+    net::IpAddr,
+    os::unix::fs::MetadataExt as _,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
-const CHUNK: usize = size_of::<MetaChunk>();
+use anyhow::Result;
+use ipnet::IpNet;
+use proxy_common::{addr::Addr, wire::Route};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    acceleration::Acceleration,
+    blob,
+    compile::{Compiled, compile},
+    observation::Observe,
+    readers::Hazardous,
+};
+use crate::{
+    config::{Config, PodName},
+    netns::{Interfaces, NetnsId, Routes},
+};
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Meta {
@@ -52,41 +61,82 @@ pub struct Meta {
     pub not_observed: Option<String>,
     /// Its number among the workloads of the node.
     pub slot: u32,
+    /// Tells this workload from others that had its name or its slot; a second attach keeps it.
+    pub number: u32,
+    /// Which of its sets of rules it decides by.
+    pub tables: u32,
+    /// Which programs it runs: bits of [`proxy_common::workload::feature`].
+    pub features: u32,
+    /// Bits of [`proxy_common::policy::flag`].
+    pub policy_flags: u32,
     /// Its addresses other than loopback ones.
     pub addresses: Vec<IpAddr>,
+    /// Named interfaces, by index, with bits of [`proxy_common::policy::interface_flag`].
+    pub interfaces: Vec<(u32, u8)>,
+    /// Its routing table when somebody last looked.
+    pub routes: Vec<(IpNet, KnownRoute)>,
 }
 
 impl Meta {
-    /// Raised when a state map's key, value or meaning changes.
-    pub const LAYOUT: u32 = 6;
+    /// Raised when a map's key, value or meaning changes.
+    pub const LAYOUT: u32 = 7;
 
     /// Whether the cgroup is still the one that was attached.
     pub fn cgroup_exists(&self) -> bool {
         std::fs::metadata(&self.cgroup_path).is_ok_and(|meta| meta.ino() == self.cgroup_id)
     }
 
-    pub(super) fn to_chunks(&self) -> Result<Vec<MetaChunk>> {
-        let json = serde_json::to_vec(self).context("encode the workload's description")?;
-        Ok(json
-            .chunks(CHUNK)
-            .map(|piece| {
-                let mut chunk = [0u8; CHUNK];
-                chunk[..piece.len()].copy_from_slice(piece);
-                chunk
-            })
-            .collect())
-    }
-
     /// Reads a pinned description.
     pub fn read(path: &std::path::Path) -> Result<Self> {
-        let data = MapData::from_pin(path).with_context(|| format!("open {}", path.display()))?;
-        let chunks: Array<_, MetaChunk> =
-            Array::try_from(Map::Array(data)).context("read the description")?;
-        let mut json = Vec::new();
-        for chunk in chunks.iter() {
-            json.extend_from_slice(&chunk.context("read the description")?);
-        }
-        let end = json.iter().position(|byte| *byte == 0).unwrap_or(json.len());
-        serde_json::from_slice(&json[..end]).context("decode the workload's description")
+        blob::read(path)
+    }
+
+    /// The rules its decisions are made by, as they were compiled.
+    pub fn compiled(&self) -> Compiled {
+        let nothing = Interfaces { interfaces: Vec::new(), addresses: Vec::new() };
+        let mut compiled = compile(&self.config, self.ipv6, &nothing, &Routes::default());
+        compiled.policy.flags = self.policy_flags;
+        compiled.interfaces = self.interfaces.iter().copied().collect();
+        compiled.routes = self.routes.iter().map(|(net, route)| (*net, Route::from(route))).collect();
+        compiled
+    }
+}
+
+static PRETENDED: AtomicU32 = AtomicU32::new(0);
+
+/// From now on this process behaves as a build of another layout; 0: of its own. For tests.
+#[doc(hidden)]
+pub fn pretend_layout(layout: u32) {
+    PRETENDED.store(layout, Ordering::Relaxed);
+}
+
+/// The layout of this build.
+pub(super) fn layout() -> u32 {
+    match PRETENDED.load(Ordering::Relaxed) {
+        0 => Meta::LAYOUT,
+        other => other,
+    }
+}
+
+/// What the routing table said about a prefix.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KnownRoute {
+    /// None: the destination itself.
+    source: Option<IpAddr>,
+    /// Bits of [`proxy_common::wire::route_flag`].
+    flags: u8,
+}
+
+impl From<&KnownRoute> for Route {
+    fn from(known: &KnownRoute) -> Self {
+        let src = known.source.map_or(Addr::UNSPECIFIED, Addr::from);
+        Self { src, flags: known.flags, reserved: [0; 3] }
+    }
+}
+
+impl From<&Route> for KnownRoute {
+    fn from(route: &Route) -> Self {
+        let source = (route.src != Addr::UNSPECIFIED).then(|| IpAddr::from(route.src));
+        Self { source, flags: route.flags }
     }
 }

@@ -8,14 +8,12 @@ use std::{
         unix::fs::MetadataExt as _,
     },
     path::{Path, PathBuf},
-    thread,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuHashMap, PerCpuValues, SkStorage},
+    maps::{Array, HashMap, Map, MapData, PerCpuHashMap, SkStorage},
     util::nr_cpus,
 };
 use clap::ValueEnum;
@@ -27,8 +25,11 @@ use proxy_common::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    facts, late_listeners, node, object,
-    pins::{self, WorkloadPins, map_in},
+    facts,
+    known::Known,
+    late_listeners, node, object,
+    patience::patiently,
+    pins::{self, map_in},
     refused::{Refused, Step},
     wire::Raw,
 };
@@ -38,8 +39,10 @@ use crate::{
         version::KernelVersion,
     },
     netns::{self, Netns},
-    sys::{bpf_pin, bpf_test_run},
+    sys::{bpf_map_elem, bpf_pin, bpf_test_run},
 };
+
+const BPF_NOEXIST: u64 = 1;
 
 /// The wish.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ValueEnum)]
@@ -54,7 +57,6 @@ pub enum Observe {
 
 /// What is done about it.
 pub(super) struct Observation {
-    pub(super) kernel: Option<FlowKernel>,
     /// Why not, if not.
     pub(super) reason: Option<String>,
     /// By the user.
@@ -62,26 +64,26 @@ pub(super) struct Observation {
 }
 
 impl Observation {
-    pub(super) fn plan(wish: Observe, pins: &WorkloadPins, slot: u32) -> Result<Self> {
-        if wish == Observe::Off {
-            return Ok(Self { switched_off: true, ..Self::not("switched off (--observe off)".to_owned()) });
+    pub(super) fn plan(wish: Observe, known: &Known) -> Self {
+        match (&known.flow, wish) {
+            (_, Observe::Off) => {
+                Self { switched_off: true, ..Self::not("switched off (--observe off)".to_owned()) }
+            }
+            (Err(reason), Observe::On) => Self::not(reason.clone()),
+            (Ok(_), Observe::On) => Self::on(),
         }
-        if let Answer::No(detail) = Feature::AtomicFetch.probe() {
-            let (version, row) = (KernelVersion::current()?, Feature::AtomicFetch.row());
-            return Ok(Self::not(format!(
-                "Linux {version} lacks {} (since {}): {detail}",
-                row.name, row.since
-            )));
-        }
-        Ok(offsets(pins, slot).map_or_else(Self::not, Self::with))
     }
 
-    pub(super) const fn with(kernel: FlowKernel) -> Self {
-        Self { kernel: Some(kernel), reason: None, switched_off: false }
+    pub(super) const fn on() -> Self {
+        Self { reason: None, switched_off: false }
     }
 
     pub(super) const fn not(reason: String) -> Self {
-        Self { kernel: None, reason: Some(reason), switched_off: false }
+        Self { reason: Some(reason), switched_off: false }
+    }
+
+    pub(super) const fn is_on(&self) -> bool {
+        self.reason.is_none()
     }
 
     /// Why a wish for it is not fulfilled.
@@ -90,16 +92,21 @@ impl Observation {
     }
 }
 
-fn offsets(pins: &WorkloadPins, slot: u32) -> Result<FlowKernel, String> {
+/// Where the programs look; the inner error: what this kernel has not.
+pub(super) fn offsets() -> Result<Result<FlowKernel, String>> {
+    if let Answer::No(detail) = Feature::AtomicFetch.probe() {
+        let (version, row) = (KernelVersion::current()?, Feature::AtomicFetch.row());
+        return Ok(Err(format!("Linux {version} lacks {} (since {}): {detail}", row.name, row.since)));
+    }
+    Ok(known_offsets())
+}
+
+fn known_offsets() -> Result<FlowKernel, String> {
     let btf = facts::readable().map_err(|error| format!("sockets cannot be looked at: {error:#}"))?;
     let at = |strukt: &str, member: &str| {
         btf.get(strukt, member).ok_or_else(|| format!("this kernel has no {strukt}.{member}"))
     };
-    let netns = u32::try_from(pins.netns_inode()).map_err(|_| "the namespace's number is too large")?;
     Ok(FlowKernel {
-        cgroup: pins.cgroup_id(),
-        netns,
-        slot,
         // sock_common stands at the head of sock.
         sk_cookie: at("sock_common", "skc_cookie")?,
         sk_state: at("sock_common", "skc_state")?,
@@ -130,36 +137,25 @@ fn offsets(pins: &WorkloadPins, slot: u32) -> Result<FlowKernel, String> {
     })
 }
 
-/// What readers run, and the workload's sums; `anew`: from zero.
-pub(super) fn install(ebpf: &mut Ebpf, dir: &Path, slot: u32, anew: bool) -> Result<()> {
-    for name in [program::FLOW_LIST, program::FLOW_SUM] {
-        install_reader(ebpf, dir, name)?;
-    }
-    let mut totals = totals_in(dir)?;
+/// What readers run.
+pub(super) fn install(ebpf: &mut Ebpf, dir: &Path) -> Result<()> {
+    [program::FLOW_LIST, program::FLOW_SUM].into_iter().try_for_each(|name| install_reader(ebpf, dir, name))
+}
+
+/// Makes a workload's sums; `anew`: from zero.
+pub(super) fn begin(dir: &Path, slot: u32, anew: bool) -> Result<()> {
+    let totals = pins::open_map(dir, map::FLOW_TOTALS)?;
     let cpus = nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
+    let zeros = vec![0; size_of::<Totals>().next_multiple_of(8) * cpus];
+    let flags = if anew { 0 } else { BPF_NOEXIST };
     for class in Class::ALL {
-        let key = totals_key(slot, *class);
-        if anew || totals.get(&key, 0).is_err() {
-            patiently(|| totals.insert(key, PerCpuValues::try_from(vec![Raw(Totals::default()); cpus])?, 0))
-                .context("make the sums of the workload's flows")?;
+        let key = totals_key(slot, *class).to_ne_bytes();
+        match patiently(|| bpf_map_elem::update(totals.as_fd(), &key, &zeros, flags)) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
+            other => other.context("make the sums of the workload's flows")?,
         }
     }
     Ok(())
-}
-
-/// The kernel stocks up on elements when it has the time (`kernel/bpf/memalloc.c: unit_alloc`): on a busy machine it says
-/// ENOMEM until then.
-fn patiently(mut insert: impl FnMut() -> Result<(), MapError>) -> Result<(), MapError> {
-    const TRIES: u32 = 100;
-    for _ in 0..TRIES {
-        match insert() {
-            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOMEM) => {
-                thread::sleep(Duration::from_millis(2));
-            }
-            other => return other,
-        }
-    }
-    insert()
 }
 
 /// What readers run is in a directory of its own, whose lock they take.
@@ -181,22 +177,22 @@ fn install_reader(ebpf: &mut Ebpf, dir: &Path, name: &'static str) -> Result<()>
 }
 
 /// A workload that goes takes its sums with it.
-pub(super) fn forget(slot: u32) -> Result<()> {
-    let dir = node::dir();
-    if !map_in(&dir, map::FLOW_TOTALS).exists() {
+pub(super) fn forget(dir: &Path, slot: u32) -> Result<()> {
+    if !map_in(dir, map::FLOW_TOTALS).exists() {
         return Ok(());
     }
-    let mut totals = totals_in(&dir)?;
+    let totals = pins::open_map(dir, map::FLOW_TOTALS)?;
     for class in Class::ALL {
         // Absent if it was not observed.
-        let _ = totals.remove(&totals_key(slot, *class));
+        bpf_map_elem::delete(totals.as_fd(), &totals_key(slot, *class).to_ne_bytes())
+            .context("remove the sums of the workload's flows")?;
     }
     Ok(())
 }
 
 /// Listeners that are there already are marked with their process, for what they accept from now on.
 pub(super) fn mark_listeners(netns: &Netns, dir: &Path) -> Result<()> {
-    let data = node::pinned(dir, map::FLOWS)?;
+    let data = pins::pinned(dir, map::FLOWS)?;
     let mut flows: SkStorage<MapData, Raw<FlowRecord>> = SkStorage::try_from(Map::SkStorage(data))?;
     for listener in netns::listeners(Some(netns))? {
         // Of a process that is not visible here.
@@ -248,10 +244,10 @@ impl Reading {
         Ok(Some(Self {
             _turn: turn,
             program: bpf_pin::open(&pin).with_context(|| format!("open {}", pin.display()))?,
-            live: node::pinned(&dir, map::LIVE)?,
-            places: node::pinned(&dir, map::LIVE_PLACES)?,
-            listed: node::pinned(&dir, map::LISTED)?,
-            head: Array::try_from(Map::Array(node::pinned(&dir, map::LISTED_HEAD)?))
+            live: pins::pinned(&dir, map::LIVE)?,
+            places: pins::pinned(&dir, map::LIVE_PLACES)?,
+            listed: pins::pinned(&dir, map::LISTED)?,
+            head: Array::try_from(Map::Array(pins::pinned(&dir, map::LISTED_HEAD)?))
                 .context("open the list's head")?,
         }))
     }
@@ -260,14 +256,14 @@ impl Reading {
 /// The journal's head and entries.
 pub(crate) fn journal_pins() -> Result<(MapData, MapData)> {
     let dir = node::dir();
-    Ok((node::pinned(&dir, map::JOURNAL_HEAD)?, node::pinned(&dir, map::JOURNAL)?))
+    Ok((pins::pinned(&dir, map::JOURNAL_HEAD)?, pins::pinned(&dir, map::JOURNAL)?))
 }
 
 pub(crate) type OpenTotalsMap = HashMap<MapData, Raw<OpenKey>, Raw<OpenTotals>>;
 
 /// Where open flows are added up.
 pub(crate) fn open_sums() -> Result<OpenTotalsMap> {
-    let data = node::pinned(&node::dir(), map::OPEN_TOTALS)?;
+    let data = pins::pinned(&node::dir(), map::OPEN_TOTALS)?;
     HashMap::try_from(Map::HashMap(data)).context("open the sums of open flows")
 }
 
@@ -282,6 +278,6 @@ pub(crate) fn open_totals() -> Result<Option<TotalsMap>> {
 }
 
 fn totals_in(dir: &Path) -> Result<TotalsMap> {
-    let data = node::pinned(dir, map::FLOW_TOTALS)?;
+    let data = pins::pinned(dir, map::FLOW_TOTALS)?;
     PerCpuHashMap::try_from(Map::PerCpuHashMap(data)).context("open the sums of the flows")
 }

@@ -3,9 +3,8 @@
 use std::{fs, path::Path};
 
 use anyhow::Result;
-use proxy_common::names::map;
 
-use super::{meta::Meta, pins::WorkloadPins};
+use super::{takeover::Kept, warning::Warning};
 use crate::{
     config::{Config, Mode},
     exit::{Class, Failure},
@@ -24,13 +23,11 @@ pub(super) struct Passthrough6<'a> {
 impl<'a> Passthrough6<'a> {
     pub(super) fn ensure(
         netns: &'a Netns,
-        pins: &WorkloadPins,
+        earlier: bool,
         config: &Config,
         ipv6: bool,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Self> {
-        let earlier =
-            pins.exists() && Meta::read(&pins.map(map::META)).is_ok_and(|meta| meta.added_passthrough6);
         let none = Self { netns, added: false, ours: earlier };
         if !ipv6 {
             return Ok(none);
@@ -45,9 +42,7 @@ impl<'a> Passthrough6<'a> {
                 ),
             )),
             Err(error) => {
-                warnings.push(format!(
-                    "the sidecar cannot forward inbound IPv6 connections from {PASSTHROUGH6}: {error:#}"
-                ));
+                warnings.push(Warning::NoPassthrough6 { why: format!("{error:#}") });
                 Ok(none)
             }
         }
@@ -73,15 +68,15 @@ impl Drop for Passthrough6<'_> {
 }
 
 /// Takes it away from the workload's namespace, if that is still there.
-pub(super) fn remove(meta: &Meta) -> Result<()> {
-    match find(&meta.netns_path, meta.netns) {
+pub(super) fn remove(kept: &Kept) -> Result<()> {
+    match find(&kept.netns_path, kept.netns) {
         Some(netns) => remove_passthrough(&netns),
         None => Ok(()),
     }
 }
 
 /// The namespace by the path it was attached under, or through a process in it.
-fn find(path: &Path, id: NetnsId) -> Option<Netns> {
+pub(super) fn find(path: &Path, id: NetnsId) -> Option<Netns> {
     let open = |path: &Path| Netns::open(path).ok().filter(|netns| netns.id() == id);
     open(path).or_else(|| {
         let processes = fs::read_dir("/proc").ok()?;

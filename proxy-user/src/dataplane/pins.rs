@@ -2,13 +2,19 @@
 
 use std::{
     fs,
+    os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
+use aya::maps::MapData;
 
 use super::bpffs;
-use crate::{cgroup::Cgroup, netns::Netns};
+use crate::{
+    cgroup::Cgroup,
+    netns::Netns,
+    sys::{bpf_link, bpf_pin},
+};
 
 /// A workload's directory: `<netns inode>-<cgroup id>` below [`bpffs::root`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,7 +29,7 @@ impl WorkloadPins {
         Self::of(netns.id().ino, cgroup.id())
     }
 
-    fn of(netns: u64, cgroup: u64) -> Self {
+    pub(super) fn of(netns: u64, cgroup: u64) -> Self {
         Self { dir: bpffs::root().join(format!("{netns}-{cgroup}")), netns, cgroup }
     }
 
@@ -85,13 +91,43 @@ pub(super) fn link_in(dir: &Path, program: &str) -> PathBuf {
     dir.join(format!("link_{program}"))
 }
 
-/// A program that readers run; attached to nothing.
+/// Where the map is that says whose slot a cgroup has. Beside the node's directories: it is every build's.
+pub(super) fn slots_dir(root: &Path) -> PathBuf {
+    root.join("slots")
+}
+
+/// A program that is pinned by itself.
 pub(super) fn program_in(dir: &Path, program: &str) -> PathBuf {
     dir.join(format!("prog_{program}"))
 }
 
 pub(super) fn map_in(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("map_{name}"))
+}
+
+/// Opens a pinned map for aya.
+pub(super) fn pinned(dir: &Path, name: &str) -> Result<MapData> {
+    let path = map_in(dir, name);
+    MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))
+}
+
+/// Opens a pinned map.
+pub(super) fn open_map(dir: &Path, name: &str) -> Result<OwnedFd> {
+    let path = map_in(dir, name);
+    bpf_pin::open(&path).with_context(|| format!("open {}", path.display()))
+}
+
+/// Detaches a pinned link, and removes the pin.
+pub(super) fn remove_link(path: &Path) -> Result<()> {
+    let link = bpf_pin::open(path).with_context(|| format!("open {}", path.display()))?;
+    match bpf_link::detach(link.as_fd()) {
+        // Its cgroup or namespace is gone, and it with them.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+        // The kernel has auto-detached the link of a dying cgroup.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT | libc::ENODEV)) => {}
+        other => other.with_context(|| format!("detach {}", path.display()))?,
+    }
+    fs::remove_file(path).with_context(|| format!("remove {}", path.display()))
 }
 
 /// Removes a directory of pins; what nothing else holds goes with it.

@@ -16,6 +16,12 @@ const CAP_BPF: u32 = 39;
 
 /// An error that names what is missing.
 pub fn check() -> Result<()> {
+    check_caller()?;
+    check_kernel()
+}
+
+/// Of the caller, and of a kernel of this age.
+pub(super) fn check_caller() -> Result<()> {
     let kernel = KernelVersion::current()?;
     if kernel < KernelVersion::OLDEST {
         return Err(Failure::error(
@@ -34,6 +40,11 @@ pub fn check() -> Result<()> {
         ));
     }
     raise_memlock();
+    Ok(())
+}
+
+/// Of the running kernel, which is asked.
+pub(super) fn check_kernel() -> Result<()> {
     let lacks = feature::missing_for_redirection();
     if lacks.is_empty() { Ok(()) } else { Err(unable(&lacks)) }
 }

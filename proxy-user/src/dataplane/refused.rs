@@ -58,6 +58,11 @@ pub fn pretend_refused(programs: &[&str]) {
     *PRETENDED.lock().unwrap_or_else(PoisonError::into_inner) = programs;
 }
 
+/// Whether this process pretends anything: then it neither believes nor leaves what others would know.
+pub(super) fn pretends() -> bool {
+    !PRETENDED.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+}
+
 /// What the kernel would say, where a test pretends that it refuses.
 pub(super) fn pretended(program: &str) -> io::Result<()> {
     if PRETENDED.lock().unwrap_or_else(PoisonError::into_inner).contains(program) {

@@ -2,8 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs, io,
-    os::fd::AsFd as _,
     time::Duration,
 };
 
@@ -12,15 +10,10 @@ use aya::{
     maps::MapInfo,
     programs::{ProgramInfo, loaded_programs},
 };
-use aya_obj::generated::bpf_prog_type;
 use proxy_common::names::{map, program};
 use serde::Serialize;
 
-use super::{
-    node,
-    pins::{WorkloadPins, map_in},
-};
-use crate::sys::{bpf_link, bpf_pin};
+use super::{node, pins::map_in};
 
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Run {
@@ -39,41 +32,26 @@ impl Programs {
         Self(loaded_programs().filter_map(Result::ok).map(|info| (info.id(), info)).collect())
     }
 
-    pub fn of_workload(&self, pins: &WorkloadPins) -> Result<Vec<Run>> {
-        let mut ids = Vec::new();
-        let dir = pins.dir();
-        for entry in fs::read_dir(dir).with_context(|| format!("list {}", dir.display()))? {
-            let path = entry.with_context(|| format!("list {}", dir.display()))?.path();
-            if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("link_")) {
-                continue;
-            }
-            match bpf_pin::open(&path).and_then(|link| bpf_link::program_id(link.as_fd())) {
-                Ok(id) => ids.push(id),
-                // An attach takes hooks away that are no longer needed.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),
-            }
-        }
-        // One program may hang on several interfaces.
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(sum(ids.iter().filter_map(|id| self.0.get(id))))
-    }
-
-    /// The program every accelerated socket keeps; what it passes on to is counted with it. There are several after an
-    /// update, as long as sockets keep the old one.
+    /// Those of the node. One name may stand for several programs: of several sets of features, and of builds that
+    /// sockets or workloads have kept.
     pub fn of_node(&self) -> Result<Vec<Run>> {
-        let path = map_in(&node::dir(), map::DISPATCH);
+        let path = map_in(&node::dir(), map::WORKLOADS);
         if !path.exists() {
             return Ok(Vec::new());
         }
-        let table = MapInfo::from_pin(&path).with_context(|| format!("open {}", path.display()))?.id();
-        let uses_table = |info: &&ProgramInfo| {
-            info.program_type() == bpf_prog_type::BPF_PROG_TYPE_SK_MSG
-                && info.name_as_str() == Some(program::DISPATCH)
-                && info.map_ids().ok().flatten().is_some_and(|maps| maps.contains(&table))
+        let id = |name: &str| -> Result<u32> {
+            let path = map_in(&node::dir(), name);
+            Ok(MapInfo::from_pin(&path).with_context(|| format!("open {}", path.display()))?.id())
         };
-        Ok(sum(self.0.values().filter(uses_table)))
+        // What no workload is found through still has the table that all sockets keep.
+        let (table, dispatch) = (id(map::WORKLOADS)?, id(map::DISPATCH)?);
+        let is_ours = |info: &&ProgramInfo| {
+            let maps = info.map_ids().ok().flatten().unwrap_or_default();
+            let passes_on = info.name_as_str() == Some(program::DISPATCH) && maps.contains(&dispatch);
+            // What the dispatcher passes on to is counted with it.
+            maps.contains(&table) && info.name_as_str() != Some(program::REDIRECT) || passes_on
+        };
+        Ok(sum(self.0.values().filter(is_ours)))
     }
 }
 

@@ -22,10 +22,12 @@ use proxy_common::{
     self_test::Trial,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{object, wire::Raw};
 use crate::{
     netns,
-    sys::{bpf_attach, bpf_map, fionread, socket_cookie},
+    sys::{bpf_attach, bpf_map_elem, fionread, socket_cookie},
 };
 
 /// Over loopback everything is there at once, but for a machine that is busy.
@@ -34,7 +36,7 @@ const SERVER: u32 = 0;
 const CLIENT: u32 = 1;
 
 /// What differs from stock TCP, in ways that can be dealt with.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
 pub(super) struct Findings {
     /// In words.
     pub(super) differs: Vec<String>,
@@ -84,7 +86,7 @@ impl Pair {
         };
         bpf_attach::sk_msg_verdict(prog.as_fd(), socks).context("attach the sk_msg program")?;
         for (index, end) in [(SERVER, &self.server), (CLIENT, &self.client)] {
-            bpf_map::set_fd(socks, index, end.as_fd()).context("put a socket into a sockmap")?;
+            bpf_map_elem::set_fd(socks, index, end.as_fd()).context("put a socket into a sockmap")?;
         }
         Ok(())
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use aya::maps::{Map, MapData, PerCpuArray};
+use aya::maps::{Map, PerCpuArray};
 use proxy_common::{
-    counter::Event,
+    counter::{Counters as Counts, Event},
     names::{map, program},
     verdict::Rule,
 };
@@ -14,8 +14,10 @@ use serde::Serialize;
 use super::{
     accel_counters::{self, Traffic},
     hooks::{HOOKS, Needs},
-    meta::Meta,
-    pins::WorkloadPins,
+    meta::{Meta, layout},
+    node,
+    pins::{WorkloadPins, pinned},
+    wire::Raw,
 };
 
 /// One workload.
@@ -54,44 +56,42 @@ pub fn status() -> Result<(Vec<WorkloadStatus>, Vec<String>)> {
 
 fn of(pins: &WorkloadPins) -> Result<WorkloadStatus> {
     let meta = Meta::read(&pins.map(map::META))?;
+    anyhow::ensure!(
+        meta.layout == layout(),
+        "another version of sidestep attached it (layout {}): run `sidestep attach` again",
+        meta.layout
+    );
     let programs: Vec<&'static str> =
         HOOKS.iter().map(|hook| hook.program).filter(|program| pins.link(program).exists()).collect();
-    let needs = Needs {
-        owner_record: programs.contains(&program::SOCK_CREATE),
-        accelerated: meta.not_accelerated.is_none(),
-        observe: meta.not_observed.is_none(),
-        ..Needs::of(&meta.config)
-    };
+    let needs = Needs::of_features(meta.features, programs.contains(&program::SOCK_CREATE));
     let complete = HOOKS.iter().all(|hook| !hook.is_needed(needs) || programs.contains(&hook.program));
     Ok(WorkloadStatus {
         workload: pins.name(),
         complete,
         programs,
-        counters: Counters::read(pins)?,
+        counters: Counters::read(meta.slot)?,
         acceleration: accel_counters::read(meta.slot)?,
         meta,
     })
 }
 
 impl Counters {
-    pub fn read(pins: &WorkloadPins) -> Result<Self> {
-        let path = pins.map(map::COUNTERS);
-        let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
-        let counters: PerCpuArray<_, u64> =
-            PerCpuArray::try_from(Map::PerCpuArray(data)).context("read the counters")?;
-        let sum = |index: u32| -> Result<u64> {
-            let values = counters.get(&index, 0).context("read a counter")?;
-            Ok(values.iter().sum())
-        };
+    /// Those of a slot.
+    pub fn read(slot: u32) -> Result<Self> {
+        let counters: PerCpuArray<_, Raw<Counts>> =
+            PerCpuArray::try_from(Map::PerCpuArray(pinned(&node::dir(), map::COUNTERS)?))
+                .context("read the counters")?;
+        let values = counters.get(&slot, 0).context("read the counters")?;
+        let sum = |index: usize| values.iter().map(|of_cpu| of_cpu.0[index]).sum::<u64>();
         let mut found = Self::default();
         for rule in Rule::ALL {
-            let count = sum(*rule as u32)?;
+            let count = sum(*rule as usize);
             if count > 0 {
                 found.rules.insert(rule.name(), count);
             }
         }
         for event in Event::ALL {
-            let count = sum(event.index())?;
+            let count = sum(event.index());
             if count > 0 {
                 found.events.insert(event.name(), count);
             }

@@ -11,7 +11,7 @@ use proxy_common::{
 
 use crate::{
     config::Config,
-    dataplane::{Compiled, Meta, WorkloadPins, compile, pinned_tables},
+    dataplane::{Compiled, Meta, WorkloadPins, compile},
     exit::{Class, Failure},
     netns::{Interface, Interfaces, Netns, RouteEntry, Routes},
 };
@@ -46,7 +46,7 @@ impl Place {
     pub fn of_pins(pins: &WorkloadPins, netns: Option<&Netns>) -> Result<Self> {
         let meta = Meta::read(&pins.map(map::META))
             .with_context(|| format!("workload {}: run `sidestep attach` again", pins.name()))?;
-        let tables = pinned_tables(pins, &meta)?;
+        let tables = meta.compiled();
         let interfaces = match netns {
             Some(netns) => Some(Interfaces::of(netns)?),
             None => Netns::open(&meta.netns_path)

@@ -27,6 +27,8 @@ const PROBE_READ_KERNEL: i32 = 113;
 const INGRESS_IFINDEX: i16 = 64;
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+/// Of programs that are loaded to see whether they can be.
+const NAME: &str = "sidestep_probe";
 
 pub(super) fn probe(feature: Feature) -> Answer {
     match feature {
@@ -67,7 +69,7 @@ fn trivial() -> [Instruction; 2] {
 }
 
 fn loads(kind: ProgramType, attach: Option<AttachType>, program: &[Instruction]) -> Answer {
-    made(load(kind, attach, program))
+    made(load(kind, attach, NAME, program))
 }
 
 fn made<T>(result: io::Result<T>) -> Answer {
@@ -92,7 +94,7 @@ fn refusal(error: &io::Error) -> Answer {
 
 /// The type is looked at before the target: a descriptor that is no cgroup is EBADF where cgroup links exist.
 fn cgroup_links() -> Answer {
-    let program = match load(ProgramType::CgroupSockAddr, Some(AttachType::Connect4), &trivial()) {
+    let program = match load(ProgramType::CgroupSockAddr, Some(AttachType::Connect4), NAME, &trivial()) {
         Ok(program) => program,
         Err(error) => return refusal(&error),
     };
@@ -137,7 +139,7 @@ fn netns_cookie() -> Answer {
 }
 
 fn lookup_test_run() -> Answer {
-    let program = match load(ProgramType::SkLookup, Some(AttachType::SkLookup), &trivial()) {
+    let program = match load(ProgramType::SkLookup, Some(AttachType::SkLookup), NAME, &trivial()) {
         Ok(program) => program,
         Err(error) => return refusal(&error),
     };
@@ -148,7 +150,7 @@ fn lookup_test_run() -> Answer {
 /// Interface 0 is none: ENODEV from a kernel that looks for it (kernel/bpf/tcx.c: tcx_link_attach).
 fn tcx() -> Answer {
     const NO_INTERFACE: u32 = 0;
-    let program = match load(ProgramType::SchedCls, None, &trivial()) {
+    let program = match load(ProgramType::SchedCls, None, NAME, &trivial()) {
         Ok(program) => program,
         Err(error) => return refusal(&error),
     };

@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use super::floors::Floors;
 use crate::{
-    dataplane::{self, Fill, Programs, Run, WorkloadPins, WorkloadStatus},
+    dataplane::{self, Fill, Programs, Run, WorkloadStatus},
     flows::{self, ClassTotals, Records},
 };
 
@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub unreadable: Vec<String>,
     pub details: Vec<Details>,
     pub node: Details,
+    /// Runs of the node's programs.
+    pub runs: Vec<Run>,
     /// Sums over flows, of observed workloads.
     pub totals: Vec<ClassTotals>,
     /// What became of the records of closed ends.
@@ -35,7 +37,6 @@ pub struct Details {
     /// Empty: the node.
     pub workload: String,
     pub fills: Vec<Fill>,
-    pub runs: Vec<Run>,
 }
 
 /// Takes snapshots, one at a time: who asks while one is taken shares the next.
@@ -73,29 +74,33 @@ impl Snapshot {
     fn take() -> Result<Self> {
         let taken = Instant::now();
         let (workloads, mut unreadable) = dataplane::status()?;
-        let programs = Programs::loaded();
         let mut details = Vec::new();
-        for pins in WorkloadPins::all()? {
-            match Details::of(&pins, &programs) {
+        for status in &workloads {
+            match Details::of(status) {
                 Ok(found) => details.push(found),
-                Err(_) if !pins.exists() => {}
-                Err(error) => unreadable.push(format!("{}: {error:#}", pins.name())),
+                Err(error) => unreadable.push(format!("{}: {error:#}", status.workload)),
             }
         }
-        let node = Details { workload: String::new(), fills: Fill::of_node()?, runs: programs.of_node()? };
+        let node = Details { workload: String::new(), fills: Fill::of_node()? };
+        let runs = Programs::loaded().of_node()?;
         let totals = flows::totals()?;
         let records = flows::records()?;
-        Ok(Self { workloads, unreadable, details, node, totals, records, duration: taken.elapsed(), taken })
+        Ok(Self {
+            workloads,
+            unreadable,
+            details,
+            node,
+            runs,
+            totals,
+            records,
+            duration: taken.elapsed(),
+            taken,
+        })
     }
 
     /// Map fills with the labels of their owner.
     pub fn fills(&self) -> impl Iterator<Item = ([&str; 2], &Fill)> {
         self.owned().flat_map(|(owner, details)| details.fills.iter().map(move |fill| (owner, fill)))
-    }
-
-    /// Program runs with the labels of their owner.
-    pub fn runs(&self) -> impl Iterator<Item = ([&str; 2], &Run)> {
-        self.owned().flat_map(|(owner, details)| details.runs.iter().map(move |run| (owner, run)))
     }
 
     fn owned(&self) -> impl Iterator<Item = ([&str; 2], &Details)> {
@@ -108,8 +113,8 @@ impl Snapshot {
 }
 
 impl Details {
-    fn of(pins: &WorkloadPins, programs: &Programs) -> Result<Self> {
-        Ok(Self { workload: pins.name(), fills: Fill::of_workload(pins)?, runs: programs.of_workload(pins)? })
+    fn of(status: &WorkloadStatus) -> Result<Self> {
+        Ok(Self { workload: status.workload.clone(), fills: Fill::of_workload(status.meta.slot)? })
     }
 }
 

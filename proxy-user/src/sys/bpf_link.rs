@@ -137,6 +137,12 @@ pub fn program_id(link: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(info(link)?.prog_id)
 }
 
+/// Whether what the link was made on is still there; only for links on interfaces.
+pub fn is_attached(link: BorrowedFd<'_>) -> io::Result<bool> {
+    // An interface's number; 0 once it is gone.
+    Ok(info(link)?.target[0] as u32 != 0)
+}
+
 /// What the link hangs on (kernel/bpf/cgroup.c and net_namespace.c: fill_link_info).
 pub fn place(link: BorrowedFd<'_>) -> io::Result<Place> {
     const BPF_LINK_TYPE_CGROUP: u32 = 3;

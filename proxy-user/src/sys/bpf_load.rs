@@ -1,9 +1,9 @@
-//! BPF_PROG_LOAD of a few instructions: asks the verifier what it knows. Nothing is attached.
+//! BPF_PROG_LOAD of a few instructions: what a probe asks the verifier, and the small programs of a workload.
 #![allow(unsafe_code)]
 
 use std::{
     io,
-    os::fd::{FromRawFd, OwnedFd},
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd, OwnedFd},
 };
 
 use super::{bpf::bpf, bpf_link::AttachType};
@@ -68,6 +68,50 @@ impl Instruction {
         Self { code: 0xdb, registers: 0x21, offset: 0, immediate: 0x01 }
     }
 
+    /// `to = from`
+    pub const fn copy(to: u8, from: u8) -> Self {
+        Self { code: 0xbf, registers: from << 4 | to, offset: 0, immediate: 0 }
+    }
+
+    /// `register += value`
+    pub const fn add(register: u8, value: i32) -> Self {
+        Self { code: 0x07, registers: register, offset: 0, immediate: value }
+    }
+
+    /// `*(u32 *)(base + offset) = value`
+    pub const fn store_word(base: u8, offset: i16, value: i32) -> Self {
+        Self { code: 0x62, registers: base, offset, immediate: value }
+    }
+
+    /// `*(u32 *)(base + offset) = register`
+    pub const fn store(base: u8, offset: i16, register: u8) -> Self {
+        Self { code: 0x63, registers: register << 4 | base, offset, immediate: 0 }
+    }
+
+    /// `to = *(u32 *)(base + offset)`
+    pub const fn load_word(to: u8, base: u8, offset: i16) -> Self {
+        Self { code: 0x61, registers: base << 4 | to, offset, immediate: 0 }
+    }
+
+    /// `if register == 0 goto +offset`
+    pub const fn skip_if_zero(register: u8, offset: i16) -> Self {
+        Self { code: 0x15, registers: register, offset, immediate: 0 }
+    }
+
+    /// `register = map`
+    pub fn load_map(register: u8, map: BorrowedFd<'_>) -> [Self; 2] {
+        const BPF_PSEUDO_MAP_FD: u8 = 1;
+        [
+            Self {
+                code: 0x18,
+                registers: BPF_PSEUDO_MAP_FD << 4 | register,
+                offset: 0,
+                immediate: map.as_raw_fd(),
+            },
+            Self { code: 0, registers: 0, offset: 0, immediate: 0 },
+        ]
+    }
+
     pub const fn exit() -> Self {
         Self { code: 0x95, registers: 0, offset: 0, immediate: 0 }
     }
@@ -94,8 +138,16 @@ struct LoadAttr {
 ///
 /// # Errors
 /// EPERM: not allowed to ask. EINVAL or EACCES: the kernel does not know the type, a helper or a member of the context.
-pub fn load(kind: ProgramType, attach: Option<AttachType>, program: &[Instruction]) -> io::Result<OwnedFd> {
+pub fn load(
+    kind: ProgramType,
+    attach: Option<AttachType>,
+    name: &str,
+    program: &[Instruction],
+) -> io::Result<OwnedFd> {
     let license = c"GPL";
+    let mut prog_name = [0; 16];
+    let length = name.len().min(15);
+    prog_name[..length].copy_from_slice(&name.as_bytes()[..length]);
     let mut attr = LoadAttr {
         prog_type: kind as u32,
         insn_cnt: program.len() as u32,
@@ -106,7 +158,7 @@ pub fn load(kind: ProgramType, attach: Option<AttachType>, program: &[Instructio
         log_buf: 0,
         kern_version: 0,
         prog_flags: 0,
-        prog_name: *b"sidestep_probe\0\0",
+        prog_name,
         prog_ifindex: 0,
         expected_attach_type: attach.map_or(0, |attach| attach as u32),
     };

@@ -1,4 +1,4 @@
-//! Elements of maps, without the type state of aya's maps: descriptors, and how many there are.
+//! How many entries a map has.
 #![allow(unsafe_code)]
 
 use std::{
@@ -8,8 +8,6 @@ use std::{
 
 use super::bpf::bpf;
 
-const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
-const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 /// Of the kernel's own, not for userspace: `kernel/bpf/syscall.c: BPF_DO_BATCH`.
@@ -22,31 +20,6 @@ struct ElemAttr {
     key: u64,
     value: u64,
     flags: u64,
-}
-
-/// Stores a descriptor at an index.
-pub fn set_fd(map: BorrowedFd<'_>, index: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
-    let value = fd.as_raw_fd() as u32;
-    let mut attr = ElemAttr {
-        map_fd: map.as_raw_fd() as u32,
-        pad: 0,
-        key: (&raw const index) as u64,
-        value: (&raw const value) as u64,
-        flags: 0,
-    };
-    bpf(BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
-}
-
-/// Empties an index.
-pub fn delete(map: BorrowedFd<'_>, index: u32) -> io::Result<()> {
-    let mut attr = ElemAttr {
-        map_fd: map.as_raw_fd() as u32,
-        pad: 0,
-        key: (&raw const index) as u64,
-        value: 0,
-        flags: 0,
-    };
-    bpf(BPF_MAP_DELETE_ELEM, &mut attr).map(drop)
 }
 
 /// A batch has to hold the fullest bucket of a hash map.
@@ -125,4 +98,33 @@ fn count_keys(map: BorrowedFd<'_>, key_size: u32, capacity: u32) -> io::Result<u
         }
     }
     Ok(capacity)
+}
+
+/// Calls `visit` with each key. Keys that come and go meanwhile may be met twice, or not at all.
+pub fn each_key(
+    map: BorrowedFd<'_>,
+    key_size: usize,
+    mut visit: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    /// A key that goes sends the kernel back to the first one: more is met of no map of ours.
+    const MOST: u32 = 1 << 22;
+    let mut key = vec![0u8; key_size];
+    for met in 0..MOST {
+        let mut next = vec![0u8; key_size];
+        let mut attr = ElemAttr {
+            map_fd: map.as_raw_fd() as u32,
+            pad: 0,
+            key: if met == 0 { 0 } else { key.as_ptr() as u64 },
+            value: next.as_mut_ptr() as u64,
+            flags: 0,
+        };
+        match bpf(BPF_MAP_GET_NEXT_KEY, &mut attr) {
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        visit(&next)?;
+        key = next;
+    }
+    Ok(())
 }

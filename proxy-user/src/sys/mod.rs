@@ -5,6 +5,7 @@ pub mod bpf_link;
 pub mod bpf_load;
 pub mod bpf_map;
 pub mod bpf_map_create;
+pub mod bpf_map_elem;
 pub mod bpf_mmap;
 pub mod bpf_pin;
 pub mod bpf_query;

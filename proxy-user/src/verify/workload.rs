@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::{CidrSet, Config, OwnerGroups, RunOptions},
-    dataplane::{self, Counters, Which, WorkloadPins},
+    dataplane::{self, Counters, Meta, Which, WorkloadPins},
     explain::{Caller, Destination, Outcome, Place, Question, explain},
     netns::{Netns, listening_ports},
 };
@@ -55,7 +55,7 @@ pub fn verify(which: &Which, netns: Option<&Netns>) -> Result<Report> {
     report.pass("attached", format!("workload {}, by sidestep {}", status.workload, status.meta.version));
     let path = netns.map(Netns::path);
     let Some(ground) = attachment::check(&mut report, pins, status, path) else { return Ok(report) };
-    if let Err(error) = connections(&mut report, pins, &ground, status.meta.ipv6) {
+    if let Err(error) = connections(&mut report, pins, &ground, &status.meta) {
         report.add("probes", Err(error));
     }
     Ok(report)
@@ -65,8 +65,9 @@ fn connections(
     report: &mut Report,
     pins: &WorkloadPins,
     place: &attachment::Ground,
-    ipv6: bool,
+    meta: &Meta,
 ) -> Result<()> {
+    let ipv6 = meta.ipv6;
     let tables = Place::of_pins(pins, Some(&place.netns))?;
     let room = Room::below(place.cgroup.path())?;
     let ground = Ground { cgroup_procs: Some(room.procs()), netns: Some(PathBuf::from(place.netns.path())) };
@@ -75,7 +76,8 @@ fn connections(
     let free: Vec<u16> =
         [ports.outbound, ports.inbound].into_iter().filter(|port| !taken.contains(port)).collect();
     let listener = stand_in(&ground, &tables.config, &free, ipv6)?;
-    let bench = Bench { pins, tables: &tables, ground: &ground, listener: listener.as_ref(), free: &free };
+    let bench =
+        Bench { slot: meta.slot, tables: &tables, ground: &ground, listener: listener.as_ref(), free: &free };
     for v6 in [false, true] {
         let [validation, outbound, inbound] = names(v6);
         if v6 && !ipv6 {
@@ -175,7 +177,7 @@ fn captured_outbound(tables: &Place, v6: bool) -> Result<Option<Question>> {
 
 /// What all trials of a workload share.
 struct Bench<'a> {
-    pins: &'a WorkloadPins,
+    slot: u32,
     tables: &'a Place,
     ground: &'a Ground,
     listener: Option<&'a Probe>,
@@ -203,7 +205,7 @@ impl Bench<'_> {
             timeout: TIMEOUT,
         };
         let row = answer.row.unwrap_or_default();
-        let read = || Ok(Counters::read(self.pins)?.rules.get(row).copied().unwrap_or(0));
+        let read = || Ok(Counters::read(self.slot)?.rules.get(row).copied().unwrap_or(0));
         let result = match self.listener.filter(|_| self.free.contains(&port)) {
             Some(listener) => trial.against(self.ground, listener),
             None => trial.against_sidecar(self.ground, Some(&RowCount { name: row, read: &read })),

@@ -6,7 +6,7 @@ static ENTRIES: Family = Family {
     name: "map_entries",
     kind: Kind::Gauge,
     unit: None,
-    help: "Entries of a map that can fill up; without a workload: a map of the node",
+    help: "Entries of a map that can fill up: what a workload has of it; without a workload: all there are",
     labels: &["workload", "namespace", "map"],
 };
 
@@ -14,7 +14,7 @@ static CAPACITY: Family = Family {
     name: "map_capacity_entries",
     kind: Kind::Gauge,
     unit: None,
-    help: "Entries that fit into the map",
+    help: "Entries that fit into the map; of a workload: its share",
     labels: &["workload", "namespace", "map"],
 };
 

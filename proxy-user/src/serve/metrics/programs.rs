@@ -9,8 +9,8 @@ static RUNS: Family = Family {
     kind: Kind::Counter,
     unit: None,
     help: "Runs of a BPF program while the kernel counted them (serve --program-stats, or kernel.bpf_stats_enabled); \
-           without a workload: a program of the node",
-    labels: &["workload", "namespace", "program"],
+           one program serves all workloads of the node",
+    labels: &["program"],
 };
 
 static TIME: Family = Family {
@@ -18,7 +18,7 @@ static TIME: Family = Family {
     kind: Kind::Counter,
     unit: Some(Unit::Seconds),
     help: "Time in a BPF program while the kernel counted it",
-    labels: &["workload", "namespace", "program"],
+    labels: &["program"],
 };
 
 #[derive(Debug)]
@@ -31,12 +31,12 @@ impl Source for Programs {
 
     fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result {
         let mut runs = page.family(&RUNS)?;
-        for (owner, run) in seen.runs() {
-            runs.count(&[owner[0], owner[1], &run.program], run.count)?;
+        for run in &seen.runs {
+            runs.count(&[&run.program], run.count)?;
         }
         let mut time = page.family(&TIME)?;
-        for (owner, run) in seen.runs() {
-            time.total(&[owner[0], owner[1], &run.program], run.time.as_secs_f64())?;
+        for run in &seen.runs {
+            time.total(&[&run.program], run.time.as_secs_f64())?;
         }
         Ok(())
     }

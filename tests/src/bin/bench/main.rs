@@ -3,6 +3,7 @@
 mod case;
 mod connect;
 mod cpu;
+mod enroll;
 mod evidence;
 mod figures;
 mod follower;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.what {
         Some(What::Connect(options)) => connect::run(options),
+        Some(What::Enroll(options)) => enroll::run(options),
         Some(What::Mesh(options)) => mesh::run(options),
         None => run(&cli.options),
     };

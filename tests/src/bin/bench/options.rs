@@ -24,6 +24,8 @@ pub(crate) struct Cli {
 pub(crate) enum What {
     /// What the decision costs a connect, from 1 to 10,000 exclude CIDRs
     Connect(ConnectOptions),
+    /// How long it takes to enrol and to release a workload, with 0 to 500 there
+    Enroll(EnrollOptions),
     /// What a request through a real Istio costs; `cargo xtask bench mesh` brings the cluster
     Mesh(MeshOptions),
 }
@@ -92,6 +94,19 @@ impl ConnectOptions {
     pub(crate) fn rounds(&self) -> usize {
         self.rounds.unwrap_or(if self.quick { 20 } else { 200 }).max(1)
     }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct EnrollOptions {
+    /// How often a workload is enrolled and released at each level
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) turns: usize,
+    /// Write enroll.json, enroll.md and enroll.svg here
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    pub(crate) out: PathBuf,
+    /// Fail when a figure is missed
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(Clone, Debug, Args)]

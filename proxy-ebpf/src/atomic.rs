@@ -3,7 +3,7 @@
 
 /// Adds to a sum: a program may interrupt another on the same CPU, and nothing may be lost.
 #[inline(always)]
-pub(super) fn add(sum: *mut u64, value: u64) {
+pub(crate) fn add(sum: *mut u64, value: u64) {
     #[cfg(target_arch = "bpf")]
     // SAFETY: a map value aligned to eight bytes; the verifier checks both.
     unsafe {
@@ -21,7 +21,7 @@ pub(super) fn add(sum: *mut u64, value: u64) {
 
 /// Adds; returns what was there.
 #[inline(always)]
-pub(super) fn fetch_add(sum: *mut u64, value: u64) -> u64 {
+pub(crate) fn fetch_add(sum: *mut u64, value: u64) -> u64 {
     #[cfg(target_arch = "bpf")]
     {
         let mut value = value;
@@ -44,7 +44,7 @@ pub(super) fn fetch_add(sum: *mut u64, value: u64) -> u64 {
 
 /// Sets bits; returns those that were set.
 #[inline(always)]
-pub(super) fn fetch_or(bits: &mut u64, more: u64) -> u64 {
+pub(crate) fn fetch_or(bits: &mut u64, more: u64) -> u64 {
     #[cfg(target_arch = "bpf")]
     {
         let mut value = more;
@@ -67,7 +67,7 @@ pub(super) fn fetch_or(bits: &mut u64, more: u64) -> u64 {
 
 /// Puts `new` there if `old` is there still; returns what was there.
 #[inline(always)]
-pub(super) fn exchange(word: &mut u64, old: u64, new: u64) -> u64 {
+pub(crate) fn exchange(word: &mut u64, old: u64, new: u64) -> u64 {
     #[cfg(target_arch = "bpf")]
     {
         let mut found = old;

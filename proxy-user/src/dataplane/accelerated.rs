@@ -1,0 +1,137 @@
+//! What the acceleration keeps of a workload in the maps of the node.
+
+use std::{net::IpAddr, os::fd::AsFd as _, path::Path};
+
+use anyhow::{Context, Result, anyhow};
+use aya::{
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues},
+    util::nr_cpus,
+};
+use proxy_common::{
+    accel::{EndKey, Executable, Reason, Server, Switch, counter_index, end_flag},
+    addr::Addr,
+    names::map,
+};
+
+use super::{
+    pins::{map_in, open_map, pinned},
+    readers::Programs,
+    wire::{Raw, bytes},
+};
+use crate::sys::bpf_map_elem;
+
+/// What the user's word stands for.
+const VOUCHED: u32 = end_flag::TRUSTED | end_flag::DRAINS;
+
+/// A slot that is given out again starts from zero.
+pub(super) fn reset_counters(dir: &Path, slot: u32) -> Result<()> {
+    let mut counters: PerCpuArray<MapData, u64> =
+        PerCpuArray::try_from(Map::PerCpuArray(pinned(dir, map::ACCEL_COUNTERS)?))
+            .context("open the counters")?;
+    let cpus = nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
+    for reason in Reason::ALL {
+        let index = counter_index(slot, *reason);
+        for index in [index, index + 1] {
+            counters.set(index, PerCpuValues::try_from(vec![0; cpus])?, 0).context("reset a counter")?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets the workload's switch and makes its addresses known.
+pub(super) fn switch_on(dir: &Path, slot: u32, switch: Switch, addresses: &[IpAddr]) -> Result<()> {
+    switches(dir)?.set(slot, Raw(switch), 0).context("set the workload's switch")?;
+    publish(dir, slot, addresses)
+}
+
+/// Makes its addresses known: what talks to them may be accelerated.
+pub(super) fn publish(dir: &Path, slot: u32, addresses: &[IpAddr]) -> Result<()> {
+    let known = open_map(dir, map::LOCAL_ADDRS)?;
+    for ip in addresses {
+        bpf_map_elem::update(known.as_fd(), bytes(&Addr::from(*ip)), &(slot + 1).to_ne_bytes(), 0)
+            .with_context(|| format!("publish the address {ip}"))?;
+    }
+    Ok(())
+}
+
+/// Live flows go on over the stack, from the next message on. The limit stays: redirected bytes that wait are followed
+/// by others until they are read.
+pub(super) fn switch_off(dir: &Path, slot: u32, addresses: &[IpAddr]) -> Result<()> {
+    if !map_in(dir, map::SWITCHES).exists() {
+        return Ok(());
+    }
+    let mut switches = switches(dir)?;
+    let old = switches.get(&slot, 0).context("read the workload's switch")?.0;
+    switches.set(slot, Raw(Switch { enabled: 0, ..old }), 0).context("set the workload's switch")?;
+    withdraw(dir, slot, addresses.iter())
+}
+
+/// Addresses that are the workload's no longer.
+pub(super) fn withdraw<'a>(dir: &Path, slot: u32, addresses: impl Iterator<Item = &'a IpAddr>) -> Result<()> {
+    let known = open_map(dir, map::LOCAL_ADDRS)?;
+    for ip in addresses {
+        let key = Addr::from(*ip);
+        let mut whose = [0; 4];
+        // Another workload may have the address by now.
+        if bpf_map_elem::lookup(known.as_fd(), bytes(&key), &mut whose).context("look up an address")?
+            && u32::from_ne_bytes(whose) == slot + 1
+        {
+            bpf_map_elem::delete(known.as_fd(), bytes(&key)).context("withdraw an address")?;
+        }
+    }
+    Ok(())
+}
+
+fn switches(dir: &Path) -> Result<Array<MapData, Raw<Switch>>> {
+    Array::try_from(Map::Array(pinned(dir, map::SWITCHES)?)).context("open the switches")
+}
+
+/// Makes the programs known that read what they are sent, and those unknown again that turned out not to.
+pub(super) fn trust(dir: &Path, programs: &Programs, vouched: &[Executable]) -> Result<()> {
+    let mut readers = Readers::open(dir)?;
+    for (ino, dev) in programs.hazardous.keys() {
+        readers.forget(Executable { ino: *ino, dev: *dev, reserved: 0 });
+    }
+    for (ino, dev) in &programs.safe {
+        readers.note(Executable { ino: *ino, dev: *dev, reserved: 0 }, end_flag::TRUSTED)?;
+    }
+    for program in vouched {
+        readers.note(*program, VOUCHED)?;
+    }
+    // Servers that stayed out may come in now.
+    let mut servers: HashMap<MapData, Raw<EndKey>, Raw<Server>> =
+        HashMap::try_from(Map::LruHashMap(pinned(dir, map::SERVERS)?)).context("open the servers")?;
+    let known: Vec<_> = servers.keys().filter_map(Result::ok).collect();
+    for server in known {
+        // One that has aged out meanwhile is just as gone.
+        let _ = servers.remove(&server);
+    }
+    Ok(())
+}
+
+/// Programs that are known. Somebody's word stands, also that of who attached another workload.
+struct Readers(HashMap<MapData, Raw<Executable>, u8>);
+
+impl Readers {
+    fn open(dir: &Path) -> Result<Self> {
+        HashMap::try_from(Map::HashMap(pinned(dir, map::READERS)?)).context("open the readers").map(Self)
+    }
+
+    fn note(&mut self, program: Executable, flags: u32) -> Result<()> {
+        if self.is_vouched(program) {
+            return Ok(());
+        }
+        self.0.insert(Raw(program), flags as u8, 0).context("store a reader")
+    }
+
+    fn forget(&mut self, program: Executable) {
+        if !self.is_vouched(program) {
+            // Absent, but for a build that found it safe.
+            let _ = self.0.remove(&Raw(program));
+        }
+    }
+
+    fn is_vouched(&self, program: Executable) -> bool {
+        self.0.get(&Raw(program), 0).is_ok_and(|flags| u32::from(flags) & end_flag::DRAINS != 0)
+    }
+}

@@ -1,0 +1,184 @@
+//! The programs of the node: loaded once for a set of features, pinned, and linked to every workload that wants them.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use proxy_common::{
+    flow::FlowKernel,
+    guest::FLOWS,
+    names::{global, map, program},
+    policy::flag,
+    workload::feature,
+};
+
+use super::{
+    hooks::{HOOKS, Needs},
+    known::Known,
+    object::{self, OBJECT},
+    observation,
+    pins::{self, map_in},
+    refused::{self, Refused, Step},
+    wire::Raw,
+};
+use crate::sys::{bpf_attach, bpf_map_elem, bpf_pin};
+
+/// Which object these are of, as far as a number tells: workloads and pins carry it.
+pub(super) const BUILD: u32 = build();
+
+const fn build() -> u32 {
+    match u32::from_str_radix(env!("SIDESTEP_BPF_BUILD"), 16) {
+        Ok(number) => number,
+        Err(_) => 0,
+    }
+}
+
+/// Names of features, for pins.
+const NAMES: [(u32, &str); 6] = [
+    (flag::IPV6, "ipv6"),
+    (flag::DNS, "dns"),
+    (flag::TPROXY, "tproxy"),
+    (flag::GUESTS, "guests"),
+    (feature::OBSERVE, "observe"),
+    (feature::ACCELERATE, "accelerate"),
+];
+
+/// Those of one set of features.
+pub(super) struct Programs(HashMap<&'static str, OwnedFd>);
+
+impl Programs {
+    /// Opens them, or loads them first.
+    pub(super) fn ensure(root: &Path, node_dir: &Path, known: &Known, features: u32) -> Result<Self> {
+        for name in all(known, features) {
+            refused::pretended(name).map_err(|error| Refused::to(Step::Load, name, error))?;
+        }
+        let dir = dir_of(node_dir, features);
+        if !dir.is_dir() {
+            load(root, node_dir, &dir, known, features)?;
+        }
+        let open = |name: &'static str| {
+            let path = pins::program_in(&dir, name);
+            Ok((name, bpf_pin::open(&path).with_context(|| format!("open {}", path.display()))?))
+        };
+        Ok(Self(wanted(known, features).map(open).collect::<Result<_>>()?))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Result<BorrowedFd<'_>> {
+        self.0.get(name).map(AsFd::as_fd).with_context(|| format!("no program {name} is loaded"))
+    }
+}
+
+fn dir_of(node_dir: &Path, features: u32) -> PathBuf {
+    let mut name = format!("programs_{BUILD:08x}");
+    for (_, word) in NAMES.iter().filter(|(bit, _)| features & bit != 0) {
+        name.push('_');
+        name.push_str(word);
+    }
+    node_dir.join(name)
+}
+
+/// What hangs on workloads.
+fn wanted(known: &Known, features: u32) -> impl Iterator<Item = &'static str> {
+    let needs = Needs::of_features(features, known.kernel.sk_socket == 0);
+    let guests = [program::GUEST_IN, program::GUEST_OUT];
+    HOOKS
+        .iter()
+        .filter(move |hook| hook.is_needed(needs))
+        .map(|hook| hook.program)
+        .chain(guests.into_iter().filter(move |_| features & flag::GUESTS != 0))
+}
+
+/// The same, and what is the node's alone.
+fn all(known: &Known, features: u32) -> impl Iterator<Item = &'static str> {
+    let of = |bit: u32, names: [&'static str; 2]| names.into_iter().filter(move |_| features & bit != 0);
+    wanted(known, features)
+        .chain(of(feature::ACCELERATE, [program::REDIRECT, program::DISPATCH]))
+        .chain(of(feature::OBSERVE, [program::FLOW_LIST, program::FLOW_SUM]))
+}
+
+/// Loads and pins them; what of them is the node's alone is put in its place.
+fn load(root: &Path, node_dir: &Path, dir: &Path, known: &Known, features: u32) -> Result<()> {
+    let mut ebpf = maps_and_programs(root, node_dir, known, features)?;
+    let new = dir.with_extension("");
+    let new = new.with_file_name(format!("{}_new", new.file_name().unwrap_or_default().to_string_lossy()));
+    // Of an attach that was killed halfway.
+    pins::remove(&new)?;
+    fs::create_dir(&new).with_context(|| format!("create {}", new.display()))?;
+    let loaded = (|| {
+        if features & feature::ACCELERATE != 0 {
+            accelerate(&mut ebpf, node_dir)?;
+        }
+        if features & feature::OBSERVE != 0 {
+            observation::install(&mut ebpf, node_dir)?;
+        }
+        for name in wanted(known, features) {
+            let program = object::load_program(&mut ebpf, name)?;
+            let path = pins::program_in(&new, name);
+            bpf_pin::pin(program, &path).with_context(|| format!("pin {}", path.display()))?;
+        }
+        fs::rename(&new, dir).with_context(|| format!("rename to {}", dir.display()))
+    })();
+    if loaded.is_err() {
+        pins::remove(&new)?;
+    }
+    loaded
+}
+
+/// Puts this build's program in the place of the one that runs, for live sockets too.
+fn accelerate(ebpf: &mut Ebpf, node_dir: &Path) -> Result<()> {
+    let table = pins::open_map(node_dir, map::DISPATCH)?;
+    let redirect = object::load_program(ebpf, program::REDIRECT)?;
+    bpf_map_elem::set_fd(table.as_fd(), 0, redirect).context("install the sk_msg program")?;
+    let sockets = pins::open_map(node_dir, map::SOCKS)?;
+    let dispatch = object::load_program(ebpf, program::DISPATCH)?;
+    bpf_attach::sk_msg_verdict(dispatch, sockets.as_fd()).context("attach the sk_msg program")
+}
+
+fn maps_and_programs(root: &Path, node_dir: &Path, known: &Known, features: u32) -> Result<Ebpf> {
+    let (kernel, accel) = (Raw(known.kernel), Raw(known.accel_kernel()));
+    let flow = Raw(known.flow.clone().unwrap_or(FlowKernel::OFF));
+    let slots = pins::slots_dir(root);
+    fs::create_dir_all(&slots).with_context(|| format!("create {}", slots.display()))?;
+    // It reads the kernel's type information by itself.
+    let mut loader = EbpfLoader::new();
+    loader
+        .verifier_log_level(VerifierLogLevel::STATS)
+        .override_global(global::FEATURES, &features, true)
+        .override_global(global::KERNEL, &kernel, true)
+        .override_global(global::ACCEL, &accel, true)
+        .override_global(global::FLOW, &flow, true)
+        .map_pin_path(map::SLOT, map_in(&slots, map::SLOT));
+    for name in map::NODE {
+        loader.map_pin_path(name, map_in(node_dir, name));
+    }
+    // Memory for all flows is taken at once: only where there are guests.
+    let guests = features & flag::GUESTS != 0;
+    for name in [map::GUEST_PORTS, map::GUEST_FLOWS] {
+        loader.map_max_entries(name, if guests { FLOWS } else { 1 });
+    }
+    if guests {
+        for name in map::GUESTS {
+            loader.map_pin_path(name, map_in(node_dir, name));
+        }
+    }
+    loader.load(OBJECT).context("create the BPF maps")
+}
+
+/// Removes what other builds have pinned here, once no workload runs it.
+pub(super) fn remove_other_builds(node_dir: &Path, in_use: impl Fn(u32) -> bool) -> Result<()> {
+    let entries = fs::read_dir(node_dir).with_context(|| format!("list {}", node_dir.display()))?;
+    for entry in entries.filter_map(Result::ok) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(build) = name.strip_prefix("programs_").and_then(|rest| rest.get(..8)) else { continue };
+        let build = u32::from_str_radix(build, 16).map_err(|_| anyhow!("{name}: no build's number"))?;
+        if build != BUILD && !in_use(build) {
+            pins::remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! Addresses, routes and interfaces as they are by now: decisions are made from what was found when a workload was
+//! enrolled, until somebody looks again.
+
+use std::{collections::HashMap, fs};
+
+use anyhow::{Context, Result, ensure};
+use proxy_common::{
+    names::map,
+    policy::flag,
+    workload::{Workload, tables_of},
+};
+
+use super::{
+    accelerated, blob, bpffs,
+    compile::compile,
+    lock::Lock,
+    meta::{Meta, layout},
+    node, passthrough6,
+    pins::{self, WorkloadPins},
+    rules::Rules,
+    undo::Undo,
+    workloads::Workloads,
+};
+use crate::netns::{Interfaces, Routes};
+
+/// False: nothing has changed.
+pub(super) fn refresh(pins: &WorkloadPins) -> Result<bool> {
+    let gone = || {
+        format!(
+            "workload {}: its network namespace is gone; run `sidestep detach --workload {0}`",
+            pins.name()
+        )
+    };
+    let seen = Meta::read(&pins.map(map::META)).with_context(|| format!("workload {}", pins.name()))?;
+    ensure!(seen.layout == layout(), "another version of sidestep attached it: run `sidestep attach` again");
+    let netns = passthrough6::find(&seen.netns_path, seen.netns).with_context(gone)?;
+    ensure!(netns.cookie()? == seen.netns_cookie, gone());
+    let interfaces = Interfaces::of(&netns)?;
+    let routes = Routes::of(&netns)?;
+    let mut compiled = compile(&seen.config, seen.ipv6, &interfaces, &routes);
+    compiled.policy.flags |= seen.policy_flags & flag::GUESTS;
+    let mut meta = Meta {
+        addresses: routes.own_addresses(),
+        interfaces: compiled.interfaces.iter().map(|(index, bits)| (*index, *bits)).collect(),
+        routes: compiled.routes.iter().map(|(net, route)| (*net, route.into())).collect(),
+        policy_flags: compiled.policy.flags,
+        ..seen.clone()
+    };
+    let was: HashMap<u32, u8> = seen.interfaces.iter().copied().collect();
+    if (&meta.routes, &compiled.interfaces) == (&seen.routes, &was) {
+        return Ok(false);
+    }
+
+    let _lock = Lock::take(&bpffs::root())?.with_context(|| format!("workload {} is gone", pins.name()))?;
+    let now = Meta::read(&pins.map(map::META)).with_context(|| format!("workload {}", pins.name()))?;
+    ensure!(now == seen, "workload {} was attached again meanwhile: try again", pins.name());
+    let node_dir = node::dir();
+    let (table, rules) = (Workloads::open(&node_dir)?, Rules::open(&node_dir)?);
+    let (slot, entry) = (meta.slot, table.get(meta.slot));
+    let [first, second] = tables_of(slot);
+    let tables = if seen.tables == first { second } else { first };
+    meta.tables = tables;
+    let stage = pins.staging();
+    let mut undo = Undo::default();
+    pins::remove(&stage)?;
+    fs::create_dir(&stage).with_context(|| format!("create {}", stage.display()))?;
+    undo.push(format!("the pins in {}", stage.display()), || pins::remove(&stage));
+    let description = pins::map_in(&stage, map::META);
+    blob::pin(&meta, map::META, &description)?;
+    undo.push("some of its new rules", || rules.remove(tables, &compiled));
+    rules.write(tables, &compiled)?;
+    undo.push("its new rules", || table.set(slot, &entry));
+    table.set(slot, &Workload { tables, ..entry })?;
+    let pinned = pins.map(map::META);
+    fs::rename(&description, &pinned).with_context(|| format!("rename to {}", pinned.display()))?;
+    undo.keep();
+
+    pins::remove(&stage)?;
+    rules.remove(seen.tables, &seen.compiled())?;
+    if meta.not_accelerated.is_none() {
+        accelerated::withdraw(
+            &node_dir,
+            slot,
+            seen.addresses.iter().filter(|ip| !meta.addresses.contains(ip)),
+        )?;
+        accelerated::publish(&node_dir, slot, &meta.addresses)?;
+    }
+    Ok(true)
+}

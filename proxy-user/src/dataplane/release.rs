@@ -1,0 +1,189 @@
+//! Release: no link, rule, entry or pin of the workload stays. Established connections live on: their sockets are
+//! connected to the sidecar, whatever becomes of the programs.
+
+use std::{
+    fs,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+use proxy_common::{
+    accel::{End, EndKey},
+    names::map,
+    wire::FlowKey,
+    workload::{Shares, Workload, state, tables_of},
+};
+
+use super::{
+    accelerated, bpffs, guests,
+    hooks::HOOKS,
+    late_listeners,
+    lock::Lock,
+    meta::{Meta, layout},
+    node, observation, passthrough6,
+    pins::{self, WorkloadPins, map_in, open_map},
+    rules::Rules,
+    sweep,
+    takeover::{self, Kept},
+    wire::{bytes, value},
+    workloads::Workloads,
+};
+use crate::sys::bpf_map_elem;
+
+/// Detaches the workload of a namespace, with a cgroup given only if that is its own. The cgroup is compared by path:
+/// it may be gone. Returns which there were.
+pub fn detach(netns_inode: u64, cgroup: Option<&Path>) -> Result<Vec<WorkloadPins>> {
+    let same = |pins: &WorkloadPins, cgroup: &Path| {
+        Meta::read(&pins.map(map::META)).is_ok_and(|meta| meta.cgroup_path == cgroup)
+            || fs::metadata(cgroup).is_ok_and(|meta| meta.ino() == pins.cgroup_id())
+    };
+    detach_those(|pins| pins.netns_inode() == netns_inode && cgroup.is_none_or(|cgroup| same(pins, cgroup)))
+}
+
+/// Detaches the workload of that name, whatever has become of its namespace.
+pub fn detach_named(name: &str) -> Result<Vec<WorkloadPins>> {
+    detach_those(|pins| pins.name() == name)
+}
+
+fn detach_those(meant: impl Fn(&WorkloadPins) -> bool) -> Result<Vec<WorkloadPins>> {
+    let Some(_lock) = Lock::take(&bpffs::root())? else { return Ok(Vec::new()) };
+    let mut found = WorkloadPins::all()?;
+    found.retain(|pins| meant(pins));
+    if found.is_empty() {
+        return Ok(found);
+    }
+    for pins in &found {
+        workload(pins)?;
+    }
+    node::remove_if_unused()?;
+    Ok(found)
+}
+
+/// Detaches every workload of this node.
+pub fn detach_all() -> Result<Vec<WorkloadPins>> {
+    let _lock = Lock::take(&bpffs::root())?;
+    let found = WorkloadPins::all()?;
+    for pins in &found {
+        workload(pins)?;
+    }
+    remains(&node::dir())?;
+    node::remove_if_unused()?;
+    // Also what an attach left that was killed halfway.
+    pins::remove(&bpffs::root())?;
+    Ok(found)
+}
+
+/// Takes a workload out, as much of it as there is.
+pub(super) fn workload(pins: &WorkloadPins) -> Result<()> {
+    let node_dir = node::dir();
+    let kept = Kept::read(pins).ok();
+    if kept.as_ref().is_some_and(|kept| kept.layout != layout()) {
+        takeover::clear(pins.dir())?;
+    }
+    takeover::clear_aside(pins)?;
+    let meta = Meta::read(&pins.map(map::META)).ok();
+    let table = map_in(&node_dir, map::WORKLOADS).exists().then(|| Workloads::open(&node_dir)).transpose()?;
+    let slot = table.as_ref().and_then(|table| Some((table, table.slot_of(pins)?)));
+    if let Some((table, slot)) = slot {
+        // From here on nothing new is captured.
+        table.set(slot, &Workload { state: state::ANSWERS, ..table.get(slot) })?;
+        let addresses = meta.as_ref().map_or(&[][..], |meta| &meta.addresses);
+        accelerated::switch_off(&node_dir, slot, addresses)?;
+    }
+    remove_links(pins)?;
+    if let Some((table, slot)) = slot {
+        forget(&node_dir, table, slot, meta.as_ref())?;
+    }
+    pins::remove(pins.dir())?;
+    pins::remove(&pins.staging())?;
+    if let Some(kept) = kept.filter(|kept| kept.added_passthrough6) {
+        passthrough6::remove(&kept)?;
+    }
+    takeover::remove_unused_layouts()
+}
+
+/// What redirects goes first, what answers questions last: the reverse of attaching.
+fn remove_links(pins: &WorkloadPins) -> Result<()> {
+    for dir in [pins.dir(), &pins.staging()] {
+        guests::remove(dir)?;
+        for hook in HOOKS.iter().rev() {
+            let path = pins::link_in(dir, hook.program);
+            if path.exists() {
+                pins::remove_link(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Everything that is found under its slot.
+fn forget(node_dir: &Path, table: &Workloads, slot: u32, meta: Option<&Meta>) -> Result<()> {
+    let was = table.get(slot);
+    set_slot(was.cgroup, 0)?;
+    late_listeners::clear(node_dir, slot)?;
+    for name in [map::INBOUND, map::GUEST_IN, map::GUEST_OUT] {
+        if map_in(node_dir, name).exists() {
+            bpf_map_elem::clear(open_map(node_dir, name)?.as_fd(), slot)
+                .with_context(|| format!("forget the program in {name}"))?;
+        }
+    }
+    let rules = Rules::open(node_dir)?;
+    match meta.filter(|meta| meta.layout == layout() && meta.slot == slot) {
+        Some(meta) => {
+            rules.remove(meta.tables, &meta.compiled())?;
+            guests::forget(node_dir, slot, meta.interfaces.iter().map(|(index, _)| *index))?;
+            // Of an update that was killed halfway there may be more.
+            if was.tables != meta.tables {
+                sweep::rules(node_dir, tables_of(slot))?;
+            }
+        }
+        None => sweep::rules(node_dir, tables_of(slot))?,
+    }
+    observation::forget(node_dir, slot)?;
+    forget_connections(node_dir, slot)?;
+    table.set(slot, &Workload::default())
+}
+
+/// Those that were under way, or in the acceleration's map, when their programs went.
+fn forget_connections(node_dir: &Path, slot: u32) -> Result<()> {
+    let shares = open_map(node_dir, map::SHARES)?;
+    let mut share = [0; size_of::<Shares>()];
+    bpf_map_elem::lookup(shares.as_fd(), &slot.to_ne_bytes(), &mut share).context("read its shares")?;
+    let share: Shares = value(&share).context("its shares")?;
+    if share.pending != 0 {
+        sweep::entries::<FlowKey, ()>(node_dir, map::PENDING, |key, ()| key.slot == slot)?;
+    }
+    if share.sockets != 0 {
+        sweep::entries::<EndKey, End>(node_dir, map::ENDS, |_, end| end.slot == slot)?;
+    }
+    bpf_map_elem::update(shares.as_fd(), &slot.to_ne_bytes(), bytes(&Shares::default()), 0)
+        .context("reset its shares")
+}
+
+/// Whose calls the cgroup's are; 0: nobody's. A cgroup that is gone, or never had a link, has nothing to set.
+pub(super) fn set_slot(cgroup: u64, number: u64) -> Result<()> {
+    let slots = open_map(&pins::slots_dir(&bpffs::root()), map::SLOT)?;
+    match bpf_map_elem::update(slots.as_fd(), &cgroup.to_ne_bytes(), &number.to_ne_bytes(), 0) {
+        Err(error) if number == 0 && error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other.context("tell the cgroup its slot"),
+    }
+}
+
+/// What is left of workloads whose enrolment or release was killed halfway. The lock is held, so that nobody is at it.
+pub(super) fn remains(node_dir: &Path) -> Result<()> {
+    if !map_in(node_dir, map::WORKLOADS).exists() {
+        return Ok(());
+    }
+    let left: Vec<Workload> = Workloads::open(node_dir)?
+        .taken()
+        .map(|(_, found)| found)
+        .filter(|found| found.state != state::CAPTURES)
+        .collect();
+    for found in left {
+        let pins = WorkloadPins::of(found.netns.into(), found.cgroup);
+        tracing::warn!(workload = pins.name(), "what a killed attach or detach left is cleared away");
+        workload(&pins)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! `bench enroll`: how long it takes to enrol a workload and to release it, on a node with none to 500 others, and what
+//! each costs in kernel memory.
+//!
+//! Workloads are namespaces with an address on lo and cgroups without processes: what an agent meets when a pod's sandbox
+//! has just been made.
+
+mod memory;
+mod report;
+mod workload;
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use ::tests::requirement::Requirement;
+use anyhow::{Context, Result, bail, ensure};
+use proxy_user::config::{CidrSet, Config, PortSet};
+use proxy_user::dataplane::{Acceleration, Node, Observe, Wish};
+
+use crate::machine::{self, Machine};
+use crate::options::EnrollOptions;
+use crate::own_bpffs;
+use crate::progress::Progress;
+use report::{Level, OneShot, Report};
+use workload::Workload;
+
+/// How many others are there.
+const LEVELS: [usize; 4] = [0, 10, 110, 500];
+/// Where one-shot attaches are measured, and from where on memory is.
+const NODE: usize = 110;
+
+/// False when `--check` was said and a figure is missed.
+pub(crate) fn run(options: &EnrollOptions) -> Result<bool> {
+    for need in [Requirement::Root, Requirement::Cgroup2, Requirement::Sidestep] {
+        if let Some(why) = need.missing() {
+            bail!(why);
+        }
+    }
+    own_bpffs::mount_over()?;
+    let progress = Progress::start();
+    let mut machine = Machine::look()?;
+    let wish = Wish {
+        // As istio-init has it.
+        config: Config {
+            inbound_include: PortSet::All,
+            inbound_exclude: vec![15020, 15021, 15090],
+            outbound_include: CidrSet::All,
+            ..Config::default()
+        },
+        acceleration: Acceleration::default(),
+        observe: Observe::default(),
+        pod: None,
+    };
+    progress.note("make the namespaces and cgroups");
+    let most = LEVELS.into_iter().max().unwrap_or(0);
+    let others = (0..most).map(|number| Workload::make(number as u32)).collect::<Result<Vec<_>>>()?;
+    let subject = Workload::make(most as u32)?;
+    let started = Instant::now();
+    let node = Node::open()?;
+    let open_ms = millis(started.elapsed());
+
+    let started = Instant::now();
+    for other in &others[..NODE] {
+        other.enroll(&node, &wish)?;
+    }
+    let from_nothing_ms = millis(started.elapsed());
+    for other in &others[..NODE] {
+        other.release(&node)?;
+    }
+
+    let mut levels = Vec::new();
+    let mut present = 0;
+    let (mut one_shot, mut before) = (None, None);
+    for level in LEVELS {
+        progress.note(&format!("with {level} workloads there, {} turns", options.turns));
+        while present < level {
+            others[present].enroll(&node, &wish)?;
+            present += 1;
+        }
+        if level == NODE {
+            before = Some(memory::of_kernel()?);
+            one_shot = Some(one_shots(&subject, options.turns)?);
+        }
+        levels.push(turns(&node, &subject, &wish, level, options.turns)?);
+    }
+    let bytes = match before {
+        Some(before) => memory::of_kernel()?.saturating_sub(before) / (most - NODE) as u64,
+        None => 0,
+    };
+    for other in &others {
+        other.release(&node)?;
+    }
+    machine.load_after = machine::load();
+    let report = Report {
+        schema: 1,
+        machine,
+        turns: options.turns,
+        open_ms,
+        from_nothing_ms,
+        levels,
+        one_shot: one_shot.context("no level was measured")?,
+        kernel_bytes_per_workload: bytes,
+    };
+    report.write(&options.out)?;
+    println!("{}", report.markdown());
+    progress.note(&format!("written to {}", options.out.display()));
+    Ok(!options.check || report.met())
+}
+
+/// In this process, which is running already.
+fn turns(node: &Node, subject: &Workload, wish: &Wish, others: usize, turns: usize) -> Result<Level> {
+    let (mut enroll, mut release) = (Vec::new(), Vec::new());
+    // The first may load programs.
+    for turn in 0..=turns {
+        let started = Instant::now();
+        subject.enroll(node, wish)?;
+        let enrolled = started.elapsed();
+        let started = Instant::now();
+        subject.release(node)?;
+        if turn > 0 {
+            enroll.push(millis(enrolled));
+            release.push(millis(started.elapsed()));
+        }
+    }
+    Ok(Level::of(others, enroll, release))
+}
+
+/// `sidestep attach` as a command.
+fn one_shots(subject: &Workload, turns: usize) -> Result<OneShot> {
+    let (mut attach, mut rss) = (Vec::new(), 0);
+    for _ in 0..turns {
+        let started = Instant::now();
+        let used = subject.command("attach", &["-u", "1337", "-i", "*", "-b", "*"])?;
+        attach.push(millis(started.elapsed()));
+        rss = rss.max(used);
+        subject.command("detach", &[])?;
+    }
+    Ok(OneShot::of(attach, rss))
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+/// Runs a command; the most memory it had, in bytes.
+fn resident(mut command: std::process::Command) -> Result<u64> {
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("start sidestep")?;
+    let pid = i32::try_from(child.id()).context("a pid")?;
+    let (status, usage) = memory::wait(pid)?;
+    ensure!(status == 0, "{command:?} failed ({status})");
+    Ok(usage)
+}
