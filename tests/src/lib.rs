@@ -17,6 +17,7 @@ pub mod counters;
 pub mod crowd;
 pub mod data_plane;
 pub mod dns;
+pub mod earlier;
 pub mod envoy;
 pub mod envoy_config;
 pub mod flows;

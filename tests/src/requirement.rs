@@ -10,7 +10,7 @@ use nix::unistd::Uid;
 
 use crate::iptables::{self, Backend};
 use crate::kernel::{self, Lack};
-use crate::{cgroup, cluster, envoy, istio_iptables, process, sidestep};
+use crate::{cgroup, cluster, earlier, envoy, istio_iptables, process, sidestep};
 
 /// Something a machine may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Requirement {
     /// `TCP_ULP` "tls": CONFIG_TLS, built in or a module that can be loaded.
     KernelTls,
     Iptables(Backend),
+    /// The sidestep of an earlier commit.
+    EarlierBuild(&'static str),
     /// Istio's own istio-iptables: built by `cargo xtask cluster build`, where Go is.
     IstioIptables,
     /// A feature of the kernel, as `sidestep doctor` names it.
@@ -48,6 +50,7 @@ impl Requirement {
             Self::Iptables(backend) => format!("iptables-{backend:?}").to_lowercase(),
             Self::Program(program, _) => program.to_owned(),
             Self::Kernel(feature) => feature.to_owned(),
+            Self::EarlierBuild(_) => "earlierbuild".to_owned(),
             Self::Linux(major, minor, _) => format!("linux-{major}.{minor}"),
             other => format!("{other:?}").to_lowercase(),
         }
@@ -92,6 +95,7 @@ impl Requirement {
             Self::Mptcp => mptcp(),
             Self::KernelTls => kernel_tls(),
             Self::Iptables(backend) => iptables::missing(backend),
+            Self::EarlierBuild(commit) => earlier::binary(commit).err().map(|error| format!("{error:#}")),
             Self::IstioIptables => istio_iptables::binary().err().map(|error| format!("{error:#}")),
             Self::Kernel(_) | Self::Acceleration | Self::Observation => match self.lacks() {
                 Ok(lacks) => lacks.into_iter().next().map(|lack| lack.why),

@@ -8,6 +8,7 @@ mod bpf_linker;
 mod build;
 mod cluster;
 mod demo;
+mod earlier;
 mod envoy;
 mod lab;
 mod lint;

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{apt, build, cluster, envoy, setup, step, tally::Tally, workspace::Workspace};
+use crate::{apt, build, cluster, earlier, envoy, setup, step, tally::Tally, workspace::Workspace};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -42,6 +42,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if everything {
         // One of the tests runs a program of the cluster's.
         cluster::prepare(workspace)?;
+        earlier::prepare(workspace)?;
     }
 
     let mut cargo = workspace.cargo("test");
@@ -77,6 +78,7 @@ pub(crate) fn environment(workspace: &Workspace, command: &mut Command) {
     if std::env::var_os("SIDESTEP_ENVOY").is_none() && ours.is_file() {
         command.env("SIDESTEP_ENVOY", ours);
     }
+    command.env("SIDESTEP_EARLIER", workspace.target_for("earlier"));
     let istio = workspace.target_for("cluster").join("bin/istio-iptables");
     if std::env::var_os("SIDESTEP_ISTIO_IPTABLES").is_none() && istio.is_file() {
         command.env("SIDESTEP_ISTIO_IPTABLES", istio);

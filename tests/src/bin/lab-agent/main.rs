@@ -19,6 +19,7 @@ mod lives;
 mod load;
 mod options;
 mod original_dst;
+mod remember;
 mod repair;
 mod semantics;
 mod serve;
@@ -71,6 +72,8 @@ enum Verb {
     Detour(detour::Detour),
     /// One socket with several lives.
     Lives(lives::Lives),
+    /// One connection, asked again and again where it goes.
+    Remember(remember::Remember),
     /// A connection made up with TCP_REPAIR, and the one it pretends to be an end of.
     Repair(repair::Repair),
     /// One connection with an ending to choose, and what both ends wrote and read.
@@ -108,6 +111,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Http(verb) => verb.run(),
         Verb::Detour(detour) => detour.run(),
         Verb::Lives(lives) => lives.run(),
+        Verb::Remember(remember) => remember.run(),
         Verb::Repair(repair) => repair.run(),
         Verb::Ledger(verb) => verb.run(),
     }
