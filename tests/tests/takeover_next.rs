@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use proxy_user::cli;
 use proxy_user::dataplane::{self, Meta};
@@ -44,6 +45,8 @@ fn slots_stay_and_nobody_waits() {
         let exchanges = load.finish().unwrap();
         assert!(exchanges.failed.is_empty() && exchanges.completed > 8, "{exchanges:?}");
     }
-    let after = Load::lasting(service, 2).user(APP_USER).start(&first.pod).unwrap().finish().unwrap();
+    let after = Load::lasting(service, 2).user(APP_USER).start(&first.pod).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let after = after.finish().unwrap();
     assert!(after.failed.is_empty() && after.completed > 2, "{after:?}");
 }

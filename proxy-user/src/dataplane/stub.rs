@@ -77,7 +77,9 @@ pub(super) fn load(kind: Kind, node_dir: &Path, slot: u32) -> Result<OwnedFd> {
     }
     code.push(I::copy(1, 6));
     code.extend(I::load_map(2, table.as_fd()));
-    code.extend([I::set(3, slot), I::call(TAIL_CALL)]);
+    // Read back: a number the verifier knows would become a jump, and each change of the table a wait for the whole
+    // kernel (`kernel/bpf/arraymap.c: prog_array_map_poke_run`).
+    code.extend([I::load_word(3, 7, 0), I::call(TAIL_CALL)]);
     code[jump] = I::skip_if_zero(0, i16::try_from(code.len() - jump - 1).context("a short program")?);
     code.extend([I::set(0, kind.without()), I::exit()]);
     load_as(kind, &code).context("load a workload's own program")

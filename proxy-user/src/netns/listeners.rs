@@ -1,4 +1,5 @@
-//! What listens in a namespace, from its /proc/net.
+//! What listens in a namespace: from sock_diag, which walks the listeners alone, or from /proc/net, which walks all
+//! sockets of the machine.
 
 use std::{
     collections::HashSet,
@@ -8,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::Netns;
+use super::{Netns, sock_diag};
 
 const TCP_LISTEN: &str = "0A";
 /// What `/proc/net/udp` calls a socket that is bound and not connected.
@@ -25,7 +26,15 @@ pub struct Listener {
 
 /// TCP listeners. `None` is the caller's own namespace, which needs no privilege.
 pub fn listeners(netns: Option<&Netns>) -> Result<Vec<Listener>> {
-    read(netns, ["tcp", "tcp6"], TCP_LISTEN)
+    match netns {
+        Some(netns) => netns.within(tcp_here),
+        None => tcp_here(),
+    }
+}
+
+fn tcp_here() -> Result<Vec<Listener>> {
+    // A kernel may lack it (CONFIG_INET_TCP_DIAG).
+    sock_diag::listeners().or_else(|_| read_here(["tcp", "tcp6"], TCP_LISTEN))
 }
 
 /// Ports with a TCP listener of either family.
@@ -39,23 +48,24 @@ pub fn udp_receivers(netns: Option<&Netns>) -> Result<Vec<Listener>> {
 }
 
 fn read(netns: Option<&Netns>, tables: [&'static str; 2], state: &'static str) -> Result<Vec<Listener>> {
-    let here = move || {
-        let mut found = Vec::new();
-        for table in tables {
-            let path = format!("/proc/thread-self/net/{table}");
-            match fs::read_to_string(&path) {
-                Ok(text) => found.extend(text.lines().filter_map(|line| parse(line, state))),
-                // No IPv6 in this kernel.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error).with_context(|| format!("read {path}")),
-            }
-        }
-        Ok(found)
-    };
     match netns {
-        Some(netns) => netns.within(here),
-        None => here(),
+        Some(netns) => netns.within(move || read_here(tables, state)),
+        None => read_here(tables, state),
     }
+}
+
+fn read_here(tables: [&str; 2], state: &str) -> Result<Vec<Listener>> {
+    let mut found = Vec::new();
+    for table in tables {
+        let path = format!("/proc/thread-self/net/{table}");
+        match fs::read_to_string(&path) {
+            Ok(text) => found.extend(text.lines().filter_map(|line| parse(line, state))),
+            // No IPv6 in this kernel.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("read {path}")),
+        }
+    }
+    Ok(found)
 }
 
 /// One line, if it is a socket in this state: `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout
@@ -112,7 +122,10 @@ mod tests {
     fn open_sockets_are_found() {
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let at = tcp.local_addr().unwrap();
-        assert!(listeners(None).unwrap().iter().any(|listener| listener.addr == at));
+        let of_kernel = listeners(None).unwrap();
+        let ours = of_kernel.iter().find(|listener| listener.addr == at).unwrap();
+        let of_proc = read_here(["tcp", "tcp6"], TCP_LISTEN).unwrap();
+        assert!(of_proc.contains(ours), "{ours:?}");
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let at = udp.local_addr().unwrap();
         assert!(udp_receivers(None).unwrap().iter().any(|receiver| receiver.addr == at));

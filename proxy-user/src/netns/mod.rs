@@ -9,6 +9,7 @@ mod loopback;
 mod netlink;
 mod open_sockets;
 mod routes;
+mod sock_diag;
 
 pub use addresses::{Interface, Interfaces};
 pub use fresh::{add_to_lo, lo_up};

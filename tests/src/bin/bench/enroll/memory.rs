@@ -1,8 +1,12 @@
 //! What the kernel has given out, and what a process had.
 
 use std::fs;
+use std::process::Child;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+
+const LOOK_EVERY: Duration = Duration::from_micros(200);
 
 const PARTS: [&str; 3] = ["Slab:", "VmallocUsed:", "Percpu:"];
 
@@ -18,14 +22,23 @@ pub(super) fn of_kernel() -> Result<u64> {
     Ok(kib.sum::<u64>() * 1024)
 }
 
-/// Waits for a child: its exit status, and the most memory it had, in bytes.
-#[allow(unsafe_code, reason = "wait4, which the standard library does not have")]
-pub(super) fn wait(pid: i32) -> Result<(i32, u64)> {
-    let mut status = 0;
-    // SAFETY: plain data, filled in by the call.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: a child of this process and two places to write to.
-    let done = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
-    ensure!(done == pid, "wait4: {}", std::io::Error::last_os_error());
-    Ok((status, u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024))
+/// The most memory a child has until it ends, in bytes. Looked at again and again: wait4(2) counts what the parent had
+/// when it was forked.
+pub(super) fn most_resident(child: &mut Child) -> Result<u64> {
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = 0;
+    loop {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        // Before exec it is the parent's copy.
+        if text.starts_with("Name:\tsidestep\n") {
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+            most = most.max(kib.unwrap_or(0) * 1024);
+        }
+        if let Some(status) = child.try_wait().context("wait for sidestep")? {
+            ensure!(status.success(), "sidestep failed ({status})");
+            return Ok(most);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
 }

@@ -12,7 +12,7 @@ use proxy_user::cgroup::{self, Cgroup};
 use proxy_user::dataplane::{Node, Wish, WorkloadPins};
 use proxy_user::netns::{Netns, add_to_lo, lo_up};
 
-use super::resident;
+use super::run_command;
 
 /// Gone when dropped.
 pub(super) struct Workload {
@@ -53,12 +53,13 @@ impl Workload {
         Ok(())
     }
 
-    /// `sidestep <verb> --netns ... --cgroup ... <more>`; the most memory it had, in bytes.
-    pub(super) fn command(&self, verb: &str, more: &[&str]) -> Result<u64> {
+    /// `sidestep <verb> --netns ... --cgroup ... <more>`; the most memory it had, in bytes,
+    /// if anybody looks.
+    pub(super) fn command(&self, verb: &str, more: &[&str], look: bool) -> Result<u64> {
         let binary = ::tests::sidestep::binary()?;
         let mut command = Command::new(binary);
         command.arg(verb).arg("--netns").arg(self.netns.path()).arg("--cgroup").arg(&self.dir).args(more);
-        resident(command)
+        run_command(command, look)
     }
 
     fn cgroup(&self) -> Result<&Cgroup> {
