@@ -110,7 +110,9 @@ fn without_the_privilege(#[case] wrapper: &[&str], #[case] missing: &str) {
     let network = Network::new("privilege").unwrap();
     // Readable for every uid, unlike a clone below /root.
     let copy = network.pod.scratch().join("sidestep");
-    std::fs::copy(binary().unwrap(), &copy).unwrap();
+    // By a process of its own: one that another test forks meanwhile would hold ours open, and keep it from being run.
+    let copied = Command::new("cp").arg(binary().unwrap()).arg(&copy).status().unwrap();
+    assert!(copied.success());
     let mut command = Command::new(wrapper[0]);
     command.args(&wrapper[1..]).arg(&copy).arg("attach").args(workload(&network.pod)).args(DEFAULT_FLAGS);
     let said = ended_command(command).unwrap();

@@ -5,13 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use proxy_common::names::map;
 
-use super::{
-    meta::Meta,
-    pins::{WorkloadPins, map_in},
-    release,
-    takeover::Kept,
-    workloads::Workloads,
-};
+use super::{meta::Meta, node, pins::WorkloadPins, release, takeover::Kept, workloads::Workloads};
 use crate::exit::{Class, Failure};
 
 /// Makes room for an attach, or says who is in the way.
@@ -41,7 +35,7 @@ fn forget_stale(pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
 
 /// Two sets of rules for one namespace would both decide. What is left of a namespace or cgroup that is gone is removed.
 fn refuse_second_owner(node_dir: &Path, pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
-    if !map_in(node_dir, map::WORKLOADS).exists() {
+    if !node::is_whole(node_dir) {
         return Ok(());
     }
     let others: Vec<WorkloadPins> = Workloads::open(node_dir)?

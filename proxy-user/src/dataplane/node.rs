@@ -75,6 +75,13 @@ pub(super) fn ensure_dir() -> Result<PathBuf> {
     Ok(dir)
 }
 
+/// Whether all maps are there. They are made before the first workload; who is killed meanwhile leaves some of them, which
+/// the next one adds to.
+pub(super) fn is_whole(dir: &Path) -> bool {
+    let slots = pins::slots_dir(&bpffs::root());
+    map::NODE.iter().all(|name| pins::map_in(dir, name).exists()) && pins::map_in(&slots, map::SLOT).exists()
+}
+
 /// Without workloads nothing is shared.
 pub(super) fn remove_if_unused() -> Result<()> {
     if !WorkloadPins::all()?.is_empty() {

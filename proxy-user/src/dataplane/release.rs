@@ -83,7 +83,7 @@ pub(super) fn workload(pins: &WorkloadPins) -> Result<()> {
     }
     takeover::clear_aside(pins)?;
     let meta = Meta::read(&pins.map(map::META)).ok();
-    let table = map_in(&node_dir, map::WORKLOADS).exists().then(|| Workloads::open(&node_dir)).transpose()?;
+    let table = node::is_whole(&node_dir).then(|| Workloads::open(&node_dir)).transpose()?;
     let slot = table.as_ref().and_then(|table| Some((table, table.slot_of(pins)?)));
     if let Some((table, slot)) = slot {
         // From here on nothing new is captured.
@@ -172,7 +172,7 @@ pub(super) fn set_slot(cgroup: u64, number: u64) -> Result<()> {
 
 /// What is left of workloads whose enrolment or release was killed halfway. The lock is held, so that nobody is at it.
 pub(super) fn remains(node_dir: &Path) -> Result<()> {
-    if !map_in(node_dir, map::WORKLOADS).exists() {
+    if !node::is_whole(node_dir) {
         return Ok(());
     }
     let left: Vec<Workload> = Workloads::open(node_dir)?

@@ -1,0 +1,104 @@
+//! What workloads share is shared out: one that uses up its share costs nobody else anything.
+
+use std::path::PathBuf;
+
+use aya::maps::{Array, Map, MapData};
+use serde_json::Value;
+use tests::accelerated::Accelerated;
+use tests::data_plane::DataPlane;
+use tests::load::Load;
+use tests::network::Network;
+use tests::pin_root::PinRoot;
+use tests::pod::Pod;
+use tests::requirement::Requirement;
+use tests::server::Server;
+use tests::sidestep::ended_command;
+
+/// Nothing is captured; sockets of both pods are accelerated.
+const NO_CAPTURE: [&str; 6] = ["-u", "1337", "-i", "", "-b", ""];
+const CONNECTIONS: u32 = 20;
+/// `proxy_common::workload::Shares`: pending, sockets, live.
+const FEW: [u64; 3] = [4, 4, 6];
+
+struct Node(PinRoot);
+
+impl Node {
+    fn attach(&self, pod: &Pod) {
+        let flags = Accelerated::new("auto").flags();
+        let verb: Vec<&str> =
+            ["attach"].into_iter().chain(NO_CAPTURE).chain(flags.iter().map(String::as_str)).collect();
+        let ended = ended_command(self.0.for_pod(&verb, pod).unwrap()).unwrap();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+
+    fn map(&self, name: &str) -> Array<MapData, [u64; 3]> {
+        let dir = self.0.path().join("sidestep");
+        let node = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("node"))
+            .unwrap();
+        Array::try_from(Map::Array(MapData::from_pin(node.join(format!("map_{name}"))).unwrap())).unwrap()
+    }
+
+    fn limit(&self, limits: [u64; 3]) {
+        self.map("LIMITS").set(0, limits, 0).unwrap();
+    }
+
+    fn of(&self, pod: &Pod) -> Value {
+        let ended = ended_command(self.0.command(&["status", "--output", "json"]).unwrap()).unwrap();
+        let status: Value = serde_json::from_str(&ended.stdout).unwrap();
+        let name = format!("{}-{}", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap());
+        let all = status["workloads"].as_array().unwrap();
+        all.iter().find(|it| it["workload"] == name.as_str()).unwrap().clone()
+    }
+
+    /// What a pod has: pending, sockets, live.
+    fn share(&self, pod: &Pod) -> [u64; 3] {
+        let slot = self.of(pod)["meta"]["slot"].as_u64().unwrap();
+        self.map("SHARES").get(&u32::try_from(slot).unwrap(), 0).unwrap()
+    }
+}
+
+#[test]
+fn who_has_its_share_gets_no_more_and_others_get_theirs() {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration, Requirement::Observation]) {
+        return;
+    }
+    let greedy = Network::new("share-greedy").unwrap();
+    let modest = Network::new("share-modest").unwrap();
+    let node = Node(PinRoot::new().unwrap());
+    for pod in [&greedy.pod, &greedy.outside, &modest.pod, &modest.outside] {
+        node.attach(pod);
+    }
+    node.limit(FEW);
+    let at = greedy.pod4(7000);
+    let _server = Server::on(&greedy.pod).listen(at).echo().start().unwrap();
+    let load = Load::lasting(at, CONNECTIONS).start(&greedy.outside).unwrap();
+    for pod in [&greedy.pod, &greedy.outside] {
+        let [pending, sockets, live] = node.share(pod);
+        // Programs that run at the same time on two processors may each see the last one.
+        assert!(pending <= FEW[0] && sockets <= FEW[1] + 1 && live <= FEW[2] + 1, "{:?}", node.share(pod));
+        let seen = node.of(pod);
+        assert!(seen["counters"]["events"]["flow_not_listed"].as_u64().unwrap_or(0) > 0, "{seen}");
+    }
+    assert!(node.of(&greedy.outside)["acceleration"]["not_enrolled"]["messages"].as_u64().unwrap() > 0);
+    // Theirs are there, whatever the others do.
+    let at = modest.pod4(7000);
+    let _other = Server::on(&modest.pod).listen(at).echo().start().unwrap();
+    let calm = Load::lasting(at, 2).start(&modest.outside).unwrap();
+    let [_, sockets, live] = node.share(&modest.pod);
+    assert_eq!((sockets, live), (2, 2));
+    for load in [load, calm] {
+        let exchanges = load.finish().unwrap();
+        assert!(exchanges.failed.is_empty() && exchanges.completed > 2, "{exchanges:?}");
+    }
+    // And go with the connections.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    for pod in [&greedy.pod, &greedy.outside, &modest.pod, &modest.outside] {
+        while node.share(pod) != [0, 0, 0] {
+            assert!(std::time::Instant::now() < deadline, "{:?}", node.share(pod));
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
