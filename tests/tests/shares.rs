@@ -1,6 +1,7 @@
 //! What workloads share is shared out: one that uses up its share costs nobody else anything.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use aya::maps::{Array, Map, MapData};
 use serde_json::Value;
@@ -17,6 +18,7 @@ use tests::sidestep::ended_command;
 /// Nothing is captured; sockets of both pods are accelerated.
 const NO_CAPTURE: [&str; 6] = ["-u", "1337", "-i", "", "-b", ""];
 const CONNECTIONS: u32 = 20;
+const MET_WITHIN: Duration = Duration::from_secs(20);
 /// `proxy_common::workload::Shares`: pending, sockets, live.
 const FEW: [u64; 3] = [4, 4, 6];
 
@@ -75,30 +77,40 @@ fn who_has_its_share_gets_no_more_and_others_get_theirs() {
     let at = greedy.pod4(7000);
     let _server = Server::on(&greedy.pod).listen(at).echo().start().unwrap();
     let load = Load::lasting(at, CONNECTIONS).start(&greedy.outside).unwrap();
+    let refused = |pod: &Pod| {
+        let seen = node.of(pod);
+        let listed = seen["counters"]["events"]["flow_not_listed"].as_u64().unwrap_or(0);
+        let enrolled = seen["acceleration"]["not_enrolled"]["messages"].as_u64().unwrap_or(0);
+        (listed, enrolled)
+    };
+    wait("the client's end is refused", || {
+        let (listed, enrolled) = refused(&greedy.outside);
+        listed > 0 && enrolled > 0
+    });
+    wait("the server's end is refused", || refused(&greedy.pod).0 > 0);
     for pod in [&greedy.pod, &greedy.outside] {
         let [pending, sockets, live] = node.share(pod);
         // Programs that run at the same time on two processors may each see the last one.
         assert!(pending <= FEW[0] && sockets <= FEW[1] + 1 && live <= FEW[2] + 1, "{:?}", node.share(pod));
-        let seen = node.of(pod);
-        assert!(seen["counters"]["events"]["flow_not_listed"].as_u64().unwrap_or(0) > 0, "{seen}");
     }
-    assert!(node.of(&greedy.outside)["acceleration"]["not_enrolled"]["messages"].as_u64().unwrap() > 0);
     // Theirs are there, whatever the others do.
     let at = modest.pod4(7000);
     let _other = Server::on(&modest.pod).listen(at).echo().start().unwrap();
     let calm = Load::lasting(at, 2).start(&modest.outside).unwrap();
-    let [_, sockets, live] = node.share(&modest.pod);
-    assert_eq!((sockets, live), (2, 2));
+    wait("both connections have their share", || node.share(&modest.pod)[1..] == [2, 2]);
     for load in [load, calm] {
         let exchanges = load.finish().unwrap();
         assert!(exchanges.failed.is_empty() && exchanges.completed > 2, "{exchanges:?}");
     }
-    // And go with the connections.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     for pod in [&greedy.pod, &greedy.outside, &modest.pod, &modest.outside] {
-        while node.share(pod) != [0, 0, 0] {
-            assert!(std::time::Instant::now() < deadline, "{:?}", node.share(pod));
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
+        wait("they go with the connections", || node.share(pod) == [0, 0, 0]);
+    }
+}
+
+fn wait(what: &str, met: impl Fn() -> bool) {
+    let deadline = Instant::now() + MET_WITHIN;
+    while !met() {
+        assert!(Instant::now() < deadline, "not within {MET_WITHIN:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -70,7 +70,7 @@ impl Rules {
         }
         for (key, bits) in listed(tables, compiled) {
             self.store(&self.lists, &key, &[bits])
-                .map_err(|error| full(error, name_of(key.list, key.value), LISTED_VALUES))?;
+                .map_err(|error| full(error, name_of(key.list), LISTED_VALUES))?;
         }
         bpf_map_elem::update(self.policies.as_fd(), &tables.to_ne_bytes(), bytes(&compiled.policy), 0)
             .context("write the policy")
@@ -106,8 +106,7 @@ fn listed(tables: u32, compiled: &Compiled) -> impl Iterator<Item = (ListKey, u8
         .chain(compiled.interfaces.iter().map(move |(index, bits)| (key(list::INTERFACE, *index), *bits)))
 }
 
-fn name_of(which: u32, value: u32) -> &'static str {
-    let _ = value;
+fn name_of(which: u32) -> &'static str {
     match which {
         list::PORT => "a port",
         list::ID => "a uid or gid",
