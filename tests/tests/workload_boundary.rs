@@ -8,7 +8,7 @@ use tests::data_plane::DataPlane;
 use tests::network::Network;
 use tests::requirement::Requirement;
 use tests::server::{self, Server};
-use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
+use tests::sidestep::{DEFAULT_FLAGS, Sidestep, ended};
 
 const SERVICE: &str = "10.96.7.7:80";
 
@@ -98,4 +98,31 @@ fn identical_pods_never_see_each_other() {
     attached.next().unwrap().detach().unwrap();
     let again = Connect::to(services[1]).one_line().from(&networks[1].pod).unwrap();
     assert_eq!(again.report().unwrap().original_dst().address, Some(services[1]));
+}
+
+/// A cgroup has one slot: two namespaces that are alive in it cannot both be captured, and none of them is left alone.
+#[test]
+fn a_cgroup_has_one_namespace() {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let (network, other) = (Network::new("one-netns").unwrap(), Network::new("other-netns").unwrap());
+    let attached = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let attach = || {
+        let mut args = vec!["attach".to_owned(), "--netns".into(), other.pod.netns().display().to_string()];
+        args.extend(["--cgroup".into(), network.pod.cgroup().display().to_string()]);
+        args.extend(DEFAULT_FLAGS.map(str::to_owned));
+        ended(args).unwrap()
+    };
+    let refused = attach();
+    assert_eq!(refused.code, Some(64), "{refused:?}");
+    assert!(refused.stderr.contains("is attached already with another network namespace"), "{refused:?}");
+    let _sidecar = server::stand_in(&network.pod).start().unwrap();
+    let seen = Connect::to("10.96.7.7:80".parse().unwrap()).from(&network.pod).unwrap();
+    assert_eq!(seen.report().unwrap().listener.port(), 15001);
+    attached.detach().unwrap();
+    let done = attach();
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let name = format!("{}-{}", other.pod.netns_inode().unwrap(), network.pod.cgroup_id().unwrap());
+    assert_eq!(ended(["detach", "--workload", &name]).unwrap().code, Some(0));
 }

@@ -6,6 +6,8 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -16,6 +18,10 @@ use crate::exit::{Class, Failure};
 
 pub(super) const LEAST_WIDTH: u16 = 80;
 pub(super) const LEAST_HEIGHT: u16 = 24;
+
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Ending takes a look at the flag, and no more.
+const LONGEST_END: Duration = Duration::from_secs(2);
 
 const OTHERWISE: &str = "`sidestep flows` and `sidestep flows -f` print to anything";
 
@@ -58,6 +64,7 @@ impl Screen {
         for signal in [SIGTERM, SIGINT, SIGHUP] {
             signal_hook::flag::register(signal, Arc::clone(&ended)).context("catch signals")?;
         }
+        end_in_any_case(Arc::clone(&ended));
         let terminal: Terminal<CrosstermBackend<Stdout>> = ratatui::try_init()
             // It may have got half way.
             .inspect_err(|_| ratatui::restore())
@@ -69,6 +76,18 @@ impl Screen {
     pub(super) fn is_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
     }
+}
+
+/// Who waits for a key of a terminal that is gone waits for ever, and busily (crossterm reads nothing again and again).
+fn end_in_any_case(ended: Arc<AtomicBool>) {
+    thread::spawn(move || {
+        while !ended.load(Ordering::Relaxed) {
+            thread::sleep(LOOK_EVERY);
+        }
+        thread::sleep(LONGEST_END);
+        ratatui::restore();
+        std::process::exit(1);
+    });
 }
 
 impl Drop for Screen {

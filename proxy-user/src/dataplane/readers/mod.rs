@@ -162,7 +162,8 @@ pub(super) fn program(path: &Path) -> Result<Executable> {
     Ok(Executable { ino: meta.ino(), dev: major << 20 | minor, reserved: 0 })
 }
 
-fn processes(cgroup: &Path) -> Result<Vec<i32>> {
+/// Of a cgroup and those below it.
+pub(super) fn processes(cgroup: &Path) -> Result<Vec<i32>> {
     let mut found = Vec::new();
     let text = fs::read_to_string(cgroup.join("cgroup.procs"))
         .with_context(|| format!("list the processes of {}", cgroup.display()))?;
