@@ -7,10 +7,11 @@ use tests::client::Connect;
 use tests::crowd::{Crowd, Expect};
 use tests::data_plane::DataPlane;
 use tests::network::Network;
+use tests::pin_root::PinRoot;
 use tests::report::{Accepted, Outcome};
 use tests::requirement::Requirement;
 use tests::server::{self, RunningServer};
-use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
+use tests::sidestep::{DEFAULT_FLAGS, Sidestep, ended_command};
 
 const SERVICE: &str = "10.96.7.7:80";
 
@@ -40,6 +41,36 @@ fn there_before_the_attach(#[case] workers: u32) {
     let _sidecar = server::stand_in(&network.pod).workers(workers).start().unwrap();
     let _sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
     assert_eq!(both_directions(&network), (Outcome::Answered, Outcome::Answered));
+}
+
+/// What the node remembers of sockets outlives a workload as long as another one is there.
+#[test]
+fn there_before_a_detach() {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let root = PinRoot::new().unwrap();
+    let [network, staying, next] = ["listens", "stays", "next"].map(|name| Network::new(name).unwrap());
+    let attach = [&["attach"], &DEFAULT_FLAGS[..]].concat();
+    let run = |verb: &[&str], network: &Network| {
+        let ended = ended_command(root.for_pod(verb, &network.pod).unwrap()).unwrap();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    };
+    let _sidecar = server::stand_in(&network.pod).workers(2).start().unwrap();
+    run(&attach, &network);
+    run(&attach, &staying);
+    for step in ["the same slot", "another slot"] {
+        run(&["detach"], &network);
+        if step == "another slot" {
+            run(&attach, &next);
+        }
+        run(&attach, &network);
+        assert_eq!(both_directions(&network), (Outcome::Answered, Outcome::Answered), "{step}");
+    }
+    for network in [&network, &staying, &next] {
+        run(&["detach"], network);
+    }
+    assert_eq!(root.pins(), Vec::<std::path::PathBuf>::new());
 }
 
 #[rstest]

@@ -282,7 +282,8 @@ impl Job<'_> {
         release::set_slot(cgroup, u64::from(slot) + 1)?;
         // From here on sock_ops sees listeners that begin; those that were there before are known by now.
         undo.push("its listeners' places", || late_listeners::clear(self.node_dir, slot));
-        self.listen(meta, listeners, false)?;
+        // One that began just now may get a second place.
+        self.listen(meta, listeners, true)?;
         undo.push("its inbound program", || self.clear(map::INBOUND, slot));
         self.set(map::INBOUND, slot, &programs, program::INBOUND)?;
         for hook in self.hooks(meta, Target::Netns) {
@@ -336,7 +337,11 @@ impl Job<'_> {
         }
         self.exchange(map::INBOUND, slot, &programs, program::INBOUND, &mut undo)?;
         self.place_guests(meta, &programs, dir, &mut undo)?;
-        self.listen(meta, listeners, old.config.ports != meta.config.ports)?;
+        let other_ports = old.config.ports != meta.config.ports;
+        if other_ports {
+            late_listeners::clear(self.node_dir, slot)?;
+        }
+        self.listen(meta, listeners, other_ports)?;
         let entry = self.entry(meta, state::CAPTURES);
         undo.push("its new rules", || table.set(slot, &was));
         table.set(slot, &entry)?;
@@ -421,9 +426,9 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn listen(&self, meta: &Meta, listeners: &mut late_listeners::Found, anew: bool) -> Result<()> {
+    fn listen(&self, meta: &Meta, listeners: &mut late_listeners::Found, all: bool) -> Result<()> {
         listeners.renew(self.netns, &self.compiled.policy)?;
-        listeners.add(self.node_dir, meta.slot, &self.compiled.policy, anew)
+        listeners.add(self.node_dir, meta.slot, &self.compiled.policy, all)
     }
 
     fn place_guests<'b>(

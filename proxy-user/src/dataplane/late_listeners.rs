@@ -57,19 +57,16 @@ impl Found {
         (self.all.len(), self.all.len() - self.sockets.len())
     }
 
-    /// Puts them into the workload's places; with `anew` those that are there make room first, as they may be of other
-    /// ports.
-    pub(super) fn add(&self, node_dir: &Path, slot: u32, policy: &Policy, anew: bool) -> Result<()> {
-        if anew {
-            clear(node_dir, slot)?;
-        }
+    /// Puts them into the workload's places. Without `all` only those that have no mark yet: marks are for a socket's
+    /// life, and say that it has a place only as long as the workload keeps its slot and its ports.
+    pub(super) fn add(&self, node_dir: &Path, slot: u32, policy: &Policy, all: bool) -> Result<()> {
         if self.sockets.is_empty() {
             return Ok(());
         }
         let places = open_map(node_dir, map::LISTENERS)?;
         let mut states = open_storage(node_dir)?;
         for (listener, socket) in &self.sockets {
-            mark(&mut states, &places, slot, policy, (listener, socket), anew)?;
+            mark(&mut states, &places, slot, policy, (listener, socket), all)?;
         }
         Ok(())
     }
@@ -97,10 +94,10 @@ fn mark(
     slot: u32,
     policy: &Policy,
     (listener, socket): (&Listener, &OwnedFd),
-    anew: bool,
+    all: bool,
 ) -> Result<()> {
     let known = states.get(&socket.as_fd(), 0).is_ok_and(|state| state.0.role == role::LISTENER);
-    if known && !anew {
+    if known && !all {
         return Ok(());
     }
     let local = Addr::from(listener.addr.ip());
