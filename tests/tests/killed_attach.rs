@@ -1,5 +1,5 @@
-//! An attach that is killed halfway: the pod goes on as before, and the next attach or `detach --all` puts right what
-//! it left.
+//! An attach or detach that is killed halfway: the pod goes on as before, and the next attach or `detach --all` puts
+//! right what it left.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -32,9 +32,9 @@ fn succeed(command: std::process::Command) -> String {
     ended.stdout
 }
 
-/// Starts an attach, kills it after `delay`; whether that was before its end.
-fn attach_killed_after(root: &PinRoot, network: &Network, delay: Duration) -> bool {
-    let mut child = attach(root, network).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+/// Starts it, kills it after `delay`; whether that was before its end.
+fn killed_after(mut command: std::process::Command, delay: Duration) -> bool {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(delay);
     child.kill().unwrap();
     !child.wait().unwrap().success()
@@ -65,7 +65,7 @@ fn a_first_attach() {
     succeed(root.command(&["detach", "--all"]).unwrap());
     let (moments, mut killed) = (moments(), 0);
     for moment in 0..moments {
-        killed += u32::from(attach_killed_after(&root, &network, whole * moment / moments));
+        killed += u32::from(killed_after(attach(&root, &network), whole * moment / moments));
         // Whatever it left: an inbound connection is answered, by the sidecar or by the app.
         let seen = Connect::to(network.pod4(8080)).from(&network.outside).unwrap();
         assert_eq!(seen.outcome(), Outcome::Answered, "after moment {moment}: {seen:?}");
@@ -101,7 +101,7 @@ fn an_attach_of_what_is_attached() {
     let first = Footprint::of(&network.pod).unwrap();
     let (moments, mut killed) = (moments(), 0);
     for moment in 0..moments {
-        killed += u32::from(attach_killed_after(&root, &network, whole * moment / moments));
+        killed += u32::from(killed_after(attach(&root, &network), whole * moment / moments));
         let status = succeed(root.command(&["status", "--output", "json"]).unwrap());
         let status: serde_json::Value = serde_json::from_str(&status).unwrap();
         assert_eq!(status["workloads"][0]["complete"], true, "after moment {moment}: {status}");
@@ -120,5 +120,48 @@ fn an_attach_of_what_is_attached() {
     println!("{killed} of {moments} attaches were killed before their end ({whole:?})");
     succeed(root.command(&["detach", "--all"]).unwrap());
     last.assert_gone().unwrap();
+    assert_eq!(root.pins(), Vec::<std::path::PathBuf>::new());
+}
+
+/// Beside one that stays, so that what both share stays too.
+#[test]
+fn a_detach() {
+    if !DataPlane::Sidestep.met(&[bpftool()]) {
+        return;
+    }
+    let root = PinRoot::new().unwrap();
+    let staying = Network::new("killed-stays").unwrap();
+    succeed(attach(&root, &staying));
+    let network = Network::new("killed-detach").unwrap();
+    network.pod.ip("addr del ::6/128 dev lo\n").unwrap();
+    let any = SocketAddr::from(([0, 0, 0, 0], 15006));
+    let _sidecar = Server::on(&network.pod).listen(any).user(PROXY_USER).start().unwrap();
+    let detach = || root.for_pod(&["detach"], &network.pod).unwrap();
+    let attach = || {
+        let flags = [&["attach"], &DEFAULT_FLAGS[..], &["--dual-stack"]].concat();
+        succeed(root.for_pod(&flags, &network.pod).unwrap())
+    };
+    attach();
+    let started = Instant::now();
+    succeed(detach());
+    let whole = started.elapsed();
+    let alone = root.pins();
+    let (moments, mut killed) = (moments(), 0);
+    for moment in 0..moments {
+        attach();
+        killed += u32::from(killed_after(detach(), whole * moment / moments));
+        attach();
+        let seen = Connect::to(network.pod4(8080)).from(&network.outside).unwrap();
+        assert_eq!(seen.outcome(), Outcome::Answered, "after moment {moment}: {seen:?}");
+        assert_eq!(seen.report().unwrap().listener.port(), 15006, "after moment {moment}");
+        succeed(detach());
+        assert!(Footprint::of(&network.pod).unwrap().is_empty(), "after moment {moment}");
+        assert_eq!(root.pins(), alone, "after moment {moment}");
+        let lo = network.pod.command("ip").args(["-6", "addr", "show", "dev", "lo"]).run().unwrap();
+        assert!(!lo.contains("inet6 ::6/128"), "after moment {moment}: {lo}");
+    }
+    println!("{killed} of {moments} detaches were killed before their end ({whole:?})");
+    assert!(killed > moments / 4, "a detach took {whole:?}, only {killed} were killed in time");
+    succeed(root.command(&["detach", "--all"]).unwrap());
     assert_eq!(root.pins(), Vec::<std::path::PathBuf>::new());
 }

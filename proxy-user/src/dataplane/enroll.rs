@@ -112,9 +112,8 @@ pub(super) fn enroll(node: &Node, netns: &Netns, cgroup: &Cgroup, wish: &Wish) -
 
     let (root, lock) = Lock::take_making_root()?;
     let mut shared = Undo::default();
-    let (node_dir, earlier) = make_room(known, &pins, cookie)
-        .inspect_err(|_| shared.push("what workloads share", node::remove_if_unused))?;
     shared.push("what workloads share", node::remove_if_unused);
+    let (node_dir, earlier) = make_room(known, &pins, cookie)?;
     if let Some(earlier) = &earlier {
         let earlier = earlier.clone();
         earlier.step_aside()?;
@@ -172,12 +171,13 @@ pub(super) fn enroll(node: &Node, netns: &Netns, cgroup: &Cgroup, wish: &Wish) -
             Err(error) => extras.without_cause_of(error)?,
         }
     }
+    // It is attached, whatever becomes of the other build's.
     shared.keep();
+    passthrough6.keep();
     if let Some(earlier) = &earlier {
         earlier.finish(netns, &node_dir)?;
     }
     drop(lock);
-    passthrough6.keep();
 
     warnings.extend(extras.warnings());
     let (all, hidden) = listeners.counts();

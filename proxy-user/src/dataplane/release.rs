@@ -95,11 +95,16 @@ pub(super) fn workload(pins: &WorkloadPins) -> Result<()> {
     if let Some((table, slot)) = slot {
         forget(&node_dir, table, slot, meta.as_ref())?;
     }
+    // While the pins still tell of it.
+    let passthrough6 =
+        kept.filter(|kept| kept.added_passthrough6).map_or(Ok(()), |kept| passthrough6::remove(&kept));
     pins::remove(pins.dir())?;
     pins::remove(&pins.staging())?;
-    if let Some(kept) = kept.filter(|kept| kept.added_passthrough6) {
-        passthrough6::remove(&kept)?;
+    if let Some((table, slot)) = slot {
+        // As long as there are pins, their slot is nobody else's.
+        table.set(slot, &Workload::default())?;
     }
+    passthrough6?;
     takeover::remove_unused_layouts()
 }
 
@@ -117,7 +122,7 @@ fn remove_links(pins: &WorkloadPins) -> Result<()> {
     Ok(())
 }
 
-/// Everything that is found under its slot.
+/// Everything that is found under its slot, which stays taken.
 fn forget(node_dir: &Path, table: &Workloads, slot: u32, meta: Option<&Meta>) -> Result<()> {
     let was = table.get(slot);
     set_slot(was.cgroup, 0)?;
@@ -141,8 +146,7 @@ fn forget(node_dir: &Path, table: &Workloads, slot: u32, meta: Option<&Meta>) ->
         None => sweep::rules(node_dir, tables_of(slot))?,
     }
     observation::forget(node_dir, slot)?;
-    forget_connections(node_dir, slot)?;
-    table.set(slot, &Workload::default())
+    forget_connections(node_dir, slot)
 }
 
 /// Those that were under way, or in the acceleration's map, when their programs went.
