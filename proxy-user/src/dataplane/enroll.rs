@@ -18,7 +18,7 @@ use proxy_common::{
     counter::Counters,
     names::{map, program},
     policy::{Policy, flag},
-    workload::{Shares, Workload, feature, state, tables_of},
+    workload::{Workload, feature, state, tables_of},
 };
 
 use super::{
@@ -42,11 +42,10 @@ use super::{
     refused::{Refused, Step},
     release,
     rules::Rules,
-    stub,
+    shares, stub,
     takeover::{self, Earlier, Kept},
     undo::Undo,
     warning::Warning,
-    wire::bytes,
     workloads::Workloads,
 };
 use crate::{
@@ -388,9 +387,7 @@ impl Job<'_> {
     fn begin_counting(&self, meta: &Meta) -> Result<()> {
         let counters = open_map(self.node_dir, map::COUNTERS)?;
         reset_per_cpu(&counters, meta.slot, size_of::<Counters>())?;
-        let shares = open_map(self.node_dir, map::SHARES)?;
-        bpf_map_elem::update(shares.as_fd(), &meta.slot.to_ne_bytes(), bytes(&Shares::default()), 0)
-            .context("reset its shares")?;
+        shares::reset(self.node_dir, meta.slot)?;
         accelerated::reset_counters(self.node_dir, meta.slot)?;
         if meta.features & feature::OBSERVE != 0 {
             observation::begin(self.node_dir, meta.slot, true)?;

@@ -4,15 +4,11 @@ use std::{os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context, Result};
 use aya::maps::MapInfo;
-use proxy_common::{names::map, workload::Shares};
+use proxy_common::names::map;
 use serde::Serialize;
 
-use super::{
-    node,
-    pins::{map_in, open_map},
-    wire::value,
-};
-use crate::sys::{bpf_map, bpf_map_elem};
+use super::{node, pins::map_in, shares};
+use crate::sys::bpf_map;
 
 /// LRU maps make room by themselves, and arrays are as large as they are.
 const OF_NODE: [&str; 8] = [
@@ -36,14 +32,8 @@ pub struct Fill {
 impl Fill {
     /// What a workload has of what is shared, and how much it may have.
     pub fn of_workload(slot: u32) -> Result<Vec<Self>> {
-        let read = |name: &str, key: u32| -> Result<Shares> {
-            let map = open_map(&node::dir(), name)?;
-            let mut bytes = [0; size_of::<Shares>()];
-            bpf_map_elem::lookup(map.as_fd(), &key.to_ne_bytes(), &mut bytes)
-                .with_context(|| format!("read {name}"))?;
-            value(&bytes).with_context(|| format!("{name} has values of another size"))
-        };
-        let (has, may) = (read(map::SHARES, slot)?, read(map::LIMITS, 0)?);
+        let node_dir = node::dir();
+        let (has, may) = (shares::of(&node_dir, slot)?, shares::limits(&node_dir)?);
         // Two programs that count at once are a moment apart.
         let of = |map, has: u64, may: u64| Self {
             map,

@@ -33,6 +33,7 @@ mod release;
 mod rules;
 mod runs;
 mod self_test;
+mod shares;
 mod status;
 mod stub;
 mod sweep;

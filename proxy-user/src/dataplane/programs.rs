@@ -104,8 +104,9 @@ fn all(known: &Known, features: u32) -> impl Iterator<Item = &'static str> {
 /// Loads and pins them; what of them is the node's alone is put in its place.
 fn load(root: &Path, node_dir: &Path, dir: &Path, known: &Known, features: u32) -> Result<()> {
     let mut ebpf = maps_and_programs(root, node_dir, known, features)?;
-    let new = dir.with_extension("");
-    let new = new.with_file_name(format!("{}_new", new.file_name().unwrap_or_default().to_string_lossy()));
+    let mut new = dir.as_os_str().to_owned();
+    new.push("_new");
+    let new = PathBuf::from(new);
     // Of an attach that was killed halfway.
     pins::remove(&new)?;
     fs::create_dir(&new).with_context(|| format!("create {}", new.display()))?;

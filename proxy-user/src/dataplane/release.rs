@@ -12,7 +12,7 @@ use proxy_common::{
     accel::{End, EndKey},
     names::map,
     wire::FlowKey,
-    workload::{Shares, Workload, state, tables_of},
+    workload::{Workload, state, tables_of},
 };
 
 use super::{
@@ -24,9 +24,8 @@ use super::{
     node, observation, passthrough6,
     pins::{self, WorkloadPins, map_in, open_map},
     rules::Rules,
-    sweep,
+    shares, sweep,
     takeover::{self, Kept},
-    wire::{bytes, value},
     workloads::Workloads,
 };
 use crate::sys::bpf_map_elem;
@@ -151,18 +150,14 @@ fn forget(node_dir: &Path, table: &Workloads, slot: u32, meta: Option<&Meta>) ->
 
 /// Those that were under way, or in the acceleration's map, when their programs went.
 fn forget_connections(node_dir: &Path, slot: u32) -> Result<()> {
-    let shares = open_map(node_dir, map::SHARES)?;
-    let mut share = [0; size_of::<Shares>()];
-    bpf_map_elem::lookup(shares.as_fd(), &slot.to_ne_bytes(), &mut share).context("read its shares")?;
-    let share: Shares = value(&share).context("its shares")?;
+    let share = shares::of(node_dir, slot)?;
     if share.pending != 0 {
         sweep::entries::<FlowKey, ()>(node_dir, map::PENDING, |key, ()| key.slot == slot)?;
     }
     if share.sockets != 0 {
         sweep::entries::<EndKey, End>(node_dir, map::ENDS, |_, end| end.slot == slot)?;
     }
-    bpf_map_elem::update(shares.as_fd(), &slot.to_ne_bytes(), bytes(&Shares::default()), 0)
-        .context("reset its shares")
+    shares::reset(node_dir, slot)
 }
 
 /// Whose calls the cgroup's are; 0: nobody's. A cgroup that is gone, or never had a link, has nothing to set.

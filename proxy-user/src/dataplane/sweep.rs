@@ -10,7 +10,10 @@ use super::{
     rules::TrieKey,
     wire::{Plain, value},
 };
-use crate::sys::{bpf_map, bpf_map_elem};
+use crate::sys::bpf_map_elem;
+
+/// More than any map of ours holds.
+const MOST: u32 = 1 << 22;
 
 /// Removes all rules under these numbers.
 pub(super) fn rules(node_dir: &Path, tables: [u32; 2]) -> Result<()> {
@@ -28,7 +31,7 @@ pub(super) fn entries<K: Plain, V: Plain>(
 ) -> Result<()> {
     let map = open_map(node_dir, name)?;
     let mut found = Vec::new();
-    bpf_map::each_key(map.as_fd(), size_of::<K>(), |key| {
+    bpf_map_elem::each_key(map.as_fd(), size_of::<K>(), MOST, |key| {
         let mut bytes = vec![0; size_of::<V>()];
         if size_of::<V>() != 0 && !bpf_map_elem::lookup(map.as_fd(), key, &mut bytes)? {
             return Ok(());

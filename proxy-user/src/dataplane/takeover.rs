@@ -16,7 +16,6 @@ use aya::maps::{Map, MapData, SkStorage};
 use proxy_common::{
     names::{map, program},
     wire::{SocketState, role},
-    workload::Shares,
 };
 use serde::Deserialize;
 
@@ -25,11 +24,12 @@ use super::{
     meta::layout,
     node,
     pins::{self, WorkloadPins, map_in, open_map},
-    wire::{Raw, value},
+    shares,
+    wire::Raw,
 };
 use crate::{
     netns::{Netns, NetnsId, open_sockets},
-    sys::{bpf_map, bpf_map_elem},
+    sys::bpf_map_elem,
 };
 
 /// Layouts since this one have slots: a workload keeps its own from one to the next.
@@ -112,26 +112,22 @@ impl Earlier {
     /// Waits for those that are between SYN and accept.
     fn drain(&self) {
         let deadline = Instant::now() + DRAINED_WITHIN;
-        while Instant::now() < deadline && self.pending().is_ok_and(|pending| pending != 0) {
+        while Instant::now() < deadline && self.has_pending().unwrap_or(false) {
             thread::sleep(Duration::from_millis(2));
         }
     }
 
-    fn pending(&self) -> Result<u64> {
+    fn has_pending(&self) -> Result<bool> {
         if self.kept.layout >= FIRST_WITH_SLOTS {
-            let mut share = [0; size_of::<Shares>()];
-            let shares = open_map(&self.node(), map::SHARES)?;
-            bpf_map_elem::lookup(shares.as_fd(), &self.kept.slot.to_ne_bytes(), &mut share)?;
-            return Ok(value::<Shares>(&share).map_or(0, |share| share.pending));
+            return Ok(shares::of(&self.node(), self.kept.slot)?.pending != 0);
         }
         let pending = open_map(&self.aside, map::PENDING)?;
-        let mut any = 0;
         const KEY: usize = 36;
-        bpf_map::each_key(pending.as_fd(), KEY, |_| {
-            any = 1;
-            Err(io::Error::other("one is enough"))
-        })
-        .or_else(|error| if any == 1 { Ok(()) } else { Err(error) })?;
+        let mut any = false;
+        bpf_map_elem::each_key(pending.as_fd(), KEY, 1, |_| {
+            any = true;
+            Ok(())
+        })?;
         Ok(any)
     }
 

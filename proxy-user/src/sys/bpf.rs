@@ -9,3 +9,12 @@ pub(super) fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_i
     let ret = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret as libc::c_int) }
 }
+
+/// The kernel keeps 15 bytes of a name.
+pub(super) fn name(of: &str) -> [u8; 16] {
+    let mut name = [0; 16];
+    for (to, byte) in name[..15].iter_mut().zip(of.bytes()) {
+        *to = byte;
+    }
+    name
+}

@@ -6,7 +6,10 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd, OwnedFd},
 };
 
-use super::{bpf::bpf, bpf_link::AttachType};
+use super::{
+    bpf::{self, bpf},
+    bpf_link::AttachType,
+};
 
 const BPF_PROG_LOAD: libc::c_int = 5;
 
@@ -145,9 +148,6 @@ pub fn load(
     program: &[Instruction],
 ) -> io::Result<OwnedFd> {
     let license = c"GPL";
-    let mut prog_name = [0; 16];
-    let length = name.len().min(15);
-    prog_name[..length].copy_from_slice(&name.as_bytes()[..length]);
     let mut attr = LoadAttr {
         prog_type: kind as u32,
         insn_cnt: program.len() as u32,
@@ -158,7 +158,7 @@ pub fn load(
         log_buf: 0,
         kern_version: 0,
         prog_flags: 0,
-        prog_name,
+        prog_name: bpf::name(name),
         prog_ifindex: 0,
         expected_attach_type: attach.map_or(0, |attach| attach as u32),
     };

@@ -3,24 +3,14 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsRawFd as _, BorrowedFd},
 };
 
-use super::bpf::bpf;
+use super::{bpf::bpf, bpf_map_elem};
 
-const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 /// Of the kernel's own, not for userspace: `kernel/bpf/syscall.c: BPF_DO_BATCH`.
 const ENOTSUPP: libc::c_int = 524;
-
-#[repr(C)]
-struct ElemAttr {
-    map_fd: u32,
-    pad: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
-}
 
 /// A batch has to hold the fullest bucket of a hash map.
 const BATCH: u32 = 4096;
@@ -80,51 +70,12 @@ fn count_batched(map: BorrowedFd<'_>, key_size: u32, value_size: u32) -> io::Res
     }
 }
 
-/// One call a key. A key that goes meanwhile sends the kernel back to the first one: `capacity` ends that.
+/// One call a key.
 fn count_keys(map: BorrowedFd<'_>, key_size: u32, capacity: u32) -> io::Result<u32> {
-    let mut key = vec![0u8; key_size as usize];
-    for found in 0..capacity {
-        let mut attr = ElemAttr {
-            map_fd: map.as_raw_fd() as u32,
-            pad: 0,
-            key: if found == 0 { 0 } else { key.as_ptr() as u64 },
-            value: key.as_mut_ptr() as u64,
-            flags: 0,
-        };
-        match bpf(BPF_MAP_GET_NEXT_KEY, &mut attr) {
-            Ok(_) => {}
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(found),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(capacity)
-}
-
-/// Calls `visit` with each key. Keys that come and go meanwhile may be met twice, or not at all.
-pub fn each_key(
-    map: BorrowedFd<'_>,
-    key_size: usize,
-    mut visit: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    /// A key that goes sends the kernel back to the first one: more is met of no map of ours.
-    const MOST: u32 = 1 << 22;
-    let mut key = vec![0u8; key_size];
-    for met in 0..MOST {
-        let mut next = vec![0u8; key_size];
-        let mut attr = ElemAttr {
-            map_fd: map.as_raw_fd() as u32,
-            pad: 0,
-            key: if met == 0 { 0 } else { key.as_ptr() as u64 },
-            value: next.as_mut_ptr() as u64,
-            flags: 0,
-        };
-        match bpf(BPF_MAP_GET_NEXT_KEY, &mut attr) {
-            Ok(_) => {}
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
-            Err(error) => return Err(error),
-        }
-        visit(&next)?;
-        key = next;
-    }
-    Ok(())
+    let mut found = 0;
+    bpf_map_elem::each_key(map, key_size as usize, capacity, |_| {
+        found += 1;
+        Ok(())
+    })?;
+    Ok(found)
 }

@@ -6,7 +6,7 @@ use std::{
     os::fd::{FromRawFd, OwnedFd},
 };
 
-use super::bpf::bpf;
+use super::bpf::{self, bpf};
 
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
@@ -37,17 +37,14 @@ pub fn sockmap() -> io::Result<OwnedFd> {
     })
 }
 
-/// An array. Of `name` the kernel keeps 15 bytes.
+/// An array.
 pub fn array(name: &str, value_size: u32, max_entries: u32) -> io::Result<OwnedFd> {
-    let mut map_name = [0; 16];
-    let length = name.len().min(15);
-    map_name[..length].copy_from_slice(&name.as_bytes()[..length]);
     create(CreateAttr {
         map_type: BPF_MAP_TYPE_ARRAY,
         key_size: size_of::<u32>() as u32,
         value_size,
         max_entries,
-        map_name,
+        map_name: bpf::name(name),
         ..CreateAttr::default()
     })
 }

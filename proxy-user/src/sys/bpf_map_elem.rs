@@ -1,4 +1,5 @@
-//! One element of a map, as bytes: for maps aya has no type for, and where its types cost more than the call.
+//! One element of a map, or one after the other, as bytes: for maps aya has no type for, and where its types cost more
+//! than the call.
 #![allow(unsafe_code)]
 
 use std::{
@@ -11,7 +12,9 @@ use super::bpf::bpf;
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
+const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
 
+/// `value` is the next key where that is asked for.
 #[repr(C)]
 struct ElemAttr {
     map_fd: u32,
@@ -64,6 +67,32 @@ pub fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
         other => found(other),
     }
+}
+
+/// Calls `visit` with each key. Keys that come and go meanwhile may be met twice, or not at all; one that goes sends the
+/// kernel back to the first: `most` ends that.
+pub fn each_key(
+    map: BorrowedFd<'_>,
+    key_size: usize,
+    most: u32,
+    mut visit: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let (mut key, mut next) = (vec![0u8; key_size], vec![0u8; key_size]);
+    for met in 0..most {
+        let mut attr = ElemAttr {
+            map_fd: map.as_raw_fd() as u32,
+            pad: 0,
+            key: if met == 0 { 0 } else { key.as_ptr() as u64 },
+            value: next.as_mut_ptr() as u64,
+            flags: 0,
+        };
+        if !found(bpf(BPF_MAP_GET_NEXT_KEY, &mut attr))? {
+            break;
+        }
+        visit(&next)?;
+        std::mem::swap(&mut key, &mut next);
+    }
+    Ok(())
 }
 
 fn found(result: io::Result<libc::c_int>) -> io::Result<bool> {
