@@ -17,5 +17,5 @@ pub use gateways::{Gateway, gateways};
 pub use handle::{Netns, NetnsId};
 pub use listeners::{Listener, listeners, listening_ports, udp_receivers};
 pub use loopback::{PASSTHROUGH6, add_passthrough, remove_passthrough};
-pub use open_sockets::{OpenSocket, open_sockets, processes};
+pub use open_sockets::{OpenSocket, netns_of, open_sockets, processes};
 pub use routes::{RouteEntry, Routes};

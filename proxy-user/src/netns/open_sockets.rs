@@ -2,7 +2,10 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd, OwnedFd, RawFd},
+        unix::fs::MetadataExt as _,
+    },
 };
 
 use anyhow::{Context, Result};
@@ -28,20 +31,24 @@ impl OpenSocket {
 
 /// Processes visible here that are in `netns`, or all of them. One whose namespace cannot be read counts as one.
 pub fn processes(netns: Option<&Netns>) -> Result<impl Iterator<Item = i32> + use<>> {
-    let home = netns.map(|netns| format!("net:[{}]", netns.id().ino));
+    let home = netns.map(|netns| netns.id().ino);
     let entries = fs::read_dir("/proc").context("list /proc")?;
     Ok(entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
-        .filter(move |pid| !is_elsewhere(*pid, home.as_deref())))
+        .filter(move |pid| !home.is_some_and(|home| is_elsewhere(*pid, home))))
 }
 
-fn is_elsewhere(pid: i32, home: Option<&str>) -> bool {
-    let Some(home) = home else { return false };
-    match fs::read_link(format!("/proc/{pid}/ns/net")) {
-        Ok(link) => link.as_os_str() != home,
+fn is_elsewhere(pid: i32, home: u64) -> bool {
+    match netns_of(pid) {
+        Ok(netns) => netns != home,
         // It has ended: a zombie has no namespace any more. Where looking is not allowed it may be one of ours.
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
+}
+
+/// Inode number of a process's network namespace.
+pub fn netns_of(pid: i32) -> io::Result<u64> {
+    Ok(fs::metadata(format!("/proc/{pid}/ns/net"))?.ino())
 }
 
 /// Sockets those processes have open, one process after the other.

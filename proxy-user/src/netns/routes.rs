@@ -71,7 +71,7 @@ impl Routes {
     }
 }
 
-fn prefixes(netlink: &mut Netlink, family: AddressFamily) -> Result<BTreeSet<IpNet>> {
+fn prefixes(netlink: &mut Netlink<RouteNetlinkMessage>, family: AddressFamily) -> Result<BTreeSet<IpNet>> {
     let mut request = RouteMessage::default();
     request.header.address_family = family;
     let mut found = BTreeSet::new();
@@ -135,12 +135,12 @@ fn to_bits(ip: IpAddr) -> u128 {
 }
 
 /// Whether the kernel delivers packets to `ip` here.
-pub(super) fn is_local(netlink: &mut Netlink, ip: IpAddr) -> Result<bool> {
+pub(super) fn is_local(netlink: &mut Netlink<RouteNetlinkMessage>, ip: IpAddr) -> Result<bool> {
     Ok(look_up(netlink, IpNet::from(ip), ip)?.local)
 }
 
 /// RTM_GETROUTE for one address.
-fn look_up(netlink: &mut Netlink, prefix: IpNet, inside: IpAddr) -> Result<RouteEntry> {
+fn look_up(netlink: &mut Netlink<RouteNetlinkMessage>, prefix: IpNet, inside: IpAddr) -> Result<RouteEntry> {
     let mut request = RouteMessage::default();
     let (family, length) = match inside {
         IpAddr::V4(_) => (AddressFamily::Inet, 32),
