@@ -123,6 +123,36 @@ fn an_attach_of_what_is_attached() {
     assert_eq!(root.pins(), Vec::<std::path::PathBuf>::new());
 }
 
+/// The last workload that is whole takes what is left of another one with it.
+#[test]
+fn an_attach_beside_one_that_is_detached_then() {
+    if !DataPlane::Sidestep.met(&[bpftool()]) {
+        return;
+    }
+    let root = PinRoot::new().unwrap();
+    let [whole, half] = ["killed-whole", "killed-half"].map(|name| Network::new(name).unwrap());
+    succeed(attach(&root, &whole));
+    let time = attach_time(&root, &half);
+    let (moments, mut killed) = (moments(), 0);
+    for moment in 0..moments {
+        succeed(root.command(&["detach", "--all"]).unwrap());
+        succeed(attach(&root, &whole));
+        if !killed_after(attach(&root, &half), time * moment / moments) {
+            succeed(root.for_pod(&["detach"], &half.pod).unwrap());
+            continue;
+        }
+        killed += 1;
+        succeed(root.for_pod(&["detach"], &whole.pod).unwrap());
+        if root.pins().iter().any(|pin| pin.ends_with("map_META")) {
+            // It was attached by then.
+            succeed(root.for_pod(&["detach"], &half.pod).unwrap());
+        }
+        assert!(Footprint::of(&half.pod).unwrap().is_empty(), "after moment {moment}");
+        assert_eq!(root.pins(), Vec::<std::path::PathBuf>::new(), "after moment {moment}");
+    }
+    assert!(killed > moments / 4, "an attach took {time:?}, only {killed} were killed in time");
+}
+
 /// Beside one that stays, so that what both share stays too.
 #[test]
 fn a_detach() {

@@ -1,18 +1,20 @@
 //! Whose a namespace is: what is left of a dead workload is cleared away, a living one is not taken over.
 
-use std::{fs, path::Path};
-
 use anyhow::Result;
 use proxy_common::names::map;
 
-use super::{meta::Meta, node, pins::WorkloadPins, readers, release, takeover::Kept, workloads::Workloads};
-use crate::exit::{Class, Failure};
+use super::{meta::Meta, pins::WorkloadPins, readers, release, takeover::Kept, workloads::Workloads};
+use crate::{
+    exit::{Class, Failure},
+    netns::netns_of,
+};
 
 /// Makes room for an attach, or says who is in the way.
-pub(super) fn clear(node_dir: &Path, pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
+pub(super) fn clear(table: Option<&Workloads>, pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
     forget_stale(pins, cookie)?;
-    refuse_second_owner(node_dir, pins, cookie)?;
-    refuse_second_namespace(node_dir, pins)
+    let Some(table) = table else { return Ok(()) };
+    refuse_second_owner(table, pins, cookie)?;
+    refuse_second_namespace(table, pins)
 }
 
 /// Namespace numbers are used again: pins of a namespace that is gone are not this workload's.
@@ -35,16 +37,11 @@ fn forget_stale(pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
 }
 
 /// Two sets of rules for one namespace would both decide. What is left of a namespace or cgroup that is gone is removed.
-fn refuse_second_owner(node_dir: &Path, pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
-    if !node::is_whole(node_dir) {
-        return Ok(());
-    }
-    let others: Vec<WorkloadPins> = Workloads::open(node_dir)?
-        .taken()
-        .filter(|(_, other)| u64::from(other.netns) == pins.netns_inode() && other.cgroup != pins.cgroup_id())
-        .map(|(_, other)| WorkloadPins::of(other.netns.into(), other.cgroup))
-        .collect();
-    for other in others {
+fn refuse_second_owner(table: &Workloads, pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
+    let meant = |other: &WorkloadPins| {
+        other.netns_inode() == pins.netns_inode() && other.cgroup_id() != pins.cgroup_id()
+    };
+    for other in attached(table, meant) {
         let alive = Meta::read(&other.map(map::META))
             .is_ok_and(|old| old.netns_cookie == cookie && old.cgroup_exists());
         if !alive {
@@ -65,16 +62,11 @@ fn refuse_second_owner(node_dir: &Path, pins: &WorkloadPins, cookie: Option<u64>
 
 /// A cgroup says one slot: of two namespaces in it, processes in the other one would be left alone. A sandbox that was made
 /// again has the cgroup of the one before, in whose namespace nobody is any more.
-fn refuse_second_namespace(node_dir: &Path, pins: &WorkloadPins) -> Result<()> {
-    if !node::is_whole(node_dir) {
-        return Ok(());
-    }
-    let others: Vec<WorkloadPins> = Workloads::open(node_dir)?
-        .taken()
-        .filter(|(_, other)| other.cgroup == pins.cgroup_id() && u64::from(other.netns) != pins.netns_inode())
-        .map(|(_, other)| WorkloadPins::of(other.netns.into(), other.cgroup))
-        .collect();
-    for other in others {
+fn refuse_second_namespace(table: &Workloads, pins: &WorkloadPins) -> Result<()> {
+    let meant = |other: &WorkloadPins| {
+        other.cgroup_id() == pins.cgroup_id() && other.netns_inode() != pins.netns_inode()
+    };
+    for other in attached(table, meant) {
         let Some(pid) = Meta::read(&other.map(map::META)).ok().and_then(|meta| process_in(&meta)) else {
             release::workload(&other)?;
             continue;
@@ -91,11 +83,14 @@ fn refuse_second_namespace(node_dir: &Path, pins: &WorkloadPins) -> Result<()> {
     Ok(())
 }
 
+/// Those of the node's workloads that are meant.
+fn attached(table: &Workloads, meant: impl Fn(&WorkloadPins) -> bool) -> Vec<WorkloadPins> {
+    let all = table.taken().map(|(_, other)| WorkloadPins::of(other.netns.into(), other.cgroup));
+    all.filter(meant).collect()
+}
+
 /// A process of the workload's cgroup that is in its namespace.
 fn process_in(meta: &Meta) -> Option<i32> {
-    let home = format!("net:[{}]", meta.netns.ino);
     let found = readers::processes(&meta.cgroup_path).ok()?;
-    found.into_iter().find(|pid| {
-        fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|link| link.as_os_str() == home.as_str())
-    })
+    found.into_iter().find(|pid| netns_of(*pid).is_ok_and(|inode| inode == meta.netns.ino))
 }

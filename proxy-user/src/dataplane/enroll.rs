@@ -210,8 +210,11 @@ fn make_room(known: &Known, pins: &WorkloadPins, cookie: Option<u64>) -> Result<
     if Known::pinned(&node_dir).is_none() {
         known.pin(&node_dir)?;
     }
-    release::remains(&node_dir)?;
-    claim::clear(&node_dir, pins, cookie)?;
+    let table = Workloads::if_there(&node_dir)?;
+    if let Some(table) = &table {
+        release::remains(table)?;
+    }
+    claim::clear(table.as_ref(), pins, cookie)?;
     takeover::clear_aside(pins)?;
     Ok((node_dir, Earlier::of(pins)))
 }
@@ -259,13 +262,14 @@ impl Job<'_> {
         let stage = self.pins.staging();
         let mut undo = Undo::default();
 
+        // First: who is killed from here on is found in the table.
+        let entry = self.entry(meta, state::ANSWERS);
+        undo.push("its place in the table", || table.set(slot, &Workload::default()));
+        table.set(slot, &entry)?;
         pins::remove(&stage)?;
         fs::create_dir(&stage).with_context(|| format!("create {}", stage.display()))?;
         undo.push(format!("the pins in {}", stage.display()), || pins::remove(&stage));
         blob::pin(meta, map::META, &pins::map_in(&stage, map::META))?;
-        let entry = self.entry(meta, state::ANSWERS);
-        undo.push("its place in the table", || table.set(slot, &Workload::default()));
-        table.set(slot, &entry)?;
         undo.push("some of its rules", || rules.remove(tables, self.compiled));
         rules.write(tables, self.compiled)?;
         undo.push("its sums", || observation::forget(self.node_dir, slot));

@@ -17,6 +17,7 @@ use super::{
     meta::layout,
     pins::{self, WorkloadPins},
     privileges, refresh, release, takeover,
+    workloads::Workloads,
 };
 use crate::{cgroup::Cgroup, netns::Netns, sys::bpf_map_elem};
 
@@ -86,6 +87,9 @@ pub(super) fn is_whole(dir: &Path) -> bool {
 pub(super) fn remove_if_unused() -> Result<()> {
     if !WorkloadPins::all()?.is_empty() {
         return Ok(());
+    }
+    if let Some(table) = Workloads::if_there(&dir())? {
+        release::remains(&table)?;
     }
     takeover::remove_unused_layouts()?;
     remove_shared(&dir())?;

@@ -66,7 +66,6 @@ pub fn detach_all() -> Result<Vec<WorkloadPins>> {
     for pins in &found {
         workload(pins)?;
     }
-    remains(&node::dir())?;
     node::remove_if_unused()?;
     // Also what an attach left that was killed halfway.
     pins::remove(&bpffs::root())?;
@@ -82,7 +81,7 @@ pub(super) fn workload(pins: &WorkloadPins) -> Result<()> {
     }
     takeover::clear_aside(pins)?;
     let meta = Meta::read(&pins.map(map::META)).ok();
-    let table = node::is_whole(&node_dir).then(|| Workloads::open(&node_dir)).transpose()?;
+    let table = Workloads::if_there(&node_dir)?;
     let slot = table.as_ref().and_then(|table| Some((table, table.slot_of(pins)?)));
     if let Some((table, slot)) = slot {
         // From here on nothing new is captured.
@@ -170,15 +169,9 @@ pub(super) fn set_slot(cgroup: u64, number: u64) -> Result<()> {
 }
 
 /// What is left of workloads whose enrolment or release was killed halfway. The lock is held, so that nobody is at it.
-pub(super) fn remains(node_dir: &Path) -> Result<()> {
-    if !node::is_whole(node_dir) {
-        return Ok(());
-    }
-    let left: Vec<Workload> = Workloads::open(node_dir)?
-        .taken()
-        .map(|(_, found)| found)
-        .filter(|found| found.state != state::CAPTURES)
-        .collect();
+pub(super) fn remains(table: &Workloads) -> Result<()> {
+    let left: Vec<Workload> =
+        table.taken().map(|(_, found)| found).filter(|found| found.state != state::CAPTURES).collect();
     for found in left {
         let pins = WorkloadPins::of(found.netns.into(), found.cgroup);
         tracing::warn!(workload = pins.name(), "what a killed attach or detach left is cleared away");

@@ -9,6 +9,7 @@ use proxy_common::{
 };
 
 use super::{
+    node,
     pins::{WorkloadPins, open_map},
     wire::{bytes, decode},
 };
@@ -29,6 +30,11 @@ impl Workloads {
         let memory =
             Mapping::new(map.as_fd(), SIZE * SLOTS as usize).context("map the table of workloads")?;
         Ok(Self { memory, map, limits: open_map(node_dir, map::LIMITS)? })
+    }
+
+    /// None: the node has not all of its maps, and so no workloads.
+    pub(super) fn if_there(node_dir: &std::path::Path) -> Result<Option<Self>> {
+        node::is_whole(node_dir).then(|| Self::open(node_dir)).transpose()
     }
 
     pub(super) fn get(&self, slot: u32) -> Workload {
