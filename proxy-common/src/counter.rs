@@ -42,6 +42,7 @@ events! {
     OwnRoute = "own_route", "a captured socket names hosts its packets go by (source route, segment routing): refused";
     FlowNotListed = "flow_not_listed", "the node's list of open connections is full: it is among the flows when it closes";
     ListenerMptcp = "listener_mptcp", "the sidecar listens with MPTCP (Go programs do unless told): the kernel hands such a socket nothing; not used";
+    RouteChanged = "route_changed", "left alone by the routes that were known, captured by the route the kernel took: refused";
 }
 
 impl Event {

@@ -19,6 +19,8 @@ pub mod role {
     pub const TRANSPARENT: u8 = 4;
     /// Accepted by the application from such a socket: `orig` is the client.
     pub const TPROXY_PEER: u8 = 5;
+    /// Connects to its own pod, and is left alone: the lookup that its SYN meets has to know.
+    pub const SELF_CALL: u8 = 6;
 }
 
 /// What is remembered of a socket (socket storage).
@@ -49,7 +51,9 @@ pub struct FlowKey {
 pub struct OriginalDst {
     pub addr: Addr,
     pub port: Port,
-    pub reserved: [u8; 2],
+    /// The connection is not redirected: the workload calls itself ([`role::SELF_CALL`]).
+    pub is_self_call: u8,
+    pub reserved: u8,
 }
 
 /// uid and gid of the process that created a socket (kernels without BTF).
@@ -139,6 +143,10 @@ pub struct Kernel {
     pub inet_pinet6: u32,
     pub pinet6_opt: u32,
     pub txoptions_srcrt: u32,
+    /// Offsets for `sk->sk_dst_cache->dev->ifindex`, the interface a connection leaves by; all 0: unknown.
+    pub sk_dst_cache: u32,
+    pub dst_dev: u32,
+    pub dev_ifindex: u32,
     /// `bpf_sk_lookup` has `ingress_ifindex` (>= 5.17).
     pub has_ingress_ifindex: u32,
     /// `bpf_get_netns_cookie` works in sock_ops (>= 5.15).
@@ -150,7 +158,7 @@ const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<OriginalDst>() == 20);
 const _: () = assert!(size_of::<PrefixKey>() == 24 && size_of::<ListKey>() == 12);
 const _: () = assert!(size_of::<Route>() == 20);
-const _: () = assert!(size_of::<Kernel>() == 48);
+const _: () = assert!(size_of::<Kernel>() == 60);
 
 /// A piece of the JSON in the META map; the rest of the last one is zero.
 pub type MetaChunk = [u8; 256];

@@ -82,13 +82,16 @@ pub struct Caller {
 pub struct Shares {
     /// Connections between SYN and accept.
     pub pending: u64,
+    /// Of those, calls to itself.
+    pub self_calls: u64,
     /// Sockets in the acceleration's map.
     pub sockets: u64,
     /// Open ends in the list.
     pub live: u64,
 }
 
-/// How much each may have: what there is, divided by those that are there. Written by userspace.
+/// How much each may have: what there is, divided by those that are there. Written by userspace. Calls to itself have no
+/// limit of their own.
 pub type Limits = Shares;
 
 /// Connections between SYN and accept, of all workloads.
@@ -105,13 +108,14 @@ impl Shares {
         let pending = PENDING as u64 / n;
         Self {
             pending: if pending < MOST_PENDING { pending } else { MOST_PENDING },
+            self_calls: 0,
             sockets: SOCKETS as u64 / n,
             live: live as u64 / n,
         }
     }
 }
 
-const _: () = assert!(size_of::<Workload>() == 40 && size_of::<Caller>() == 20 && size_of::<Shares>() == 24);
+const _: () = assert!(size_of::<Workload>() == 40 && size_of::<Caller>() == 20 && size_of::<Shares>() == 32);
 
 #[cfg(test)]
 mod tests {

@@ -13,12 +13,12 @@ use proxy_common::{
     ingress::{Ingress, ingress},
     policy::{Table as _, flag},
     verdict::Target,
-    wire::{ListenerGroup, is_spread},
+    wire::{FlowKey, ListenerGroup, is_spread},
 };
 
 use crate::{
     ctx::{load_addr, load32},
-    guest, listeners,
+    guest, listeners, maps, routes,
     sock_addr::AF_INET,
     table,
     workload::Workload,
@@ -48,10 +48,8 @@ pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
         }
         return PASS;
     }
-    // Over lo between the pod's own addresses: PREROUTING does not capture what OUTPUT has let pass. The arrival
-    // interface would not tell, it is the one that holds the address.
-    // A passthrough source is local by what it is: ::6 may have come to lo after the routes were read.
-    if remote == local || remote.is_passthrough_source() || me.is_local(&remote) {
+    // PREROUTING does not capture what OUTPUT has let pass. ::6 is local by what it is.
+    if remote.is_passthrough_source() || is_self_call(&me, &ctx, local, remote) {
         return PASS;
     }
     if policy.has(flag::GUESTS)
@@ -77,6 +75,22 @@ pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
         }
     };
     if found { PASS } else { no_listener(&me) }
+}
+
+/// Over lo between the pod's own addresses. The arrival interface does not tell, it is the one that holds the address;
+/// and an address that was the pod's may be somebody else's now: the client's own SYN has said so.
+#[inline(always)]
+fn is_self_call(me: &Workload, ctx: &SkLookupContext, local: Addr, remote: Addr) -> bool {
+    if !routes::are_live() {
+        return remote == local || me.is_local(&remote);
+    }
+    maps::is_self_call(&FlowKey {
+        client: remote,
+        sidecar: local,
+        client_port: remote_port(ctx),
+        sidecar_port: Port::new(load32!(ctx.lookup, bpf_sk_lookup, local_port) as u16),
+        slot: me.slot,
+    })
 }
 
 #[inline(always)]

@@ -37,6 +37,7 @@ mod outgoing;
 mod own_route;
 mod owner;
 mod packet;
+mod routes;
 mod setsockopt;
 mod sock_addr;
 mod sock_create;

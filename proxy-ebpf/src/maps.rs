@@ -87,6 +87,9 @@ pub(crate) fn pending_insert(key: &FlowKey, orig: &OriginalDst) -> bool {
     }
     if PENDING.insert(key, orig, BPF_NOEXIST).is_ok() {
         atomic::add(&mut share.pending, 1);
+        if orig.is_self_call != 0 {
+            atomic::add(&mut share.self_calls, 1);
+        }
         return true;
     }
     // Of a client that went when nobody looked.
@@ -98,25 +101,42 @@ pub(crate) fn pending_insert(key: &FlowKey, orig: &OriginalDst) -> bool {
 pub(crate) fn pending_take(key: &FlowKey) -> Option<OriginalDst> {
     // SAFETY: one connection has one accepted socket, so nobody else writes or removes this entry while it is copied.
     let orig = unsafe { PENDING.get(key) }.copied()?;
-    pending_forget(key);
-    Some(orig)
+    pending_forget(key, &orig);
+    (orig.is_self_call == 0).then_some(orig)
 }
 
 #[inline(always)]
 pub(crate) fn pending_remove(key: &FlowKey) {
     // Most were taken: a look is cheaper than the bucket's lock.
-    if PENDING.get_ptr(key).is_some() {
-        pending_forget(key);
+    // SAFETY: as above; whether it is a self call never changes.
+    if let Some(orig) = unsafe { PENDING.get(key) }.copied() {
+        pending_forget(key, &orig);
     }
 }
 
+/// Whether a connection that arrives is one the workload makes to itself, and that is left alone.
 #[inline(always)]
-fn pending_forget(key: &FlowKey) {
+pub(crate) fn is_self_call(key: &FlowKey) -> bool {
+    // SAFETY: as above.
+    has_self_calls(key.slot) && unsafe { PENDING.get(key) }.is_some_and(|orig| orig.is_self_call != 0)
+}
+
+/// Most workloads never call themselves by an address that is not loopback.
+#[inline(always)]
+pub(crate) fn has_self_calls(slot: u32) -> bool {
+    share(slot).is_some_and(|(share, _)| share.self_calls != 0)
+}
+
+#[inline(always)]
+fn pending_forget(key: &FlowKey, orig: &OriginalDst) {
     // The other side may have been faster.
     if PENDING.remove(key).is_ok()
         && let Some((share, _)) = share(key.slot)
     {
         atomic::add(&mut share.pending, u64::MAX);
+        if orig.is_self_call != 0 {
+            atomic::add(&mut share.self_calls, u64::MAX);
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     ctx::{load_addr, load32, load64},
     guest,
     listeners::{self, Added},
-    maps,
+    maps, routes,
     sock_addr::AF_INET,
     storage, table,
     workload::Workload,
@@ -126,14 +126,21 @@ fn connecting(me: &Workload, ctx: &SockOpsContext) {
     }
     let (_, remote) = addresses(ctx);
     enroll::connecting(me, ctx, sk, remote, remote_port(ctx));
-    let Some(state) = storage::get(sk) else { return };
     let key = key_of_client(me, ctx);
-    let port = match state.role {
-        role::CLIENT => state.port,
-        role::TRANSPARENT => key.client_port,
-        _ => return,
+    let orig = match storage::get(sk) {
+        Some(state) if state.role == role::CLIENT => redirected(state.orig, state.port),
+        Some(state) if state.role == role::TRANSPARENT => redirected(state.orig, key.client_port),
+        _ => {
+            if !routes::left_alone(me, ctx, sk, &key) {
+                return;
+            }
+            if !storage::set(sk, Addr::UNSPECIFIED, Port([0; 2]), role::SELF_CALL) {
+                me.failed(Event::StorageFull);
+                return;
+            }
+            OriginalDst { addr: Addr::UNSPECIFIED, port: Port([0; 2]), is_self_call: 1, reserved: 0 }
+        }
     };
-    let orig = OriginalDst { addr: state.orig, port, reserved: [0; 2] };
     if !maps::pending_insert(&key, &orig) {
         me.failed(Event::PendingFull);
         return;
@@ -142,6 +149,11 @@ fn connecting(me: &Workload, ctx: &SockOpsContext) {
     let _ = ctx.set_cb_flags(
         (load32!(ctx.ops, bpf_sock_ops, bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_STATE_CB_FLAG) as i32,
     );
+}
+
+#[inline(always)]
+fn redirected(addr: Addr, port: Port) -> OriginalDst {
+    OriginalDst { addr, port, is_self_call: 0, reserved: 0 }
 }
 
 /// A client of the workload is connected.
@@ -168,6 +180,8 @@ fn accepted(me: &Workload, ctx: &SockOpsContext) {
         role::ACCEPTED
     } else if policy.has(flag::TPROXY) && is_transparent_source(&remote) {
         role::TPROXY_PEER
+    } else if maps::has_self_calls(me.slot) {
+        role::NONE
     } else {
         return;
     };
@@ -178,6 +192,10 @@ fn accepted(me: &Workload, ctx: &SockOpsContext) {
         sidecar_port: Port::new(port),
         slot: me.slot,
     };
+    if role == role::NONE {
+        maps::pending_remove(&key);
+        return;
+    }
     let Some((orig, orig_port)) = original_dst(me, &key) else {
         // A redirected connection whose entry did not fit: better no answer than its loopback stand-in.
         if is_spread(&local) {
@@ -216,7 +234,9 @@ fn closing(me: &Workload, ctx: &SockOpsContext) {
         if sk.is_null() {
             return;
         }
-        if storage::get(sk).is_some_and(|state| matches!(state.role, role::CLIENT | role::TRANSPARENT)) {
+        if storage::get(sk)
+            .is_some_and(|state| matches!(state.role, role::CLIENT | role::TRANSPARENT | role::SELF_CALL))
+        {
             maps::pending_remove(&key_of_client(me, ctx));
         }
         enroll::closed(me, sk);

@@ -105,7 +105,7 @@ pub(crate) fn forget(sk: *mut bpf_sock) {
 #[inline(always)]
 pub(crate) fn clear(sk: *mut bpf_sock) {
     if let Some(state) = get(sk)
-        && state.role == role::CLIENT
+        && (state.role == role::CLIENT || state.role == role::SELF_CALL)
     {
         state.role = role::NONE;
     }

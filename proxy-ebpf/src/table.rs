@@ -20,6 +20,9 @@ static KERNEL: Kernel = Kernel {
     inet_pinet6: 0,
     pinet6_opt: 0,
     txoptions_srcrt: 0,
+    sk_dst_cache: 0,
+    dst_dev: 0,
+    dev_ifindex: 0,
     has_ingress_ifindex: 0,
     has_sock_ops_cookie: 0,
 };
@@ -64,6 +67,9 @@ pub(crate) fn kernel() -> Kernel {
         inet_pinet6: field!(KERNEL.inet_pinet6),
         pinet6_opt: field!(KERNEL.pinet6_opt),
         txoptions_srcrt: field!(KERNEL.txoptions_srcrt),
+        sk_dst_cache: field!(KERNEL.sk_dst_cache),
+        dst_dev: field!(KERNEL.dst_dev),
+        dev_ifindex: field!(KERNEL.dev_ifindex),
         has_ingress_ifindex: field!(KERNEL.has_ingress_ifindex),
         has_sock_ops_cookie: field!(KERNEL.has_sock_ops_cookie),
     }

@@ -1,6 +1,6 @@
-//! Addresses and routes that change after attach: `Node::refresh` looks again, and from then on decisions are made by what
-//! is there. Each case is wrong before, which is what a one-shot attach without a daemon is left with
-//! (docs/limitations.md).
+//! Addresses and routes that change after attach. Until somebody looks again, what iptables would capture is refused
+//! (docs/limitations.md): nothing passes the sidecar. `Node::refresh` looks again, and from then on decisions are made by
+//! what is there.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,9 +12,12 @@ use tests::client::Connect;
 use tests::data_plane::DataPlane;
 use tests::network::Network;
 use tests::report::Outcome;
+use tests::requirement::Requirement;
 use tests::server::{self, APP_USER, Server};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 
+/// What tells which route a connection takes.
+const LIVE: [Requirement; 1] = [Requirement::Kernel("netns_cookie_in_sock_ops")];
 const MOVED: &str = "10.97.1.50";
 
 /// Looks at the pod again; whether anything was found to be different.
@@ -28,6 +31,11 @@ fn refresh(network: &Network) -> bool {
 fn taken_by(network: &Network, to: SocketAddr) -> Option<u16> {
     let seen = Connect::to(to).user(APP_USER).from(&network.pod).unwrap();
     seen.report().map(|report| report.listener.port())
+}
+
+/// Connections refused because the route the kernel took is not the one that was known.
+fn refusals(sidestep: &Sidestep) -> u64 {
+    sidestep.event("route_changed").unwrap()
 }
 
 #[test]
@@ -45,7 +53,7 @@ fn nothing_new_changes_nothing() {
 /// The pod's second address becomes another pod's: what goes there is captured, and what comes from there.
 #[test]
 fn an_address_that_moves_away_is_no_longer_the_pods() {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&LIVE) {
         return;
     }
     let network = Network::new("refresh-moved").unwrap();
@@ -64,7 +72,8 @@ fn an_address_that_moves_away_is_no_longer_the_pods() {
             .unwrap();
         from.report().unwrap().listener.port()
     };
-    assert_eq!((taken_by(&network, there), arriving()), (Some(8000), 8080), "as attach found it");
+    assert_eq!((taken_by(&network, there), arriving()), (None, 15006), "refused, and captured");
+    assert_eq!(refusals(&sidestep), 1);
     assert!(refresh(&network));
     assert_eq!((taken_by(&network, there), arriving()), (Some(15001), 15006));
     // And the other way: it comes back.
@@ -80,12 +89,12 @@ fn an_address_that_moves_away_is_no_longer_the_pods() {
 /// A prefix the kernel refused gets a route, loses it, and gets another.
 #[test]
 fn a_prefix_that_gets_a_route_is_captured() {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&LIVE) {
         return;
     }
     let network = Network::new("refresh-route").unwrap();
     network.pod.ip("route add unreachable 203.0.113.0/24").unwrap();
-    let _sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
     let _sidecar = server::stand_in(&network.pod).start().unwrap();
     let there: SocketAddr = "203.0.113.7:80".parse().unwrap();
     let refused = Connect::to(there).user(APP_USER).from(&network.pod).unwrap();
@@ -94,6 +103,9 @@ fn a_prefix_that_gets_a_route_is_captured() {
         |verb: &str| network.pod.ip(&format!("route {verb} 203.0.113.0/24 via {}", network.outside4(0).ip()));
     network.pod.ip("route del unreachable 203.0.113.0/24").unwrap();
     way("add").unwrap();
+    network.answer_for("203.0.113.0/24").unwrap();
+    let _other = Server::on(&network.outside).listen(there).start().unwrap();
+    assert_eq!((taken_by(&network, there), refusals(&sidestep)), (None, 1), "not told of the route yet");
     assert!(refresh(&network));
     assert_eq!(taken_by(&network, there), Some(15001));
     way("del").unwrap();

@@ -118,10 +118,14 @@ fn look(
     port: Port,
 ) -> Found {
     let policy = me.policy();
-    let on_pod = remote.is_loopback() || remote.is_passthrough_source() || me.is_local(remote);
     // A copy, not from one map's value straight into another's: that becomes a call of `memmove`, which the verifier refuses.
     let state = black_box(storage::get(sk).map_or(SocketState::EMPTY, |state| *state));
     (record.orig, record.orig_port) = (state.orig, state.port);
+    // What the sidecar's listener got on another port than its own came from outside, whatever the address was once.
+    let turned = state.role == role::LISTENER
+        && port.get() != policy.outbound_port
+        && port.get() != policy.inbound_port;
+    let on_pod = remote.is_loopback() || remote.is_passthrough_source() || !turned && me.is_local(remote);
     let known = Found { class: Class::DirectSelf, verdict: None, listener: port.get(), counts: !on_pod };
     match state.role {
         role::ACCEPTED if port.get() == policy.outbound_port => {

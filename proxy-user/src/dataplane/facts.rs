@@ -35,6 +35,9 @@ pub(super) fn gather() -> (Kernel, Option<String>) {
         inet_pinet6: at("inet_sock", "pinet6"),
         pinet6_opt: at("ipv6_pinfo", "opt"),
         txoptions_srcrt: at("ipv6_txoptions", "srcrt"),
+        sk_dst_cache: at("sock", "sk_dst_cache"),
+        dst_dev: at("dst_entry", "dev"),
+        dev_ifindex: at("net_device", "ifindex"),
         has_ingress_ifindex: u32::from(Feature::IngressIfindex.probe().is_yes()),
         has_sock_ops_cookie: u32::from(Feature::NetnsCookieInSockOps.probe().is_yes()),
     };

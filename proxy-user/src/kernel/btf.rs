@@ -39,6 +39,8 @@ const STRUCTURES: &[&str] = &[
     "proto",
     "mem_cgroup",
     "page_counter",
+    "dst_entry",
+    "net_device",
     "sk_psock",
     "sk_msg",
     "sk_msg_sg",

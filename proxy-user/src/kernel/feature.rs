@@ -105,8 +105,9 @@ impl Feature {
                 "telling the workload's namespace from others",
                 "a process of the cgroup in another namespace is decided as if it were in the workload's"),
             Self::NetnsCookieInSockOps => ("netns_cookie_in_sock_ops", 5, 15, Difference,
-                "the same, for listeners",
-                "a process of the cgroup that listens on a sidecar port in another namespace is taken for the sidecar"),
+                "the same, for listeners; the routes connections really take",
+                "a process of the cgroup that listens on a sidecar port in another namespace is taken for the sidecar; \
+                 addresses and routes are those attach found"),
             Self::IngressIfindex => ("ingress_ifindex", 5, 17, Difference,
                 "excluded (`-c`) and virtual (`-k`) interfaces, inbound",
                 "they have no effect on inbound connections"),

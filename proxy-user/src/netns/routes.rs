@@ -13,6 +13,7 @@ use anyhow::Result;
 use ipnet::IpNet;
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressFlags, AddressMessage},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
 };
 
@@ -51,6 +52,13 @@ impl Routes {
                     }
                 }
             }
+            entries.extend(tentative(&mut netlink)?.into_iter().map(|ip| RouteEntry {
+                prefix: ip.into(),
+                local: true,
+                unreachable: false,
+                interface: None,
+                source: None,
+            }));
             Ok(Self { entries })
         })
     }
@@ -87,6 +95,30 @@ fn prefixes(netlink: &mut Netlink<RouteNetlinkMessage>, family: AddressFamily) -
         if let Ok(prefix) = IpNet::new(destination, route.header.destination_prefix_length) {
             found.insert(prefix.trunc());
         }
+    }
+    Ok(found)
+}
+
+/// Addresses that are about to be the namespace's: the kernel has no route to them while duplicate address detection
+/// tries them.
+fn tentative(netlink: &mut Netlink<RouteNetlinkMessage>) -> Result<Vec<IpAddr>> {
+    let mut request = AddressMessage::default();
+    request.header.family = AddressFamily::Inet6;
+    let mut found = Vec::new();
+    for message in netlink.dump(RouteNetlinkMessage::GetAddress(request))? {
+        let RouteNetlinkMessage::NewAddress(address) = message else { continue };
+        let flags = address.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Flags(flags) => Some(*flags),
+            _ => None,
+        });
+        let is_tried = flags.is_some_and(|flags| {
+            flags.contains(AddressFlags::Tentative) && !flags.contains(AddressFlags::Dadfailed)
+        });
+        let ip = address.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(ip) => Some(*ip),
+            _ => None,
+        });
+        found.extend(ip.filter(|_| is_tried));
     }
     Ok(found)
 }
