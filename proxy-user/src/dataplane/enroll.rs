@@ -18,7 +18,7 @@ use proxy_common::{
     counter::Counters,
     names::{map, program},
     policy::{Policy, flag},
-    workload::{Workload, feature, state, tables_of},
+    workload::{Workload, feature, other_tables, state, tables_of},
 };
 
 use super::{
@@ -307,9 +307,8 @@ impl Job<'_> {
         let programs = Programs::ensure(self.root, self.node_dir, self.known, meta.features)?;
         let table = Workloads::open(self.node_dir)?;
         let slot = old.slot;
-        let [first, second] = tables_of(slot);
         meta.slot = slot;
-        meta.tables = if old.tables == first { second } else { first };
+        meta.tables = other_tables(old.tables);
         let tables = meta.tables;
         let rules = Rules::open(self.node_dir)?;
         let (stage, dir) = (self.pins.staging(), self.pins.dir());

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use proxy_common::{
     names::map,
     policy::flag,
-    workload::{Workload, tables_of},
+    workload::{Workload, other_tables},
 };
 
 use super::{
@@ -57,8 +57,7 @@ pub(super) fn refresh(pins: &WorkloadPins) -> Result<bool> {
     let node_dir = node::dir();
     let (table, rules) = (Workloads::open(&node_dir)?, Rules::open(&node_dir)?);
     let (slot, entry) = (meta.slot, table.get(meta.slot));
-    let [first, second] = tables_of(slot);
-    let tables = if seen.tables == first { second } else { first };
+    let tables = other_tables(seen.tables);
     meta.tables = tables;
     let stage = pins.staging();
     let mut undo = Undo::default();
