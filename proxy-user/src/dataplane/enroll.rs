@@ -327,8 +327,7 @@ impl Job<'_> {
             observation::begin(self.node_dir, slot, false)?;
         }
 
-        let needed = Needs::of_features(meta.features, self.known.kernel.sk_socket == 0);
-        for hook in HOOKS.iter().filter(|hook| hook.target == Target::Cgroup && hook.is_needed(needed)) {
+        for hook in self.hooks(meta, Target::Cgroup) {
             let path = self.pins.link(hook.program);
             if path.exists() {
                 self.replace(&programs, hook, path, &mut undo)?;
@@ -354,7 +353,8 @@ impl Job<'_> {
         // Nothing looks for these any more.
         pins::remove(&stage)?;
         rules.remove(old.tables, &old.compiled())?;
-        let unneeded = HOOKS.iter().filter(|hook| hook.target == Target::Cgroup && !hook.is_needed(needed));
+        let needs = self.needs(meta);
+        let unneeded = HOOKS.iter().filter(|hook| hook.target == Target::Cgroup && !hook.is_needed(needs));
         for path in unneeded.map(|hook| self.pins.link(hook.program)).filter(|path| path.exists()) {
             pins::remove_link(&path)?;
         }
@@ -368,8 +368,12 @@ impl Job<'_> {
         })
     }
 
+    fn needs(&self, meta: &Meta) -> Needs {
+        Needs::of_features(meta.features, self.known.kernel.sk_socket == 0)
+    }
+
     fn hooks(&self, meta: &Meta, target: Target) -> impl Iterator<Item = &'static Hook> {
-        let needs = Needs::of_features(meta.features, self.known.kernel.sk_socket == 0);
+        let needs = self.needs(meta);
         HOOKS.iter().filter(move |hook| hook.target == target && hook.is_needed(needs))
     }
 
