@@ -34,6 +34,7 @@ mod rules;
 mod runs;
 mod self_test;
 mod shares;
+mod socket_states;
 mod status;
 mod stub;
 mod sweep;

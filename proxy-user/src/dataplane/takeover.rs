@@ -12,10 +12,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use aya::maps::{Map, MapData, SkStorage};
 use proxy_common::{
     names::{map, program},
-    wire::{SocketState, role},
+    wire::role,
 };
 use serde::Deserialize;
 
@@ -23,9 +22,8 @@ use super::{
     blob, bpffs,
     meta::layout,
     node,
-    pins::{self, WorkloadPins, map_in, open_map},
-    shares,
-    wire::Raw,
+    pins::{self, WorkloadPins, open_map},
+    shares, socket_states,
 };
 use crate::{
     netns::{Netns, NetnsId, open_sockets},
@@ -97,12 +95,9 @@ impl Earlier {
         remove_unused_layouts()
     }
 
-    fn state(&self, name: &str) -> PathBuf {
-        if self.kept.layout < FIRST_WITH_SLOTS {
-            map_in(&self.aside, name)
-        } else {
-            map_in(&self.node(), name)
-        }
+    /// Where the maps are pinned that it keeps its state in.
+    fn state_dir(&self) -> PathBuf {
+        if self.kept.layout < FIRST_WITH_SLOTS { self.aside.clone() } else { self.node() }
     }
 
     fn node(&self) -> PathBuf {
@@ -133,7 +128,7 @@ impl Earlier {
 
     /// Where sockets wanted to go, for who asks later.
     fn copy_sockets(&self, netns: &Netns, node_dir: &Path) -> Result<()> {
-        let (old, mut new) = (storage(&self.state(map::SOCKETS))?, storage(&map_in(node_dir, map::SOCKETS))?);
+        let (old, mut new) = (socket_states::open(&self.state_dir())?, socket_states::open(node_dir)?);
         for socket in open_sockets(Some(netns))? {
             // Of a process that has ended, or is not ours to look into.
             let Ok(copy) = socket.borrow() else { continue };
@@ -214,11 +209,6 @@ pub(super) fn remove_unused_layouts() -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn storage(path: &Path) -> Result<SkStorage<MapData, Raw<SocketState>>> {
-    let data = MapData::from_pin(path).with_context(|| format!("open {}", path.display()))?;
-    Ok(SkStorage::try_from(Map::SkStorage(data))?)
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {
