@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
@@ -177,13 +177,7 @@ fn link(dir: &Path, program: &str, index: u32) -> PathBuf {
 }
 
 fn links(dir: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("list {}", dir.display())),
-    };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    Ok(paths
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX)))
-        .collect())
+    let mut found = pins::entries(dir)?;
+    found.retain(|path| pins::name_of(path).is_some_and(|name| name.starts_with(PREFIX)));
+    Ok(found)
 }

@@ -172,13 +172,12 @@ fn maps_and_programs(root: &Path, node_dir: &Path, known: &Known, features: u32)
 
 /// Removes what other builds have pinned here, once no workload runs it.
 pub(super) fn remove_other_builds(node_dir: &Path, in_use: impl Fn(u32) -> bool) -> Result<()> {
-    let entries = fs::read_dir(node_dir).with_context(|| format!("list {}", node_dir.display()))?;
-    for entry in entries.filter_map(Result::ok) {
-        let name = entry.file_name().to_string_lossy().into_owned();
+    for path in pins::entries(node_dir)? {
+        let Some(name) = pins::name_of(&path) else { continue };
         let Some(build) = name.strip_prefix("programs_").and_then(|rest| rest.get(..8)) else { continue };
         let build = u32::from_str_radix(build, 16).map_err(|_| anyhow!("{name}: no build's number"))?;
         if build != BUILD && !in_use(build) {
-            pins::remove(&entry.path())?;
+            pins::remove(&path)?;
         }
     }
     Ok(())

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     thread,
@@ -161,12 +161,8 @@ pub(super) fn clear(dir: &Path) -> Result<()> {
 }
 
 fn remove_links(dir: &Path, meant: impl Fn(&str) -> bool) -> Result<()> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other.with_context(|| format!("list {}", dir.display()))?,
-    };
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        let name = path.file_name().and_then(|name| name.to_str()?.strip_prefix("link_"));
+    for path in pins::entries(dir)? {
+        let name = pins::name_of(&path).and_then(|name| name.strip_prefix("link_"));
         if name.is_some_and(&meant) {
             pins::remove_link(&path)?;
         }
@@ -188,15 +184,9 @@ pub(super) fn slots_elsewhere() -> Result<BTreeSet<u32>> {
 
 /// Those other than this one that have shared pins here.
 fn layouts() -> Result<Vec<u32>> {
-    let root = bpffs::root();
-    let entries = match fs::read_dir(&root) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.with_context(|| format!("list {}", root.display()))?,
-    };
-    let number = |entry: io::Result<fs::DirEntry>| {
-        entry.ok()?.file_name().to_str()?.strip_prefix("node")?.parse::<u32>().ok()
-    };
-    Ok(entries.filter_map(number).filter(|found| *found != layout()).collect())
+    let number = |path: &PathBuf| pins::name_of(path)?.strip_prefix("node")?.parse::<u32>().ok();
+    let found = pins::entries(&bpffs::root())?;
+    Ok(found.iter().filter_map(number).filter(|found| *found != layout()).collect())
 }
 
 /// What a layout's workloads shared goes with the last of them.
