@@ -75,6 +75,13 @@ fn of(pins: &WorkloadPins) -> Result<WorkloadStatus> {
     })
 }
 
+impl WorkloadStatus {
+    /// Whether the workload is attached still.
+    pub fn is_attached(&self) -> bool {
+        WorkloadPins::parse(&self.workload).is_some_and(|pins| pins.exists())
+    }
+}
+
 impl Counters {
     /// Those of a slot.
     pub fn read(slot: u32) -> Result<Self> {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::floors::Floors;
 use crate::{
@@ -73,14 +73,9 @@ impl Reader {
 impl Snapshot {
     fn take() -> Result<Self> {
         let taken = Instant::now();
-        let (workloads, mut unreadable) = dataplane::status()?;
-        let mut details = Vec::new();
-        for status in &workloads {
-            match Details::of(status) {
-                Ok(found) => details.push(found),
-                Err(error) => unreadable.push(format!("{}: {error:#}", status.workload)),
-            }
-        }
+        let (mut workloads, mut unreadable) = dataplane::status()?;
+        let (details, failed) = read_each(&mut workloads, Details::of, WorkloadStatus::is_attached);
+        unreadable.extend(failed);
         let node = Details { workload: String::new(), fills: Fill::of_node()? };
         let runs = Programs::loaded().of_node()?;
         let totals = flows::totals()?;
@@ -114,8 +109,30 @@ impl Snapshot {
 
 impl Details {
     fn of(status: &WorkloadStatus) -> Result<Self> {
-        Ok(Self { workload: status.workload.clone(), fills: Fill::of_workload(status.meta.slot)? })
+        let fills = Fill::of_workload(status.meta.slot).with_context(|| status.workload.clone())?;
+        Ok(Self { workload: status.workload.clone(), fills })
     }
+}
+
+/// What is read of each, and why nothing is read of some. One that is detached meanwhile is left out of all.
+fn read_each<T, R>(
+    all: &mut Vec<T>,
+    read: impl Fn(&T) -> Result<R>,
+    is_attached: impl Fn(&T) -> bool,
+) -> (Vec<R>, Vec<String>) {
+    let (mut found, mut failed) = (Vec::new(), Vec::new());
+    all.retain(|one| match read(one) {
+        Ok(of_one) => {
+            found.push(of_one);
+            true
+        }
+        Err(error) => {
+            let stays = is_attached(one);
+            failed.extend(stays.then(|| format!("{error:#}")));
+            stays
+        }
+    });
+    (found, failed)
 }
 
 /// The labels `workload` and `namespace`; the latter is empty unless the one who attached has said it.
@@ -125,4 +142,20 @@ pub fn names(workload: &WorkloadStatus) -> [&str; 2] {
 
 pub fn mode_name(workload: &WorkloadStatus) -> String {
     format!("{:?}", workload.meta.config.mode).to_uppercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    #[test]
+    fn one_that_is_detached_while_it_is_read_is_left_out() {
+        let mut all = vec!["read", "broken", "detached"];
+        let read = |one: &&str| if *one == "read" { Ok(1) } else { bail!("{one}: no such file") };
+        let seen = read_each(&mut all, read, |one| *one != "detached");
+        assert_eq!(seen, (vec![1], vec!["broken: no such file".to_owned()]));
+        assert_eq!(all, ["read", "broken"]);
+    }
 }
