@@ -15,11 +15,7 @@ use proxy_common::{
     wire::{LISTENER_PLACES, LISTENERS_OF_WORKLOAD, ListenerGroup, SocketState, role},
 };
 
-use super::{
-    pins::open_map,
-    socket_states,
-    wire::Raw,
-};
+use super::{pins::open_map, socket_states, wire::Raw};
 use crate::{
     netns::{Listener, Netns, listeners, open_sockets},
     sys::bpf_map_elem,

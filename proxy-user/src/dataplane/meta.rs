@@ -91,6 +91,17 @@ impl Meta {
         blob::read(path)
     }
 
+    /// The same workload with other rules, which are made from these routes.
+    pub(super) fn with_rules(self, compiled: &Compiled, routes: &Routes) -> Self {
+        Self {
+            policy_flags: compiled.policy.flags,
+            addresses: routes.own_addresses(),
+            interfaces: compiled.interfaces.iter().map(|(index, bits)| (*index, *bits)).collect(),
+            routes: compiled.routes.iter().map(|(net, route)| (*net, route.into())).collect(),
+            ..self
+        }
+    }
+
     /// The rules its decisions are made by, as they were compiled.
     pub fn compiled(&self) -> Compiled {
         let nothing = Interfaces { interfaces: Vec::new(), addresses: Vec::new() };

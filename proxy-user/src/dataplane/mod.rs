@@ -3,6 +3,7 @@
 mod accel_counters;
 mod accelerated;
 mod acceleration;
+mod attach_options;
 mod blob;
 mod bpffs;
 mod claim;
@@ -31,6 +32,7 @@ mod refresh;
 mod refused;
 mod release;
 mod rules;
+mod rules_change;
 mod runs;
 mod self_test;
 mod shares;
@@ -47,9 +49,10 @@ mod workloads;
 
 pub use accel_counters::Traffic;
 pub use acceleration::{Accelerate, Acceleration, DEFAULT_LIMIT};
+pub use attach_options::AttachOptions;
 pub use bpffs::root as pin_root;
 pub use compile::{Compiled, compile};
-pub use enroll::{Enrolled, Wish, attach};
+pub use enroll::{Enrolled, attach};
 pub use fill::Fill;
 pub use hooks::{HOOKS, Hook, Target};
 pub use log_ring::LogRing;

@@ -10,8 +10,9 @@ use anyhow::{Context, Result};
 use proxy_common::names::map;
 
 use super::{
+    attach_options::AttachOptions,
     bpffs,
-    enroll::{self, Enrolled, Wish},
+    enroll::{self, Enrolled},
     known::Known,
     lock::Lock,
     meta::layout,
@@ -44,8 +45,8 @@ impl Node {
     }
 
     /// Enrols one workload, or gives it other rules if it is there. On error everything is as before.
-    pub fn enroll(&self, netns: &Netns, cgroup: &Cgroup, wish: &Wish) -> Result<Enrolled> {
-        enroll::enroll(self, netns, cgroup, wish)
+    pub fn enroll(&self, netns: &Netns, cgroup: &Cgroup, options: &AttachOptions) -> Result<Enrolled> {
+        enroll::enroll(self, netns, cgroup, options)
     }
 
     /// Looks at a workload's addresses, routes and interfaces again, and decides by them from now on. False: they are as

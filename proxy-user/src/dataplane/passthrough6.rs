@@ -52,7 +52,8 @@ impl<'a> Passthrough6<'a> {
         self.ours
     }
 
-    pub(super) fn keep(mut self) {
+    /// The attach has gone well.
+    pub(super) fn keep(&mut self) {
         self.added = false;
     }
 }
