@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use proxy_common::accel::{AccelKernel, Switch, switch_flag};
+use proxy_common::accel::{AccelKernel, DEFAULT_LIMIT, Switch, switch_flag};
 use serde::{Deserialize, Serialize};
 
 use super::{facts, known::Known, self_test::Findings};
@@ -38,9 +38,6 @@ pub struct Acceleration {
     pub trusted: Vec<PathBuf>,
 }
 
-/// What stock TCP lets a loopback receiver hold, roughly (net.ipv4.tcp_rmem).
-pub const DEFAULT_LIMIT: u32 = 4 << 20;
-
 impl Default for Acceleration {
     fn default() -> Self {
         Self { mode: Accelerate::default(), inflight_limit: DEFAULT_LIMIT, trusted: Vec::new() }
@@ -59,9 +56,10 @@ pub(super) struct Plan {
 }
 
 impl Acceleration {
-    pub(super) fn switch(&self) -> Switch {
+    /// The switch of a workload with this number.
+    pub(super) fn switch(&self, number: u32) -> Switch {
         let any = if self.mode == Accelerate::Auto { switch_flag::ANY_READER } else { 0 };
-        Switch { enabled: 1, limit: self.inflight_limit, flags: any, reserved: 0 }
+        Switch { enabled: 1, limit: self.inflight_limit, flags: any, number }
     }
 
     /// Decides for this kernel, before anything is touched. `require` turns a reason against it into an error.

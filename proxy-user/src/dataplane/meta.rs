@@ -79,7 +79,7 @@ pub struct Meta {
 
 impl Meta {
     /// Raised when a map's key, value or meaning changes.
-    pub const LAYOUT: u32 = 7;
+    pub const LAYOUT: u32 = 8;
 
     /// Whether the cgroup is still the one that was attached.
     pub fn cgroup_exists(&self) -> bool {

@@ -48,7 +48,7 @@ mod wire;
 mod workloads;
 
 pub use accel_counters::Traffic;
-pub use acceleration::{Accelerate, Acceleration, DEFAULT_LIMIT};
+pub use acceleration::{Accelerate, Acceleration};
 pub use attach_options::AttachOptions;
 pub use bpffs::root as pin_root;
 pub use compile::{Compiled, compile};

@@ -154,7 +154,7 @@ fn forget_connections(node_dir: &Path, slot: u32) -> Result<()> {
         sweep::entries::<FlowKey, ()>(node_dir, map::PENDING, |key, ()| key.slot == slot)?;
     }
     if share.sockets != 0 {
-        sweep::entries::<EndKey, End>(node_dir, map::ENDS, |_, end| end.slot == slot)?;
+        sweep::entries::<EndKey, End>(node_dir, map::ENDS, |_, end| u32::from(end.slot) == slot)?;
     }
     shares::reset(node_dir, slot)
 }

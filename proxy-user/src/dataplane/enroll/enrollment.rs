@@ -77,7 +77,7 @@ impl Enrollment<'_> {
         let counters = open_map(self.node_dir, map::COUNTERS)?;
         reset_per_cpu(&counters, meta.slot, size_of::<Counters>())?;
         shares::reset(self.node_dir, meta.slot)?;
-        accelerated::reset_counters(self.node_dir, meta.slot)?;
+        accelerated::begin(self.node_dir, meta.slot, meta.number)?;
         if meta.features & feature::OBSERVE != 0 {
             observation::begin(self.node_dir, meta.slot, true)?;
         }
