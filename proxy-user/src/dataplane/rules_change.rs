@@ -13,6 +13,7 @@ use super::{
     compile::Compiled,
     meta::Meta,
     pins::{self, WorkloadPins},
+    refused,
     rules::Rules,
     undo::Undo,
     workloads::Workloads,
@@ -63,7 +64,8 @@ impl<'a> RulesChange<'a> {
         undo.push("its new rules", move || table.set(slot, &was));
         table.set(slot, &entry)?;
         let (stage, pinned) = (self.pins.staging(), self.pins.map(map::META));
-        fs::rename(pins::map_in(&stage, map::META), &pinned)
+        refused::pretended(map::META)
+            .and_then(|()| fs::rename(pins::map_in(&stage, map::META), &pinned))
             .with_context(|| format!("rename to {}", pinned.display()))?;
         undo.keep();
 

@@ -47,6 +47,7 @@ impl Enrollment<'_> {
         self.attach_to_guests(new, &programs, self.pins.dir(), &mut undo)?;
         let other_ports = old.config.ports != new.config.ports;
         if other_ports {
+            undo.push("the listeners of its new ports", || self.listen_as_before(old));
             late_listeners::clear(self.node_dir, slot)?;
         }
         self.listen(new, listeners, other_ports)?;
@@ -56,6 +57,13 @@ impl Enrollment<'_> {
         programs::remove_other_builds(self.node_dir, |build| {
             table.taken().any(|(_, workload)| workload.build == build)
         })
+    }
+
+    /// Puts the listeners of the old ports back into the workload's places.
+    fn listen_as_before(&self, old: &Meta) -> Result<()> {
+        let policy = old.compiled().policy;
+        late_listeners::clear(self.node_dir, old.slot)?;
+        late_listeners::Found::of(self.netns, &policy)?.add(self.node_dir, old.slot, &policy, true)
     }
 
     /// Removes what the workload had and does not need any more, besides its rules.
