@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use super::floors::Floors;
 use crate::{
-    dataplane::{self, Fill, Programs, Run, WorkloadStatus},
+    dataplane::{self, MapUsage, Programs, Run, WorkloadStatus},
     flows::{self, ClassTotals, Records},
 };
 
@@ -36,7 +36,7 @@ pub struct Snapshot {
 pub struct Details {
     /// Empty: the node.
     pub workload: String,
-    pub fills: Vec<Fill>,
+    pub usages: Vec<MapUsage>,
 }
 
 /// Takes snapshots, one at a time: who asks while one is taken shares the next.
@@ -76,7 +76,7 @@ impl Snapshot {
         let (mut workloads, mut unreadable) = dataplane::status()?;
         let (details, failed) = read_each(&mut workloads, Details::of, WorkloadStatus::is_attached);
         unreadable.extend(failed);
-        let node = Details { workload: String::new(), fills: Fill::of_node()? };
+        let node = Details { workload: String::new(), usages: MapUsage::of_node()? };
         let runs = Programs::loaded().of_node()?;
         let totals = flows::totals()?;
         let records = flows::records()?;
@@ -93,9 +93,9 @@ impl Snapshot {
         })
     }
 
-    /// Map fills with the labels of their owner.
-    pub fn fills(&self) -> impl Iterator<Item = ([&str; 2], &Fill)> {
-        self.owned().flat_map(|(owner, details)| details.fills.iter().map(move |fill| (owner, fill)))
+    /// Map usages with the labels of their owner.
+    pub fn usages(&self) -> impl Iterator<Item = ([&str; 2], &MapUsage)> {
+        self.owned().flat_map(|(owner, details)| details.usages.iter().map(move |usage| (owner, usage)))
     }
 
     fn owned(&self) -> impl Iterator<Item = ([&str; 2], &Details)> {
@@ -109,8 +109,8 @@ impl Snapshot {
 
 impl Details {
     fn of(status: &WorkloadStatus) -> Result<Self> {
-        let fills = Fill::of_workload(status.meta.slot).with_context(|| status.workload.clone())?;
-        Ok(Self { workload: status.workload.clone(), fills })
+        let usages = MapUsage::of_workload(status.meta.slot).with_context(|| status.workload.clone())?;
+        Ok(Self { workload: status.workload.clone(), usages })
     }
 }
 

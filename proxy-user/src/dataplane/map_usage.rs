@@ -23,13 +23,13 @@ const OF_NODE: [&str; 8] = [
 ];
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Fill {
+pub struct MapUsage {
     pub map: &'static str,
     pub entries: u32,
     pub capacity: u32,
 }
 
-impl Fill {
+impl MapUsage {
     /// What a workload has of what is shared, and how much it may have.
     pub fn of_workload(slot: u32) -> Result<Vec<Self>> {
         let node_dir = node::dir();
