@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::Result;
 
-use super::{takeover::Kept, warning::Warning};
+use super::{kept::Kept, warning::Warning};
 use crate::{
     config::{Config, Mode},
     exit::{Class, Failure},

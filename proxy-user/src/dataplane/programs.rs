@@ -20,23 +20,13 @@ use proxy_common::{
 use super::{
     hooks::{HOOKS, Needs},
     known::Known,
-    object::{self, OBJECT},
+    object::{self, BUILD, OBJECT},
     observation,
     pins::{self, map_in},
     refused::{self, Refused, Step},
     wire::Raw,
 };
 use crate::sys::{bpf_attach, bpf_map_elem, bpf_pin};
-
-/// Which object these are of, as far as a number tells: workloads and pins carry it.
-pub(super) const BUILD: u32 = build();
-
-const fn build() -> u32 {
-    match u32::from_str_radix(env!("SIDESTEP_BPF_BUILD"), 16) {
-        Ok(number) => number,
-        Err(_) => 0,
-    }
-}
 
 /// Names of features, for pins.
 const NAMES: [(u32, &str); 6] = [

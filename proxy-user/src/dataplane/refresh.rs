@@ -11,16 +11,8 @@ use proxy_common::{
 };
 
 use super::{
-    accelerated, bpffs,
-    compile::compile,
-    lock::Lock,
-    meta::{Meta, layout},
-    node, passthrough6,
-    pins::WorkloadPins,
-    rules::Rules,
-    rules_change::RulesChange,
-    undo::Undo,
-    workloads::Workloads,
+    accelerated, bpffs, compile::compile, layout::layout, lock::Lock, meta::Meta, node_pins, passthrough6,
+    pins::WorkloadPins, rules::Rules, rules_change::RulesChange, undo::Undo, workloads::Workloads,
 };
 use crate::netns::{Interfaces, Routes};
 
@@ -49,7 +41,7 @@ pub(super) fn refresh(pins: &WorkloadPins) -> Result<bool> {
     let _lock = Lock::take(&bpffs::root())?.with_context(|| format!("workload {} is gone", pins.name()))?;
     let now = Meta::read(&pins.map(map::META)).with_context(|| format!("workload {}", pins.name()))?;
     ensure!(now == seen, "workload {} was attached again meanwhile: try again", pins.name());
-    let node_dir = node::dir();
+    let node_dir = node_pins::dir();
     let (table, rules) = (Workloads::open(&node_dir)?, Rules::open(&node_dir)?);
     let (slot, entry) = (meta.slot, table.get(meta.slot));
     meta.tables = other_tables(seen.tables);

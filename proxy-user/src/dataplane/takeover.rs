@@ -16,17 +16,17 @@ use proxy_common::{
     names::{map, program},
     wire::role,
 };
-use serde::Deserialize;
 
 use super::{
-    blob, bpffs,
-    meta::layout,
-    node,
+    bpffs,
+    kept::Kept,
+    layout::layout,
+    node_pins,
     pins::{self, WorkloadPins, open_map},
     shares, socket_states,
 };
 use crate::{
-    netns::{Netns, NetnsId, open_sockets},
+    netns::{Netns, open_sockets},
     sys::bpf_map_elem,
 };
 
@@ -38,24 +38,6 @@ const DRAINED_WITHIN: Duration = Duration::from_millis(300);
 const TURNING: [&str; 5] =
     [program::CONNECT4, program::CONNECT6, program::SENDMSG4, program::SENDMSG6, program::INBOUND];
 const OLD: &str = "-old";
-
-/// What every layout's description says.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Kept {
-    pub(super) layout: u32,
-    pub(super) slot: u32,
-    pub(super) netns: NetnsId,
-    pub(super) netns_path: PathBuf,
-    pub(super) netns_cookie: Option<u64>,
-    #[serde(default)]
-    pub(super) added_passthrough6: bool,
-}
-
-impl Kept {
-    pub(super) fn read(pins: &WorkloadPins) -> Result<Self> {
-        blob::read(&pins.map(map::META))
-    }
-}
 
 /// One that is to be taken over.
 #[derive(Clone)]
@@ -195,7 +177,7 @@ pub(super) fn remove_unused_layouts() -> Result<()> {
         let used =
             WorkloadPins::all()?.iter().any(|pins| Kept::read(pins).is_ok_and(|kept| kept.layout == old));
         if !used {
-            node::remove_shared(&bpffs::root().join(format!("node{old}")))?;
+            node_pins::remove_shared(&bpffs::root().join(format!("node{old}")))?;
         }
     }
     Ok(())

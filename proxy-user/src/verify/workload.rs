@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::{CidrSet, Config, OwnerGroups, RunOptions},
-    dataplane::{self, Counters, Meta, WorkloadPins, WorkloadSelector},
+    dataplane::{self, Counters, Described, WorkloadPins, WorkloadSelector},
     explain::{Caller, Destination, Outcome, Place, Question, explain},
     netns::{Netns, listening_ports},
 };
@@ -67,7 +67,7 @@ fn connections(
     report: &mut Report,
     pins: &WorkloadPins,
     place: &attachment::Ground,
-    meta: &Meta,
+    meta: &Described,
 ) -> Result<()> {
     let ipv6 = meta.ipv6;
     let tables = Place::of_pins(pins, Some(&place.netns))?;

@@ -22,8 +22,7 @@ use super::{
     known::Known,
     lock::Lock,
     meta::Meta,
-    node::{self, Node},
-    observation,
+    node_pins, observation,
     pins::WorkloadPins,
     release,
     takeover::{self, Earlier},
@@ -43,24 +42,18 @@ pub struct Enrolled {
     pub warnings: Vec<Warning>,
 }
 
-/// Enrols a workload in a process that does it once.
-pub fn attach(netns: &Netns, cgroup: &Cgroup, options: &AttachOptions) -> Result<Enrolled> {
-    Node::open()?.enroll(netns, cgroup, options)
-}
-
 pub(super) fn enroll(
-    node: &Node,
+    known: &Known,
     netns: &Netns,
     cgroup: &Cgroup,
     options: &AttachOptions,
 ) -> Result<Enrolled> {
-    let known = &node.known;
     let pins = WorkloadPins::new(netns, cgroup);
     let mut found = Survey::of(known, &pins, netns, cgroup, options)?;
 
     let (root, lock) = Lock::take_making_root()?;
     let mut shared = Undo::default();
-    shared.push("what workloads share", node::remove_if_unused);
+    shared.push("what workloads share", release::remove_if_unused);
     let (node_dir, earlier) = clear_the_way(known, &pins, found.cookie)?;
     if let Some(earlier) = &earlier {
         let earlier = earlier.clone();
@@ -150,7 +143,7 @@ fn clear_the_way(
     pins: &WorkloadPins,
     cookie: Option<u64>,
 ) -> Result<(PathBuf, Option<Earlier>)> {
-    let node_dir = node::ensure_dir()?;
+    let node_dir = node_pins::ensure_dir()?;
     if Known::pinned(&node_dir).is_none() {
         known.pin(&node_dir)?;
     }

@@ -12,18 +12,20 @@ use proxy_common::{accel::Executable, policy::flag, workload::feature};
 use crate::{
     cgroup::Cgroup,
     dataplane::{
+        acceleration::Plan,
         attach_options::AttachOptions,
         compile::{self, Compiled},
         extras::Extras,
         guests::Guests,
+        kept::Kept,
         known::Known,
         late_listeners,
-        meta::{Meta, layout},
+        layout::layout,
+        meta::Meta,
         observation::Observation,
         passthrough6::Passthrough6,
         pins::WorkloadPins,
         readers::{self, Readers},
-        takeover::Kept,
         warning::Warning,
     },
     exit::{Class, Failure},
@@ -60,7 +62,7 @@ impl<'a> Survey<'a> {
         options: &'a AttachOptions,
     ) -> Result<Self> {
         let AttachOptions { config, acceleration, observe, .. } = options;
-        let plan = acceleration.plan(known)?;
+        let plan = Plan::of(acceleration, known)?;
         let trusted = acceleration.trusted.iter().map(|path| trusted(path)).collect::<Result<Vec<_>>>()?;
         let interfaces = Interfaces::of(netns)?;
         let ipv6 = interfaces.enable_ipv6(config.dual_stack).ok_or_else(|| no_address(netns))?;
