@@ -61,13 +61,20 @@ pub struct End {
     pub sk: u64,
     /// Its cookie: a recycled socket has another.
     pub cookie: u64,
-    /// Slot of its workload.
-    pub slot: u32,
+    /// The number of its workload (`Workload::number`), which tells it from whoever has the slot later.
+    pub number: u32,
+    /// The slot of its workload.
+    pub slot: u16,
     /// Bits of [`end_flag`].
-    pub flags: u32,
+    pub flags: u16,
 }
 
-/// Bits of [`End::flags`].
+impl End {
+    /// No end is known.
+    pub const NONE: Self = Self { sk: 0, cookie: 0, number: 0, slot: 0, flags: 0 };
+}
+
+/// Bits of [`End::flags`] and of [`Mark::flags`].
 pub mod end_flag {
     /// Its process is known to read in a way that sees all bytes.
     pub const TRUSTED: u32 = 1 << 0;
@@ -107,9 +114,10 @@ pub struct Record {
     /// What became of its messages, for the flow's record.
     pub tally: Tally,
     pub slot: u32,
+    /// The number of the workload that had the slot when this socket entered the map. It is 0 once the socket counts no
+    /// more among the workload's sockets in the map.
+    pub number: u32,
     pub own: EndKey,
-    /// The workload's number, while it counts among its sockets in the map; else 0.
-    pub counted: u32,
 }
 
 /// State of one direction.
@@ -161,7 +169,7 @@ pub struct Sight {
     pub drained: bool,
     /// Messages the other end has sent so far, wrapping.
     pub peer_activity: u32,
-    /// The acceleration of either end's workload is off.
+    /// The acceleration of either end's workload is off, or the workload is gone.
     pub off: bool,
     /// The receiver may take a read that fills less than its buffer for the last (epoll(7), question 9), as nginx, tokio
     /// and Netty do: it would leave what is in its TCP queue behind what was redirected until the next event.
@@ -235,6 +243,10 @@ pub struct Executable {
     pub reserved: u32,
 }
 
+/// Bytes that a receiver may have waiting unless the user says otherwise. Stock TCP lets a receiver on loopback hold about
+/// as much (net.ipv4.tcp_rmem).
+pub const DEFAULT_LIMIT: u32 = 4 << 20;
+
 /// Switches of a workload, by slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
@@ -244,7 +256,9 @@ pub struct Switch {
     pub limit: u32,
     /// Bits of [`switch_flag`].
     pub flags: u32,
-    pub reserved: u32,
+    /// The number of the workload that they are (`Workload::number`). A socket that entered the map under another number
+    /// is not this workload's, though it names the slot.
+    pub number: u32,
 }
 
 pub mod switch_flag {
@@ -289,6 +303,7 @@ pub const fn counter_index(slot: u32, reason: Reason) -> u32 {
 }
 
 const _: () = assert!(size_of::<EndKey>() == 48 && size_of::<End>() == 24);
+const _: () = assert!(SLOTS <= 1 << 16, "a slot has 16 bits in an end");
 const _: () = assert!(size_of::<Flow>() == 12 && size_of::<Mark>() == 24);
 const _: () = assert!(size_of::<Record>() == 160 && offset_of!(Record, tally) == 56);
 

@@ -54,6 +54,12 @@ pub const fn tables_of(slot: u32) -> [u32; 2] {
     [2 * slot, 2 * slot + 1]
 }
 
+/// The other set of the same slot.
+#[inline(always)]
+pub const fn other_tables(tables: u32) -> u32 {
+    tables ^ 1
+}
+
 /// Parts of the programs that are left out where nobody asks for them; the rest are bits of [`flag`].
 pub mod feature {
     use super::flag;
@@ -120,6 +126,14 @@ const _: () = assert!(size_of::<Workload>() == 40 && size_of::<Caller>() == 20 &
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_set_of_a_slot_is_the_others_other() {
+        for slot in [0, 1, SLOTS - 1] {
+            let [first, second] = tables_of(slot);
+            assert_eq!((other_tables(first), other_tables(second)), (second, first));
+        }
+    }
 
     #[test]
     fn no_number_of_workloads_is_promised_more_than_there_is() {

@@ -133,6 +133,12 @@ impl Workload {
         self.facts.tenancy(self.slot)
     }
 
+    /// The half of the tenancy that is not the slot.
+    #[inline(always)]
+    pub(crate) fn number(&self) -> u32 {
+        self.facts.number
+    }
+
     /// What it has of what is shared, and how much it may have.
     #[inline(always)]
     pub(crate) fn share(&self) -> Option<(&'static mut Shares, &'static Limits)> {

@@ -1,7 +1,7 @@
 //! The data plane under test, known only by its command line.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -103,11 +103,7 @@ impl Sidestep {
 
     /// Where one of the node's maps is pinned.
     pub fn node_map(&self, map: &str) -> Result<PathBuf> {
-        let nodes = std::fs::read_dir(pin_root::directory()).context("list the pins")?;
-        let node = nodes
-            .filter_map(Result::ok)
-            .find(|entry| entry.file_name().as_encoded_bytes().starts_with(b"node"));
-        Ok(node.context("no node maps")?.path().join(format!("map_{map}")))
+        node_map_in(&pin_root::directory(), map)
     }
 
     /// Whether one of the node's maps holds nothing.
@@ -164,6 +160,14 @@ impl Drop for Sidestep {
             eprintln!("lab: {error:#}");
         }
     }
+}
+
+/// Where a map that all workloads share is pinned, below sidestep's directory.
+pub(crate) fn node_map_in(directory: &Path, map: &str) -> Result<PathBuf> {
+    let nodes = std::fs::read_dir(directory).context("list the pins")?;
+    let node =
+        nodes.filter_map(Result::ok).find(|entry| entry.file_name().as_encoded_bytes().starts_with(b"node"));
+    Ok(node.context("no node maps")?.path().join(format!("map_{map}")))
 }
 
 /// `--netns` and `--cgroup` of a pod.

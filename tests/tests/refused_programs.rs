@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
-use proxy_common::names::program;
+use proxy_common::names::{map, program};
 use proxy_user::exit::Class;
 use proxy_user::{cli, dataplane};
 use rstest::rstest;
@@ -22,7 +22,9 @@ use tests::sidestep::{DEFAULT_FLAGS, Sidestep, workload};
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn attach(network: &Network, refused: &str, more: &[&str]) -> anyhow::Result<ExitCode> {
-    let words = [&["sidestep", "attach"], &DEFAULT_FLAGS[..], &["--dual-stack"], more].concat();
+    let usual: Vec<&str> =
+        DEFAULT_FLAGS.chunks(2).filter(|pair| !more.contains(&pair[0])).flatten().copied().collect();
+    let words = [&["sidestep", "attach"], &usual[..], &["--dual-stack"], more].concat();
     let args =
         words.into_iter().map(OsString::from).chain(workload(&network.pod).into_iter().map(OsString::from));
     dataplane::pretend_refused(&[refused]);
@@ -146,6 +148,44 @@ fn a_refused_update_changes_nothing() {
     let after = Footprint::of(&network.pod).unwrap();
     assert_eq!((before.links, before.pins), (after.links, after.pins));
     captures_exactly(&network, &sidestep);
+}
+
+/// An update fails at its last step, when the listeners of the new ports are in the places of the old ones.
+#[test]
+fn an_update_to_other_ports_that_fails_puts_the_listeners_back() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some((network, sidestep, done)) = on_a_kernel_without("", &[]) else { return };
+    done.unwrap();
+    // What was there before is put back, and so is what began to listen since.
+    let on = |port: u16| SocketAddr::from(([0, 0, 0, 0], port));
+    let listens = |outbound: u16, inbound: u16| {
+        let server = Server::on(&network.pod).user(PROXY_USER).listen(on(outbound)).listen(on(inbound));
+        server.start().unwrap()
+    };
+    let _others = listens(15101, 15106);
+    let first = listens(15001, 15006);
+    let reached = || {
+        let service: SocketAddr = "10.96.7.7:80".parse().unwrap();
+        let outbound = Connect::to(service).user(APP_USER).from(&network.pod).unwrap();
+        let inbound = Connect::to(network.pod4(8080)).from(&network.outside).unwrap();
+        [outbound, inbound].map(|seen| seen.report().map(|report| report.listener.port()))
+    };
+    let captured = [Some(15001), Some(15006)];
+    assert_eq!(reached(), captured);
+    let before = Footprint::of(&network.pod).unwrap();
+    for ports in [["-p", "15101", "-z", "15106"], ["-p", "15001", "-z", "15106"]] {
+        let error = attach(&network, map::META, &ports).unwrap_err();
+        assert!(format!("{error:#}").contains("map_META"), "{error:#}");
+        assert_eq!(reached(), captured, "{ports:?}");
+        let after = Footprint::of(&network.pod).unwrap();
+        assert_eq!((&before.links, &before.pins), (&after.links, &after.pins));
+    }
+    assert_eq!(sidestep.event("no_listener").unwrap(), 0);
+    drop(first);
+    assert_eq!(reached(), [None, None], "nothing else is in their places");
+    // The same once more, and nothing fails.
+    assert_eq!(attach(&network, "", &["-p", "15101", "-z", "15106"]).unwrap(), ExitCode::SUCCESS);
+    assert_eq!(reached(), [Some(15101), Some(15106)]);
 }
 
 /// `require` means what it says.

@@ -1,6 +1,5 @@
 //! What workloads share is shared out: one that uses up its share costs nobody else anything.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, Map, MapData};
@@ -34,13 +33,8 @@ impl Node {
     }
 
     fn map(&self, name: &str) -> Array<MapData, [u64; 4]> {
-        let dir = self.0.path().join("sidestep");
-        let node = std::fs::read_dir(dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .find(|path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("node"))
-            .unwrap();
-        Array::try_from(Map::Array(MapData::from_pin(node.join(format!("map_{name}"))).unwrap())).unwrap()
+        let path = self.0.node_map(name).unwrap();
+        Array::try_from(Map::Array(MapData::from_pin(path).unwrap())).unwrap()
     }
 
     fn limit(&self, limits: [u64; 4]) {
@@ -48,11 +42,7 @@ impl Node {
     }
 
     fn of(&self, pod: &Pod) -> Value {
-        let ended = ended_command(self.0.command(&["status", "--output", "json"]).unwrap()).unwrap();
-        let status: Value = serde_json::from_str(&ended.stdout).unwrap();
-        let name = format!("{}-{}", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap());
-        let all = status["workloads"].as_array().unwrap();
-        all.iter().find(|it| it["workload"] == name.as_str()).unwrap().clone()
+        self.0.status_of(pod).unwrap()
     }
 
     /// What a pod has.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use proxy_user::cli;
-use proxy_user::dataplane::{self, Meta};
+use proxy_user::dataplane::{self, LAYOUT};
 use tests::data_plane::DataPlane;
 use tests::load::Load;
 use tests::network::Network;
@@ -30,7 +30,7 @@ fn slots_stay_and_nobody_waits() {
         Load::lasting(service, 4).start(&second.pod).unwrap(),
         Load::churning(service, 4).start(&second.pod).unwrap(),
     ];
-    for layout in [Meta::LAYOUT + 1, Meta::LAYOUT] {
+    for layout in [LAYOUT + 1, LAYOUT] {
         // The second workload first: the slot of the first is not free for it.
         for network in [&second, &first] {
             let words = [&["sidestep", "attach"], &DEFAULT_FLAGS[..]].concat();

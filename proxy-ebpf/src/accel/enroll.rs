@@ -145,7 +145,9 @@ pub(crate) fn refuses_tls(sk: *mut bpf_sock) -> bool {
         return false;
     }
     let Some(record) = record::get(sk) else { return false };
-    maps::count(record.slot, Reason::Ktls, 0);
+    if maps::switch(record.slot).is_some_and(|switch| switch.number == record.number) {
+        maps::count(record.slot, Reason::Ktls, 0);
+    }
     true
 }
 
@@ -203,7 +205,7 @@ fn enter(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, ke
     }
     let Some(record) = record::create(sk) else { return false };
     record.sk = number;
-    record.peer = End { sk: 0, cookie: 0, slot: 0, flags: 0 };
+    record.peer = End::NONE;
     record.peer_file = 0;
     record.flow = Flow { bits, ..Flow::default() };
     // Behind all that is written: a SYN may have carried data nobody has read.
@@ -211,10 +213,8 @@ fn enter(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, ke
     record.tally = Tally::default();
     record.slot = slot;
     record.own = key;
-    if !maps::end_insert(
-        &key,
-        &End { sk: number, cookie, slot, flags: record::mark_of(sk).map_or(0, |mark| mark.flags) },
-    ) {
+    let flags = record::mark_of(sk).map_or(0, |mark| mark.flags) as u16;
+    if !maps::end_insert(&key, &End { sk: number, cookie, number: me.number(), slot: slot as u16, flags }) {
         maps::count(slot, Reason::NotEnrolled, 0);
         return false;
     }
@@ -237,7 +237,7 @@ fn enter(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, ke
 /// One of the workload's share is taken.
 #[inline(always)]
 fn count(me: &Workload, record: &mut Record) {
-    record.counted = (me.tenancy() >> 32) as u32;
+    record.number = me.number();
     if let Some((share, _)) = me.share() {
         atomic::add(&mut share.sockets, 1);
     }
@@ -245,8 +245,8 @@ fn count(me: &Workload, record: &mut Record) {
 
 #[inline(always)]
 fn uncount(record: &mut Record) {
-    let tenancy = u64::from(record.counted) << 32 | u64::from(record.slot);
-    record.counted = 0;
+    let tenancy = u64::from(record.number) << 32 | u64::from(record.slot);
+    record.number = 0;
     if let Some(share) = workload::share_of(tenancy) {
         atomic::add(&mut share.sockets, u64::MAX);
     }

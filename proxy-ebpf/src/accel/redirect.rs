@@ -8,7 +8,9 @@ use aya_ebpf::{
     macros::sk_msg,
     programs::SkMsgContext,
 };
-use proxy_common::accel::{LONG, Path, Reason, Record, Sight, choose, end_flag, flow_bit, switch_flag};
+use proxy_common::accel::{
+    DEFAULT_LIMIT, LONG, Path, Reason, Record, Sight, choose, end_flag, flow_bit, switch_flag,
+};
 
 use super::{
     enroll, maps, memory,
@@ -40,20 +42,26 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
         return PASS;
     }
     let Some(record) = record::get(sk) else { return PASS };
+    let Some(own) = maps::switch(record.slot) else { return PASS };
+    // A socket stays in the map when its workload is detached. Another one that has got the slot has another number.
+    let is_attached = own.number == record.number;
     let size = load32!(ctx.msg, sk_msg_md, size);
     let state = load32!(sk, bpf_sock, state);
     if record.flow.sent < LONG {
         record.flow.sent += 1;
-        if record.flow.sent == LONG {
+        if record.flow.sent == LONG && is_attached {
             enroll::long(record);
         }
     }
-    let reason = match path(record, state, size) {
+    let off = !is_attached || own.enabled == 0;
+    let reason = match path(record, off, state, size) {
         Path::Stack(reason) => reason,
         Path::Redirect if maps::hand_over(&ctx, &mut record.peer.cookie) => Reason::Redirected,
         Path::Redirect => Reason::PeerGone,
     };
-    maps::count(record.slot, reason, size);
+    if is_attached {
+        maps::count(record.slot, reason, size);
+    }
     record.tally.add(reason, size);
     if record.tally.first_at == 0 {
         // SAFETY: no arguments.
@@ -63,12 +71,12 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
 }
 
 #[inline(always)]
-fn path(record: &mut Record, state: u32, size: u32) -> Path {
-    look(record, state, size).unwrap_or_else(Path::Stack)
+fn path(record: &mut Record, off: bool, state: u32, size: u32) -> Path {
+    look(record, off, state, size).unwrap_or_else(Path::Stack)
 }
 
 #[inline(always)]
-fn look(record: &mut Record, state: u32, size: u32) -> Result<Path, Reason> {
+fn look(record: &mut Record, off: bool, state: u32, size: u32) -> Result<Path, Reason> {
     if record.peer.sk == 0 {
         record.peer = maps::end(&record.own.reversed()).ok_or(Reason::NoPeer)?;
     }
@@ -77,16 +85,20 @@ fn look(record: &mut Record, state: u32, size: u32) -> Result<Path, Reason> {
     let sk = record.peer.sk;
     // Also what goes over the stack is an answer to the other end.
     let peer_activity = maps::activity(record.sk, sk);
-    let own = maps::switch(record.slot).ok_or(Reason::Off)?;
-    let other = maps::switch(record.peer.slot).ok_or(Reason::Off)?;
+    let other = maps::switch(record.peer.slot.into()).ok_or(Reason::Off)?;
+    let is_attached = other.number == record.peer.number;
     if state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT {
         return Err(Reason::NotOpen);
     }
     if record.peer_file == 0 {
         record.peer_file = peer::file(sk).unwrap_or(0);
     }
-    let strict = other.flags & switch_flag::ANY_READER == 0;
-    if strict && record.peer.flags & end_flag::TRUSTED == 0 {
+    // Of a workload that is gone nobody knows any more what it wanted. What waits at the receiver has to be followed by
+    // redirected bytes until it is read, whatever mode they were sent in; nothing is redirected after that.
+    let strict = is_attached && other.flags & switch_flag::ANY_READER == 0;
+    let limit = if is_attached { other.limit } else { DEFAULT_LIMIT };
+    let peer_flags = u32::from(record.peer.flags);
+    if strict && peer_flags & end_flag::TRUSTED == 0 {
         return Err(Reason::UntrustedReader);
     }
     if strict && (record.peer_file == 0 || !peer::is_nonblocking(record.peer_file)) {
@@ -96,11 +108,11 @@ fn look(record: &mut Record, state: u32, size: u32) -> Result<Path, Reason> {
     let sight = Sight {
         size,
         queued,
-        limit: other.limit,
-        room: memory::has_room(sk, queued.saturating_add(size), other.limit),
+        limit,
+        room: memory::has_room(sk, queued.saturating_add(size), limit),
         drained: is_drained(record).ok_or(Reason::PeerGone)?,
         peer_activity,
-        off: own.enabled == 0 || other.enabled == 0,
+        off: off || !is_attached || other.enabled == 0,
         stops_short: stops_short(record),
         blocking: !strict && record.peer_file != 0 && !peer::is_nonblocking(record.peer_file),
     };
@@ -124,7 +136,7 @@ fn is_drained(record: &mut Record) -> Option<bool> {
 #[inline(always)]
 fn stops_short(record: &mut Record) -> bool {
     const KNOWN: u8 = flow_bit::LEVEL | flow_bit::EDGE;
-    if record.peer.flags & end_flag::DRAINS != 0 {
+    if u32::from(record.peer.flags) & end_flag::DRAINS != 0 {
         return false;
     }
     if record.flow.bits & KNOWN == 0 && record.peer_file != 0 {

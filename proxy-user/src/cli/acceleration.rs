@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use proxy_common::accel::DEFAULT_LIMIT;
 
-use crate::dataplane::{Accelerate, Acceleration, DEFAULT_LIMIT};
+use crate::dataplane::{Accelerate, Acceleration};
 
 /// The annotation by which a pod opts out: "false" is `--accelerate off`.
 pub(crate) const ANNOTATION: &str = "sidestep.io/accelerate";

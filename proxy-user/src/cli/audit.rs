@@ -88,10 +88,10 @@ fn ground(args: &AuditArgs) -> Result<Option<(Ground, Netns)>> {
     let described = args.settings.flags != IstioFlags::default() || args.settings.has_annotations();
     let by_name = args.workload.is_some() && args.place.netns.is_none();
     let netns = if by_name { None } else { Some(args.place.netns()?) };
-    let which = args.place.which(args.workload.as_deref())?;
-    match (which.find()?.as_slice(), netns) {
+    let selector = args.place.selector(args.workload.as_deref())?;
+    match (selector.find()?.as_slice(), netns) {
         ([_, ..], _) if described => Err(usage(format!(
-            "{which} is attached and has its configuration already: leave the istio options and --annotations out"
+            "{selector} is attached and has its configuration already: leave the istio options and --annotations out"
         ))),
         ([pins], netns) => Ground::of_pins(pins, netns.as_ref()).map(Some),
         ([], Some(netns)) if described && args.workload.is_none() => {
@@ -104,13 +104,13 @@ fn ground(args: &AuditArgs) -> Result<Option<(Ground, Netns)>> {
             }
         }
         ([], _) => Err(usage(format!(
-            "{which} is not attached: name the rules to hold its servers against with the istio options (-b, -i, ...) \
+            "{selector} is not attached: name the rules to hold its servers against with the istio options (-b, -i, ...) \
              or --annotations, or run `sidestep attach`; `sidestep status` shows what is attached"
         ))),
         (several, _) => {
             let names: Vec<String> = several.iter().map(crate::dataplane::WorkloadPins::name).collect();
             Err(usage(format!(
-                "{which} has several workloads: name one with --workload, {}",
+                "{selector} has several workloads: name one with --workload, {}",
                 names.join(" or ")
             )))
         }

@@ -116,17 +116,17 @@ fn of_workload(args: &ExplainArgs) -> Result<Place> {
         ));
     }
     let netns = args.place.netns.as_ref().map(|_| args.place.netns()).transpose()?;
-    let which = args.place.which(args.workload.as_deref())?;
-    match which.find()?.as_slice() {
+    let selector = args.place.selector(args.workload.as_deref())?;
+    match selector.find()?.as_slice() {
         [pins] => Place::of_pins(pins, netns.as_ref()),
         [] => Err(Failure::error(
             Class::Usage,
-            format!("{which} is not attached; run `sidestep attach`, `sidestep status` shows what is"),
+            format!("{selector} is not attached; run `sidestep attach`, `sidestep status` shows what is"),
         )),
         several => {
             let names: Vec<String> = several.iter().map(crate::dataplane::WorkloadPins::name).collect();
             Err(usage(format!(
-                "{which} has several workloads: name one with --workload, {}",
+                "{selector} has several workloads: name one with --workload, {}",
                 names.join(" or ")
             )))
         }

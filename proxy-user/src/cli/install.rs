@@ -12,7 +12,7 @@ use super::{
 use crate::{
     cgroup::Cgroup,
     config::{Config, PodName, RunOptions, ThisHost},
-    dataplane::{self, Wish, WorkloadPins},
+    dataplane::{self, AttachOptions, WorkloadPins},
     exit::{Class, Failure},
     netns::{Interfaces, Netns},
     rules::{self, Family},
@@ -58,13 +58,13 @@ pub(crate) fn run(
     if !run.skip_rule_apply {
         let cgroup = workload.cgroup.map_or_else(default_cgroup, Cgroup::open)?;
         let netns = netns.as_ref().map_or_else(Netns::own, |netns| Netns::open(netns.path()))?;
-        let wish = Wish {
+        let options = AttachOptions {
             config: Config::clone(config),
             acceleration: acceleration.resolve(settings.opted_out_of_acceleration),
             observe: observation.observe,
             pod: workload.pod.cloned(),
         };
-        attach(&netns, &cgroup, &wish)?;
+        attach(&netns, &cgroup, &options)?;
     }
     if run.run_validation {
         let cgroup = workload.cgroup.map(Cgroup::open).transpose()?;
@@ -92,8 +92,8 @@ fn named_netns(workload: &Workload<'_>, run: &RunOptions) -> Result<Option<Netns
     }
 }
 
-fn attach(netns: &Netns, cgroup: &Cgroup, wish: &Wish) -> Result<()> {
-    let attached = dataplane::attach(netns, cgroup, wish)?;
+fn attach(netns: &Netns, cgroup: &Cgroup, options: &AttachOptions) -> Result<()> {
+    let attached = dataplane::attach(netns, cgroup, options)?;
     for warning in &attached.warnings {
         tracing::warn!("{warning}");
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::{cgroup::Cgroup, dataplane::Which, netns::Netns};
+use crate::{cgroup::Cgroup, dataplane::WorkloadSelector, netns::Netns};
 
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Workload")]
@@ -35,11 +35,11 @@ impl PlaceArgs {
 
     /// The attached workload that is meant: by its name if there is one. A namespace has one workload, so the
     /// caller's own cgroup is not looked at.
-    pub(crate) fn which(&self, name: Option<&str>) -> Result<Which> {
+    pub(crate) fn selector(&self, name: Option<&str>) -> Result<WorkloadSelector> {
         if let Some(name) = name {
-            return Ok(Which::Named(name.to_owned()));
+            return Ok(WorkloadSelector::Named(name.to_owned()));
         }
         let cgroup = self.cgroup.as_ref().map(|_| self.cgroup()).transpose()?;
-        Ok(Which::At { netns: self.netns()?.id().ino, cgroup: cgroup.map(|cgroup| cgroup.id()) })
+        Ok(WorkloadSelector::At { netns: self.netns()?.id().ino, cgroup: cgroup.map(|cgroup| cgroup.id()) })
     }
 }

@@ -37,8 +37,8 @@ pub(crate) struct ProbeArgs {
 pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let by_name = args.workload.is_some() && args.place.netns.is_none();
     let netns = if by_name { None } else { Some(args.place.netns()?) };
-    let which = args.place.which(args.workload.as_deref())?;
-    let report = verify(&which, netns.as_ref())?;
+    let selector = args.place.selector(args.workload.as_deref())?;
+    let report = verify(&selector, netns.as_ref())?;
     match args.output {
         Output::Table => print!("{report}"),
         Output::Json => println!(

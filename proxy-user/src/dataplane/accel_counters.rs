@@ -11,7 +11,7 @@ use proxy_common::{
 use serde::Serialize;
 
 use super::{
-    node,
+    node_pins,
     pins::{map_in, pinned},
 };
 
@@ -24,12 +24,12 @@ pub struct Traffic {
 
 /// By reason, since the slot was made; only those that happened. Empty where nothing is accelerated.
 pub(super) fn read(slot: u32) -> Result<BTreeMap<&'static str, Traffic>> {
-    let path = map_in(&node::dir(), map::ACCEL_COUNTERS);
+    let path = map_in(&node_pins::dir(), map::ACCEL_COUNTERS);
     if !path.exists() {
         return Ok(BTreeMap::new());
     }
     let counters: PerCpuArray<_, u64> =
-        PerCpuArray::try_from(Map::PerCpuArray(pinned(&node::dir(), map::ACCEL_COUNTERS)?))
+        PerCpuArray::try_from(Map::PerCpuArray(pinned(&node_pins::dir(), map::ACCEL_COUNTERS)?))
             .context("read the acceleration's counters")?;
     let sum = |index: u32| -> Result<u64> {
         let values = counters.get(&index, 0).context("read a counter of the acceleration")?;

@@ -8,7 +8,7 @@ use aya::{
     util::nr_cpus,
 };
 use proxy_common::{
-    accel::{EndKey, Executable, Reason, Server, Switch, counter_index, end_flag},
+    accel::{DEFAULT_LIMIT, EndKey, Executable, Reason, Server, Switch, counter_index, end_flag},
     addr::Addr,
     names::map,
 };
@@ -23,8 +23,11 @@ use crate::sys::bpf_map_elem;
 /// What the user's word stands for.
 const VOUCHED: u32 = end_flag::TRUSTED | end_flag::DRAINS;
 
-/// A slot that is given out again starts from zero.
-pub(super) fn reset_counters(dir: &Path, slot: u32) -> Result<()> {
+/// A slot that is given out again starts with its switch off, and from zero. The switch comes first: it tells the sockets
+/// that are still in the map from the new workload's, by the number.
+pub(super) fn begin(dir: &Path, slot: u32, number: u32) -> Result<()> {
+    let off = Switch { enabled: 0, limit: DEFAULT_LIMIT, flags: 0, number };
+    switches(dir)?.set(slot, Raw(off), 0).context("set the workload's switch")?;
     let mut counters: PerCpuArray<MapData, u64> =
         PerCpuArray::try_from(Map::PerCpuArray(pinned(dir, map::ACCEL_COUNTERS)?))
             .context("open the counters")?;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use proxy_common::names::map;
 
-use super::{meta::Meta, pins::WorkloadPins, readers, release, takeover::Kept, workloads::Workloads};
+use super::{kept::Kept, meta::Meta, pins::WorkloadPins, readers, release, workloads::Workloads};
 use crate::{
     exit::{Class, Failure},
     netns::netns_of,

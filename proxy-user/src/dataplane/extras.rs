@@ -5,9 +5,7 @@ use anyhow::Result;
 use proxy_common::names::program;
 
 use super::{
-    acceleration::{Accelerate, Plan},
-    observation::Observation,
-    refused::Refused,
+    acceleration::Plan, attach_options::Accelerate, observation::Observation, refused::Refused,
     warning::Warning,
 };
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
@@ -88,16 +88,16 @@ impl Guests {
 
     /// Puts the workload's own small programs on every interface, which pass on to the node's. Links that are there
     /// stay as they are: what they pass on to is another entry of a table.
-    pub(super) fn place<'a>(&self, at: &Place<'a>, undo: &mut Undo<'a>) -> Result<()> {
-        let gateways = open_map(at.node_dir, map::GUEST_GATEWAYS)?;
+    pub(super) fn attach<'a>(&self, owner: &Owner<'a>, undo: &mut Undo<'a>) -> Result<()> {
+        let gateways = open_map(owner.node_dir, map::GUEST_GATEWAYS)?;
         for (index, gateway) in &self.gateways {
-            let key = InterfaceKey { slot: at.slot, index: *index };
+            let key = InterfaceKey { slot: owner.slot, index: *index };
             bpf_map_elem::update(gateways.as_fd(), bytes(&key), bytes(gateway), 0)
                 .with_context(|| format!("store the addresses of interface {index}"))?;
         }
         for index in self.gateways.keys() {
             for (program, kind, stub) in SIDES {
-                place(at, *index, program, kind, stub, undo)?;
+                attach(owner, *index, program, kind, stub, undo)?;
             }
         }
         Ok(())
@@ -136,8 +136,8 @@ pub(super) fn forget(node_dir: &Path, slot: u32, interfaces: impl Iterator<Item 
     Ok(())
 }
 
-/// Where a workload's programs go.
-pub(super) struct Place<'a> {
+/// The workload whose programs are attached.
+pub(super) struct Owner<'a> {
     pub(super) netns: &'a Netns,
     pub(super) node_dir: &'a Path,
     /// Where its links are pinned.
@@ -145,15 +145,15 @@ pub(super) struct Place<'a> {
     pub(super) slot: u32,
 }
 
-fn place<'a>(
-    at: &Place<'a>,
+fn attach<'a>(
+    owner: &Owner<'a>,
     index: u32,
     program: &str,
     kind: AttachType,
     own: stub::Kind,
     undo: &mut Undo<'a>,
 ) -> Result<()> {
-    let path = link(at.dir, program, index);
+    let path = link(owner.dir, program, index);
     if path.exists() {
         let link = bpf_pin::open(&path).with_context(|| format!("open {}", path.display()))?;
         if bpf_link::is_attached(link.as_fd()).with_context(|| format!("look at {}", path.display()))? {
@@ -162,8 +162,8 @@ fn place<'a>(
         // The interface it was on is gone; this one has got its number.
         fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
     }
-    let own = stub::load(own, at.node_dir, at.slot)?;
-    let link = at
+    let own = stub::load(own, owner.node_dir, owner.slot)?;
+    let link = owner
         .netns
         .within(|| Ok(bpf_link::create_on_interface(own.as_fd(), index, kind)))?
         .with_context(|| format!("attach {program} to interface {index}"))?;
@@ -177,13 +177,7 @@ fn link(dir: &Path, program: &str, index: u32) -> PathBuf {
 }
 
 fn links(dir: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("list {}", dir.display())),
-    };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    Ok(paths
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX)))
-        .collect())
+    let mut found = pins::entries(dir)?;
+    found.retain(|path| pins::name_of(path).is_some_and(|name| name.starts_with(PREFIX)));
+    Ok(found)
 }

@@ -8,9 +8,10 @@ use proxy_common::{accel::AccelKernel, flow::FlowKernel, wire::Kernel};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    acceleration, blob, facts, observation,
+    blob, facts,
+    object::BUILD,
+    offsets,
     pins::map_in,
-    programs::BUILD,
     refused,
     self_test::{self, Findings},
     wire::{Plain, words},
@@ -70,12 +71,12 @@ impl Known {
         let (kernel, owners) = facts::gather();
         let accel = KernelRelease::current()?
             .allows_acceleration()
-            .and_then(|()| acceleration::offsets())
+            .and_then(|()| offsets::of_acceleration())
             .and_then(|kernel| match self_test::run(kernel) {
                 Ok(findings) => Ok((kernel, findings)),
                 Err(error) => Err(format!("self-test: {error:#}")),
             });
-        Ok(Self { kernel, owners, accel, flow: observation::offsets()? })
+        Ok(Self { kernel, owners, accel, flow: offsets::of_observation()? })
     }
 
     /// Leaves it for those who come later.

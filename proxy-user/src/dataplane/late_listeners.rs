@@ -15,10 +15,7 @@ use proxy_common::{
     wire::{LISTENER_PLACES, LISTENERS_OF_WORKLOAD, ListenerGroup, SocketState, role},
 };
 
-use super::{
-    pins::{map_in, open_map},
-    wire::Raw,
-};
+use super::{pins::open_map, socket_states, wire::Raw};
 use crate::{
     netns::{Listener, Netns, listeners, open_sockets},
     sys::bpf_map_elem,
@@ -64,7 +61,7 @@ impl Found {
             return Ok(());
         }
         let places = open_map(node_dir, map::LISTENERS)?;
-        let mut states = open_storage(node_dir)?;
+        let mut states = socket_states::open(node_dir)?;
         for (listener, socket) in &self.sockets {
             mark(&mut states, &places, slot, policy, (listener, socket), all)?;
         }
@@ -119,12 +116,6 @@ fn mark(
     // What is no TCP socket (MPTCP, as Go programs listen unless told) is handed nothing.
     tracing::warn!(listener = %listener.addr, "the sidecar's listener is not used: {why}");
     Ok(())
-}
-
-fn open_storage(dir: &Path) -> Result<SkStorage<MapData, Raw<SocketState>>> {
-    let path = map_in(dir, map::SOCKETS);
-    let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
-    Ok(SkStorage::try_from(aya::maps::Map::SkStorage(data))?)
 }
 
 /// A copy of the socket, from the process of the namespace that has it open, and which one that is.

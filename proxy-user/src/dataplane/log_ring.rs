@@ -8,7 +8,7 @@ use nix::fcntl::{Flock, FlockArg};
 use proxy_common::names::{map, program};
 
 use super::{
-    node,
+    node_pins,
     pins::{WorkloadPins, map_in},
 };
 use crate::sys::{bpf_link, bpf_pin};
@@ -24,7 +24,7 @@ pub struct LogRing {
 impl LogRing {
     /// None: nothing is attached, or somebody else reads.
     pub fn claim() -> Result<Option<Self>> {
-        let dir = node::dir();
+        let dir = node_pins::dir();
         let Some(id) = current() else { return Ok(None) };
         let file = File::open(&dir).with_context(|| format!("open {}", dir.display()))?;
         let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { return Ok(None) };
@@ -50,5 +50,5 @@ impl LogRing {
 }
 
 fn current() -> Option<u32> {
-    MapInfo::from_pin(map_in(&node::dir(), map::LOGS)).ok().map(|info| info.id())
+    MapInfo::from_pin(map_in(&node_pins::dir(), map::LOGS)).ok().map(|info| info.id())
 }

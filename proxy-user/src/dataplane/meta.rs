@@ -1,11 +1,6 @@
 //! Who is attached and how.
 
-use std::{
-    net::IpAddr,
-    os::unix::fs::MetadataExt as _,
-    path::PathBuf,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::{net::IpAddr, os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use anyhow::Result;
 use ipnet::IpNet;
@@ -13,10 +8,9 @@ use proxy_common::{addr::Addr, wire::Route};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    acceleration::Acceleration,
+    attach_options::{Acceleration, Observe},
     blob,
     compile::{Compiled, compile},
-    observation::Observe,
     readers::Hazardous,
 };
 use crate::{
@@ -78,9 +72,6 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// Raised when a map's key, value or meaning changes.
-    pub const LAYOUT: u32 = 7;
-
     /// Whether the cgroup is still the one that was attached.
     pub fn cgroup_exists(&self) -> bool {
         std::fs::metadata(&self.cgroup_path).is_ok_and(|meta| meta.ino() == self.cgroup_id)
@@ -91,6 +82,17 @@ impl Meta {
         blob::read(path)
     }
 
+    /// The same workload with other rules, which are made from these routes.
+    pub(super) fn with_rules(self, compiled: &Compiled, routes: &Routes) -> Self {
+        Self {
+            policy_flags: compiled.policy.flags,
+            addresses: routes.own_addresses(),
+            interfaces: compiled.interfaces.iter().map(|(index, bits)| (*index, *bits)).collect(),
+            routes: compiled.routes.iter().map(|(net, route)| (*net, route.into())).collect(),
+            ..self
+        }
+    }
+
     /// The rules its decisions are made by, as they were compiled.
     pub fn compiled(&self) -> Compiled {
         let nothing = Interfaces { interfaces: Vec::new(), addresses: Vec::new() };
@@ -99,22 +101,6 @@ impl Meta {
         compiled.interfaces = self.interfaces.iter().copied().collect();
         compiled.routes = self.routes.iter().map(|(net, route)| (*net, Route::from(route))).collect();
         compiled
-    }
-}
-
-static PRETENDED: AtomicU32 = AtomicU32::new(0);
-
-/// From now on this process behaves as a build of another layout; 0: of its own. For tests.
-#[doc(hidden)]
-pub fn pretend_layout(layout: u32) {
-    PRETENDED.store(layout, Ordering::Relaxed);
-}
-
-/// The layout of this build.
-pub(super) fn layout() -> u32 {
-    match PRETENDED.load(Ordering::Relaxed) {
-        0 => Meta::LAYOUT,
-        other => other,
     }
 }
 

@@ -18,6 +18,16 @@ use super::{
 /// The compiled programs.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SIDESTEP_BPF_OBJECT"));
 
+/// The number of the object, which workloads and pins carry: another object has another one, as far as a number tells.
+pub(super) const BUILD: u32 = build();
+
+const fn build() -> u32 {
+    match u32::from_str_radix(env!("SIDESTEP_BPF_BUILD"), 16) {
+        Ok(number) => number,
+        Err(_) => 0,
+    }
+}
+
 /// Loads it with maps of its own, as small as they go: for trials, which use none of the large ones.
 pub(super) fn load_alone(accel: AccelKernel, flow: FlowKernel) -> Result<Ebpf> {
     let (accel, flow) = (Raw(accel), Raw(flow));

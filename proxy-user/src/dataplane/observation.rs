@@ -16,44 +16,27 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, PerCpuHashMap, SkStorage},
     util::nr_cpus,
 };
-use clap::ValueEnum;
 use nix::fcntl::{Flock, FlockArg};
 use proxy_common::{
-    flow::{Class, FlowKernel, FlowRecord, OpenKey, OpenTotals, Totals, flow_flag, totals_key},
+    flow::{Class, FlowRecord, OpenKey, OpenTotals, Totals, flow_flag, totals_key},
     names::{map, program},
 };
-use serde::{Deserialize, Serialize};
 
 use super::{
-    facts,
+    attach_options::Observe,
     known::Known,
-    late_listeners, node, object,
+    late_listeners, node_pins, object,
     patience::patiently,
     pins::{self, map_in},
     refused::{Refused, Step},
     wire::Raw,
 };
 use crate::{
-    kernel::{
-        feature::{Answer, Feature},
-        version::KernelVersion,
-    },
     netns::{self, Netns},
     sys::{bpf_map_elem, bpf_pin, bpf_test_run},
 };
 
 const BPF_NOEXIST: u64 = 1;
-
-/// The wish.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Observe {
-    /// Each connection is recorded; without records where the kernel does not allow it
-    #[default]
-    On,
-    /// Nothing is recorded
-    Off,
-}
 
 /// What is done about it.
 pub(super) struct Observation {
@@ -64,8 +47,8 @@ pub(super) struct Observation {
 }
 
 impl Observation {
-    pub(super) fn plan(wish: Observe, known: &Known) -> Self {
-        match (&known.flow, wish) {
+    pub(super) fn plan(wanted: Observe, known: &Known) -> Self {
+        match (&known.flow, wanted) {
             (_, Observe::Off) => {
                 Self { switched_off: true, ..Self::not("switched off (--observe off)".to_owned()) }
             }
@@ -86,55 +69,10 @@ impl Observation {
         self.reason.is_none()
     }
 
-    /// Why a wish for it is not fulfilled.
+    /// Why nothing is observed though the user wants it.
     pub(super) fn missing(&self) -> Option<&str> {
         self.reason.as_deref().filter(|_| !self.switched_off)
     }
-}
-
-/// Where the programs look; the inner error: what this kernel has not.
-pub(super) fn offsets() -> Result<Result<FlowKernel, String>> {
-    if let Answer::No(detail) = Feature::AtomicFetch.probe() {
-        let (version, row) = (KernelVersion::current()?, Feature::AtomicFetch.row());
-        return Ok(Err(format!("Linux {version} lacks {} (since {}): {detail}", row.name, row.since)));
-    }
-    Ok(known_offsets())
-}
-
-fn known_offsets() -> Result<FlowKernel, String> {
-    let btf = facts::readable().map_err(|error| format!("sockets cannot be looked at: {error:#}"))?;
-    let at = |strukt: &str, member: &str| {
-        btf.get(strukt, member).ok_or_else(|| format!("this kernel has no {strukt}.{member}"))
-    };
-    Ok(FlowKernel {
-        // sock_common stands at the head of sock.
-        sk_cookie: at("sock_common", "skc_cookie")?,
-        sk_state: at("sock_common", "skc_state")?,
-        sk_flags: at("sock_common", "skc_flags")?,
-        sk_err: at("sock", "sk_err")?,
-        sk_socket: at("sock", "sk_socket")?,
-        sk_user_data: at("sock", "sk_user_data")?,
-        sk_ifindex: btf.get("sock", "sk_rx_dst_ifindex").unwrap_or(0),
-        tcp_write_seq: at("tcp_sock", "write_seq")?,
-        tcp_copied_seq: at("tcp_sock", "copied_seq")?,
-        tcp_rcv_nxt: at("tcp_sock", "rcv_nxt")?,
-        tcp_bytes_acked: at("tcp_sock", "bytes_acked")?,
-        tcp_bytes_received: at("tcp_sock", "bytes_received")?,
-        tcp_srtt_us: at("tcp_sock", "srtt_us")?,
-        tcp_total_retrans: at("tcp_sock", "total_retrans")?,
-        task_tgid: if Feature::CurrentTaskInSockOps.probe().is_yes() {
-            at("task_struct", "tgid")?
-        } else {
-            0
-        },
-        task_comm: at("task_struct", "comm")?,
-        psock_ingress: at("sk_psock", "ingress_msg")?,
-        msg_list: at("sk_msg", "list")?,
-        msg_size: at("sk_msg", "sg")? + at("sk_msg_sg", "size")?,
-        psock_total: btf.get("sk_psock", "msg_tot_len").unwrap_or(0),
-        task_leader: at("task_struct", "group_leader")?,
-        reserved: 0,
-    })
 }
 
 /// What readers run.
@@ -212,7 +150,7 @@ pub(super) fn mark_listeners(netns: &Netns, dir: &Path) -> Result<()> {
 
 /// Whether any workload is or was observed.
 pub(crate) fn is_observed() -> bool {
-    pins::program_in(&readers_in(&node::dir()), program::FLOW_LIST).exists()
+    pins::program_in(&readers_in(&node_pins::dir()), program::FLOW_LIST).exists()
 }
 
 /// What a reader of open connections works with.
@@ -234,7 +172,7 @@ impl Reading {
         if !is_observed() {
             return Ok(None);
         }
-        let dir = node::dir();
+        let dir = node_pins::dir();
         let readers = readers_in(&dir);
         let file = File::open(&readers).with_context(|| format!("open {}", readers.display()))?;
         let turn = Flock::lock(file, FlockArg::LockExclusive)
@@ -255,7 +193,7 @@ impl Reading {
 
 /// The journal's head and entries.
 pub(crate) fn journal_pins() -> Result<(MapData, MapData)> {
-    let dir = node::dir();
+    let dir = node_pins::dir();
     Ok((pins::pinned(&dir, map::JOURNAL_HEAD)?, pins::pinned(&dir, map::JOURNAL)?))
 }
 
@@ -263,7 +201,7 @@ pub(crate) type OpenTotalsMap = HashMap<MapData, Raw<OpenKey>, Raw<OpenTotals>>;
 
 /// Where open flows are added up.
 pub(crate) fn open_sums() -> Result<OpenTotalsMap> {
-    let data = pins::pinned(&node::dir(), map::OPEN_TOTALS)?;
+    let data = pins::pinned(&node_pins::dir(), map::OPEN_TOTALS)?;
     HashMap::try_from(Map::HashMap(data)).context("open the sums of open flows")
 }
 
@@ -274,7 +212,7 @@ pub(crate) fn open_totals() -> Result<Option<TotalsMap>> {
     if !is_observed() {
         return Ok(None);
     }
-    totals_in(&node::dir()).map(Some)
+    totals_in(&node_pins::dir()).map(Some)
 }
 
 fn totals_in(dir: &Path) -> Result<TotalsMap> {

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::Result;
 
-use super::{takeover::Kept, warning::Warning};
+use super::{kept::Kept, warning::Warning};
 use crate::{
     config::{Config, Mode},
     exit::{Class, Failure},
@@ -52,7 +52,8 @@ impl<'a> Passthrough6<'a> {
         self.ours
     }
 
-    pub(super) fn keep(mut self) {
+    /// The attach has gone well.
+    pub(super) fn keep(&mut self) {
         self.added = false;
     }
 }

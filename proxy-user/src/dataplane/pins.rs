@@ -1,7 +1,7 @@
 //! Where a workload's pins are.
 
 use std::{
-    fs,
+    fs, io,
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -35,19 +35,14 @@ impl WorkloadPins {
 
     /// All attached workloads.
     pub fn all() -> Result<Vec<Self>> {
-        let root = bpffs::root();
-        let entries = match fs::read_dir(&root) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error).with_context(|| format!("list {}", root.display())),
-        };
         let mut found: Vec<Self> =
-            entries.filter_map(|entry| Self::parse(entry.ok()?.file_name().to_str()?)).collect();
+            entries(&bpffs::root())?.iter().filter_map(|path| Self::parse(name_of(path)?)).collect();
         found.sort_by_key(|pins| (pins.netns, pins.cgroup));
         Ok(found)
     }
 
-    fn parse(name: &str) -> Option<Self> {
+    /// The pins of the workload with this name; none if no workload can have it.
+    pub(super) fn parse(name: &str) -> Option<Self> {
         let (netns, cgroup) = name.split_once('-')?;
         Some(Self::of(netns.parse().ok()?, cgroup.parse().ok()?))
     }
@@ -85,6 +80,21 @@ impl WorkloadPins {
     pub fn map(&self, name: &str) -> PathBuf {
         map_in(&self.dir, name)
     }
+}
+
+/// What is in a directory of pins; nothing if it is not there.
+pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("list {}", dir.display())),
+    };
+    Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+}
+
+/// The last part of a pin's path; none of ours is anything else than text.
+pub(super) fn name_of(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
 }
 
 pub(super) fn link_in(dir: &Path, program: &str) -> PathBuf {
@@ -133,7 +143,7 @@ pub(super) fn remove_link(path: &Path) -> Result<()> {
 /// Removes a directory of pins; what nothing else holds goes with it.
 pub(super) fn remove(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", dir.display()))
         }
         _ => Ok(()),

@@ -20,23 +20,13 @@ use proxy_common::{
 use super::{
     hooks::{HOOKS, Needs},
     known::Known,
-    object::{self, OBJECT},
+    object::{self, BUILD, OBJECT},
     observation,
     pins::{self, map_in},
     refused::{self, Refused, Step},
     wire::Raw,
 };
 use crate::sys::{bpf_attach, bpf_map_elem, bpf_pin};
-
-/// Which object these are of, as far as a number tells: workloads and pins carry it.
-pub(super) const BUILD: u32 = build();
-
-const fn build() -> u32 {
-    match u32::from_str_radix(env!("SIDESTEP_BPF_BUILD"), 16) {
-        Ok(number) => number,
-        Err(_) => 0,
-    }
-}
 
 /// Names of features, for pins.
 const NAMES: [(u32, &str); 6] = [
@@ -172,13 +162,12 @@ fn maps_and_programs(root: &Path, node_dir: &Path, known: &Known, features: u32)
 
 /// Removes what other builds have pinned here, once no workload runs it.
 pub(super) fn remove_other_builds(node_dir: &Path, in_use: impl Fn(u32) -> bool) -> Result<()> {
-    let entries = fs::read_dir(node_dir).with_context(|| format!("list {}", node_dir.display()))?;
-    for entry in entries.filter_map(Result::ok) {
-        let name = entry.file_name().to_string_lossy().into_owned();
+    for path in pins::entries(node_dir)? {
+        let Some(name) = pins::name_of(&path) else { continue };
         let Some(build) = name.strip_prefix("programs_").and_then(|rest| rest.get(..8)) else { continue };
         let build = u32::from_str_radix(build, 16).map_err(|_| anyhow!("{name}: no build's number"))?;
         if build != BUILD && !in_use(build) {
-            pins::remove(&entry.path())?;
+            pins::remove(&path)?;
         }
     }
     Ok(())

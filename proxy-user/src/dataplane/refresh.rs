@@ -1,25 +1,18 @@
 //! Addresses, routes and interfaces as they are by now: decisions are made from what was found when a workload was
 //! enrolled, until somebody looks again.
 
-use std::{collections::HashMap, fs};
+use std::collections::HashMap;
 
 use anyhow::{Context, Result, ensure};
 use proxy_common::{
     names::map,
     policy::flag,
-    workload::{Workload, tables_of},
+    workload::{Workload, other_tables},
 };
 
 use super::{
-    accelerated, blob, bpffs,
-    compile::compile,
-    lock::Lock,
-    meta::{Meta, layout},
-    node, passthrough6,
-    pins::{self, WorkloadPins},
-    rules::Rules,
-    undo::Undo,
-    workloads::Workloads,
+    accelerated, bpffs, compile::compile, layout::layout, lock::Lock, meta::Meta, node_pins, passthrough6,
+    pins::WorkloadPins, rules::Rules, rules_change::RulesChange, undo::Undo, workloads::Workloads,
 };
 use crate::netns::{Interfaces, Routes};
 
@@ -39,13 +32,7 @@ pub(super) fn refresh(pins: &WorkloadPins) -> Result<bool> {
     let routes = Routes::of(&netns)?;
     let mut compiled = compile(&seen.config, seen.ipv6, &interfaces, &routes);
     compiled.policy.flags |= seen.policy_flags & flag::GUESTS;
-    let mut meta = Meta {
-        addresses: routes.own_addresses(),
-        interfaces: compiled.interfaces.iter().map(|(index, bits)| (*index, *bits)).collect(),
-        routes: compiled.routes.iter().map(|(net, route)| (*net, route.into())).collect(),
-        policy_flags: compiled.policy.flags,
-        ..seen.clone()
-    };
+    let mut meta = seen.clone().with_rules(&compiled, &routes);
     let was: HashMap<u32, u8> = seen.interfaces.iter().copied().collect();
     if (&meta.routes, &compiled.interfaces) == (&seen.routes, &was) {
         return Ok(false);
@@ -54,29 +41,15 @@ pub(super) fn refresh(pins: &WorkloadPins) -> Result<bool> {
     let _lock = Lock::take(&bpffs::root())?.with_context(|| format!("workload {} is gone", pins.name()))?;
     let now = Meta::read(&pins.map(map::META)).with_context(|| format!("workload {}", pins.name()))?;
     ensure!(now == seen, "workload {} was attached again meanwhile: try again", pins.name());
-    let node_dir = node::dir();
+    let node_dir = node_pins::dir();
     let (table, rules) = (Workloads::open(&node_dir)?, Rules::open(&node_dir)?);
     let (slot, entry) = (meta.slot, table.get(meta.slot));
-    let [first, second] = tables_of(slot);
-    let tables = if seen.tables == first { second } else { first };
-    meta.tables = tables;
-    let stage = pins.staging();
+    meta.tables = other_tables(seen.tables);
+    let change =
+        RulesChange { pins, table: &table, rules: &rules, old: &seen, new: &meta, compiled: &compiled };
     let mut undo = Undo::default();
-    pins::remove(&stage)?;
-    fs::create_dir(&stage).with_context(|| format!("create {}", stage.display()))?;
-    undo.push(format!("the pins in {}", stage.display()), || pins::remove(&stage));
-    let description = pins::map_in(&stage, map::META);
-    blob::pin(&meta, map::META, &description)?;
-    undo.push("some of its new rules", || rules.remove(tables, &compiled));
-    rules.write(tables, &compiled)?;
-    undo.push("its new rules", || table.set(slot, &entry));
-    table.set(slot, &Workload { tables, ..entry })?;
-    let pinned = pins.map(map::META);
-    fs::rename(&description, &pinned).with_context(|| format!("rename to {}", pinned.display()))?;
-    undo.keep();
-
-    pins::remove(&stage)?;
-    rules.remove(seen.tables, &seen.compiled())?;
+    change.stage(&mut undo)?;
+    change.finish(Workload { tables: meta.tables, ..entry }, undo)?;
     if meta.not_accelerated.is_none() {
         accelerated::withdraw(
             &node_dir,

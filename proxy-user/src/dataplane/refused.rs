@@ -51,11 +51,12 @@ impl Error for Refused {
 
 static PRETENDED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// From now on this process behaves as if the kernel refused these programs. For tests.
+/// From now on this process behaves as if the kernel refused these programs, or to put the pins of these maps into the
+/// place of older ones. For tests.
 #[doc(hidden)]
-pub fn pretend_refused(programs: &[&str]) {
-    let programs = programs.iter().map(|program| (*program).to_owned()).collect();
-    *PRETENDED.lock().unwrap_or_else(PoisonError::into_inner) = programs;
+pub fn pretend_refused(names: &[&str]) {
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    *PRETENDED.lock().unwrap_or_else(PoisonError::into_inner) = names;
 }
 
 /// Whether this process pretends anything: then it neither believes nor leaves what others would know.
@@ -64,8 +65,8 @@ pub(super) fn pretends() -> bool {
 }
 
 /// What the kernel would say, where a test pretends that it refuses.
-pub(super) fn pretended(program: &str) -> io::Result<()> {
-    if PRETENDED.lock().unwrap_or_else(PoisonError::into_inner).contains(program) {
+pub(super) fn pretended(name: &str) -> io::Result<()> {
+    if PRETENDED.lock().unwrap_or_else(PoisonError::into_inner).contains(name) {
         return Err(io::Error::from_raw_os_error(libc::EPERM));
     }
     Ok(())

@@ -18,14 +18,15 @@ use proxy_common::{
 use super::{
     accelerated, bpffs, guests,
     hooks::HOOKS,
+    kept::Kept,
     late_listeners,
+    layout::layout,
     lock::Lock,
-    meta::{Meta, layout},
-    node, observation, passthrough6,
+    meta::Meta,
+    node_pins, observation, passthrough6,
     pins::{self, WorkloadPins, map_in, open_map},
     rules::Rules,
-    shares, sweep,
-    takeover::{self, Kept},
+    shares, sweep, takeover,
     workloads::Workloads,
 };
 use crate::sys::bpf_map_elem;
@@ -55,7 +56,7 @@ fn detach_those(meant: impl Fn(&WorkloadPins) -> bool) -> Result<Vec<WorkloadPin
     for pins in &found {
         workload(pins)?;
     }
-    node::remove_if_unused()?;
+    remove_if_unused()?;
     Ok(found)
 }
 
@@ -66,7 +67,7 @@ pub fn detach_all() -> Result<Vec<WorkloadPins>> {
     for pins in &found {
         workload(pins)?;
     }
-    node::remove_if_unused()?;
+    remove_if_unused()?;
     // Also what an attach left that was killed halfway.
     pins::remove(&bpffs::root())?;
     Ok(found)
@@ -74,7 +75,7 @@ pub fn detach_all() -> Result<Vec<WorkloadPins>> {
 
 /// Takes a workload out, as much of it as there is.
 pub(super) fn workload(pins: &WorkloadPins) -> Result<()> {
-    let node_dir = node::dir();
+    let node_dir = node_pins::dir();
     let kept = Kept::read(pins).ok();
     if kept.as_ref().is_some_and(|kept| kept.layout != layout()) {
         takeover::clear(pins.dir())?;
@@ -154,7 +155,7 @@ fn forget_connections(node_dir: &Path, slot: u32) -> Result<()> {
         sweep::entries::<FlowKey, ()>(node_dir, map::PENDING, |key, ()| key.slot == slot)?;
     }
     if share.sockets != 0 {
-        sweep::entries::<EndKey, End>(node_dir, map::ENDS, |_, end| end.slot == slot)?;
+        sweep::entries::<EndKey, End>(node_dir, map::ENDS, |_, end| u32::from(end.slot) == slot)?;
     }
     shares::reset(node_dir, slot)
 }
@@ -166,6 +167,23 @@ pub(super) fn set_slot(cgroup: u64, number: u64) -> Result<()> {
         Err(error) if number == 0 && error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         other => other.context("tell the cgroup its slot"),
     }
+}
+
+/// Removes what workloads share, unless there are workloads.
+pub(super) fn remove_if_unused() -> Result<()> {
+    if !WorkloadPins::all()?.is_empty() {
+        return Ok(());
+    }
+    if let Some(table) = Workloads::if_there(&node_pins::dir())? {
+        remains(&table)?;
+    }
+    takeover::remove_unused_layouts()?;
+    node_pins::remove_shared(&node_pins::dir())?;
+    let root = bpffs::root();
+    pins::remove(&pins::slots_dir(&root))?;
+    // It stays as long as there is anything else in it.
+    let _ = fs::remove_dir(root);
+    Ok(())
 }
 
 /// What is left of workloads whose enrolment or release was killed halfway. The lock is held, so that nobody is at it.

@@ -106,8 +106,8 @@ fn listed(tables: u32, compiled: &Compiled) -> impl Iterator<Item = (ListKey, u8
         .chain(compiled.interfaces.iter().map(move |(index, bits)| (key(list::INTERFACE, *index), *bits)))
 }
 
-fn name_of(which: u32) -> &'static str {
-    match which {
+fn name_of(kind: u32) -> &'static str {
+    match kind {
         list::PORT => "a port",
         list::ID => "a uid or gid",
         _ => "an interface",

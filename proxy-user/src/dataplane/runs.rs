@@ -13,7 +13,7 @@ use aya::{
 use proxy_common::names::{map, program};
 use serde::Serialize;
 
-use super::{node, pins::map_in};
+use super::{node_pins, pins::map_in};
 
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Run {
@@ -35,12 +35,12 @@ impl Programs {
     /// Those of the node. One name may stand for several programs: of several sets of features, and of builds that
     /// sockets or workloads have kept.
     pub fn of_node(&self) -> Result<Vec<Run>> {
-        let path = map_in(&node::dir(), map::WORKLOADS);
+        let path = map_in(&node_pins::dir(), map::WORKLOADS);
         if !path.exists() {
             return Ok(Vec::new());
         }
         let id = |name: &str| -> Result<u32> {
-            let path = map_in(&node::dir(), name);
+            let path = map_in(&node_pins::dir(), name);
             Ok(MapInfo::from_pin(&path).with_context(|| format!("open {}", path.display()))?.id())
         };
         // What no workload is found through still has the table that all sockets keep.

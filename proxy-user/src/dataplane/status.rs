@@ -13,9 +13,11 @@ use serde::Serialize;
 
 use super::{
     accel_counters::{self, Traffic},
+    described::Described,
     hooks::{HOOKS, Needs},
-    meta::{Meta, layout},
-    node,
+    layout::layout,
+    meta::Meta,
+    node_pins,
     pins::{WorkloadPins, pinned},
     wire::Raw,
 };
@@ -27,7 +29,7 @@ pub struct WorkloadStatus {
     /// Whether every link is in place.
     pub complete: bool,
     pub programs: Vec<&'static str>,
-    pub meta: Meta,
+    pub meta: Described,
     pub counters: Counters,
     /// What became of messages between local sockets.
     pub acceleration: BTreeMap<&'static str, Traffic>,
@@ -71,15 +73,22 @@ fn of(pins: &WorkloadPins) -> Result<WorkloadStatus> {
         programs,
         counters: Counters::read(meta.slot)?,
         acceleration: accel_counters::read(meta.slot)?,
-        meta,
+        meta: meta.into(),
     })
+}
+
+impl WorkloadStatus {
+    /// Whether the workload is attached still.
+    pub fn is_attached(&self) -> bool {
+        WorkloadPins::parse(&self.workload).is_some_and(|pins| pins.exists())
+    }
 }
 
 impl Counters {
     /// Those of a slot.
     pub fn read(slot: u32) -> Result<Self> {
         let counters: PerCpuArray<_, Raw<Counts>> =
-            PerCpuArray::try_from(Map::PerCpuArray(pinned(&node::dir(), map::COUNTERS)?))
+            PerCpuArray::try_from(Map::PerCpuArray(pinned(&node_pins::dir(), map::COUNTERS)?))
                 .context("read the counters")?;
         let values = counters.get(&slot, 0).context("read the counters")?;
         let sum = |index: usize| values.iter().map(|of_cpu| of_cpu.0[index]).sum::<u64>();

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     thread,
@@ -12,23 +12,21 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use aya::maps::{Map, MapData, SkStorage};
 use proxy_common::{
     names::{map, program},
-    wire::{SocketState, role},
+    wire::role,
 };
-use serde::Deserialize;
 
 use super::{
-    blob, bpffs,
-    meta::layout,
-    node,
-    pins::{self, WorkloadPins, map_in, open_map},
-    shares,
-    wire::Raw,
+    bpffs,
+    kept::Kept,
+    layout::layout,
+    node_pins,
+    pins::{self, WorkloadPins, open_map},
+    shares, socket_states,
 };
 use crate::{
-    netns::{Netns, NetnsId, open_sockets},
+    netns::{Netns, open_sockets},
     sys::bpf_map_elem,
 };
 
@@ -40,24 +38,6 @@ const DRAINED_WITHIN: Duration = Duration::from_millis(300);
 const TURNING: [&str; 5] =
     [program::CONNECT4, program::CONNECT6, program::SENDMSG4, program::SENDMSG6, program::INBOUND];
 const OLD: &str = "-old";
-
-/// What every layout's description says.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Kept {
-    pub(super) layout: u32,
-    pub(super) slot: u32,
-    pub(super) netns: NetnsId,
-    pub(super) netns_path: PathBuf,
-    pub(super) netns_cookie: Option<u64>,
-    #[serde(default)]
-    pub(super) added_passthrough6: bool,
-}
-
-impl Kept {
-    pub(super) fn read(pins: &WorkloadPins) -> Result<Self> {
-        blob::read(&pins.map(map::META))
-    }
-}
 
 /// One that is to be taken over.
 #[derive(Clone)]
@@ -97,12 +77,9 @@ impl Earlier {
         remove_unused_layouts()
     }
 
-    fn state(&self, name: &str) -> PathBuf {
-        if self.kept.layout < FIRST_WITH_SLOTS {
-            map_in(&self.aside, name)
-        } else {
-            map_in(&self.node(), name)
-        }
+    /// Where the maps are pinned that it keeps its state in.
+    fn state_dir(&self) -> PathBuf {
+        if self.kept.layout < FIRST_WITH_SLOTS { self.aside.clone() } else { self.node() }
     }
 
     fn node(&self) -> PathBuf {
@@ -133,7 +110,7 @@ impl Earlier {
 
     /// Where sockets wanted to go, for who asks later.
     fn copy_sockets(&self, netns: &Netns, node_dir: &Path) -> Result<()> {
-        let (old, mut new) = (storage(&self.state(map::SOCKETS))?, storage(&map_in(node_dir, map::SOCKETS))?);
+        let (old, mut new) = (socket_states::open(&self.state_dir())?, socket_states::open(node_dir)?);
         for socket in open_sockets(Some(netns))? {
             // Of a process that has ended, or is not ours to look into.
             let Ok(copy) = socket.borrow() else { continue };
@@ -166,12 +143,8 @@ pub(super) fn clear(dir: &Path) -> Result<()> {
 }
 
 fn remove_links(dir: &Path, meant: impl Fn(&str) -> bool) -> Result<()> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other.with_context(|| format!("list {}", dir.display()))?,
-    };
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        let name = path.file_name().and_then(|name| name.to_str()?.strip_prefix("link_"));
+    for path in pins::entries(dir)? {
+        let name = pins::name_of(&path).and_then(|name| name.strip_prefix("link_"));
         if name.is_some_and(&meant) {
             pins::remove_link(&path)?;
         }
@@ -193,15 +166,9 @@ pub(super) fn slots_elsewhere() -> Result<BTreeSet<u32>> {
 
 /// Those other than this one that have shared pins here.
 fn layouts() -> Result<Vec<u32>> {
-    let root = bpffs::root();
-    let entries = match fs::read_dir(&root) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.with_context(|| format!("list {}", root.display()))?,
-    };
-    let number = |entry: io::Result<fs::DirEntry>| {
-        entry.ok()?.file_name().to_str()?.strip_prefix("node")?.parse::<u32>().ok()
-    };
-    Ok(entries.filter_map(number).filter(|found| *found != layout()).collect())
+    let number = |path: &PathBuf| pins::name_of(path)?.strip_prefix("node")?.parse::<u32>().ok();
+    let found = pins::entries(&bpffs::root())?;
+    Ok(found.iter().filter_map(number).filter(|found| *found != layout()).collect())
 }
 
 /// What a layout's workloads shared goes with the last of them.
@@ -210,15 +177,10 @@ pub(super) fn remove_unused_layouts() -> Result<()> {
         let used =
             WorkloadPins::all()?.iter().any(|pins| Kept::read(pins).is_ok_and(|kept| kept.layout == old));
         if !used {
-            node::remove_shared(&bpffs::root().join(format!("node{old}")))?;
+            node_pins::remove_shared(&bpffs::root().join(format!("node{old}")))?;
         }
     }
     Ok(())
-}
-
-fn storage(path: &Path) -> Result<SkStorage<MapData, Raw<SocketState>>> {
-    let data = MapData::from_pin(path).with_context(|| format!("open {}", path.display()))?;
-    Ok(SkStorage::try_from(Map::SkStorage(data))?)
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {

@@ -9,7 +9,7 @@ use proxy_common::{
 };
 
 use super::{
-    node,
+    node_pins,
     pins::{WorkloadPins, open_map},
     wire::{bytes, decode},
 };
@@ -34,7 +34,7 @@ impl Workloads {
 
     /// None: the node has not all of its maps, and so no workloads.
     pub(super) fn if_there(node_dir: &std::path::Path) -> Result<Option<Self>> {
-        node::is_whole(node_dir).then(|| Self::open(node_dir)).transpose()
+        node_pins::is_whole(node_dir).then(|| Self::open(node_dir)).transpose()
     }
 
     pub(super) fn get(&self, slot: u32) -> Workload {
@@ -61,7 +61,7 @@ impl Workloads {
         let free = |slot: &u32| self.get(*slot).state == state::FREE && !but.contains(slot);
         match (0..SLOTS).find(free) {
             Some(slot) => Ok(slot),
-            None => bail!("{SLOTS} workloads are attached on this node, no more fit"),
+            None => bail!("{SLOTS} workloads are attached on this node_pins, no more fit"),
         }
     }
 

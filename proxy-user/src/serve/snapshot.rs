@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::floors::Floors;
 use crate::{
-    dataplane::{self, Fill, Programs, Run, WorkloadStatus},
+    dataplane::{self, MapUsage, Programs, Run, WorkloadStatus},
     flows::{self, ClassTotals, Records},
 };
 
@@ -36,7 +36,7 @@ pub struct Snapshot {
 pub struct Details {
     /// Empty: the node.
     pub workload: String,
-    pub fills: Vec<Fill>,
+    pub usages: Vec<MapUsage>,
 }
 
 /// Takes snapshots, one at a time: who asks while one is taken shares the next.
@@ -73,15 +73,10 @@ impl Reader {
 impl Snapshot {
     fn take() -> Result<Self> {
         let taken = Instant::now();
-        let (workloads, mut unreadable) = dataplane::status()?;
-        let mut details = Vec::new();
-        for status in &workloads {
-            match Details::of(status) {
-                Ok(found) => details.push(found),
-                Err(error) => unreadable.push(format!("{}: {error:#}", status.workload)),
-            }
-        }
-        let node = Details { workload: String::new(), fills: Fill::of_node()? };
+        let (mut workloads, mut unreadable) = dataplane::status()?;
+        let (details, failed) = read_each(&mut workloads, Details::of, WorkloadStatus::is_attached);
+        unreadable.extend(failed);
+        let node = Details { workload: String::new(), usages: MapUsage::of_node()? };
         let runs = Programs::loaded().of_node()?;
         let totals = flows::totals()?;
         let records = flows::records()?;
@@ -98,9 +93,9 @@ impl Snapshot {
         })
     }
 
-    /// Map fills with the labels of their owner.
-    pub fn fills(&self) -> impl Iterator<Item = ([&str; 2], &Fill)> {
-        self.owned().flat_map(|(owner, details)| details.fills.iter().map(move |fill| (owner, fill)))
+    /// Map usages with the labels of their owner.
+    pub fn usages(&self) -> impl Iterator<Item = ([&str; 2], &MapUsage)> {
+        self.owned().flat_map(|(owner, details)| details.usages.iter().map(move |usage| (owner, usage)))
     }
 
     fn owned(&self) -> impl Iterator<Item = ([&str; 2], &Details)> {
@@ -114,8 +109,30 @@ impl Snapshot {
 
 impl Details {
     fn of(status: &WorkloadStatus) -> Result<Self> {
-        Ok(Self { workload: status.workload.clone(), fills: Fill::of_workload(status.meta.slot)? })
+        let usages = MapUsage::of_workload(status.meta.slot).with_context(|| status.workload.clone())?;
+        Ok(Self { workload: status.workload.clone(), usages })
     }
+}
+
+/// What is read of each, and why nothing is read of some. One that is detached meanwhile is left out of all.
+fn read_each<T, R>(
+    all: &mut Vec<T>,
+    read: impl Fn(&T) -> Result<R>,
+    is_attached: impl Fn(&T) -> bool,
+) -> (Vec<R>, Vec<String>) {
+    let (mut found, mut failed) = (Vec::new(), Vec::new());
+    all.retain(|one| match read(one) {
+        Ok(of_one) => {
+            found.push(of_one);
+            true
+        }
+        Err(error) => {
+            let stays = is_attached(one);
+            failed.extend(stays.then(|| format!("{error:#}")));
+            stays
+        }
+    });
+    (found, failed)
 }
 
 /// The labels `workload` and `namespace`; the latter is empty unless the one who attached has said it.
@@ -125,4 +142,20 @@ pub fn names(workload: &WorkloadStatus) -> [&str; 2] {
 
 pub fn mode_name(workload: &WorkloadStatus) -> String {
     format!("{:?}", workload.meta.config.mode).to_uppercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    #[test]
+    fn one_that_is_detached_while_it_is_read_is_left_out() {
+        let mut all = vec!["read", "broken", "detached"];
+        let read = |one: &&str| if *one == "read" { Ok(1) } else { bail!("{one}: no such file") };
+        let seen = read_each(&mut all, read, |one| *one != "detached");
+        assert_eq!(seen, (vec![1], vec!["broken: no such file".to_owned()]));
+        assert_eq!(all, ["read", "broken"]);
+    }
 }

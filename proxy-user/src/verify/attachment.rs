@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::report::Report;
 use crate::{
     cgroup::Cgroup,
-    dataplane::{HOOKS, Meta, Target, WorkloadPins, WorkloadStatus},
+    dataplane::{Described, HOOKS, Target, WorkloadPins, WorkloadStatus},
     netns::Netns,
     sys::{
         bpf_link::{self, Place},
@@ -50,7 +50,7 @@ fn describe<T>(result: &Result<T>, words: impl FnOnce(&T) -> String) -> Result<S
     }
 }
 
-fn same_netns(path: &Path, meta: &Meta) -> Result<Netns> {
+fn same_netns(path: &Path, meta: &Described) -> Result<Netns> {
     let netns = Netns::open(path)?;
     ensure!(
         netns.id() == meta.netns && netns.cookie()? == meta.netns_cookie,
@@ -61,7 +61,7 @@ fn same_netns(path: &Path, meta: &Meta) -> Result<Netns> {
     Ok(netns)
 }
 
-fn same_cgroup(meta: &Meta) -> Result<Cgroup> {
+fn same_cgroup(meta: &Described) -> Result<Cgroup> {
     let cgroup = Cgroup::open(&meta.cgroup_path)?;
     ensure!(
         cgroup.id() == meta.cgroup_id,

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::{CidrSet, Config, OwnerGroups, RunOptions},
-    dataplane::{self, Counters, Meta, Which, WorkloadPins},
+    dataplane::{self, Counters, Described, WorkloadPins, WorkloadSelector},
     explain::{Caller, Destination, Outcome, Place, Question, explain},
     netns::{Netns, listening_ports},
 };
@@ -32,10 +32,10 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const MOST_RANGES: usize = 16;
 
 /// Checks it. `netns` is how the caller reaches its namespace, if not by the path it was attached with.
-pub fn verify(which: &Which, netns: Option<&Netns>) -> Result<Report> {
+pub fn verify(selector: &WorkloadSelector, netns: Option<&Netns>) -> Result<Report> {
     let mut report = Report::default();
     let (all, unreadable) = dataplane::status()?;
-    let pins = which.find()?;
+    let pins = selector.find()?;
     let found =
         pins.iter().find_map(|pins| Some((pins, all.iter().find(|status| status.workload == pins.name())?)));
     let Some((pins, status)) = found else {
@@ -45,7 +45,9 @@ pub fn verify(which: &Which, netns: Option<&Netns>) -> Result<Report> {
             Err(match broken {
                 Some(line) => anyhow!("{line}; run `sidestep attach` again"),
                 None => {
-                    anyhow!("{which} is not attached; run `sidestep attach`, `sidestep status` shows what is")
+                    anyhow!(
+                        "{selector} is not attached; run `sidestep attach`, `sidestep status` shows what is"
+                    )
                 }
             }),
         );
@@ -65,7 +67,7 @@ fn connections(
     report: &mut Report,
     pins: &WorkloadPins,
     place: &attachment::Ground,
-    meta: &Meta,
+    meta: &Described,
 ) -> Result<()> {
     let ipv6 = meta.ipv6;
     let tables = Place::of_pins(pins, Some(&place.netns))?;

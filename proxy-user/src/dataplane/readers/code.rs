@@ -66,20 +66,21 @@ pub(super) struct Code {
 impl Code {
     /// Opens it; without following what it may be besides a file.
     pub(super) fn open(&self) -> Result<(Identity, Readable)> {
-        let place = File::options()
+        let file = File::options()
             .read(true)
             .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
             .open(&self.path)
             .with_context(|| format!("open {}", self.path.display()))?;
-        let meta = place.metadata().context("stat")?;
+        let meta = file.metadata().context("stat")?;
         ensure!(meta.is_file(), "{} is no regular file", self.path.display());
-        Ok(((meta.dev(), meta.ino()), Readable { place, size: meta.len() }))
+        Ok(((meta.dev(), meta.ino()), Readable { file, size: meta.len() }))
     }
 }
 
 /// A regular file.
 pub(super) struct Readable {
-    place: File,
+    /// Opened by its path alone: nothing has been read.
+    file: File,
     size: u64,
 }
 
@@ -87,11 +88,11 @@ impl Readable {
     /// The whole file; an error if that is too much, or takes too long.
     pub(super) fn read(&self, deadline: Instant) -> Result<Vec<u8>> {
         ensure!(self.size <= MAX_FILE, "it is larger than {} MB", MAX_FILE >> 20);
-        let place = format!("/proc/self/fd/{}", self.place.as_raw_fd());
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         let mut file = fs::OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC)
-            .open(Path::new(&place))
+            .open(Path::new(&path))
             .context("open it")?;
         let mut data = Vec::with_capacity(usize::try_from(self.size)?);
         loop {

@@ -35,10 +35,10 @@ impl Hazard {
 
 /// What a file of code may do; `asking`: FIONREAD counts too. None: nothing that misses bytes.
 pub(super) fn of(data: &[u8], is_program: bool, asking: bool) -> Option<Hazard> {
-    look(data, is_program, asking).unwrap_or(Some(Hazard::Hidden))
+    in_elf(data, is_program, asking).unwrap_or(Some(Hazard::Hidden))
 }
 
-fn look(data: &[u8], is_program: bool, asking: bool) -> Result<Option<Hazard>> {
+fn in_elf(data: &[u8], is_program: bool, asking: bool) -> Result<Option<Hazard>> {
     let elf = object::File::parse(data).context("not an ELF file")?;
     let dynamic: Vec<_> = elf.dynamic_symbols().collect();
     if is_program && dynamic.is_empty() {

@@ -62,7 +62,7 @@ pub(super) struct Readers<'a> {
     config: &'a Config,
     /// This kernel's FIONREAD is wrong.
     asking: bool,
-    looked: HashMap<code::Identity, Option<Hazard>>,
+    known: HashMap<code::Identity, Option<Hazard>>,
     /// What was not looked at by then stays out.
     deadline: Instant,
 }
@@ -72,7 +72,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 impl<'a> Readers<'a> {
     pub(super) fn new(config: &'a Config, asking: bool) -> Self {
-        Self { config, asking, looked: HashMap::new(), deadline: Instant::now() + PATIENCE }
+        Self { config, asking, known: HashMap::new(), deadline: Instant::now() + PATIENCE }
     }
 
     /// The programs of the processes below a cgroup.
@@ -136,16 +136,17 @@ impl<'a> Readers<'a> {
     /// Of the process's program and every library it has mapped.
     fn hazard(&mut self, pid: i32) -> Option<Hazard> {
         let Ok(files) = code::files_of(pid) else { return Some(Hazard::Hidden) };
-        files.iter().find_map(|file| self.look(file).unwrap_or(Some(Hazard::Hidden)))
+        files.iter().find_map(|file| self.hazard_in(file).unwrap_or(Some(Hazard::Hidden)))
     }
 
-    fn look(&mut self, file: &code::Code) -> Result<Option<Hazard>> {
+    /// The hazard in one file of code, which is read once.
+    fn hazard_in(&mut self, file: &code::Code) -> Result<Option<Hazard>> {
         let (identity, readable) = file.open()?;
-        if let Some(known) = self.looked.get(&identity) {
+        if let Some(known) = self.known.get(&identity) {
             return Ok(*known);
         }
         let hazard = hazard::of(&readable.read(self.deadline)?, file.is_program, self.asking);
-        self.looked.insert(identity, hazard);
+        self.known.insert(identity, hazard);
         Ok(hazard)
     }
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use super::{Family, Kind, Page, Snapshot, Source};
-use crate::dataplane::Meta;
+use crate::dataplane::LAYOUT;
 
 static BUILD: Family = Family {
     name: "build",
@@ -20,6 +20,6 @@ impl Source for Build {
     }
 
     fn write(&self, page: &mut Page<'_>, _: &Snapshot) -> fmt::Result {
-        page.family(&BUILD)?.info(&[env!("CARGO_PKG_VERSION"), &Meta::LAYOUT.to_string()])
+        page.family(&BUILD)?.info(&[env!("CARGO_PKG_VERSION"), &LAYOUT.to_string()])
     }
 }

@@ -6,7 +6,7 @@ static ENTRIES: Family = Family {
     name: "map_entries",
     kind: Kind::Gauge,
     unit: None,
-    help: "Entries of a map that can fill up: what a workload has of it; without a workload: all there are",
+    help: "Entries of a map that can usage up: what a workload has of it; without a workload: all there are",
     labels: &["workload", "namespace", "map"],
 };
 
@@ -28,12 +28,12 @@ impl Source for Maps {
 
     fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result {
         let mut entries = page.family(&ENTRIES)?;
-        for (owner, fill) in seen.fills() {
-            entries.gauge(&[owner[0], owner[1], fill.map], f64::from(fill.entries))?;
+        for (owner, usage) in seen.usages() {
+            entries.gauge(&[owner[0], owner[1], usage.map], f64::from(usage.entries))?;
         }
         let mut capacity = page.family(&CAPACITY)?;
-        for (owner, fill) in seen.fills() {
-            capacity.gauge(&[owner[0], owner[1], fill.map], f64::from(fill.capacity))?;
+        for (owner, usage) in seen.usages() {
+            capacity.gauge(&[owner[0], owner[1], usage.map], f64::from(usage.capacity))?;
         }
         Ok(())
     }

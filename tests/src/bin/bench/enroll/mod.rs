@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use ::tests::requirement::Requirement;
 use anyhow::{Context, Result, bail, ensure};
 use proxy_user::config::{CidrSet, Config, PortSet};
-use proxy_user::dataplane::{Acceleration, Node, Observe, Wish};
+use proxy_user::dataplane::{Acceleration, AttachOptions, Node, Observe};
 
 use crate::machine::{self, Machine};
 use crate::options::EnrollOptions;
@@ -38,7 +38,7 @@ pub(crate) fn run(options: &EnrollOptions) -> Result<bool> {
     own_bpffs::mount_over()?;
     let progress = Progress::start();
     let mut machine = Machine::look()?;
-    let wish = Wish {
+    let how = AttachOptions {
         // As istio-init has it.
         config: Config {
             inbound_include: PortSet::All,
@@ -60,7 +60,7 @@ pub(crate) fn run(options: &EnrollOptions) -> Result<bool> {
 
     let started = Instant::now();
     for other in &others[..NODE] {
-        other.enroll(&node, &wish)?;
+        other.enroll(&node, &how)?;
     }
     let from_nothing_ms = millis(started.elapsed());
     for other in &others[..NODE] {
@@ -73,14 +73,14 @@ pub(crate) fn run(options: &EnrollOptions) -> Result<bool> {
     for level in LEVELS {
         progress.note(&format!("with {level} workloads there, {} turns", options.turns));
         while present < level {
-            others[present].enroll(&node, &wish)?;
+            others[present].enroll(&node, &how)?;
             present += 1;
         }
         if level == NODE {
             before = Some(memory::of_kernel()?);
             one_shot = Some(one_shots(&subject, options.turns)?);
         }
-        levels.push(turns(&node, &subject, &wish, level, options.turns)?);
+        levels.push(turns(&node, &subject, &how, level, options.turns)?);
     }
     let bytes = match before {
         Some(before) => memory::of_kernel()?.saturating_sub(before) / (most - NODE) as u64,
@@ -107,12 +107,12 @@ pub(crate) fn run(options: &EnrollOptions) -> Result<bool> {
 }
 
 /// In this process, which is running already.
-fn turns(node: &Node, subject: &Workload, wish: &Wish, others: usize, turns: usize) -> Result<Level> {
+fn turns(node: &Node, subject: &Workload, how: &AttachOptions, others: usize, turns: usize) -> Result<Level> {
     let (mut enroll, mut release) = (Vec::new(), Vec::new());
     // The first may load programs.
     for turn in 0..=turns {
         let started = Instant::now();
-        subject.enroll(node, wish)?;
+        subject.enroll(node, how)?;
         let enrolled = started.elapsed();
         let started = Instant::now();
         subject.release(node)?;

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, unshare};
 use proxy_user::cgroup::{self, Cgroup};
-use proxy_user::dataplane::{Node, Wish, WorkloadPins};
+use proxy_user::dataplane::{AttachOptions, Node, WorkloadPins};
 use proxy_user::netns::{Netns, add_to_lo, lo_up};
 
 use super::run_command;
@@ -41,8 +41,8 @@ impl Workload {
         Ok(Self { _namespace: namespace, netns: Netns::open(Path::new(&path))?, cgroup: Some(cgroup), dir })
     }
 
-    pub(super) fn enroll(&self, node: &Node, wish: &Wish) -> Result<()> {
-        let enrolled = node.enroll(&self.netns, self.cgroup()?, wish)?;
+    pub(super) fn enroll(&self, node: &Node, options: &AttachOptions) -> Result<()> {
+        let enrolled = node.enroll(&self.netns, self.cgroup()?, options)?;
         anyhow::ensure!(enrolled.warnings.is_empty(), "{:?}", enrolled.warnings);
         Ok(())
     }

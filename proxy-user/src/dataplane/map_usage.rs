@@ -7,7 +7,7 @@ use aya::maps::MapInfo;
 use proxy_common::names::map;
 use serde::Serialize;
 
-use super::{node, pins::map_in, shares};
+use super::{node_pins, pins::map_in, shares};
 use crate::sys::bpf_map;
 
 /// LRU maps make room by themselves, and arrays are as large as they are.
@@ -23,16 +23,16 @@ const OF_NODE: [&str; 8] = [
 ];
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Fill {
+pub struct MapUsage {
     pub map: &'static str,
     pub entries: u32,
     pub capacity: u32,
 }
 
-impl Fill {
+impl MapUsage {
     /// What a workload has of what is shared, and how much it may have.
     pub fn of_workload(slot: u32) -> Result<Vec<Self>> {
-        let node_dir = node::dir();
+        let node_dir = node_pins::dir();
         let (has, may) = (shares::of(&node_dir, slot)?, shares::limits(&node_dir)?);
         // Two programs that count at once are a moment apart.
         let of = |map, has: u64, may: u64| Self {
@@ -49,7 +49,10 @@ impl Fill {
 
     /// Of the maps all workloads share; none where none is attached.
     pub fn of_node() -> Result<Vec<Self>> {
-        OF_NODE.iter().filter_map(|name| Self::read(&map_in(&node::dir(), name), name).transpose()).collect()
+        OF_NODE
+            .iter()
+            .filter_map(|name| Self::read(&map_in(&node_pins::dir(), name), name).transpose())
+            .collect()
     }
 
     /// None: no such pin.
