@@ -29,6 +29,7 @@ pub mod keeper;
 pub mod kernel;
 pub mod load;
 pub mod network;
+pub mod oracle;
 pub mod pin_root;
 pub mod plane;
 pub mod pod;
