@@ -49,4 +49,5 @@ pub mod sidestep;
 pub mod tmux;
 pub mod transcript;
 pub mod veth;
+pub mod wait;
 pub mod web_server;

@@ -1,7 +1,7 @@
 //! What workloads share is shared out: one that uses up its share costs nobody else anything.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData};
 use serde_json::Value;
@@ -14,6 +14,7 @@ use tests::pod::Pod;
 use tests::requirement::Requirement;
 use tests::server::Server;
 use tests::sidestep::ended_command;
+use tests::wait::until;
 
 /// Nothing is captured; sockets of both pods are accelerated.
 const NO_CAPTURE: [&str; 6] = ["-u", "1337", "-i", "", "-b", ""];
@@ -108,9 +109,5 @@ fn who_has_its_share_gets_no_more_and_others_get_theirs() {
 }
 
 fn wait(what: &str, met: impl Fn() -> bool) {
-    let deadline = Instant::now() + MET_WITHIN;
-    while !met() {
-        assert!(Instant::now() < deadline, "not within {MET_WITHIN:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(what, MET_WITHIN, met);
 }
