@@ -1,29 +1,35 @@
 //! Compiles proxy-ebpf for the BPF target and hands the object's path to the compiler as SIDESTEP_BPF_OBJECT.
 //!
-//! Looks for a toolchain in the order of xtask/src/bpf_compiler.rs. Without one it stops: a stub in the place of the
-//! object would be found out in production only.
+//! Takes the toolchain that `cargo xtask setup` takes. Without one it stops: a stub in the place of the object would be
+//! found out in production only.
 
 use std::{
     env, fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, exit},
 };
 
-const TARGET: &str = if cfg!(target_endian = "big") { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+#[path = "../xtask/src/bpf_toolchain.rs"]
+mod bpf_toolchain;
+#[path = "../xtask/src/version.rs"]
+mod version;
+
+use bpf_toolchain::{DEBIAN_RUSTC, OLDEST_LINKER, TARGET};
 
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("..");
     for path in ["proxy-ebpf", "proxy-common", "Cargo.lock"] {
         println!("cargo:rerun-if-changed={}", root.join(path).display());
     }
-    let linker = root.join("target/tools/bin/bpf-linker");
-    println!("cargo:rerun-if-changed={}", linker.display());
-    let Some(linker) = linker.is_file().then_some(linker).or_else(|| in_path("bpf-linker")) else {
-        stop("bpf-linker is not there");
+    let Some((linker, _)) = bpf_toolchain::linker(&root.join("target/tools")) else {
+        stop(&format!("there is no bpf-linker {OLDEST_LINKER} or newer"));
     };
+    println!("cargo:rerun-if-changed={}", linker.display());
     let Some(mut cargo) = debian().or_else(nightly) else {
-        stop("no Rust compiler for the BPF target");
+        stop(&format!(
+            "there is no Rust compiler for the BPF target, {} or newer",
+            env!("CARGO_PKG_RUST_VERSION")
+        ));
     };
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap()).join("bpf");
     let flags = [
@@ -68,10 +74,7 @@ fn stop(reason: &str) -> ! {
 
 /// Debian's rustc-web with libstd-rust-web-dev-bpf: `core` for the BPF target comes with it.
 fn debian() -> Option<Command> {
-    let sysroot = output(Command::new(DEBIAN_RUSTC).args(["--print", "sysroot"]))?;
-    if !Path::new(&sysroot).join("lib/rustlib").join(TARGET).join("lib").is_dir() {
-        return None;
-    }
+    bpf_toolchain::debian()?;
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
     // aya-ebpf is written in unstable inline assembly.
     cargo.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
@@ -80,21 +83,9 @@ fn debian() -> Option<Command> {
 
 /// rustup's nightly with rust-src: `core` is compiled on the way.
 fn nightly() -> Option<Command> {
-    let sysroot = output(Command::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]))?;
-    if !Path::new(&sysroot).join("lib/rustlib/src/rust/library").is_dir() {
-        return None;
-    }
+    bpf_toolchain::nightly()?;
     let mut cargo = Command::new("rustup");
     cargo.args(["run", "nightly", "cargo", "-Zbuild-std=core"]);
     cargo.env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
     Some(cargo)
-}
-
-fn output(command: &mut Command) -> Option<String> {
-    let output = command.env_remove("RUSTC_WORKSPACE_WRAPPER").output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-fn in_path(name: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?).map(|dir| dir.join(name)).find(|path| path.is_file())
 }

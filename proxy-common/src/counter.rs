@@ -37,10 +37,10 @@ events! {
     DnsReply = "dns_reply", "DNS reply shown as coming from the server that was asked";
     DnsManyServers = "dns_many_servers", "one UDP socket asks more servers than can be told apart: reply may name another one";
     GuestRefused = "guest_refused", "a guest's connection could not be turned to the sidecar: dropped";
-    TproxySource = "tproxy_source", "transparent upstream socket moved to the passthrough source";
+    TproxySource = "tproxy_source", "transparent upstream socket bound to the loopback address that stands for its client";
     FlowNotKept = "flow_not_kept", "no memory for a connection's record: it is not among the flows";
     OwnRoute = "own_route", "a captured socket names hosts its packets go by (source route, segment routing): refused";
-    FlowNotListed = "flow_not_listed", "the node's list of open connections is full: it is among the flows when it closes";
+    FlowNotListed = "flow_not_listed", "the workload's share of the list of open connections is used up: it is among the flows when it closes";
     ListenerMptcp = "listener_mptcp", "the sidecar listens with MPTCP (Go programs do unless told): the kernel hands such a socket nothing; not used";
     RouteChanged = "route_changed", "left alone by the routes that were known, captured by the route the kernel took: refused";
 }

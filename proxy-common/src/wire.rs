@@ -233,5 +233,28 @@ pub fn spread(dst: &Addr, port: Port) -> Addr {
 /// Whether an address is one [`spread`] makes.
 #[inline(always)]
 pub fn is_spread(addr: &Addr) -> bool {
-    addr.is_v4() && addr.0[12] == SPREAD_FIRST_OCTETS[0] && addr.0[13] >= SPREAD_FIRST_OCTETS[1]
+    addr.is_v4() && addr.0[12] == SPREAD_FIRST_OCTETS[0] && addr.0[13] & 0xc0 == SPREAD_FIRST_OCTETS[1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_spread_makes_is_known_and_its_neighbours_are_not() {
+        for a in 0..=255 {
+            for port in [80, 443, 65_535] {
+                let made = spread(&Addr::v4([10, a, 96, 255 - a]), Port::new(port));
+                assert!(is_spread(&made), "{made:?}");
+            }
+        }
+        for own in [[127, 128, 0, 0], [127, 191, 255, 255]] {
+            assert!(is_spread(&Addr::v4(own)), "{own:?}");
+        }
+        for other in
+            [[127, 0, 0, 1], [127, 127, 255, 255], [127, 192, 0, 0], [127, 255, 255, 255], [10, 128, 0, 1]]
+        {
+            assert!(!is_spread(&Addr::v4(other)), "{other:?}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
-//! cgroup/setsockopt: a captured connection gets no route of its own (`own_route`), and kernel TLS stays away from sockets in the map. What was handed over before would be read as plain
-//! text, and older kernels crash (kernel.md 5). Libraries go on in user space when the kernel refuses.
+//! cgroup/setsockopt: a captured connection gets no route of its own (`own_route`), and kernel TLS stays away from
+//! sockets in the map. What was handed over before would be read as plain text, and older kernels crash (docs/kernel.md:
+//! "Kernel TLS"). Libraries go on in user space when the kernel refuses.
 #![allow(unsafe_code, reason = "context fields are read by inline assembly")]
 
 use aya_ebpf::{

@@ -15,13 +15,19 @@ const RETRY_EVERY: Duration = Duration::from_millis(5);
 /// The first cgroup2 mount of this mount namespace.
 pub fn mount() -> Result<PathBuf> {
     let text = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
-    mount_in(&text).context("no cgroup2 mount: `mount -t cgroup2 none /sys/fs/cgroup/unified`")
+    mount_in(&text, "cgroup2").context("no cgroup2 mount: `mount -t cgroup2 none /sys/fs/cgroup/unified`")
 }
 
-fn mount_in(mountinfo: &str) -> Option<PathBuf> {
+/// The first hierarchy of version 1.
+pub fn mount_v1() -> Result<PathBuf> {
+    let text = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+    mount_in(&text, "cgroup").context("no cgroup v1 hierarchy is mounted")
+}
+
+fn mount_in(mountinfo: &str, kind: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (before, after) = line.split_once(" - ")?;
-        (after.split(' ').next()? == "cgroup2").then(|| unescape(before.split(' ').nth(4)?))?
+        (after.split(' ').next()? == kind).then(|| unescape(before.split(' ').nth(4)?))?
     })
 }
 
@@ -82,11 +88,13 @@ mod tests {
         let text = "30 23 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
                     31 30 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
                     41 31 0:38 / /mnt/my\\040cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
-        assert_eq!(mount_in(text), Some(PathBuf::from("/mnt/my cgroup")));
+        assert_eq!(mount_in(text, "cgroup2"), Some(PathBuf::from("/mnt/my cgroup")));
+        assert_eq!(mount_in(text, "cgroup"), Some(PathBuf::from("/sys/fs/cgroup/memory")));
     }
 
     #[test]
     fn says_none_without_cgroup2() {
-        assert_eq!(mount_in("30 23 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"), None);
+        let text = "30 23 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n";
+        assert_eq!((mount_in(text, "cgroup2"), mount_in(text, "cgroup")), (None, None));
     }
 }

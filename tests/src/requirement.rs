@@ -17,6 +17,8 @@ use crate::{cgroup, cluster, earlier, envoy, istio_iptables, process, sidestep};
 pub enum Requirement {
     Root,
     Cgroup2,
+    /// A hierarchy of cgroup v1 besides.
+    Cgroup1,
     /// The cluster of `cargo xtask cluster`, which takes Go.
     Cluster,
     Envoy,
@@ -88,6 +90,7 @@ impl Requirement {
         match self {
             Self::Root => (!Uid::effective().is_root()).then(|| "needs root".to_owned()),
             Self::Cgroup2 => cgroup::mount().err().map(|error| format!("{error:#}")),
+            Self::Cgroup1 => cgroup::mount_v1().err().map(|error| format!("{error:#}")),
             Self::Cluster => cluster::missing(),
             Self::Envoy => envoy::binary().is_none().then(|| "no Envoy: `cargo xtask setup`".to_owned()),
             Self::Sidestep => sidestep::binary().err().map(|error| format!("{error:#}")),

@@ -17,6 +17,7 @@ use tests::load::Load;
 use tests::network::Network;
 use tests::requirement::Requirement;
 use tests::server::Server;
+use tests::wait::until;
 
 const CONNECTIONS: u32 = 8;
 /// Sockets of one process.
@@ -133,11 +134,7 @@ fn the_stack_takes_over_and_gives_back() {
     let filled = Filled::sockets(&attached[0].node_map("SOCKS").unwrap());
     stays_out("no room for sockets");
     drop(filled);
-    let deadline = Instant::now() + MET_WITHIN;
-    while !attached[0].node_map_is_empty("SOCKS").unwrap() {
-        assert!(Instant::now() < deadline, "closed sockets stay in the map");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("closed sockets leave the map", MET_WITHIN, || attached[0].node_map_is_empty("SOCKS").unwrap());
     accelerates("with room again");
 
     // Ends vanish as soon as they are published, some before the other end has looked.

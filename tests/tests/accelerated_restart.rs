@@ -1,7 +1,7 @@
 //! Under load, whatever happens to our own processes: no connection breaks and no byte is lost.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rstest::rstest;
 use tests::accelerated::{Accelerated, attach_both, streams};
@@ -13,6 +13,7 @@ use tests::requirement::Requirement;
 use tests::scale::full_or;
 use tests::server::Server;
 use tests::sidestep::{self, Sidestep};
+use tests::wait::until;
 
 /// An attach takes seconds on an emulated machine.
 fn rounds() -> u32 {
@@ -25,6 +26,7 @@ fn bytes() -> u64 {
 }
 
 const GOES_ON_WITHIN: Duration = Duration::from_secs(10);
+const BEGINS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What is done to an attached pod while its connections are busy.
 type Disturbance = fn(&Sidestep, &[&str], u32);
@@ -82,14 +84,8 @@ fn nothing_breaks(#[case] disturb: Disturbance) {
         upgrade(attached, &flags, rounds());
     }
     let before = redirected(&network);
-    let deadline = Instant::now() + GOES_ON_WITHIN;
-    while redirected(&network) == before {
-        assert!(
-            Instant::now() < deadline,
-            "{before} messages, and none since: the acceleration does not go on"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let what = format!("{before} messages were redirected, and more are since");
+    until(&what, GOES_ON_WITHIN, || redirected(&network) > before);
     let seen = streams::finish(moving).unwrap();
     assert_eq!((seen.corrupted, seen.broken.len(), seen.completed), (0, 0, flows), "{seen:?}");
     for load in loads {
@@ -115,9 +111,7 @@ fn detach_under_load_leaves_the_stack_in_charge() {
     let _streams = streams::serve(&network.pod, at, &[]).unwrap();
     let flows = 16;
     let moving = streams::Client::to(at, flows, bytes()).start(&network.outside).unwrap();
-    while redirected(&network) < 100 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("100 messages are redirected", BEGINS_WITHIN, || redirected(&network) >= 100);
     pod.detach().unwrap();
     outside.detach().unwrap();
     let seen = streams::finish(moving).unwrap();

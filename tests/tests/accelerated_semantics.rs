@@ -23,7 +23,7 @@ fn outcomes(accelerated: &Accelerated) -> (Outcomes, Acceleration) {
     (outcomes, status)
 }
 
-/// Name of the scenario, and why it differs on a socket that is in the map (kernel.md 2.4).
+/// Name of the scenario, and why it differs on a socket that is in the map (docs/kernel.md: "A socket in the map").
 type Difference = (&'static str, &'static str);
 
 /// In the map and redirected, whoever reads.

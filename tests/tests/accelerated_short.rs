@@ -10,6 +10,7 @@ use tests::network::Network;
 use tests::requirement::Requirement;
 use tests::scale::full_or;
 use tests::server::Server;
+use tests::wait::{until, until_looking};
 
 /// `proxy_common::accel`: connections that enter before it shows that they are short, and one of so many afterwards.
 const FIRST: u64 = 16;
@@ -18,6 +19,8 @@ const SAMPLE: u64 = 16;
 const WORKERS: u32 = 4;
 /// Between two exchanges, wherever it runs: a server counts as one of short connections by how many there are a second.
 const PAUSE_MS: u64 = 2;
+/// An emulated machine takes a minute for what this one does in a second.
+const SEEN_WITHIN: Duration = Duration::from_secs(300);
 
 #[test]
 fn short_ones_stay_out_until_they_are_long() {
@@ -32,10 +35,9 @@ fn short_ones_stay_out_until_they_are_long() {
 
     let began = Instant::now();
     let short = Load::churning(at, WORKERS).pause_ms(PAUSE_MS).start(&network.outside).unwrap();
-    while seen("short_lived") < 200 {
-        // Asking takes as much of an emulated machine as the connections do.
-        std::thread::sleep(Duration::from_millis(full_or(1000, 20)));
-    }
+    // Asking takes as much of an emulated machine as the connections do.
+    let every = Duration::from_millis(full_or(1000, 20));
+    until_looking(every, "200 stay out", SEEN_WITHIN, || seen("short_lived") >= 200);
     let exchanges = short.finish().unwrap();
     // Each second begins anew (`proxy_common::accel::Server`).
     let seconds = began.elapsed().as_secs() + 2;
@@ -51,9 +53,7 @@ fn short_ones_stay_out_until_they_are_long() {
     // Among so many one is a sample, and shows that it lasts.
     let sampled = Load::lasting(at, SAMPLE as u32).pause_ms(PAUSE_MS).start(&network.outside).unwrap();
     let before = seen("redirected");
-    while seen("redirected") < before + 50 {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("50 messages of the one that was let in", SEEN_WITHIN, || seen("redirected") >= before + 50);
     let stayed_out = seen("short_lived");
     let lasting = Load::lasting(at, 8).start(&network.outside).unwrap();
     assert_eq!(seen("short_lived"), stayed_out, "they enter again");

@@ -1,7 +1,7 @@
 //! A thousand readers that never read: what they may hold each is more than the machine allows all of TCP, which stops
 //! their senders. A test binary of its own: meanwhile every other connection of the machine is short of memory too.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::accelerated::Accelerated;
 use tests::counters::Acceleration;
@@ -10,6 +10,9 @@ use tests::network::Network;
 use tests::report::Filled;
 use tests::requirement::Requirement;
 use tests::server::Server;
+
+/// `lab-agent fill` ends some seconds after the last byte was taken.
+const FULL_WITHIN: Duration = Duration::from_secs(600);
 
 /// Bytes of all TCP sockets of the machine, and how many it allows before senders have to wait.
 fn tcp_memory() -> (u64, u64) {
@@ -34,7 +37,9 @@ fn tcp_mem_bounds_them() {
     let command = network.pod.agent_as_app("fill").unwrap();
     let filling = command.args(["--to", &at.to_string(), "--connections", "1000"]).spawn().unwrap();
     let (mut peak, mut most) = (0, 0);
+    let deadline = Instant::now() + FULL_WITHIN;
     while filling.is_running() {
+        assert!(Instant::now() < deadline, "not within {FULL_WITHIN:?}: the senders are stopped");
         let used;
         (used, most) = tcp_memory();
         peak = peak.max(used);

@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use rstest::rstest;
+use tests::cgroup::mount_v1;
 use tests::data_plane::DataPlane;
 use tests::footprint::Footprint;
 use tests::network::Network;
@@ -46,22 +47,14 @@ fn a_place_that_is_none(#[case] flag: &str, #[case] value: &str, #[case] code: i
 
 #[test]
 fn a_cgroup_of_version_1() {
-    if !DataPlane::Sidestep.met(&[]) {
+    if !DataPlane::Sidestep.met(&[Requirement::Cgroup1]) {
         return;
     }
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let Some(v1) = mounts
-        .lines()
-        .filter_map(|line| line.split_once(" - "))
-        .find_map(|(head, tail)| tail.starts_with("cgroup ").then(|| head.split(' ').nth(4)).flatten())
-    else {
-        eprintln!("SKIPPED (cgroup v1): no cgroup v1 hierarchy is mounted here");
-        return;
-    };
+    let v1 = mount_v1().unwrap().display().to_string();
     let network = Network::new("v1").unwrap();
     let netns = network.pod.netns().display().to_string();
-    let said = ended(["attach", "--netns", &netns, "--cgroup", v1, "-b", "*"]).unwrap();
-    assert_said(&said, UNAVAILABLE, &[v1, "cgroup v1", "give --cgroup a directory below"]);
+    let said = ended(["attach", "--netns", &netns, "--cgroup", &v1, "-b", "*"]).unwrap();
+    assert_said(&said, UNAVAILABLE, &[&v1, "cgroup v1", "give --cgroup a directory below"]);
 }
 
 #[rstest]

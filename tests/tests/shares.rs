@@ -1,6 +1,6 @@
 //! What workloads share is shared out: one that uses up its share costs nobody else anything.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData};
 use serde_json::Value;
@@ -13,6 +13,7 @@ use tests::pod::Pod;
 use tests::requirement::Requirement;
 use tests::server::Server;
 use tests::sidestep::ended_command;
+use tests::wait::until;
 
 /// Nothing is captured; sockets of both pods are accelerated.
 const NO_CAPTURE: [&str; 6] = ["-u", "1337", "-i", "", "-b", ""];
@@ -98,9 +99,5 @@ fn who_has_its_share_gets_no_more_and_others_get_theirs() {
 }
 
 fn wait(what: &str, met: impl Fn() -> bool) {
-    let deadline = Instant::now() + MET_WITHIN;
-    while !met() {
-        assert!(Instant::now() < deadline, "not within {MET_WITHIN:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(what, MET_WITHIN, met);
 }

@@ -1,20 +1,16 @@
-//! The compiler for the BPF target. proxy-user/build.rs looks in the same order.
+//! What to do with the compiler for the BPF target that [`bpf_toolchain`] finds, and what to do about none.
 
-use std::{path::Path, process::Command};
+use std::process::Command;
 
 use anyhow::{Result, anyhow};
 
 use crate::{
+    bpf_toolchain::{self, DEBIAN_RUSTC, TARGET},
     step,
-    version::{self, release},
     workspace::Workspace,
 };
 
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
-
-pub(crate) const TARGET: &str =
-    if cfg!(target_endian = "big") { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
 
 pub(crate) enum BpfCompiler {
     /// Debian's rustc, which ships `core` for the BPF targets.
@@ -26,23 +22,11 @@ pub(crate) enum BpfCompiler {
 impl BpfCompiler {
     /// The first one present that is new enough for this workspace.
     pub(crate) fn find() -> Option<Self> {
-        Self::debian().or_else(Self::nightly)
-    }
-
-    fn debian() -> Option<Self> {
-        let version = release(&step::ask(DEBIAN_RUSTC, &["--version"])?)?;
-        let sysroot = step::ask(DEBIAN_RUSTC, &["--print", "sysroot"])?;
-        let core = Path::new(&sysroot).join("lib/rustlib").join(TARGET).join("lib");
-        (new_enough(&version) && core.is_dir()).then_some(Self::Debian { version })
-    }
-
-    fn nightly() -> Option<Self> {
-        let ask = |args: &[&str]| step::ask("rustup", &[&["run", "nightly"], args].concat());
-        let version = release(&ask(&["rustc", "--version"])?)?;
-        let sysroot = ask(&["rustc", "--print", "sysroot"])?;
-        let source = Path::new(&sysroot).join("lib/rustlib/src/rust/library");
-        (new_enough(&version) && source.is_dir())
-            .then(|| Self::Nightly { version, clippy: ask(&["cargo", "clippy", "--version"]).is_some() })
+        bpf_toolchain::debian().map(|version| Self::Debian { version }).or_else(|| {
+            let version = bpf_toolchain::nightly()?;
+            let clippy = step::ask("rustup", &["run", "nightly", "cargo", "clippy", "--version"]).is_some();
+            Some(Self::Nightly { version, clippy })
+        })
     }
 
     /// Debian packages that would give us a compiler; none when there is one.
@@ -112,8 +96,4 @@ impl BpfCompiler {
             }
         }
     }
-}
-
-fn new_enough(version: &str) -> bool {
-    version::at_least(version, env!("CARGO_PKG_RUST_VERSION"))
 }

@@ -1,29 +1,23 @@
 //! bpf-linker, built from crates.io against Debian's LLVM when no suitable one is found.
 
-use std::{ffi::OsStr, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use crate::{apt, step, version, workspace::Workspace};
+use crate::{
+    apt,
+    bpf_toolchain::{self, OLDEST_LINKER as VERSION},
+    step,
+    workspace::Workspace,
+};
 
-/// Built here, and the oldest accepted elsewhere: its LLVM has to read the bitcode of rustc 1.96.
-const VERSION: &str = "0.13.0";
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 const LLVM_PACKAGES: [&str; 6] =
     ["llvm-22-dev", "libpolly-22-dev", "zlib1g-dev", "libzstd-dev", "libxml2-dev", "g++"];
 
 /// The linker in target/tools or on PATH, with its version.
 pub(crate) fn find(workspace: &Workspace) -> Option<(PathBuf, String)> {
-    let ours = workspace.tools().join("bin/bpf-linker");
-    [Some(ours), step::find("bpf-linker")].into_iter().flatten().find_map(|linker| {
-        let version = version_of(linker.as_os_str())?;
-        version::at_least(&version, VERSION).then_some((linker, version))
-    })
-}
-
-fn version_of(linker: &OsStr) -> Option<String> {
-    // Also answers whether the LLVM it was linked to is still there.
-    version::release(&step::ask(linker, &["--version"])?)
+    bpf_toolchain::linker(&workspace.tools())
 }
 
 /// Debian packages needed to build it; none when there is one.

@@ -5,6 +5,7 @@ mod bench;
 mod bench_mesh;
 mod bpf_compiler;
 mod bpf_linker;
+mod bpf_toolchain;
 mod build;
 mod cluster;
 mod demo;

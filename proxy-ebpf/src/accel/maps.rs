@@ -25,7 +25,8 @@ const BPF_F_INGRESS: u64 = 1;
 const SK_PASS: i64 = 1;
 
 /// The sockets, by cookie: one that is found is the one that was meant. sock_ops inserts; a socket leaves when it
-/// closes. Nobody deletes the key of a connection: bytes that wait at the socket would be lost (kernel.md 2.5).
+/// closes. Nobody deletes the key of a connection: bytes that wait at the socket would be lost (docs/kernel.md:
+/// "Leaving the map").
 #[map]
 static SOCKS: SockHash<u64> = SockHash::with_max_entries(SOCKETS, 0);
 

@@ -1,6 +1,6 @@
 //! Whether there is memory for what waits at a receiver. Redirected bytes are charged to the receiver at once: over
 //! `tcp_mem` the sender's send fails with ENOMEM (`net/ipv4/tcp_bpf.c: bpf_tcp_ingress`), over a cgroup's `memory.max` a
-//! process of the pod is killed (kernel.md 2.2). Stock TCP stops the sender with its window instead.
+//! process of the pod is killed (docs/kernel.md: "Memory"). Stock TCP stops the sender with its window instead.
 
 use super::peer;
 

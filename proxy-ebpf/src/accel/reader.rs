@@ -1,6 +1,6 @@
-//! How a socket's process reads. splice(2) does not see redirected bytes (kernel.md 2.4), FIONREAD on some kernels not
-//! all, and no hook tells of them in time: a process is trusted if it is the sidecar, or if userspace has looked at its
-//! program and found neither.
+//! How a socket's process reads. splice(2) does not see redirected bytes, FIONREAD on some kernels not all (docs/kernel.md:
+//! "A socket in the map"), and no hook tells of them in time: a process is trusted if it is the sidecar, or if userspace
+//! has looked at its program and found neither.
 #![allow(unsafe_code, reason = "helpers return raw pointers")]
 
 use aya_ebpf::{bindings::bpf_sock, helpers::bpf_get_current_task};

@@ -1,5 +1,5 @@
 //! sk_msg: each message of a socket in the map, before it is sent. Always SK_PASS: a message that is not handed over
-//! goes over the stack. SK_DROP would kill the connection for good (kernel.md 2.3).
+//! goes over the stack. SK_DROP would kill the connection for good (docs/kernel.md: "Verdicts").
 #![allow(unsafe_code, reason = "the entry points are exported by name")]
 
 use aya_ebpf::{

@@ -225,7 +225,7 @@ impl Printer {
         Ok(out.flush()?)
     }
 
-    /// On stderr, so that the lines stay one record each.
+    /// As an object of its own among the JSON lines; beside a table on stderr, so that its lines stay one flow each.
     fn say_lost(&self, now: u64, total: u64) -> Result<()> {
         let text = format!("{now} records were overwritten before they could be read ({total} so far)");
         match self.output {

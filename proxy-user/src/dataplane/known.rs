@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
-use proxy_common::{accel::AccelKernel, flow::FlowKernel, wire::Kernel};
+use proxy_common::{accel::AccelKernel, flow::FlowKernel, names::map, wire::Kernel};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -17,9 +17,6 @@ use super::{
     wire::{Plain, words},
 };
 use crate::kernel::version::KernelRelease;
-
-/// Pinned beside the maps.
-const PIN: &str = "KNOWN";
 
 #[derive(Clone, Debug)]
 pub(super) struct Known {
@@ -47,7 +44,7 @@ impl Known {
         if refused::pretends() {
             return None;
         }
-        let path = map_in(node_dir, PIN);
+        let path = map_in(node_dir, map::KNOWN);
         let pinned: Pinned = path.exists().then(|| blob::read(&path).ok())??;
         if pinned.version != env!("CARGO_PKG_VERSION") || pinned.build != BUILD {
             return None;
@@ -96,11 +93,11 @@ impl Known {
                 .map_err(Clone::clone),
             flow: self.flow.as_ref().map(words).map_err(Clone::clone),
         };
-        let path = map_in(node_dir, PIN);
+        let path = map_in(node_dir, map::KNOWN);
         if path.exists() {
             std::fs::remove_file(&path).map_err(|error| anyhow!("remove {}: {error}", path.display()))?;
         }
-        blob::pin(&pinned, PIN, &path)
+        blob::pin(&pinned, map::KNOWN, &path)
     }
 
     /// For the programs; what is not known is zero.

@@ -1,7 +1,7 @@
 //! Sidecar listeners that were there before us. sock_ops sees only those that start to listen later.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap, HashSet},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
 };
@@ -17,7 +17,7 @@ use proxy_common::{
 
 use super::{pins::open_map, socket_states, wire::Raw};
 use crate::{
-    netns::{Listener, Netns, listeners, open_sockets},
+    netns::{Listener, Netns, OpenSocket, listeners, open_sockets},
     sys::bpf_map_elem,
 };
 
@@ -32,13 +32,14 @@ pub(super) struct Found {
 impl Found {
     /// Looks for them, which takes a walk through all processes if there are any.
     pub(super) fn of(netns: &Netns, policy: &Policy) -> Result<Self> {
-        let mut found = Self { all: wanted(netns, policy)?, sockets: Vec::new() };
-        for listener in &found.all {
-            if let Some((_, socket)) = socket_of(netns, listener)? {
-                found.sockets.push((listener.clone(), socket));
+        let all = wanted(netns, policy)?;
+        let mut sockets = Vec::new();
+        for (listener, found) in borrow(netns, &all)? {
+            if let Some((_, socket)) = found? {
+                sockets.push((listener.clone(), socket));
             }
         }
-        Ok(found)
+        Ok(Self { all, sockets })
     }
 
     /// Looks again, if others than these are there by now.
@@ -118,23 +119,83 @@ fn mark(
     Ok(())
 }
 
-/// A copy of the socket, from the process of the namespace that has it open, and which one that is.
-pub(super) fn socket_of(netns: &Netns, listener: &Listener) -> Result<Option<(i32, OwnedFd)>> {
-    let mut refused = BTreeSet::new();
-    for socket in open_sockets(Some(netns))?.filter(|socket| socket.inode == listener.inode) {
+/// A process that has the socket open, and a copy of it.
+pub(super) type Borrowed = (i32, OwnedFd);
+
+/// Copies of listeners' sockets, from the processes of the namespace that have them open: one walk through /proc for all
+/// of them. None: of a process that is not visible here. An error: of one that may not be looked into.
+pub(super) fn borrow<'a>(
+    netns: &Netns,
+    listeners: &'a [Listener],
+) -> Result<Vec<(&'a Listener, Result<Option<Borrowed>>)>> {
+    if listeners.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(borrow_from(open_sockets(Some(netns))?, listeners))
+}
+
+fn borrow_from(
+    sockets: impl Iterator<Item = OpenSocket>,
+    listeners: &[Listener],
+) -> Vec<(&Listener, Result<Option<Borrowed>>)> {
+    let mut borrowed: HashMap<u64, Borrowed> = HashMap::new();
+    let mut refused: HashMap<u64, BTreeSet<String>> = HashMap::new();
+    let wanted: HashSet<u64> = listeners.iter().map(|listener| listener.inode).collect();
+    for socket in sockets {
+        if !wanted.contains(&socket.inode) || borrowed.contains_key(&socket.inode) {
+            continue;
+        }
         match socket.borrow() {
-            Ok(copy) => return Ok(Some((socket.pid, copy))),
+            Ok(copy) => {
+                borrowed.insert(socket.inode, (socket.pid, copy));
+                if borrowed.len() == wanted.len() {
+                    break;
+                }
+            }
             Err(error) => {
-                refused.insert(error.to_string());
+                refused.entry(socket.inode).or_default().insert(error.to_string());
             }
         }
     }
-    if refused.is_empty() {
-        return Ok(None);
+    let mut outcome = |inode| match (borrowed.remove(&inode), refused.remove(&inode)) {
+        (None, Some(reasons)) => Err(anyhow!(
+            "the sidecar's listener cannot be borrowed ({}); CAP_SYS_PTRACE is needed",
+            Vec::from_iter(reasons).join(", ")
+        )),
+        (found, _) => Ok(found),
+    };
+    listeners.iter().map(|listener| (listener, outcome(listener.inode))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn one_walk_finds_all_of_them_and_goes_no_further_than_it_has_to() {
+        let own: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let at = |addr| own.iter().any(|socket| socket.local_addr().unwrap() == addr);
+        let mut wanted = listeners(None).unwrap();
+        wanted.retain(|listener| at(listener.addr));
+        assert_eq!(wanted.len(), 3);
+        // What stands behind the last one of them is not looked at.
+        let mut sockets: Vec<OpenSocket> = open_sockets(None).unwrap().collect();
+        sockets.retain(|socket| wanted.iter().any(|listener| listener.inode == socket.inode));
+        let more = std::iter::repeat_with(|| panic!("it goes on")).take(1);
+        let found = borrow_from(sockets.into_iter().chain(more), &wanted);
+        for (listener, found) in &found {
+            let (_, copy) = found.as_ref().unwrap().as_ref().expect("it is visible");
+            let copy = TcpListener::from(copy.try_clone().unwrap());
+            assert_eq!(copy.local_addr().unwrap(), listener.addr);
+        }
     }
-    let reasons: Vec<String> = refused.into_iter().collect();
-    Err(anyhow!(
-        "the sidecar's listener cannot be borrowed ({}); CAP_SYS_PTRACE is needed",
-        reasons.join(", ")
-    ))
+
+    #[test]
+    fn one_that_nobody_has_open_is_none() {
+        let gone = Listener { inode: u64::MAX, addr: "127.0.0.1:15006".parse().unwrap(), uid: 0 };
+        let found = borrow_from(open_sockets(None).unwrap(), std::slice::from_ref(&gone));
+        assert!(matches!(found.as_slice(), [(_, Ok(None))]), "{found:?}");
+    }
 }

@@ -132,9 +132,9 @@ pub(super) fn forget(dir: &Path, slot: u32) -> Result<()> {
 pub(super) fn mark_listeners(netns: &Netns, dir: &Path) -> Result<()> {
     let data = pins::pinned(dir, map::FLOWS)?;
     let mut flows: SkStorage<MapData, Raw<FlowRecord>> = SkStorage::try_from(Map::SkStorage(data))?;
-    for listener in netns::listeners(Some(netns))? {
+    for (_, found) in late_listeners::borrow(netns, &netns::listeners(Some(netns))?)? {
         // Of a process that is not visible here.
-        let Ok(Some((pid, socket))) = late_listeners::socket_of(netns, &listener) else { continue };
+        let Ok(Some((pid, socket))) = found else { continue };
         let Ok(name) = fs::read(format!("/proc/{pid}/comm")) else { continue };
         let Ok(process) = fs::metadata(format!("/proc/{pid}")) else { continue };
         let mut record = FlowRecord { flags: flow_flag::LISTENER, ..FlowRecord::EMPTY };

@@ -11,7 +11,7 @@ use super::{
     clock::Clock,
     end::{End, EndKey},
     flow::Flow,
-    join::{self, Known, Names},
+    join::{self, Names},
     journal::Reader,
     list,
 };
@@ -24,8 +24,7 @@ pub struct Journal {
     reader: Reader,
     /// Ends whose other end is still to come.
     waiting: Vec<(Instant, End)>,
-    /// Ends that belong to flows handed out already, whose other end came late.
-    told: Known,
+    told: Told,
 }
 
 /// What has closed since the last call.
@@ -39,7 +38,7 @@ pub struct Batch {
 impl Journal {
     /// `from_start`: with those that closed lately; else from now on.
     pub fn open(from_start: bool) -> Result<Self> {
-        Ok(Self { reader: Reader::open(from_start)?, waiting: Vec::new(), told: Known::new() })
+        Ok(Self { reader: Reader::open(from_start)?, waiting: Vec::new(), told: Told::default() })
     }
 
     /// What has closed since the last call. Never waits: call again. A flow comes when both its ends have closed; if
@@ -57,7 +56,7 @@ impl Journal {
         let now = Instant::now();
         for end in self.reader.read() {
             // The late second end of a flow that was told with the first.
-            if self.told.remove(&end.key()).is_none() {
+            if !self.told.closed(&end.key()) {
                 self.waiting.push((now, end));
             }
         }
@@ -74,21 +73,24 @@ impl Journal {
             // Their other ends may still be open.
             let wanted: HashMap<EndKey, End> =
                 lonely.into_iter().map(|end| (end.key().reversed(), end)).collect();
+            self.told.begin_look();
             list::each_live(|other| {
+                self.told.saw(&other.key());
                 if let Some(end) = wanted.get(&other.key()) {
-                    self.told.insert(other.key(), *other);
+                    self.told.add(other.key());
                     complete.insert(other.key(), ended(other, end));
                 }
             })?;
             // They may have closed while the live ones were read.
             for end in self.reader.read() {
-                let was_told = self.told.remove(&end.key()).is_some();
+                let was_told = self.told.closed(&end.key());
                 if wanted.contains_key(&end.key()) {
                     complete.insert(end.key(), end);
                 } else if !was_told {
                     self.waiting.push((now, end));
                 }
             }
+            self.told.forget_unseen();
         }
         let clock = Clock::now()?;
         let mut names = Names::default();
@@ -101,6 +103,39 @@ impl Journal {
     }
 }
 
+/// Ends that belong to flows handed out already, and are still open: their own records are no flows of their own. One whose
+/// record was overwritten before it was read never closes here: it goes when it has not been seen open for two looks. (For
+/// one, its record may be half written.)
+#[derive(Debug, Default)]
+struct Told(HashMap<EndKey, u8>);
+
+impl Told {
+    const LOOKS: u8 = 2;
+
+    fn add(&mut self, end: EndKey) {
+        self.0.insert(end, 0);
+    }
+
+    /// Its record is here: whether it was told already.
+    fn closed(&mut self, end: &EndKey) -> bool {
+        self.0.remove(end).is_some()
+    }
+
+    fn begin_look(&mut self) {
+        self.0.values_mut().for_each(|unseen| *unseen += 1);
+    }
+
+    fn saw(&mut self, end: &EndKey) {
+        if let Some(unseen) = self.0.get_mut(end) {
+            *unseen = 0;
+        }
+    }
+
+    fn forget_unseen(&mut self) {
+        self.0.retain(|_, unseen| *unseen < Self::LOOKS);
+    }
+}
+
 /// An end that is still open though the other one has closed: with that one's close, for a flow that is over.
 fn ended(open: &End, closed: &End) -> End {
     let mut end = *open;
@@ -109,4 +144,38 @@ fn ended(open: &End, closed: &End) -> End {
         end.record.closed_at = closed.record.closed_at;
     }
     end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flows::end::tests::pair;
+
+    fn look(told: &mut Told, open: &[EndKey]) {
+        told.begin_look();
+        open.iter().for_each(|end| told.saw(end));
+        told.forget_unseen();
+    }
+
+    #[test]
+    fn an_end_is_told_for_as_long_as_it_is_open() {
+        let (end, mut told) = (pair().0.key(), Told::default());
+        told.add(end);
+        for _ in 0..5 {
+            look(&mut told, &[end]);
+        }
+        assert!(told.closed(&end));
+        assert!(!told.closed(&end), "once");
+    }
+
+    /// Its record was overwritten before it was read.
+    #[test]
+    fn an_end_that_is_gone_without_a_record_is_forgotten() {
+        let (end, mut told) = (pair().0.key(), Told::default());
+        told.add(end);
+        look(&mut told, &[]);
+        assert_eq!(told.0.len(), 1, "its record may come yet");
+        look(&mut told, &[]);
+        assert!(told.0.is_empty());
+    }
 }

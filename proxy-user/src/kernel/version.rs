@@ -1,4 +1,4 @@
-//! The kernel's version, for features that cannot be probed without side effects.
+//! The kernel's version: for fixes, which no probe shows, for what its release should have, and to say which one it is.
 
 use anyhow::{Context, Result};
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 pub struct KernelVersion(pub u32, pub u32);
 
 impl KernelVersion {
-    /// `bpf_sk_lookup` and its netns link.
+    /// The oldest one that is tried; `sk_lookup` and its link on namespaces are a release older.
     pub const OLDEST: Self = Self(5, 10);
 
     pub fn current() -> Result<Self> {
@@ -51,7 +51,7 @@ impl KernelRelease {
         Some(Self { version: head, patch })
     }
 
-    /// Kernels whose sockmap loses no data and does not crash, fixes included (kernel.md 5). The error says why not.
+    /// Kernels with the known fixes of sockmaps (docs/kernel.md: "Fixes"). The error says why not.
     pub fn allows_acceleration(&self) -> Result<(), String> {
         let patched = match (self.version.0, self.version.1) {
             (5, 15) => self.patch >= 216,

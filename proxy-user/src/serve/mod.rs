@@ -1,5 +1,6 @@
-//! `sidestep serve`: metrics, readiness and the node's page over HTTP. Everything is read from the pins when it is asked
-//! for; nothing is kept, so that it may come and go.
+//! `sidestep serve`: metrics, readiness and the node's page over HTTP. Figures are read from the pins when they are asked
+//! for. What is kept meanwhile, the highest ones shown (`floors`), keeps counters from going back by a moment's difference;
+//! nothing is lost with it, so that a server may come and go.
 
 mod app;
 mod floors;

@@ -1,47 +1,21 @@
-//! The interpreter itself, against what a real kernel did under Istio's own rule sets (../shared/oracle).
+//! The interpreter itself, against what a real kernel did under Istio's own rule sets (tests/oracle).
 
-use std::{
-    env, fs,
-    net::IpAddr,
-    path::{Path, PathBuf},
-};
+use std::net::IpAddr;
 
-use serde::Deserialize;
 use tests::interpreter::{Fate, Groups, Packet, Protocol, Ruleset, arriving, locally_generated};
+use tests::oracle::{self, Row};
 
 use crate::settings::GROUPS;
-
-/// One recorded connection; `who` accepted it.
-#[derive(Debug, Deserialize)]
-struct Row {
-    proto: String,
-    uid: u32,
-    gid: u32,
-    src: Option<IpAddr>,
-    dst: IpAddr,
-    dport: u16,
-    ns: String,
-    who: String,
-}
 
 /// The pod's addresses in the oracle's network.
 const POD: [&str; 2] = ["10.244.0.2", "fd00:244::2"];
 
 #[test]
 fn the_interpreter_does_what_a_kernel_did() {
-    let folder = folder();
-    let Ok(vectors) = fs::read_dir(folder.join("vectors")) else {
-        eprintln!("skipped: no oracle folder ({}; set SIDESTEP_ORACLE)", folder.display());
-        return;
-    };
     let (mut compared, mut wrong) = (0, Vec::new());
-    for entry in vectors {
-        let path = entry.expect("a vector file").path();
-        let name = path.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned();
-        let rules = fs::read_to_string(folder.join(format!("rules/{name}.txt"))).expect(&name);
-        let [v4, v6] = families(&rules);
-        for line in fs::read_to_string(&path).expect(&name).lines() {
-            let row: Row = serde_json::from_str(line).expect(line);
+    for name in oracle::cases().unwrap().into_keys() {
+        let [v4, v6] = families(&oracle::rules(&name).unwrap());
+        for row in oracle::rows(&name).unwrap() {
             // A connection that failed says little about who would have got it.
             if row.who.starts_with("ERR") {
                 continue;
@@ -111,11 +85,4 @@ fn families(rules: &str) -> [Ruleset; 2] {
         texts[family].push('\n');
     }
     texts.map(|text| Ruleset::parse(&text, &groups).unwrap_or_else(|error| panic!("{error}\n{text}")))
-}
-
-fn folder() -> PathBuf {
-    match env::var_os("SIDESTEP_ORACLE") {
-        Some(folder) => folder.into(),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/oracle"),
-    }
 }

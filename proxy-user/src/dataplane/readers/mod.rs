@@ -108,9 +108,9 @@ impl<'a> Readers<'a> {
         let path = map_in(node_dir, map::READER_MARKS);
         let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
         let mut marks: SkStorage<MapData, Raw<Mark>> = SkStorage::try_from(Map::SkStorage(data))?;
-        for listener in netns::listeners(Some(netns))? {
+        for (listener, found) in late_listeners::borrow(netns, &netns::listeners(Some(netns))?)? {
             // Not ours to look into: its connections stay on the stack.
-            let Ok(Some((pid, socket))) = late_listeners::socket_of(netns, &listener) else { continue };
+            let Ok(Some((pid, socket))) = found else { continue };
             let sidecar = [policy.outbound_port, policy.inbound_port].contains(&listener.addr.port());
             let named = executable(pid).is_ok_and(|program| vouched.contains(&program));
             let sidecar = sidecar || self.is_sidecar(pid);

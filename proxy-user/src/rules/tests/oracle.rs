@@ -1,13 +1,7 @@
-//! Every rule set of ../shared/oracle/rules against `render` of its flags.
-
-use std::{
-    collections::BTreeMap,
-    env, fs,
-    path::{Path, PathBuf},
-};
+//! Every rule set of tests/oracle against `render` of its flags.
 
 use clap::Parser;
-use serde::Deserialize;
+use tests::oracle;
 
 use crate::{
     config::{Environment, IstioFlags, NoHost},
@@ -20,34 +14,15 @@ struct Cli {
     istio: IstioFlags,
 }
 
-#[derive(Deserialize)]
-struct Case {
-    args: Vec<String>,
-    env: BTreeMap<String, String>,
-}
-
 #[test]
 fn rule_sets_equal_istios() {
-    let folder = folder();
-    let Ok(configs) = fs::read_to_string(folder.join("configs.json")) else {
-        eprintln!("skipped: no oracle folder ({}; set SIDESTEP_ORACLE)", folder.display());
-        return;
-    };
-    let cases: BTreeMap<String, Case> = serde_json::from_str(&configs).expect("configs.json");
+    let cases = oracle::cases().unwrap();
     assert!(!cases.is_empty());
     for (name, case) in cases {
-        let rules = fs::read_to_string(folder.join(format!("rules/{name}.txt"))).expect(&name);
         let args = ["rules".to_owned()].into_iter().chain(case.args);
         let flags = Cli::try_parse_from(args).expect(&name).istio;
         let config = flags.resolve(&Environment::from_iter(case.env), &NoHost).expect(&name).config;
-        assert_eq!(render(&config), normalised(&rules), "{name}");
-    }
-}
-
-fn folder() -> PathBuf {
-    match env::var_os("SIDESTEP_ORACLE") {
-        Some(folder) => folder.into(),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/oracle"),
+        assert_eq!(render(&config), normalised(&oracle::rules(&name).unwrap()), "{name}");
     }
 }
 
