@@ -233,14 +233,23 @@ pub fn choose(flow: &mut Flow, seen: &Sight) -> Path {
     }
 }
 
-/// A program, as the kernel numbers its file.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+/// A program, as the kernel knows its file: another file with its number, or other bytes in it, are another program.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(C)]
 pub struct Executable {
     pub ino: u64,
     /// `super_block.s_dev`: major << 20 | minor.
     pub dev: u32,
     pub reserved: u32,
+    /// When its inode changed last (ctime), in nanoseconds: a write sets it, and no call sets it to a time of choice.
+    pub changed: u64,
+}
+
+/// [`Executable::changed`].
+#[inline(always)]
+pub const fn changed_at(seconds: u64, nanoseconds: u32) -> u64 {
+    // From 6.13 the highest bit says that somebody has asked (`include/linux/fs.h: I_CTIME_QUERIED`).
+    seconds.wrapping_mul(1_000_000_000).wrapping_add((nanoseconds & 0x7fff_ffff) as u64)
 }
 
 /// Bytes that a receiver may have waiting unless the user says otherwise. Stock TCP lets a receiver on loopback hold about

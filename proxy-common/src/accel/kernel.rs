@@ -20,12 +20,14 @@ pub struct AccelKernel {
     /// `tcp_sock.repair`: a byte, and the bit in it; mask 0: not known.
     pub tcp_repair: u32,
     pub tcp_repair_mask: u32,
-    /// `current->mm->exe_file->f_inode->{i_ino, i_sb->s_dev}`: which program runs; all or none.
+    /// `current->mm->exe_file->f_inode->{i_ino, i_sb->s_dev, i_ctime}`: which program runs; all or none.
     pub task_mm: u32,
     pub mm_exe_file: u32,
     pub file_inode: u32,
     pub inode_ino: u32,
     pub inode_sb: u32,
+    pub inode_changed_sec: u32,
+    pub inode_changed_nsec: u32,
     pub sb_dev: u32,
     /// `sk->sk_prot->{memory_allocated, sysctl_mem}`.
     pub sk_prot: u32,
@@ -60,6 +62,8 @@ impl AccelKernel {
         file_inode: 0,
         inode_ino: 0,
         inode_sb: 0,
+        inode_changed_sec: 0,
+        inode_changed_nsec: 0,
         sb_dev: 0,
         sk_prot: 0,
         proto_memory_allocated: 0,
@@ -73,4 +77,4 @@ impl AccelKernel {
     };
 }
 
-const _: () = assert!(size_of::<AccelKernel>() == 112);
+const _: () = assert!(size_of::<AccelKernel>() == 120);

@@ -117,6 +117,8 @@ pub(super) struct ProgramOffsets {
     pub(super) file_inode: u32,
     pub(super) inode_ino: u32,
     pub(super) inode_sb: u32,
+    pub(super) inode_changed_sec: u32,
+    pub(super) inode_changed_nsec: u32,
     pub(super) sb_dev: u32,
 }
 
@@ -129,6 +131,8 @@ pub(super) fn program_offsets() -> Option<ProgramOffsets> {
         file_inode: offset!(file_inode),
         inode_ino: offset!(inode_ino),
         inode_sb: offset!(inode_sb),
+        inode_changed_sec: offset!(inode_changed_sec),
+        inode_changed_nsec: offset!(inode_changed_nsec),
         sb_dev: offset!(sb_dev),
     })
 }

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{bindings::bpf_sock, helpers::bpf_get_current_task};
 use proxy_common::{
-    accel::{Executable, Mark, end_flag},
+    accel::{Executable, Mark, changed_at, end_flag},
     policy::Table as _,
     tproxy::is_sidecar,
 };
@@ -55,5 +55,12 @@ fn program() -> Option<Executable> {
     let file: u64 = peer::read(mm, at.mm_exe_file)?;
     let inode: u64 = peer::read(file, at.file_inode)?;
     let sb: u64 = peer::read(inode, at.inode_sb)?;
-    Some(Executable { ino: peer::read(inode, at.inode_ino)?, dev: peer::read(sb, at.sb_dev)?, reserved: 0 })
+    let seconds: u64 = peer::read(inode, at.inode_changed_sec)?;
+    let nanoseconds: u32 = peer::read(inode, at.inode_changed_nsec)?;
+    Some(Executable {
+        ino: peer::read(inode, at.inode_ino)?,
+        dev: peer::read(sb, at.sb_dev)?,
+        reserved: 0,
+        changed: changed_at(seconds, nanoseconds),
+    })
 }

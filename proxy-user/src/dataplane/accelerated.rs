@@ -92,11 +92,11 @@ fn switches(dir: &Path) -> Result<Array<MapData, Raw<Switch>>> {
 /// Makes the programs known that read what they are sent, and those unknown again that turned out not to.
 pub(super) fn trust(dir: &Path, programs: &Programs, vouched: &[Executable]) -> Result<()> {
     let mut readers = Readers::open(dir)?;
-    for (ino, dev) in programs.hazardous.keys() {
-        readers.forget(Executable { ino: *ino, dev: *dev, reserved: 0 });
+    for program in programs.hazardous.keys() {
+        readers.forget(*program);
     }
-    for (ino, dev) in &programs.safe {
-        readers.note(Executable { ino: *ino, dev: *dev, reserved: 0 }, end_flag::TRUSTED)?;
+    for program in &programs.safe {
+        readers.note(*program, end_flag::TRUSTED)?;
     }
     for program in vouched {
         readers.note(*program, VOUCHED)?;

@@ -17,6 +17,14 @@ pub(super) fn of_acceleration() -> Result<AccelKernel, String> {
     };
     // Without checkpoint/restore nobody makes up a connection's numbers.
     let repair = btf.get_bit("tcp_sock", "repair").unwrap_or((0, 0));
+    // Two members from 6.11; before that a `timespec64`, whose second half is the nanoseconds, low word first.
+    let changed = match (btf.get("inode", "i_ctime_sec"), btf.get("inode", "i_ctime_nsec")) {
+        (Some(seconds), Some(nanoseconds)) => (seconds, nanoseconds),
+        _ => {
+            let time = at("inode", "__i_ctime").or_else(|_| at("inode", "i_ctime"))?;
+            (time, time + 8)
+        }
+    };
     // Without memory cgroups there is no limit to hold.
     let memory = |strukt: &str, member: &str| btf.get(strukt, member).unwrap_or(0);
     Ok(AccelKernel {
@@ -41,6 +49,8 @@ pub(super) fn of_acceleration() -> Result<AccelKernel, String> {
         file_inode: at("file", "f_inode")?,
         inode_ino: at("inode", "i_ino")?,
         inode_sb: at("inode", "i_sb")?,
+        inode_changed_sec: changed.0,
+        inode_changed_nsec: changed.1,
         sb_dev: at("super_block", "s_dev")?,
         sk_prot: at("sock_common", "skc_prot")?,
         proto_memory_allocated: at("proto", "memory_allocated")?,

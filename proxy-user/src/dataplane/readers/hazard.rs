@@ -15,6 +15,8 @@ pub(super) enum Hazard {
     Splices,
     /// Where this kernel's FIONREAD does not count all bytes: nginx stops reading at 0, and waits for more.
     AsksWaiting,
+    /// Its file was written in this moment.
+    Changing,
     /// Shows nothing.
     Hidden,
 }
@@ -26,6 +28,7 @@ impl Hazard {
             Self::AsksWaiting => {
                 "may ask FIONREAD, which this kernel answers wrongly for sockets in a sockmap"
             }
+            Self::Changing => "its file changed while it was looked at; attach again",
             Self::Hidden => {
                 "shows nothing of how it reads: statically linked, not readable, or not looked at in time"
             }

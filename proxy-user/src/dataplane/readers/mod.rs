@@ -12,14 +12,14 @@ use std::{
     fs,
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
 use aya::maps::{Map, MapData, SkStorage};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use proxy_common::{
-    accel::{Executable, Mark, end_flag},
+    accel::{Executable, Mark, changed_at, end_flag},
     names::map,
     policy::Policy,
 };
@@ -36,8 +36,8 @@ use crate::{
 /// The programs of a cgroup, but for the sidecar's, which is trusted whatever it is.
 #[derive(Debug, Default)]
 pub(super) struct Programs {
-    pub(super) safe: BTreeSet<Inode>,
-    pub(super) hazardous: BTreeMap<Inode, Hazardous>,
+    pub(super) safe: BTreeSet<Executable>,
+    pub(super) hazardous: BTreeMap<Executable, Hazardous>,
 }
 
 impl Programs {
@@ -46,9 +46,6 @@ impl Programs {
         self.hazardous.values().cloned().collect()
     }
 }
-
-/// Number and device of a program's file, as the kernel has them.
-pub(super) type Inode = (u64, u32);
 
 /// A program that stays on the stack.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -70,6 +67,8 @@ pub(super) struct Readers<'a> {
 /// For all programs of a workload together. What a container has in store to be read must not hold up others.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+const TICK: Duration = Duration::from_millis(20);
+
 impl<'a> Readers<'a> {
     pub(super) fn new(config: &'a Config, asking: bool) -> Self {
         Self { config, asking, known: HashMap::new(), deadline: Instant::now() + PATIENCE }
@@ -83,17 +82,17 @@ impl<'a> Readers<'a> {
                 continue;
             }
             let Ok(program) = executable(pid) else { continue };
-            let inode = (program.ino, program.dev);
-            if let Some(hazard) = self.hazard(pid) {
-                let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+            let changing = is_recent(program.changed).then_some(Hazard::Changing);
+            if let Some(hazard) = changing.or_else(|| self.hazard(pid)) {
+                let path = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
                 let reason = hazard.describe().to_owned();
-                found.hazardous.insert(inode, Hazardous { program, reason });
+                found.hazardous.insert(program, Hazardous { program: path, reason });
             } else {
-                found.safe.insert(inode);
+                found.safe.insert(program);
             }
         }
         // One process is enough against its program: another one may map the library later.
-        found.safe.retain(|inode| !found.hazardous.contains_key(inode));
+        found.safe.retain(|program| !found.hazardous.contains_key(program));
         Ok(found)
     }
 
@@ -151,6 +150,13 @@ impl<'a> Readers<'a> {
     }
 }
 
+/// Whether a file that is written now could still have the same time of its last change: the kernel's clock for it ticks
+/// every few milliseconds before Linux 6.13.
+fn is_recent(changed: u64) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.saturating_sub(TICK).as_nanos()).unwrap_or(u64::MAX) <= changed
+}
+
 /// The kernel's numbers of a process's program.
 fn executable(pid: i32) -> Result<Executable> {
     program(Path::new(&format!("/proc/{pid}/exe")))
@@ -160,7 +166,8 @@ fn executable(pid: i32) -> Result<Executable> {
 pub(super) fn program(path: &Path) -> Result<Executable> {
     let meta = fs::metadata(path).with_context(|| format!("program {}: stat", path.display()))?;
     let (major, minor) = (libc::major(meta.dev()), libc::minor(meta.dev()));
-    Ok(Executable { ino: meta.ino(), dev: major << 20 | minor, reserved: 0 })
+    let changed = changed_at(meta.ctime() as u64, meta.ctime_nsec() as u32);
+    Ok(Executable { ino: meta.ino(), dev: major << 20 | minor, reserved: 0, changed })
 }
 
 /// Of a cgroup and those below it.
