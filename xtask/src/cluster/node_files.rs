@@ -14,6 +14,9 @@ use super::{
 };
 use crate::workspace::Workspace;
 
+/// Has the plugin capture IPv6, as ISTIO_DUAL_STACK has istio-init.
+const DUAL_STACK: &str = "--dual-stack";
+
 /// Directories that have to be there before the node's first process.
 pub(crate) fn directories(dir: &Path) -> Result<()> {
     for name in ["log", "cni", "cni-bin", "containerd", "kubelet"] {
@@ -53,7 +56,7 @@ pub(crate) fn write_all(
         bridge(network, number),
         json!({"type": "portmap", "capabilities": {"portMappings": true}, "snat": true}),
     ];
-    if args.plugin == Plugin::StandIn {
+    if args.capture.plugin == Plugin::StandIn {
         let plugin = dir.join("cni-bin/stand-in");
         let source = workspace.root.join("tests/cluster/stand-in-cni.py");
         fs::copy(&source, &plugin).with_context(|| format!("copy {}", source.display()))?;
@@ -76,16 +79,20 @@ fn bridge(network: Network, number: u8) -> Value {
 }
 
 fn stand_in(workspace: &Workspace, args: &Args) -> Result<Value> {
-    let sidestep = args.sidestep.clone().unwrap_or_else(|| workspace.release("sidestep"));
+    let sidestep = args.capture.sidestep.clone().unwrap_or_else(|| workspace.release("sidestep"));
     let sidestep =
         std::path::absolute(&sidestep).with_context(|| format!("--sidestep {}", sidestep.display()))?;
-    let flags: Vec<&str> = args.attach_flags.split_whitespace().collect();
+    let mut flags: Vec<&str> = args.capture.attach_flags.split_whitespace().collect();
+    if args.dual_stack && !flags.contains(&DUAL_STACK) {
+        flags.push(DUAL_STACK);
+    }
     Ok(json!({
         "type": "stand-in", "sidestep": sidestep, "flags": flags, "cgroups": cgroup::unified()?,
         "capabilities": {"io.kubernetes.cri.pod-annotations": true, "cgroupPath": true},
     }))
 }
 
+/// Images are never collected, however full the disk is (100 %): there is no registry they would come back from.
 fn kubelet(dir: &Path, cgroup: &str) -> String {
     format!(
         "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfailCgroupV1: false\nfailSwapOn: false\n\
@@ -95,6 +102,7 @@ fn kubelet(dir: &Path, cgroup: &str) -> String {
          authentication: {{anonymous: {{enabled: true}}, webhook: {{enabled: false}}}}\n\
          authorization: {{mode: AlwaysAllow}}\nenforceNodeAllocatable: []\n\
          evictionHard: {{memory.available: \"1Mi\", nodefs.available: \"1%\", imagefs.available: \"1%\"}}\n\
+         imageGCHighThresholdPercent: 100\nimageGCLowThresholdPercent: 99\n\
          makeIPTablesUtilChains: false\nmaxPods: 250\n",
         dir.display()
     )
