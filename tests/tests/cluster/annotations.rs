@@ -26,7 +26,7 @@ cases! { More;
             "200 (no proxy) tproxy at (pod tproxy):8080, peer (pod tproxy)",
             "outside at (the outside):9000, peer (pod tproxy)",
         ]);
-    tproxy_over_ipv6: "the same over IPv6, from a pod with and one without sidecar",
+    tproxy_over_ipv6: "the same over IPv6, to the pod's address",
         Ask("client", &["http://[{pod tproxy IPv6}]:8080/", "tcp://[{pod tproxy IPv6}]:9000"]),
         Same(&[
             "200 (envoy) tproxy at [(pod tproxy IPv6)]:8080, peer (pod client IPv6)",
@@ -106,8 +106,8 @@ cases! { More;
             "(service server)",
             "no such name",
         ]);
-    dns_capture_of_both_families: "A and AAAA of a name with addresses of both families, and of services",
-        Ask("dns", &["name://both.in.istio", "http6://both.in.istio/", "dns://10.96.0.10/both.in.istio", "dnstcp://10.96.0.10/both.in.istio", "name://both", "name://six"]),
+    dns_capture_of_both_families: "A and AAAA of a name with addresses of both families, asked over either, and of services",
+        Ask("dns", &["name://both.in.istio", "http6://both.in.istio/", "dns://[{service kube-dns IPv6}]/both.in.istio", "dnstcp://[{service kube-dns IPv6}]/both.in.istio", "name://both", "name://six"]),
         Same(&[
             "240.240.1.2 fd00:240::2",
             "200 (envoy) outside at [(the outside IPv6)]:8083, peer (pod dns IPv6)",

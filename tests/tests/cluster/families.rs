@@ -4,10 +4,10 @@ use tests::cluster::case::Answer::Same;
 use tests::cluster::case::How::Ask;
 
 cases! { Base;
-    names_of_both_families: "names of a dual-stack service, of one with IPv6 alone, and of a headless one",
-        Ask("client", &["name://both", "name://six", "name://headless-both"]),
-        Same(&["(service both) (service both IPv6)", "(service six IPv6)", "(pod server) (pod server IPv6)"]);
-    dual_stack_service_by_name: "a dual-stack service, its name, asked over IPv6: Istio's endpoint is the pod's first address, IPv4",
+    names_of_both_families: "names of a dual-stack service, of one with IPv6 alone, and of a headless one; and asked over IPv6",
+        Ask("client", &["name://both", "name://six", "name://headless-both", "dns://[{service kube-dns IPv6}]/outside.test", "dnstcp://[{service kube-dns IPv6}]/outside.test"]),
+        Same(&["(service both) (service both IPv6)", "(service six IPv6)", "(pod server) (pod server IPv6)", "(the outside) (the outside IPv6)", "(the outside) (the outside IPv6)"]);
+    dual_stack_service_by_name: "a dual-stack service by name, over IPv6: the sidecar goes on to the pod's first address, IPv4",
         Ask("client", &["http6://both/", "tcp6://both:9000", "banner6://both:9001", "grpc6://both:7070"]),
         Same(&[
             "200 (envoy) server at (pod server):8080, peer 127.0.0.6, mutual TLS ns/NS/sa/client to ns/NS/sa/server",
@@ -26,11 +26,11 @@ cases! { Base;
             "200 (envoy) server at [(pod server IPv6)]:8080, peer ::6, mutual TLS ns/NS/sa/client to ns/NS/sa/server",
             "server at [(pod server IPv6)]:9000, peer ::6", "200 (envoy) 1048576 bytes", "200 (envoy) 1048576",
         ]);
-    dual_stack_headless_service: "a dual-stack headless service, asked over IPv6",
+    dual_stack_headless_service: "a dual-stack headless service over IPv6: the family asked is kept",
         Ask("client", &["http6://headless-both:8080/", "tcp6://headless-both:9000"]),
         Same(&[
-            "200 (envoy) server at (pod server):8080, peer 127.0.0.6, mutual TLS ns/NS/sa/client to ns/NS/sa/server",
-            "server at (pod server):9000, peer 127.0.0.6",
+            "200 (envoy) server at [(pod server IPv6)]:8080, peer ::6, mutual TLS ns/NS/sa/client to ns/NS/sa/server",
+            "server at [(pod server IPv6)]:9000, peer ::6",
         ]);
     udp_over_ipv6: "UDP over IPv6 is not captured",
         Ask("client", &["udp://[{service both IPv6}]:5353"]),
@@ -51,7 +51,7 @@ cases! { Base;
     outside_by_ipv6: "out of the mesh and the cluster over IPv6; the source is the pod's address",
         Ask("client", &["http://[{the outside IPv6}]:8083/", "http://[{the outside IPv6}]:8000/", "tcp://[{the outside IPv6}]:9000", "tcp://[{the outside IPv6}]:9999"]),
         Same(&[
-            "200 (envoy) outside at [(the outside IPv6)]:8083, peer (pod client IPv6)", "200 (envoy) outside at [(the outside IPv6)]:8000, peer (pod client IPv6)",
+            "200 (envoy) outside at [(the outside IPv6)]:8083, peer (pod client IPv6)", "200 (no proxy) outside at [(the outside IPv6)]:8000, peer (pod client IPv6)",
             "outside at [(the outside IPv6)]:9000, peer (pod client IPv6)", "connection closed",
         ]);
     without_sidecars_by_ipv6: "a service whose pods have no sidecar, and such a pod, over IPv6",

@@ -41,15 +41,14 @@ cases! { More;
             "grpc from 127.0.0.6",
             "http from 127.0.0.6",
         ]);
-    probes_over_ipv6: "what kubelet asks, asked from the node at the pods' IPv6 addresses (kubelet itself asks the first address, IPv4)",
+    probes_over_ipv6: "what kubelet asks, asked from the first node at the pods' IPv6 addresses (kubelet itself asks the first address, IPv4)",
         Do(asked_by_node),
         Same(&[
             "200 (envoy)",
             "200 (no proxy)",
             "200 (no proxy)",
             "200 (no proxy)",
-            "200 (istio-envoy)",
-            "200 grpc-status 0 message 00 00 00 00 02 08 01",
+            "200 (istio-envoy) probes-raw at [(pod probes-raw IPv6)]:8080, peer ::6",
         ]);
     probe_of_a_closed_port: "a TCP probe of a port nobody listens on, through the agent: never ready",
         Do(|world, way| closed(world, way, "unready")),
@@ -131,8 +130,7 @@ fn asked_by_node(world: &World, way: Way) -> Result<Vec<String>> {
         "http://[{pod probes IPv6}]:15020/app-health/app/startupz",
         "http://[{pod probes IPv6}]:15020/app-health/app/readyz",
         "http://[{pod probes IPv6}]:15020/app-health/app/livez",
-        "http://[{pod probes-raw IPv6}]:8080/probe/node",
-        "grpc://[{pod probes-raw IPv6}]:7070",
+        "http://[{pod probes-raw IPv6}]:8080/",
     ];
     let questions = questions.iter().map(|url| world.words(way).fill(url)).collect::<Result<Vec<_>>>()?;
     let program = world.cluster.bin.join("app").display().to_string();

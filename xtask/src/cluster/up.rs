@@ -17,7 +17,7 @@ use super::{
     network::{self, API_SERVICE, MOST_NODES, Network, OUTSIDE},
     node::Machine,
     node_files,
-    record::{Cluster, Home, Node, Outside},
+    record::{Cluster, Home, Node, Outside, write},
 };
 use crate::{step, workspace::Workspace};
 
@@ -147,7 +147,7 @@ fn start(workspace: &Workspace, home: &Home, bin: &Path, args: &Args) -> Result<
     for number in 1..=args.nodes {
         let name = format!("node{number}");
         let dir = home.dir.join(&name);
-        node_files::directories(&dir)?;
+        node_files::directories(&dir, network)?;
         let machine = Machine::start(&name, &dir, &format!("{}/{name}", home.cgroup), true)?;
         bridge::plug(&outside, &machine, network, number, args.nodes)?;
         node_files::write_all(workspace, &home.dir, bin, &machine, network, number, args)?;
@@ -174,10 +174,7 @@ fn start(workspace: &Workspace, home: &Home, bin: &Path, args: &Args) -> Result<
     for node in &mut starting {
         node.kubelet()?;
     }
-    let mut apply = nodes[0].kubectl(&["apply", "-f"]);
-    apply.arg(workspace.root.join("tests/cluster/dns.yaml")).stdin(Stdio::null());
-    let output = apply.output().context("run kubectl")?;
-    ensure!(output.status.success(), "apply dns.yaml: {}", String::from_utf8_lossy(&output.stderr).trim());
+    dns(workspace, home, &nodes[0], network)?;
     components::ready(&machines[0], &nodes)?;
     phases.done("nodes, DNS");
     let cluster = Cluster {
@@ -201,6 +198,18 @@ fn start(workspace: &Workspace, home: &Home, bin: &Path, args: &Args) -> Result<
         machine.keep(args.capture.hours)?;
     }
     Ok(cluster)
+}
+
+/// CoreDNS: the manifest is for IPv4 alone.
+fn dns(workspace: &Workspace, home: &Home, node: &Node, network: Network) -> Result<()> {
+    let source = workspace.root.join("tests/cluster/dns.yaml");
+    let text = std::fs::read_to_string(&source).with_context(|| format!("read {}", source.display()))?;
+    let manifest = home.dir.join("dns.yaml");
+    write(&manifest, &network.manifest_of_dns(&text))?;
+    let mut apply = node.kubectl(&["apply", "-f"]);
+    let output = apply.arg(&manifest).stdin(Stdio::null()).output().context("run kubectl")?;
+    ensure!(output.status.success(), "apply dns.yaml: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
 }
 
 /// The images take as long as the API server does: both at once.

@@ -171,7 +171,7 @@ func resolver(where *url.URL) *net.Resolver {
 	network := map[string]string{"dns": "udp", "dnstcp": "tcp"}[where.Scheme]
 	server := where.Host
 	if where.Port() == "" {
-		server = net.JoinHostPort(server, "53")
+		server = net.JoinHostPort(where.Hostname(), "53")
 	}
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, server)
