@@ -39,6 +39,9 @@ pub struct Cluster {
 pub struct Outside {
     pub pid: i32,
     pub address: String,
+    /// In a dual-stack cluster.
+    #[serde(default)]
+    pub address6: Option<String>,
 }
 
 /// One node.
@@ -47,6 +50,15 @@ pub struct Node {
     pub name: String,
     /// In front of a command, it runs in the node's namespaces.
     pub enter: Vec<String>,
+}
+
+impl Node {
+    /// A program in its namespaces.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.enter[0]);
+        command.args(&self.enter[1..]).args(words).stdin(Stdio::null());
+        command
+    }
 }
 
 /// Why there is no cluster to test on, if so.
@@ -82,10 +94,7 @@ impl Cluster {
 
     /// A program in the first node's namespaces.
     pub fn command(&self, words: &[&str]) -> Command {
-        let enter = &self.nodes[0].enter;
-        let mut command = Command::new(&enter[0]);
-        command.args(&enter[1..]).args(words).stdin(Stdio::null());
-        command
+        self.nodes[0].command(words)
     }
 
     /// kubectl; what it printed.

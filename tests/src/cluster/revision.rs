@@ -15,13 +15,17 @@ pub const NAME: &str = "init";
 pub fn install(cluster: &Cluster) -> Result<()> {
     let little = json!({"requests": {"cpu": "10m", "memory": "32Mi"}});
     // As xtask's for the first: upstream Envoy lacks Istio's own filters.
-    let values = json!({
+    let mut values = json!({
         "revision": NAME,
         "global": {"hub": "docker.io/lab", "tag": "1", "proxy": {"resources": little}},
         "autoscaleEnabled": false, "resources": little, "cni": {"enabled": false},
         "telemetry": {"enabled": false},
         "env": {"PILOT_ENABLE_ALPN_FILTER": "false", "PILOT_ENABLE_METADATA_EXCHANGE": "false"},
     });
+    if cluster.dual_stack {
+        values["env"]["ISTIO_DUAL_STACK"] = json!("true");
+        values["meshConfig"] = json!({"defaultConfig": {"proxyMetadata": {"ISTIO_DUAL_STACK": "true"}}});
+    }
     let mut chart = cluster.command(&["chart", "istio-control/istio-discovery"]);
     chart.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = chart.spawn().context("run chart")?;

@@ -18,6 +18,7 @@ impl Words {
     pub fn read(cluster: &Cluster, way: Way) -> Result<Self> {
         let mut words = Self::default();
         words.add(&cluster.outside.address, "the outside");
+        words.add(cluster.outside.address6.as_deref().unwrap_or_default(), "the outside");
         let all = cluster.json(&["get", "pods,services,nodes", "-A"])?;
         for item in all["items"].as_array().context("no items")? {
             let namespace = item["metadata"]["namespace"].as_str().unwrap_or_default();
@@ -61,17 +62,17 @@ impl Words {
     }
 
     fn add(&mut self, address: &str, name: &str) {
-        if address.contains(['.', ':']) {
+        if address.contains(':') {
+            self.names.insert(address.to_owned(), format!("({name} IPv6)"));
+        } else if address.contains('.') {
             self.names.insert(address.to_owned(), format!("({name})"));
         }
     }
 
-    /// The address something goes by, e.g. `pod server`.
+    /// The address something goes by, e.g. `pod server` or `pod server IPv6`.
     pub fn address(&self, name: &str) -> Option<&str> {
         let wanted = format!("({name})");
-        let mut found =
-            self.names.iter().filter(|(_, known)| **known == wanted).map(|(address, _)| address.as_str());
-        found.find(|address| !address.contains(':'))
+        self.names.iter().find(|(_, known)| **known == wanted).map(|(address, _)| address.as_str())
     }
 
     /// `{pod server}` in a question becomes its address.
@@ -94,16 +95,25 @@ impl Words {
                 rest = &rest[next..];
                 continue;
             }
-            out.push_str(self.names.get(&rest[..end]).map_or(&rest[..end], String::as_str));
+            out.push_str(&self.token(&rest[..end]));
             rest = &rest[end..];
         }
         Way::ALL.iter().fold(out, |text, way| text.replace(way.namespace(), "NS"))
     }
+
+    /// An address, or one of IPv4 and a port; anything else stays as it is. IPv6 has brackets where a port follows.
+    fn token(&self, token: &str) -> String {
+        let (address, port) = match token.split_once(':') {
+            _ if self.names.contains_key(token) => (token, ""),
+            Some((address, _)) => token.split_at(address.len()),
+            None => (token, ""),
+        };
+        format!("{}{port}", self.names.get(address).map_or(address, String::as_str))
+    }
 }
 
-/// IPv6 addresses are looked up between brackets and blanks, where no port follows.
 fn in_address(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '.' || c == '-'
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':')
 }
 
 #[cfg(test)]
@@ -116,6 +126,12 @@ mod tests {
         words.add("10.244.0.7", "pod server");
         words.add("10.244.0.71", "pod other");
         assert_eq!(words.plain("at 10.244.0.7:80, peer 10.244.0.71"), "at (pod server):80, peer (pod other)");
+        words.add("fd00:244:1::7", "pod server");
+        assert_eq!(
+            words.plain("at [fd00:244:1::7]:80, peer fd00:244:1::7, ::6"),
+            "at [(pod server IPv6)]:80, peer (pod server IPv6), ::6"
+        );
+        assert_eq!(words.fill("tcp://[{pod server IPv6}]:80").unwrap(), "tcp://[fd00:244:1::7]:80");
         assert_eq!(words.plain("ns/by-sidestep/sa/client"), "ns/NS/sa/client");
         assert_eq!(words.fill("http://{pod server}:80/").unwrap(), "http://10.244.0.7:80/");
     }

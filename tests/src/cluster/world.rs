@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
 use super::way::Way;
@@ -92,6 +92,12 @@ impl World {
 
 fn base() -> Result<World> {
     let cluster = Cluster::of_this_run()?;
+    ensure!(
+        cluster.dual_stack && cluster.nodes.len() > 1,
+        "the cases are for `cargo xtask cluster up --nodes 2 --dual-stack`: {} node(s), dual stack {}",
+        cluster.nodes.len(),
+        cluster.dual_stack
+    );
     let begun = Instant::now();
     outside::serve(&cluster)?;
     revision::install(&cluster).context("install Istio's second revision")?;

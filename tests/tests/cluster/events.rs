@@ -17,15 +17,28 @@ fn are_no_failures() {
     }
     let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
     let binary = sidestep::binary().unwrap().display().to_string();
-    // Exit code 1 is about workloads that are only half there, of pods that start.
-    let output = world.cluster.command(&[&binary, "status", "--output", "json"]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    let status: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("sidestep status: {error}: {said}"));
+    let (mut all, mut faults) = (0, Vec::new());
+    for node in &world.cluster.nodes {
+        // Exit code 1 is about workloads that are only half there, of pods that start.
+        let output = node.command(&[&binary, "status", "--output", "json"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let status: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("sidestep status on {}: {error}: {said}", node.name));
+        let (pods, answered) = count(&status, &mut faults);
+        println!("{}: {pods} pods, SO_ORIGINAL_DST answered {answered} times", node.name);
+        all += pods;
+        assert!(pods > 0 && answered > 0, "{}: {pods} pods, {answered} answers: {status}", node.name);
+    }
+    assert!(all >= 3, "{all} pods");
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// How many pods of ours, and answers of SO_ORIGINAL_DST in them.
+fn count(status: &Value, faults: &mut Vec<String>) -> (u64, u64) {
     let workloads = status["workloads"].as_array().unwrap();
+    let (mut pods, mut answered) = (0, 0);
     let ours =
         workloads.iter().filter(|workload| workload["meta"]["pod"]["namespace"] == Way::Sidestep.namespace());
-    let (mut pods, mut answered, mut faults) = (0, 0, Vec::new());
     for workload in ours {
         pods += 1;
         for (event, count) in workload["counters"]["events"].as_object().unwrap() {
@@ -37,7 +50,5 @@ fn are_no_failures() {
             }
         }
     }
-    println!("{pods} pods, SO_ORIGINAL_DST answered {answered} times");
-    assert!(pods >= 3 && answered > 0, "{pods} pods, {answered} answers: {status}");
-    assert!(faults.is_empty(), "{faults:#?}");
+    (pods, answered)
 }

@@ -41,6 +41,15 @@ cases! { More;
             "grpc from 127.0.0.6",
             "http from 127.0.0.6",
         ]);
+    probes_over_ipv6: "what kubelet asks, asked from the first node at the pods' IPv6 addresses (kubelet itself asks the first address, IPv4)",
+        Do(asked_by_node),
+        Same(&[
+            "200 (envoy)",
+            "200 (no proxy)",
+            "200 (no proxy)",
+            "200 (no proxy)",
+            "200 (istio-envoy) probes-raw at [(pod probes-raw IPv6)]:8080, peer ::6",
+        ]);
     probe_of_a_closed_port: "a TCP probe of a port nobody listens on, through the agent: never ready",
         Do(|world, way| closed(world, way, "unready")),
         Same(&["Readiness probe failed: HTTP probe failed with statuscode: 500"]);
@@ -112,6 +121,23 @@ fn probed(world: &World, way: Way, name: &str, kinds: &[&str]) -> Result<Vec<Str
                 .collect()
         }))
     })
+}
+
+/// The sidecar's own probe, the application's through the agent, and as they are.
+fn asked_by_node(world: &World, way: Way) -> Result<Vec<String>> {
+    let questions = [
+        "http://[{pod probes IPv6}]:15021/healthz/ready",
+        "http://[{pod probes IPv6}]:15020/app-health/app/startupz",
+        "http://[{pod probes IPv6}]:15020/app-health/app/readyz",
+        "http://[{pod probes IPv6}]:15020/app-health/app/livez",
+        "http://[{pod probes-raw IPv6}]:8080/",
+    ];
+    let questions = questions.iter().map(|url| world.words(way).fill(url)).collect::<Result<Vec<_>>>()?;
+    let program = world.cluster.bin.join("app").display().to_string();
+    let words: Vec<&str> =
+        [program.as_str(), "ask"].into_iter().chain(questions.iter().map(String::as_str)).collect();
+    let output = world.cluster.command(&words).output().context("run app")?;
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
 }
 
 /// Ready, or what kubelet says.

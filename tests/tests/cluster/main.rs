@@ -7,8 +7,10 @@ mod table;
 mod annotations;
 mod docs;
 mod events;
+mod families;
 mod istio;
 mod lifecycle;
+mod nodes;
 mod services;
 mod soak;
 mod start;
@@ -17,6 +19,8 @@ mod start;
 const GROUPS: &[(&str, &[tests::cluster::case::Case])] = &[
     ("Start", start::CASES),
     ("Services and addresses", services::CASES),
+    ("Both address families", families::CASES),
+    ("From node to node", nodes::CASES),
     ("Annotations", annotations::CASES),
     ("Istio's resources", istio::CASES),
     ("Lives of pods", lifecycle::CASES),

@@ -69,9 +69,14 @@ fn manifest(name: &str) -> String {
     )
 }
 
-/// What sidestep has pinned on the node.
+/// What sidestep has pinned for workloads, on each node.
 fn pins(cluster: &Cluster) -> Result<Vec<String>> {
-    let output = cluster.command(&["ls", "/sys/fs/bpf/sidestep"]).output().context("list the pins")?;
-    let names = String::from_utf8_lossy(&output.stdout);
-    Ok(names.lines().filter(|name| !name.starts_with("node")).map(str::to_owned).collect())
+    let mut all = Vec::new();
+    for node in &cluster.nodes {
+        let output = node.command(&["ls", "/sys/fs/bpf/sidestep"]).output().context("list the pins")?;
+        let names = String::from_utf8_lossy(&output.stdout);
+        let workloads = names.lines().filter(|name| !name.starts_with("node"));
+        all.extend(workloads.map(|name| format!("{}: {name}", node.name)));
+    }
+    Ok(all)
 }

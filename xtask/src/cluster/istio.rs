@@ -33,7 +33,7 @@ const CHARTS: [&str; 2] = ["base", "istio-control/istio-discovery"];
 
 pub(crate) fn run(cluster: &Cluster, args: &Args) -> Result<()> {
     let begun = Instant::now();
-    let values = values(args)?;
+    let values = values(args, cluster.dual_stack)?;
     let node = cluster.node(1)?;
     let manifest = cluster.dir.join("istio.yaml");
     let mut text = Vec::from(&b"apiVersion: v1\nkind: Namespace\nmetadata: {name: istio-system}\n"[..]);
@@ -71,7 +71,7 @@ pub(crate) fn run(cluster: &Cluster, args: &Args) -> Result<()> {
 }
 
 /// Upstream Envoy lacks Istio's own filters, so nothing that needs them is on.
-fn values(args: &Args) -> Result<Value> {
+fn values(args: &Args, dual_stack: bool) -> Result<Value> {
     let little = json!({"requests": {"cpu": "10m", "memory": "32Mi"}});
     let mut values = json!({
         "global": {"hub": "docker.io/lab", "tag": "1", "proxy": {"resources": little}},
@@ -81,6 +81,11 @@ fn values(args: &Args) -> Result<Value> {
     });
     if let Some(map) = values.as_object_mut() {
         map.remove("pilot");
+    }
+    if dual_stack {
+        // The control plane's listeners and endpoints, and what istio-init and the sidecars do, each by a variable.
+        values["env"]["ISTIO_DUAL_STACK"] = json!("true");
+        values["meshConfig"] = json!({"defaultConfig": {"proxyMetadata": {"ISTIO_DUAL_STACK": "true"}}});
     }
     for setting in &args.set {
         let (key, value) = setting.split_once('=').with_context(|| format!("--set {setting}: KEY=VALUE"))?;

@@ -7,19 +7,23 @@ use serde_json::{Value, json};
 
 use super::{
     cgroup,
-    network::{self, DNS, Network},
+    network::{self, Network},
     node::Machine,
     record::write,
     up::{Args, Plugin},
 };
 use crate::workspace::Workspace;
 
+/// Has the plugin capture IPv6, as ISTIO_DUAL_STACK has istio-init.
+const DUAL_STACK: &str = "--dual-stack";
+
 /// Directories that have to be there before the node's first process.
-pub(crate) fn directories(dir: &Path) -> Result<()> {
+pub(crate) fn directories(dir: &Path, network: Network) -> Result<()> {
     for name in ["log", "cni", "cni-bin", "containerd", "kubelet"] {
         fs::create_dir_all(dir.join(name)).with_context(|| format!("create {}", dir.join(name).display()))?;
     }
-    write(&dir.join("resolv.conf"), &format!("nameserver {DNS}\n"))
+    let servers: String = network.dns().iter().map(|address| format!("nameserver {address}\n")).collect();
+    write(&dir.join("resolv.conf"), &servers)
 }
 
 /// Who everyone is: the lab's clients are all the administrator.
@@ -46,14 +50,14 @@ pub(crate) fn write_all(
     args: &Args,
 ) -> Result<()> {
     let dir = &machine.dir;
-    write(&dir.join("kubelet.yaml"), &kubelet(dir, &machine.cgroup))?;
+    write(&dir.join("kubelet.yaml"), &kubelet(dir, &machine.cgroup, network))?;
     write(&dir.join("proxy.yaml"), &proxy(home, network))?;
     write(&dir.join("containerd.toml"), &containerd(dir, bin))?;
     let mut plugins = vec![
         bridge(network, number),
         json!({"type": "portmap", "capabilities": {"portMappings": true}, "snat": true}),
     ];
-    if args.plugin == Plugin::StandIn {
+    if args.capture.plugin == Plugin::StandIn {
         let plugin = dir.join("cni-bin/stand-in");
         let source = workspace.root.join("tests/cluster/stand-in-cni.py");
         fs::copy(&source, &plugin).with_context(|| format!("copy {}", source.display()))?;
@@ -76,26 +80,32 @@ fn bridge(network: Network, number: u8) -> Value {
 }
 
 fn stand_in(workspace: &Workspace, args: &Args) -> Result<Value> {
-    let sidestep = args.sidestep.clone().unwrap_or_else(|| workspace.release("sidestep"));
+    let sidestep = args.capture.sidestep.clone().unwrap_or_else(|| workspace.release("sidestep"));
     let sidestep =
         std::path::absolute(&sidestep).with_context(|| format!("--sidestep {}", sidestep.display()))?;
-    let flags: Vec<&str> = args.attach_flags.split_whitespace().collect();
+    let mut flags: Vec<&str> = args.capture.attach_flags.split_whitespace().collect();
+    if args.dual_stack && !flags.contains(&DUAL_STACK) {
+        flags.push(DUAL_STACK);
+    }
     Ok(json!({
         "type": "stand-in", "sidestep": sidestep, "flags": flags, "cgroups": cgroup::unified()?,
         "capabilities": {"io.kubernetes.cri.pod-annotations": true, "cgroupPath": true},
     }))
 }
 
-fn kubelet(dir: &Path, cgroup: &str) -> String {
+/// Images are never collected, however full the disk is (100 %): there is no registry they would come back from.
+fn kubelet(dir: &Path, cgroup: &str, network: Network) -> String {
     format!(
         "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfailCgroupV1: false\nfailSwapOn: false\n\
          cgroupDriver: cgroupfs\ncgroupRoot: {cgroup}\n\
          containerRuntimeEndpoint: unix:///run/containerd/containerd.sock\n\
-         clusterDNS: [{DNS}]\nclusterDomain: cluster.local\nresolvConf: {}/resolv.conf\n\
+         clusterDNS: [{}]\nclusterDomain: cluster.local\nresolvConf: {}/resolv.conf\n\
          authentication: {{anonymous: {{enabled: true}}, webhook: {{enabled: false}}}}\n\
          authorization: {{mode: AlwaysAllow}}\nenforceNodeAllocatable: []\n\
          evictionHard: {{memory.available: \"1Mi\", nodefs.available: \"1%\", imagefs.available: \"1%\"}}\n\
+         imageGCHighThresholdPercent: 100\nimageGCLowThresholdPercent: 99\n\
          makeIPTablesUtilChains: false\nmaxPods: 250\n",
+        network.dns().iter().map(|address| format!("\"{address}\"")).collect::<Vec<_>>().join(", "),
         dir.display()
     )
 }
@@ -140,4 +150,17 @@ state = "/run/containerd"
       SystemdCgroup = false
 "#
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kubelet_keeps_images_on_a_full_disk() {
+        let text = kubelet(Path::new("/n"), "/c", Network { dual_stack: true });
+        assert!(text.contains("\nimageGCHighThresholdPercent: 100\n"), "{text}");
+        assert!(text.contains("\nclusterDNS: [\"10.96.0.10\", \"fd00:96::a\"]\n"), "{text}");
+        assert!(text.contains("\nresolvConf: /n/resolv.conf\n"), "{text}");
+    }
 }

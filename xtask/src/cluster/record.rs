@@ -38,6 +38,8 @@ pub(crate) struct Cluster {
 pub(crate) struct Outside {
     pub(crate) pid: i32,
     pub(crate) address: String,
+    /// In a dual-stack cluster.
+    pub(crate) address6: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -43,7 +43,7 @@ pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()>
 }
 
 fn try_all(workspace: &Workspace, cluster: &Cluster, args: &Args) -> Result<()> {
-    let sidestep = args.up.sidestep.clone().unwrap_or_else(|| workspace.release("sidestep"));
+    let sidestep = args.up.capture.sidestep.clone().unwrap_or_else(|| workspace.release("sidestep"));
     for mode in MODES {
         if mode == "sidestep" && !sidestep.is_file() {
             step::say(

@@ -14,7 +14,7 @@ use crate::{build, step, tally::Tally, test, workspace::Workspace};
 )]
 pub(crate) struct Args {
     #[command(flatten)]
-    up: up::Args,
+    capture: up::Capture,
     /// Leave the cluster up; the next run uses it
     #[arg(long)]
     keep: bool,
@@ -24,7 +24,7 @@ pub(crate) struct Args {
 }
 
 /// What `cargo xtask test` runs of it: the cases that take no pods of their own.
-const PART: [&str; 3] = ["services::", "start::", "docs::"];
+const PART: [&str; 5] = ["services::", "start::", "families::", "nodes::", "docs::"];
 /// Each case waits for a cluster most of its time.
 const THREADS: &str = "--test-threads=3";
 
@@ -32,7 +32,8 @@ pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()>
     let begun = Instant::now();
     build::binaries(workspace)?;
     let filter: Vec<&str> = args.filter.iter().map(String::as_str).collect();
-    let (success, tally) = on_cluster(workspace, home, &args.up, args.keep, &filter)?;
+    let (success, tally) =
+        on_cluster(workspace, home, &up::Args::of_tests(args.capture.clone()), args.keep, &filter)?;
     step::say("Finished", format!("{tally} in {:.1} s", begun.elapsed().as_secs_f64()));
     ensure!(success, "the tests on the cluster failed ({tally})");
     ensure!(tally.ran() > 0, "no test ran: nothing was checked");
@@ -56,7 +57,7 @@ pub(crate) fn soak(workspace: &Workspace, args: &Soak) -> Result<()> {
     let (success, tally) = on_cluster_with(
         workspace,
         &home,
-        &up::Args::of_tests(),
+        &up::Args::of_tests(up::Capture::of_tests()),
         false,
         &["soak::", "--nocapture"],
         Some(("SIDESTEP_SOAK_PODS", &pods)),
@@ -78,7 +79,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<()> {
 pub(crate) fn part(workspace: &Workspace) -> Result<(bool, Tally)> {
     match binaries::ensure(workspace) {
         Ok(_) => {
-            let up = up::Args::of_tests();
+            let up = up::Args::of_tests(up::Capture::of_tests());
             on_cluster(workspace, &Home::new(workspace, "test")?, &up, false, &PART)
         }
         Err(error) if error.is::<Unavailable>() => {

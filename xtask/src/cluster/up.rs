@@ -17,7 +17,7 @@ use super::{
     network::{self, API_SERVICE, MOST_NODES, Network, OUTSIDE},
     node::Machine,
     node_files,
-    record::{Cluster, Home, Node, Outside},
+    record::{Cluster, Home, Node, Outside, write},
 };
 use crate::{step, workspace::Workspace};
 
@@ -27,6 +27,16 @@ pub(crate) struct Args {
     /// How many nodes, 1 to 9
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_NODES)))]
     pub(crate) nodes: u8,
+    /// Pods and services have IPv6 addresses as well, and IPv6 is captured
+    #[arg(long)]
+    pub(crate) dual_stack: bool,
+    #[command(flatten)]
+    pub(crate) capture: Capture,
+}
+
+/// What a cluster is told whatever it consists of.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Capture {
     /// What is chained behind the bridge plugin
     #[arg(long, value_enum, default_value_t = Plugin::StandIn)]
     pub(crate) plugin: Plugin,
@@ -36,9 +46,6 @@ pub(crate) struct Args {
     /// More flags for `sidestep attach` of every pod
     #[arg(long, value_name = "FLAGS", default_value = "", allow_hyphen_values = true)]
     pub(crate) attach_flags: String,
-    /// Pods and services have IPv6 addresses as well
-    #[arg(long)]
-    pub(crate) dual_stack: bool,
     /// When the cluster ends by itself
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=72))]
     pub(crate) hours: u64,
@@ -50,17 +57,20 @@ pub(crate) enum Plugin {
     StandIn,
 }
 
+/// The cases ask from node to node.
+const NODES_OF_TESTS: u8 = 2;
+
 impl Args {
-    /// What `cargo xtask test` starts.
+    /// The cluster the cases are for: two nodes, both address families.
+    pub(crate) fn of_tests(capture: Capture) -> Self {
+        Self { nodes: NODES_OF_TESTS, dual_stack: true, capture }
+    }
+}
+
+impl Capture {
+    /// Where nobody says anything, in `cargo xtask test`.
     pub(crate) fn of_tests() -> Self {
-        Self {
-            nodes: 1,
-            plugin: Plugin::StandIn,
-            sidestep: None,
-            attach_flags: String::new(),
-            dual_stack: false,
-            hours: 1,
-        }
+        Self { plugin: Plugin::StandIn, sidestep: None, attach_flags: String::new(), hours: 1 }
     }
 }
 
@@ -137,7 +147,7 @@ fn start(workspace: &Workspace, home: &Home, bin: &Path, args: &Args) -> Result<
     for number in 1..=args.nodes {
         let name = format!("node{number}");
         let dir = home.dir.join(&name);
-        node_files::directories(&dir)?;
+        node_files::directories(&dir, network)?;
         let machine = Machine::start(&name, &dir, &format!("{}/{name}", home.cgroup), true)?;
         bridge::plug(&outside, &machine, network, number, args.nodes)?;
         node_files::write_all(workspace, &home.dir, bin, &machine, network, number, args)?;
@@ -164,10 +174,7 @@ fn start(workspace: &Workspace, home: &Home, bin: &Path, args: &Args) -> Result<
     for node in &mut starting {
         node.kubelet()?;
     }
-    let mut apply = nodes[0].kubectl(&["apply", "-f"]);
-    apply.arg(workspace.root.join("tests/cluster/dns.yaml")).stdin(Stdio::null());
-    let output = apply.output().context("run kubectl")?;
-    ensure!(output.status.success(), "apply dns.yaml: {}", String::from_utf8_lossy(&output.stderr).trim());
+    dns(workspace, home, &nodes[0], network)?;
     components::ready(&machines[0], &nodes)?;
     phases.done("nodes, DNS");
     let cluster = Cluster {
@@ -176,7 +183,11 @@ fn start(workspace: &Workspace, home: &Home, bin: &Path, args: &Args) -> Result<
         bin: bin.to_path_buf(),
         cgroup: home.cgroup.clone(),
         dual_stack: args.dual_stack,
-        outside: Outside { pid: outside.pid, address: OUTSIDE[0].to_owned() },
+        outside: Outside {
+            pid: outside.pid,
+            address: OUTSIDE[0].to_owned(),
+            address6: args.dual_stack.then(|| OUTSIDE[1].to_owned()),
+        },
         nodes,
         dir: home.dir.clone(),
     };
@@ -184,9 +195,21 @@ fn start(workspace: &Workspace, home: &Home, bin: &Path, args: &Args) -> Result<
     interrupt::check()?;
     home.write(&cluster)?;
     for machine in machines.into_iter().chain([outside]) {
-        machine.keep(args.hours)?;
+        machine.keep(args.capture.hours)?;
     }
     Ok(cluster)
+}
+
+/// CoreDNS: the manifest is for IPv4 alone.
+fn dns(workspace: &Workspace, home: &Home, node: &Node, network: Network) -> Result<()> {
+    let source = workspace.root.join("tests/cluster/dns.yaml");
+    let text = std::fs::read_to_string(&source).with_context(|| format!("read {}", source.display()))?;
+    let manifest = home.dir.join("dns.yaml");
+    write(&manifest, &network.manifest_of_dns(&text))?;
+    let mut apply = node.kubectl(&["apply", "-f"]);
+    let output = apply.arg(&manifest).stdin(Stdio::null()).output().context("run kubectl")?;
+    ensure!(output.status.success(), "apply dns.yaml: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
 }
 
 /// The images take as long as the API server does: both at once.

@@ -22,6 +22,7 @@ const patience = 8 * time.Second
 //
 //	http://HOST[:PORT]/PATH, post://... (an empty POST), upload://... (1 MiB), grpc://HOST:PORT (health)
 //	tcp://HOST:PORT (sends a line, prints the answer), banner://HOST:PORT (waits for the server), open://HOST:PORT (connects)
+//	a 6 behind one of these, as in http6://HOST: over IPv6 alone, where the name has addresses of both families
 //	udp://HOST:PORT, name://NAME (the pod's resolver), dns://SERVER[:PORT]/NAME, dnstcp://...
 func ask(targets []string) {
 	failed := false
@@ -42,13 +43,17 @@ func one(target string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	family := ""
+	if scheme, six := strings.CutSuffix(where.Scheme, "6"); six {
+		where.Scheme, family = scheme, "6"
+	}
 	switch where.Scheme {
 	case "http", "post", "upload":
-		return hyper(where)
+		return hyper(where, family)
 	case "grpc":
-		return health(where.Host)
+		return health(where.Host, family)
 	case "tcp", "banner", "open", "udp":
-		return stream(where.Scheme, where.Host)
+		return stream(where.Scheme, where.Host, family)
 	case "name":
 		return resolve(net.DefaultResolver, where.Host)
 	case "dns", "dnstcp":
@@ -57,7 +62,14 @@ func one(target string) (string, error) {
 	return "", fmt.Errorf("%s: what kind of question is that", target)
 }
 
-func hyper(where *url.URL) (string, error) {
+// Dials TCP over one family, or over any where it is "".
+func dial(family string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, address string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp"+family, address)
+	}
+}
+
+func hyper(where *url.URL, family string) (string, error) {
 	method, body := http.MethodGet, io.Reader(nil)
 	switch where.Scheme {
 	case "post":
@@ -76,7 +88,8 @@ func hyper(where *url.URL) (string, error) {
 		return "", err
 	}
 	request.Host = host
-	client := http.Client{Timeout: patience + time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: dial(family)}
+	client := http.Client{Timeout: patience + time.Minute, Transport: transport}
 	return answerOf(client.Do(request))
 }
 
@@ -101,10 +114,10 @@ func answerOf(response *http.Response, err error) (string, error) {
 	return strings.TrimSpace(fmt.Sprintf("%d (%s) %s", response.StatusCode, via, text)), nil
 }
 
-func health(host string) (string, error) {
+func health(host, family string) (string, error) {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
-	client := http.Client{Timeout: patience, Transport: &http.Transport{Protocols: protocols}}
+	client := http.Client{Timeout: patience, Transport: &http.Transport{Protocols: protocols, DialContext: dial(family)}}
 	// An empty request: a message of no bytes.
 	body := bytes.NewReader(make([]byte, 5))
 	request, err := http.NewRequest(http.MethodPost, "http://"+host+"/grpc.health.v1.Health/Check", body)
@@ -126,10 +139,10 @@ func health(host string) (string, error) {
 	return fmt.Sprintf("%d grpc-status %s message % x", response.StatusCode, status, message), nil
 }
 
-func stream(scheme, host string) (string, error) {
-	network := "tcp"
+func stream(scheme, host, family string) (string, error) {
+	network := "tcp" + family
 	if scheme == "udp" {
-		network = "udp"
+		network = "udp" + family
 	}
 	connection, err := net.DialTimeout(network, host, patience)
 	if err != nil {
@@ -158,7 +171,7 @@ func resolver(where *url.URL) *net.Resolver {
 	network := map[string]string{"dns": "udp", "dnstcp": "tcp"}[where.Scheme]
 	server := where.Host
 	if where.Port() == "" {
-		server = net.JoinHostPort(server, "53")
+		server = net.JoinHostPort(where.Hostname(), "53")
 	}
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, server)
