@@ -114,8 +114,7 @@ pub struct Record {
     /// What became of its messages, for the flow's record.
     pub tally: Tally,
     pub slot: u32,
-    /// The number of the workload that had the slot when this socket entered the map. It is 0 once the socket counts no
-    /// more among the workload's sockets in the map.
+    /// The number of the workload that had the slot when this socket entered the map.
     pub number: u32,
     pub own: EndKey,
 }
@@ -146,6 +145,8 @@ pub mod flow_bit {
     pub const LEVEL: u8 = 1 << 1;
     /// With an edge-triggered one.
     pub const EDGE: u8 = 1 << 2;
+    /// This end counts among its workload's sockets in the map.
+    pub const COUNTED: u8 = 1 << 3;
 }
 
 pub mod mode {

@@ -212,6 +212,7 @@ fn enter(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, ke
     record.drained_at = key.snd.wrapping_sub(1);
     record.tally = Tally::default();
     record.slot = slot;
+    record.number = me.number();
     record.own = key;
     let flags = record::mark_of(sk).map_or(0, |mark| mark.flags) as u16;
     if !maps::end_insert(&key, &End { sk: number, cookie, number: me.number(), slot: slot as u16, flags }) {
@@ -237,7 +238,7 @@ fn enter(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, ke
 /// One of the workload's share is taken.
 #[inline(always)]
 fn count(me: &Workload, record: &mut Record) {
-    record.number = me.number();
+    record.flow.bits |= flow_bit::COUNTED;
     if let Some((share, _)) = me.share() {
         atomic::add(&mut share.sockets, 1);
     }
@@ -245,8 +246,11 @@ fn count(me: &Workload, record: &mut Record) {
 
 #[inline(always)]
 fn uncount(record: &mut Record) {
+    if record.flow.bits & flow_bit::COUNTED == 0 {
+        return;
+    }
+    record.flow.bits &= !flow_bit::COUNTED;
     let tenancy = u64::from(record.number) << 32 | u64::from(record.slot);
-    record.number = 0;
     if let Some(share) = workload::share_of(tenancy) {
         atomic::add(&mut share.sockets, u64::MAX);
     }
