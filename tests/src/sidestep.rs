@@ -97,8 +97,19 @@ impl Sidestep {
         command.args(["--json", "map", "dump", "pinned"]).arg(self.node_map("PENDING")?);
         let dump: serde_json::Value = serde_json::from_str(&succeed(command)?)?;
         let entries = dump.as_array().context("bpftool printed no list")?;
-        let slot = self.meta()?["slot"].clone();
-        Ok(entries.iter().filter(|entry| entry["formatted"]["key"]["slot"] == slot).count())
+        let slot = self.meta()?["slot"].as_u64().context("the description says no slot")?;
+        // A map without type information: bytes, of which the last four are the slot (`proxy_common::wire::FlowKey`).
+        let of = |entry: &serde_json::Value| -> Option<u64> {
+            let bytes = entry["key"]
+                .as_array()?
+                .iter()
+                .map(|byte| u8::from_str_radix(byte.as_str()?.strip_prefix("0x")?, 16).ok());
+            let key: Vec<u8> = bytes.collect::<Option<_>>()?;
+            Some(u32::from_ne_bytes(*key.last_chunk()?).into())
+        };
+        let slots: Option<Vec<u64>> = entries.iter().map(of).collect();
+        let slots = slots.with_context(|| format!("bpftool printed other keys: {dump}"))?;
+        Ok(slots.into_iter().filter(|found| *found == slot).count())
     }
 
     /// Where one of the node's maps is pinned.

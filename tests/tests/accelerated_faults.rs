@@ -133,6 +133,7 @@ fn the_stack_takes_over_and_gives_back() {
 
     let filled = Filled::sockets(&attached[0].node_map("SOCKS").unwrap());
     stays_out("no room for sockets");
+    assert!(!attached[0].node_map_is_empty("SOCKS").unwrap(), "it is full");
     drop(filled);
     until("closed sockets leave the map", MET_WITHIN, || attached[0].node_map_is_empty("SOCKS").unwrap());
     accelerates("with room again");

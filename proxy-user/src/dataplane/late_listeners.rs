@@ -121,23 +121,19 @@ fn mark(
 
 /// A process that has the socket open, and a copy of it.
 pub(super) type Borrowed = (i32, OwnedFd);
+/// A listener, and what came of borrowing its socket.
+type Tried<'a> = (&'a Listener, Result<Option<Borrowed>>);
 
 /// Copies of listeners' sockets, from the processes of the namespace that have them open: one walk through /proc for all
 /// of them. None: of a process that is not visible here. An error: of one that may not be looked into.
-pub(super) fn borrow<'a>(
-    netns: &Netns,
-    listeners: &'a [Listener],
-) -> Result<Vec<(&'a Listener, Result<Option<Borrowed>>)>> {
+pub(super) fn borrow<'a>(netns: &Netns, listeners: &'a [Listener]) -> Result<Vec<Tried<'a>>> {
     if listeners.is_empty() {
         return Ok(Vec::new());
     }
     Ok(borrow_from(open_sockets(Some(netns))?, listeners))
 }
 
-fn borrow_from(
-    sockets: impl Iterator<Item = OpenSocket>,
-    listeners: &[Listener],
-) -> Vec<(&Listener, Result<Option<Borrowed>>)> {
+fn borrow_from(sockets: impl Iterator<Item = OpenSocket>, listeners: &[Listener]) -> Vec<Tried<'_>> {
     let mut borrowed: HashMap<u64, Borrowed> = HashMap::new();
     let mut refused: HashMap<u64, BTreeSet<String>> = HashMap::new();
     let wanted: HashSet<u64> = listeners.iter().map(|listener| listener.inode).collect();
