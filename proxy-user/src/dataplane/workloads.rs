@@ -61,7 +61,7 @@ impl Workloads {
         let free = |slot: &u32| self.get(*slot).state == state::FREE && !but.contains(slot);
         match (0..SLOTS).find(free) {
             Some(slot) => Ok(slot),
-            None => bail!("{SLOTS} workloads are attached on this node_pins, no more fit"),
+            None => bail!("{SLOTS} workloads are attached on this node, no more fit"),
         }
     }
 
