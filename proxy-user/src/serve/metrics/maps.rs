@@ -6,7 +6,7 @@ static ENTRIES: Family = Family {
     name: "map_entries",
     kind: Kind::Gauge,
     unit: None,
-    help: "Entries of a map that can usage up: what a workload has of it; without a workload: all there are",
+    help: "Entries of a map that can fill up: what a workload has of it; without a workload: all there are",
     labels: &["workload", "namespace", "map"],
 };
 
