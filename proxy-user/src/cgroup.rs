@@ -13,8 +13,10 @@ use anyhow::{Context, Result};
 
 use crate::exit::{Class, Failure};
 
+mod charge;
 mod installer;
 
+pub(crate) use charge::OutsideLimits;
 pub use installer::default_cgroup;
 
 const CGROUP2_MAGIC: i64 = 0x6367_7270;

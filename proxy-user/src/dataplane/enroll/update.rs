@@ -56,7 +56,8 @@ impl Enrollment<'_> {
         let builds = programs::remove_other_builds(self.node_dir, |build| {
             table.taken().any(|(_, workload)| workload.build == build)
         });
-        warnings.extend(Warning::of_removing("what it had and does not need", self.remove_unneeded(new, old)));
+        warnings
+            .extend(Warning::of_removing("what it had and does not need", self.remove_unneeded(new, old)));
         warnings.extend(Warning::of_removing("another build's programs", builds));
         Ok(warnings)
     }
