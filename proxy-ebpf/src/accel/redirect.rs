@@ -109,7 +109,7 @@ fn look(record: &mut Record, off: bool, state: u32, size: u32) -> Result<Path, R
         size,
         queued,
         limit,
-        room: memory::has_room(sk, queued.saturating_add(size), limit),
+        room: memory::has_room(sk, u32::from(record.peer.slot), queued.saturating_add(size), limit),
         drained: is_drained(record).ok_or(Reason::PeerGone)?,
         peer_activity,
         off: off || !is_attached || other.enabled == 0,
