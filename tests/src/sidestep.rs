@@ -128,6 +128,12 @@ impl Sidestep {
         Ok(!first.status.success())
     }
 
+    /// Where one of its links is pinned.
+    pub fn link(&self, program: &str) -> Result<PathBuf> {
+        let name = format!("{}-{}", self.pod.netns_inode()?, self.pod.cgroup_id()?);
+        Ok(pin_root::directory().join(name).join(format!("link_{program}")))
+    }
+
     /// What `sidestep status` says of how it was attached.
     pub fn meta(&self) -> Result<serde_json::Value> {
         Ok(self.status()?["meta"].take())
