@@ -1,4 +1,4 @@
-//! Names of programs, globals and maps in the object, and of their pins. `proxy-user/tests/names.rs` asserts that each is
+//! Names of programs, globals and maps in the object, and of their pins. `proxy-user/plane/tests/names.rs` asserts that each is
 //! in the object, and that the object has no others.
 
 /// Constants, and a list of all of them.

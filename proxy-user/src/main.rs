@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use proxy_user::{cli, exit::Class};
+use proxy_core::exit::Class;
+use proxy_user::cli;
 
 fn main() -> ExitCode {
     match cli::main(std::env::args_os()) {

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use proxy_user::kernel::feature::Feature;
+use proxy_plane::kernel::feature::Feature;
 
 fn table() -> String {
     let head = "| Feature | Since | Needed by | Without it |\n|---|---|---|---|\n".to_owned();

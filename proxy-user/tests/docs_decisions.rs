@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use clap::Parser;
 use proxy_common::verdict::Rule;
-use proxy_user::{
+use proxy_core::{
     config::{Config, Environment, IstioFlags, NoHost},
     explain::EXTRA_ROWS,
     rules::{self, Chain, Family, Target},

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::sidestep;
 
-/// One feature (`proxy-user/src/kernel/feature.rs`).
+/// One feature (`proxy-user/plane/src/kernel/feature.rs`).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Feature {
     pub name: String,

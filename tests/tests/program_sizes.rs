@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::fd::AsRawFd;
 
-use proxy_user::sys::bpf_link::program_by_id;
+use proxy_plane::sys::bpf_link::program_by_id;
 use tests::data_plane::{DataPlane, flags};
 use tests::footprint::Footprint;
 use tests::kernel;

@@ -5,9 +5,9 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use proxy_user::cgroup::Cgroup;
-use proxy_user::dataplane::{Node, WorkloadPins};
-use proxy_user::netns::Netns;
+use proxy_plane::cgroup::Cgroup;
+use proxy_plane::dataplane::{Node, WorkloadPins};
+use proxy_plane::netns::Netns;
 use tests::client::Connect;
 use tests::data_plane::DataPlane;
 use tests::network::Network;

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use proxy_common::names::{map, program};
-use proxy_user::exit::Class;
-use proxy_user::{cli, dataplane};
+use proxy_core::exit::Class;
+use proxy_plane::dataplane;
+use proxy_user::cli;
 use rstest::rstest;
 use tests::client::Connect;
 use tests::footprint::Footprint;

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use proxy_plane::dataplane::{self, LAYOUT};
 use proxy_user::cli;
-use proxy_user::dataplane::{self, LAYOUT};
 use tests::data_plane::DataPlane;
 use tests::load::Load;
 use tests::network::Network;

@@ -1,4 +1,4 @@
-//! The compiler and the linker for the BPF target: what is there, and new enough. proxy-user/build.rs includes this file,
+//! The compiler and the linker for the BPF target: what is there, and new enough. proxy-user/plane/build.rs includes this file,
 //! so that a build takes what `cargo xtask setup` takes, and nothing that setup has rejected.
 
 use std::{

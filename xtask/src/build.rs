@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the release binaries, with the BPF object embedded by proxy-user's build script.
+//! `cargo xtask build`: the release binaries, with the BPF object embedded by proxy-plane's build script.
 
 use anyhow::Result;
 

@@ -8,7 +8,7 @@ use crate::{setup, step, workspace::Workspace};
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     require("fmt", "rustfmt")?;
     require("clippy", "clippy")?;
-    // Clippy compiles proxy-user, whose build script compiles the BPF programs.
+    // Clippy compiles proxy-plane, whose build script compiles the BPF programs.
     let compiler = setup::bpf_toolchain(workspace)?;
 
     let mut fmt = workspace.cargo("fmt");

@@ -63,7 +63,7 @@ impl Workspace {
         self.target.join(purpose)
     }
 
-    /// Built and fetched tools stay in the clone, wherever the target directory is: proxy-user/build.rs and
+    /// Built and fetched tools stay in the clone, wherever the target directory is: proxy-user/plane/build.rs and
     /// the tests look for them here.
     pub(crate) fn tools(&self) -> PathBuf {
         self.root.join("target/tools")

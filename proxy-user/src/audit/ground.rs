@@ -8,14 +8,20 @@ use proxy_common::{
     policy::interface_flag,
     verdict::Verdict,
 };
+use proxy_core::{
+    compile::{Compiled, compile},
+    network::Interfaces,
+};
+use proxy_core::{
+    config::Config,
+    exit::{Class, Failure},
+};
+use proxy_plane::{
+    dataplane::{Counters, Meta, WorkloadPins},
+    netns::{self, Netns},
+};
 
 use super::traffic::Traffic;
-use crate::{
-    config::Config,
-    dataplane::{Compiled, Counters, Meta, WorkloadPins, compile},
-    exit::{Class, Failure},
-    netns::{Interfaces, Netns, Routes},
-};
 
 const LO: &str = "lo";
 
@@ -53,7 +59,7 @@ impl Ground {
         let ground = Self {
             tables: meta.compiled(),
             config: meta.config,
-            interfaces: Interfaces::of(&netns)?,
+            interfaces: netns::interfaces(&netns)?,
             workload: Some(pins.name()),
             rules: Counters::read(meta.slot)?.rules,
             traffic: Traffic::of(&pins.name()),
@@ -63,7 +69,7 @@ impl Ground {
 
     /// A pod without rules, as if these were attached.
     pub fn of_config(config: Config, netns: &Netns) -> Result<Self> {
-        let interfaces = Interfaces::of(netns)?;
+        let interfaces = netns::interfaces(netns)?;
         let Some(ipv6) = interfaces.enable_ipv6(config.dual_stack) else {
             return Err(Failure::error(
                 Class::Other,
@@ -73,7 +79,7 @@ impl Ground {
                 ),
             ));
         };
-        let tables = compile(&config, ipv6, &interfaces, &Routes::of(netns)?);
+        let tables = compile(&config, ipv6, &interfaces, &netns::routes(netns)?);
         Ok(Self {
             config,
             tables,

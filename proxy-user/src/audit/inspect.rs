@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use anyhow::Result;
+use proxy_plane::netns::Netns;
 
 use super::{
     finding::{Finding, Kind},
@@ -13,7 +14,6 @@ use super::{
     server::{Protocol, Server},
     sidecar::ProxyProcesses,
 };
-use crate::netns::Netns;
 
 /// What the auditor is told of the sidecar.
 #[derive(Clone, Debug)]

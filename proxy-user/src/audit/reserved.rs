@@ -1,6 +1,6 @@
 //! Ports Istio keeps for the sidecar (istio.io, application requirements).
 
-use crate::config::Ports;
+use proxy_core::config::Ports;
 
 use super::server::Protocol;
 

@@ -8,10 +8,10 @@ use std::{
 
 use anyhow::Result;
 use nix::sys::socket::{getsockopt, sockopt};
+use proxy_plane::netns::{Listener, Netns, OpenSocket, listeners, open_sockets, udp_receivers};
 use serde::Serialize;
 
 use super::process::Process;
-use crate::netns::{Listener, Netns, OpenSocket, listeners, open_sockets, udp_receivers};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]

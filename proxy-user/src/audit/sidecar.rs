@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use proxy_plane::netns::{Netns, processes};
 
 use super::{ground::Ground, process::Process, reserved, server::Server};
-use crate::netns::{Netns, processes};
 
 /// The processes of the namespace that have the proxy's uid or gid.
 #[derive(Debug, Default)]

@@ -3,16 +3,16 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use clap::Parser;
+use proxy_core::config::{Environment, IstioFlags, NoHost};
+use proxy_core::{
+    compile::compile,
+    network::{Interface, Interfaces, Routes},
+};
 use rstest::rstest;
 
 use super::{
     Forward, Ground, Kind, Options, Process, Protocol, Report, Server, inspect::judge,
     sidecar::ProxyProcesses, traffic::Traffic,
-};
-use crate::{
-    config::{Environment, IstioFlags, NoHost},
-    dataplane::compile,
-    netns::{Interface, Interfaces, Routes},
 };
 
 const POD4: &str = "10.10.0.26";

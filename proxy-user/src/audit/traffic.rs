@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use proxy_common::flow::{Direction, Hop};
-
-use crate::flows::{self, Filter, Flow};
+use proxy_plane::flows::{self, Filter, Flow};
 
 /// Live and recent connections by port and way: `inbound` to the sidecar, `lo`, `eth0` and `tproxy` from it to the
 /// application, `direct` without it.

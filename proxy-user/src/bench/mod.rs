@@ -21,16 +21,14 @@ use nix::{
     sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare},
     unistd::{Pid, Uid},
 };
+use proxy_core::exit::{Class, Failure};
 
 use self::{
     plane::Mode,
     report::{Report, Run},
     stage::Stage,
 };
-use crate::{
-    cli::Output,
-    exit::{Class, Failure},
-};
+use crate::cli::Output;
 
 const BPFFS: &str = "/sys/fs/bpf";
 

@@ -13,12 +13,12 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use nix::sched::{CloneFlags, unshare};
+use proxy_plane::{cgroup, dataplane, netns};
 
 use super::{
     load::Exchanged,
     plane::{self, Mode},
 };
-use crate::{cgroup, dataplane, netns};
 
 /// The stage's own address, on lo (TEST-NET-1).
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use proxy_common::accel::DEFAULT_LIMIT;
-
-use crate::dataplane::{Accelerate, Acceleration};
+use proxy_plane::dataplane::{Accelerate, Acceleration};
 
 /// The annotation by which a pod opts out: "false" is `--accelerate off`.
 pub(crate) const ANNOTATION: &str = "sidestep.io/accelerate";

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use proxy_core::config::PodName;
+use proxy_plane::cgroup::Cgroup;
 
 use super::{
     acceleration::AccelerationArgs,
@@ -12,7 +14,6 @@ use super::{
     place::PlaceArgs,
     settings::SettingsArgs,
 };
-use crate::{cgroup::Cgroup, config::PodName};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \

@@ -4,18 +4,18 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use proxy_core::{
+    config::{IstioFlags, ThisHost},
+    exit::{Class, Failure},
+};
+use proxy_plane::netns::Netns;
 
 use super::{
     Output,
     place::PlaceArgs,
     settings::{Capture, SettingsArgs},
 };
-use crate::{
-    audit::{Forward, Ground, Options, audit},
-    config::{IstioFlags, ThisHost},
-    exit::{Class, Failure},
-    netns::Netns,
-};
+use crate::audit::{Forward, Ground, Options, audit};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
@@ -108,7 +108,7 @@ fn ground(args: &AuditArgs) -> Result<Option<(Ground, Netns)>> {
              or --annotations, or run `sidestep attach`; `sidestep status` shows what is attached"
         ))),
         (several, _) => {
-            let names: Vec<String> = several.iter().map(crate::dataplane::WorkloadPins::name).collect();
+            let names: Vec<String> = several.iter().map(proxy_plane::dataplane::WorkloadPins::name).collect();
             Err(usage(format!(
                 "{selector} has several workloads: name one with --workload, {}",
                 names.join(" or ")

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use proxy_plane::dataplane;
 
 use super::place::PlaceArgs;
-use crate::dataplane;
 
 #[derive(Args, Debug)]
 #[command(

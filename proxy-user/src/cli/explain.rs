@@ -4,16 +4,17 @@ use std::{net::IpAddr, process::ExitCode};
 
 use anyhow::Result;
 use clap::Args;
+use proxy_core::{
+    config::{IstioFlags, NoHost},
+    exit::{Class, Failure},
+    explain::{Caller, Destination, Place, Question, explain},
+};
+use proxy_plane::dataplane::{self, WorkloadPins};
 
 use super::{
     Output,
     place::PlaceArgs,
     settings::{Capture, SettingsArgs},
-};
-use crate::{
-    config::{IstioFlags, NoHost},
-    exit::{Class, Failure},
-    explain::{Caller, Destination, Place, Question, explain},
 };
 
 #[derive(Args, Debug)]
@@ -118,13 +119,13 @@ fn of_workload(args: &ExplainArgs) -> Result<Place> {
     let netns = args.place.netns.as_ref().map(|_| args.place.netns()).transpose()?;
     let selector = args.place.selector(args.workload.as_deref())?;
     match selector.find()?.as_slice() {
-        [pins] => Place::of_pins(pins, netns.as_ref()),
+        [pins] => dataplane::place(pins, netns.as_ref()),
         [] => Err(Failure::error(
             Class::Usage,
             format!("{selector} is not attached; run `sidestep attach`, `sidestep status` shows what is"),
         )),
         several => {
-            let names: Vec<String> = several.iter().map(crate::dataplane::WorkloadPins::name).collect();
+            let names: Vec<String> = several.iter().map(WorkloadPins::name).collect();
             Err(usage(format!(
                 "{selector} has several workloads: name one with --workload, {}",
                 names.join(" or ")

@@ -14,14 +14,14 @@ use proxy_common::{
     flow::{Direction, Forward},
     names::map,
 };
+use proxy_core::exit::{Class, Failure};
+use proxy_plane::{
+    dataplane::{Meta, WorkloadPins},
+    flows::{self, Filter, Flow, Journal, Path, State, Verdict, one_of},
+};
 
 use super::{Output, flows_table, flows_top::Records};
-use crate::{
-    dataplane::{Meta, WorkloadPins},
-    exit::{Class, Failure},
-    flows::{self, Filter, Flow, Journal, Path, State, Verdict, one_of},
-    top,
-};
+use crate::top;
 
 /// How often a follower looks. The journal has room for what closes meanwhile, see `docs/flows.md`.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

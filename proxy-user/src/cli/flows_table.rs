@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::flows::{Flow, Named as _, Path, Process};
+use proxy_plane::flows::{Flow, Named as _, Path, Process};
 
 pub(crate) const HEAD: &str =
     "STATE   HOP        RULE CLIENT                DESTINATION           BYTES UP/DN";

@@ -3,12 +3,10 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use proxy_plane::flows::{self, Filter, Journal};
 
 use super::flows::Watched;
-use crate::{
-    flows::{self, Filter, Journal},
-    top::{Snapshot, Source},
-};
+use crate::top::{Snapshot, Source};
 
 /// The kernel's records.
 pub(super) struct Records {

@@ -3,21 +3,23 @@
 use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
+use proxy_core::{
+    config::{Config, PodName, RunOptions, ThisHost},
+    exit::{Class, Failure},
+    rules::{self, Family},
+};
+use proxy_plane::{
+    cgroup::Cgroup,
+    dataplane::{self, AttachOptions, WorkloadPins},
+    netns::{self, Netns},
+};
 
 use super::{
     acceleration::AccelerationArgs,
     observation::ObservationArgs,
     settings::{Capture, SettingsArgs},
 };
-use crate::{
-    cgroup::Cgroup,
-    config::{Config, PodName, RunOptions, ThisHost},
-    dataplane::{self, AttachOptions, WorkloadPins},
-    exit::{Class, Failure},
-    netns::{Interfaces, Netns},
-    rules::{self, Family},
-    verify::{self, Validation},
-};
+use crate::verify::{self, Validation};
 
 /// What the command line names; the rest is the caller's.
 pub(crate) struct Workload<'a> {
@@ -137,8 +139,8 @@ pub(crate) fn say_detached(gone: &[WorkloadPins]) {
 /// without an address is refused, as attaching to it would be.
 fn dry_run(config: &Config, netns: Option<&Netns>, file: Option<&Path>) -> Result<ExitCode> {
     let interfaces = match netns {
-        Some(netns) => Interfaces::of(netns),
-        None => Interfaces::here(),
+        Some(netns) => netns::interfaces(netns),
+        None => netns::interfaces_here(),
     };
     let ipv6 = match interfaces {
         Ok(interfaces) => interfaces.enable_ipv6(config.dual_stack).ok_or_else(no_address)?,

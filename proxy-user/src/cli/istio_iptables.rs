@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Args, Parser};
+use proxy_plane::cgroup::{Cgroup, default_cgroup};
 
 use super::{
     acceleration::AccelerationArgs,
@@ -11,7 +12,6 @@ use super::{
     observation::ObservationArgs,
     settings::SettingsArgs,
 };
-use crate::cgroup::{Cgroup, default_cgroup};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \

@@ -27,12 +27,11 @@ use std::{
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
+use proxy_core::exit::Class;
 
 use self::istio_iptables::IstioIptables;
 use crate::{
-    bench,
-    exit::Class,
-    relay,
+    bench, relay,
     serve::{self, LogFormat},
 };
 

@@ -1,8 +1,7 @@
 //! How the observation is asked for.
 
 use clap::Args;
-
-use crate::dataplane::Observe;
+use proxy_plane::dataplane::Observe;
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Observation")]

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-
-use crate::{cgroup::Cgroup, dataplane::WorkloadSelector, netns::Netns};
+use proxy_plane::{cgroup::Cgroup, dataplane::WorkloadSelector, netns::Netns};
 
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Workload")]

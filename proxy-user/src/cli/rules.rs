@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use proxy_core::{config::NoHost, rules};
 
 use super::settings::{Capture, SettingsArgs};
-use crate::{config::NoHost, rules};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  sidestep rules -u 1337 -b '*' -i '*' | iptables-restore --test")]

@@ -4,15 +4,15 @@ use std::{collections::BTreeMap, io::Read as _, path::PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-
-use super::{Output, acceleration::ANNOTATION};
-use crate::{
+use proxy_core::{
     config::{
         Config, Defaults, Environment, Host, Interception, IstioFlags, OptOut, ProxySettings, RunOptions,
         from_annotations, opted_out, parse_annotations,
     },
     exit::{Class, Failure},
 };
+
+use super::{Output, acceleration::ANNOTATION};
 
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct SettingsArgs {
@@ -154,6 +154,6 @@ fn read(path: &std::path::Path) -> Result<String> {
     })
 }
 
-fn usage(faults: crate::config::ConfigFaults) -> anyhow::Error {
+fn usage(faults: proxy_core::config::ConfigFaults) -> anyhow::Error {
     Failure::error(Class::Usage, faults.to_string())
 }

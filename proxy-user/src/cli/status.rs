@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use proxy_common::accel::Reason;
+use proxy_plane::dataplane::{self, Hazardous, WorkloadStatus};
 
 use super::Output;
-use crate::dataplane::{self, Hazardous, WorkloadStatus};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  sidestep status --output json")]

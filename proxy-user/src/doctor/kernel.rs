@@ -2,13 +2,14 @@
 
 use std::fs;
 
+use proxy_plane::kernel::{
+    feature::Effect,
+    version::{KernelRelease, KernelVersion},
+};
+
 use super::{
     FeatureState,
     finding::{Finding, read},
-};
-use crate::kernel::{
-    feature::Effect,
-    version::{KernelRelease, KernelVersion},
 };
 
 /// Without these, nothing can be attached; distributions have all of them.

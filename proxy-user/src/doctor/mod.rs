@@ -12,9 +12,7 @@ use std::fmt;
 
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
-use serde::Serialize;
-
-use crate::{
+use proxy_plane::{
     cgroup::Cgroup,
     dataplane::raise_memlock,
     kernel::{
@@ -23,6 +21,7 @@ use crate::{
     },
     netns::Netns,
 };
+use serde::Serialize;
 
 pub use finding::{Finding, Level};
 

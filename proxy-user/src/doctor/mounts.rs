@@ -2,8 +2,9 @@
 
 use std::{fs, path::Path};
 
+use proxy_plane::{cgroup, dataplane};
+
 use super::finding::Finding;
-use crate::{cgroup, dataplane};
 
 const CGROUP: &str = "cgroup2";
 const BPFFS: &str = "bpffs";

@@ -3,9 +3,9 @@
 use std::{net::UdpSocket, os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context as _, Result};
+use proxy_plane::{netns::interfaces_here, sys::interface_mtu::interface_mtu};
 
 use super::finding::{Finding, read};
-use crate::{netns::Interfaces, sys::interface_mtu::interface_mtu};
 
 /// In the calling thread's network namespace.
 pub(super) fn findings() -> Vec<Finding> {
@@ -59,7 +59,7 @@ fn mtus() -> Result<Vec<(String, u32)>> {
         let mtu = interface_mtu(socket.as_fd(), &name).with_context(|| format!("MTU of {name}"))?;
         Ok((name, mtu))
     };
-    Interfaces::here()?.interfaces.into_iter().map(|interface| of(interface.name)).collect()
+    interfaces_here()?.interfaces.into_iter().map(|interface| of(interface.name)).collect()
 }
 
 /// Each destination has one range of its own, IPv6 one in all.

@@ -9,12 +9,13 @@ use std::{
     process::Command,
 };
 
-use super::finding::{Finding, read};
-use crate::{
+use proxy_plane::{
     cgroup::{self, Cgroup},
     dataplane::HOOKS,
     sys::bpf_query,
 };
+
+use super::finding::{Finding, read};
 
 const PROGRAMS: &str = "other_programs";
 const CHAINS: &str = "istio_chains";
@@ -35,7 +36,7 @@ pub(super) fn on_cgroup(cgroup: Option<&Cgroup>) -> Vec<Finding> {
     };
     let place = cgroup.path().display();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for hook in HOOKS.iter().filter(|hook| hook.target == crate::dataplane::Target::Cgroup) {
+    for hook in HOOKS.iter().filter(|hook| hook.target == proxy_plane::dataplane::Target::Cgroup) {
         match bpf_query::effective(cgroup.as_fd(), hook.kind) {
             Ok(0) => {}
             Ok(count) => {

@@ -4,9 +4,9 @@ use nix::{
     sys::resource::{Resource, getrlimit},
     unistd::Uid,
 };
+use proxy_plane::{dataplane::missing_capabilities, kernel::version::KernelVersion};
 
 use super::finding::{Finding, read};
-use crate::{dataplane::missing_capabilities, kernel::version::KernelVersion};
 
 pub(super) fn findings() -> Vec<Finding> {
     vec![capabilities(), memlock(), jit()]

@@ -4,10 +4,10 @@ use std::{future::Future, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time:
 
 use anyhow::{Context as _, Result};
 use aya::sys::{Stats, enable_stats};
+use proxy_core::exit::{Class, Failure};
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
 
 use super::{ServeArgs, routes, snapshot::Reader};
-use crate::exit::{Class, Failure};
 
 /// Bound, and not serving yet.
 pub(super) struct App {

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 
 use proxy_common::flow::{Carried, Class};
+use proxy_plane::{dataplane::WorkloadStatus, flows::ClassTotals};
 
 use super::snapshot::names;
-use crate::{dataplane::WorkloadStatus, flows::ClassTotals};
 
 /// The highest figures shown so far, by workload, when that was attached, and class.
 #[derive(Debug, Default)]

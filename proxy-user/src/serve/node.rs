@@ -6,16 +6,16 @@ use std::{
 };
 
 use proxy_common::{accel::Reason, counter::Event, verdict::Rule};
+use proxy_plane::{
+    dataplane::{Hazardous, Traffic, WorkloadStatus},
+    flows::{Busiest, Flow},
+};
 use serde::Serialize;
 
 use super::{
     metrics::{is_message, is_refusal},
     paths::{self, Path},
     snapshot::{Snapshot, mode_name, names},
-};
-use crate::{
-    dataplane::{Hazardous, Traffic, WorkloadStatus},
-    flows::{Busiest, Flow},
 };
 
 /// More rows than anybody reads, and few enough for a phone.

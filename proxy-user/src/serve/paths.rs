@@ -1,9 +1,8 @@
 //! The edges of the page's picture: sums over the connections of one hop.
 
 use proxy_common::flow::Histogram;
+use proxy_plane::flows::{ClassTotals, Named};
 use serde::Serialize;
-
-use crate::flows::{ClassTotals, Named};
 
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Path {

@@ -6,9 +6,8 @@ use std::{convert::Infallible, time::Duration};
 
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
+use proxy_plane::dataplane::LogRing;
 use tokio::time::{MissedTickBehavior, interval};
-
-use crate::dataplane::LogRing;
 
 /// How often the ring is looked into, and whether it is still the node's: the last detach takes it away, the next
 /// attach makes another one. Lines are rare, and an empty ring is told by two words of memory.

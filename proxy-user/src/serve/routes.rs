@@ -10,6 +10,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
+use proxy_plane::flows;
 use tower_http::compression::CompressionLayer;
 
 use super::{
@@ -17,7 +18,6 @@ use super::{
     node::{FLOWS, Node},
     snapshot::{Reader, Snapshot},
 };
-use crate::flows;
 
 pub(super) fn all(reader: Arc<Reader>) -> Router {
     Router::new()

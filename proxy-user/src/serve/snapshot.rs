@@ -6,12 +6,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-
-use super::floors::Floors;
-use crate::{
+use proxy_plane::{
     dataplane::{self, MapUsage, Programs, Run, WorkloadStatus},
     flows::{self, ClassTotals, Records},
 };
+
+use super::floors::Floors;
 
 #[derive(Debug)]
 pub struct Snapshot {

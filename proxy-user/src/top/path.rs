@@ -6,9 +6,9 @@ use proxy_common::{
     accel::Reason,
     flow::{Direction, Forward, Hop},
 };
+use proxy_plane::flows::{Split, State};
 
 use super::rates::{Interval, Rated};
-use crate::flows::{Split, State};
 
 /// One hop, all its flows together.
 #[derive(Clone, PartialEq, Debug, Default)]

@@ -5,8 +5,9 @@ use std::{
     time::Instant,
 };
 
+use proxy_plane::flows::{Flow, Split};
+
 use super::snapshot::Snapshot;
-use crate::flows::{Flow, Split};
 
 /// A flow and what it carried since the snapshot before.
 #[derive(Clone, Debug)]

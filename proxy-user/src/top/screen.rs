@@ -1,6 +1,7 @@
 //! What the screen shows: sums, the path hop by hop, the flows.
 
 use proxy_common::flow::{Direction, Forward, Hop};
+use proxy_plane::flows::{State, Stream};
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -16,7 +17,6 @@ use super::{
     terminal::{LEAST_HEIGHT, LEAST_WIDTH},
     units::{fit, rate, time},
 };
-use crate::flows::{State, Stream};
 
 /// Lines of one hop: the drawing, flows, bytes, times, path, and one to keep apart.
 const HOP_HEIGHT: u16 = 6;
@@ -177,9 +177,9 @@ fn amount(bytes: u64) -> String {
 }
 
 fn way(upload: &Stream, download: &Stream) -> &'static str {
-    match crate::flows::Path::of(upload, download) {
-        crate::flows::Path::Redirected => "redir",
-        crate::flows::Path::Stacked => "stack",
-        crate::flows::Path::Mixed => "mixed",
+    match proxy_plane::flows::Path::of(upload, download) {
+        proxy_plane::flows::Path::Redirected => "redir",
+        proxy_plane::flows::Path::Stacked => "stack",
+        proxy_plane::flows::Path::Mixed => "mixed",
     }
 }

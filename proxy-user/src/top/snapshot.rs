@@ -3,8 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-
-use crate::flows::Flow;
+use proxy_plane::flows::Flow;
 
 /// The flows at one moment.
 #[derive(Clone, Debug)]

@@ -11,10 +11,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use proxy_core::exit::{Class, Failure};
 use ratatui::{DefaultTerminal, Terminal, backend::CrosstermBackend, crossterm};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-
-use crate::exit::{Class, Failure};
 
 pub(super) const LEAST_WIDTH: u16 = 80;
 pub(super) const LEAST_HEIGHT: u16 = 24;

@@ -10,6 +10,7 @@ use proxy_common::{
     flow::{Close, Direction, Forward, Hop},
     verdict::{Rule, Target},
 };
+use proxy_plane::flows::{Flow, Path as Carried, Split, State, Stream, Times};
 use ratatui::{
     Terminal,
     backend::TestBackend,
@@ -23,7 +24,6 @@ use super::{
     screen,
     snapshot::Snapshot,
 };
-use crate::flows::{Flow, Path as Carried, Split, State, Stream, Times};
 
 const WORKLOAD: &str = "4026532185-28487";
 

@@ -3,9 +3,7 @@
 use std::{os::fd::AsFd, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
-
-use super::report::Report;
-use crate::{
+use proxy_plane::{
     cgroup::Cgroup,
     dataplane::{Described, HOOKS, Target, WorkloadPins, WorkloadStatus},
     netns::Netns,
@@ -14,6 +12,8 @@ use crate::{
         bpf_pin,
     },
 };
+
+use super::report::Report;
 
 /// The namespace and the cgroup, if they are the ones that were attached.
 pub(super) struct Ground {

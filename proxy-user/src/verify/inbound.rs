@@ -8,11 +8,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use proxy_common::{names::program, wire::route_flag};
-
-use crate::{
+use proxy_core::{
     config::PortSet,
-    dataplane::WorkloadPins,
     explain::{Caller, Destination, Outcome, Place, Question, explain},
+};
+use proxy_plane::{
+    dataplane::WorkloadPins,
     sys::{
         bpf_link, bpf_pin,
         bpf_test_run::{self, Lookup},

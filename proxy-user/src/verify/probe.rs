@@ -23,9 +23,10 @@ use nix::{
     },
     unistd::{Gid, Uid, setgid, setgroups, setuid},
 };
+use proxy_plane::netns::Netns;
 use serde::{Deserialize, Serialize};
 
-use crate::{netns::Netns, relay::original_dst};
+use crate::relay::original_dst;
 
 /// However it is forgotten, a probe ends.
 const LIFE: Duration = Duration::from_secs(60);

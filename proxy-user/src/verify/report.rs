@@ -3,9 +3,8 @@
 use std::fmt;
 
 use anyhow::Result;
+use proxy_core::exit::{Class, Failure};
 use serde::Serialize;
-
-use crate::exit::{Class, Failure};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

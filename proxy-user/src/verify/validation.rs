@@ -10,6 +10,11 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use nix::unistd::Uid;
+use proxy_core::config::{Config, RunOptions};
+use proxy_plane::{
+    cgroup::Cgroup,
+    netns::{self, Netns, listening_ports},
+};
 
 use super::{
     child::Probe,
@@ -17,11 +22,6 @@ use super::{
     report::Report,
     room::Room,
     trial::{Ground, Trial},
-};
-use crate::{
-    cgroup::Cgroup,
-    config::{Config, RunOptions},
-    netns::{Interfaces, Netns, listening_ports},
 };
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -52,8 +52,8 @@ pub(super) fn addresses(v6: bool) -> (IpAddr, IpAddr, IpAddr) {
 pub fn validate(what: &Validation<'_>) -> Result<Report> {
     let mut report = Report::default();
     let interfaces = match what.netns {
-        Some(netns) => Interfaces::of(netns)?,
-        None => Interfaces::here()?,
+        Some(netns) => netns::interfaces(netns)?,
+        None => netns::interfaces_here()?,
     };
     let v6 = interfaces.enable_ipv6(false).unwrap_or(false);
     let name = if v6 { "validation-ipv6" } else { "validation-ipv4" };

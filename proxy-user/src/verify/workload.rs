@@ -7,6 +7,14 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
+use proxy_core::{
+    config::{CidrSet, Config, OwnerGroups, RunOptions},
+    explain::{Caller, Destination, Outcome, Place, Question, explain},
+};
+use proxy_plane::{
+    dataplane::{self, Counters, Described, WorkloadPins, WorkloadSelector},
+    netns::{Netns, listening_ports},
+};
 
 use super::{
     attachment,
@@ -17,12 +25,6 @@ use super::{
     room::Room,
     trial::{Ground, RowCount, Trial},
     validation,
-};
-use crate::{
-    config::{CidrSet, Config, OwnerGroups, RunOptions},
-    dataplane::{self, Counters, Described, WorkloadPins, WorkloadSelector},
-    explain::{Caller, Destination, Outcome, Place, Question, explain},
-    netns::{Netns, listening_ports},
 };
 
 /// nobody, as the application.
@@ -70,7 +72,7 @@ fn connections(
     meta: &Described,
 ) -> Result<()> {
     let ipv6 = meta.ipv6;
-    let tables = Place::of_pins(pins, Some(&place.netns))?;
+    let tables = dataplane::place(pins, Some(&place.netns))?;
     let room = Room::below(place.cgroup.path())?;
     let ground = Ground { cgroup_procs: Some(room.procs()), netns: Some(PathBuf::from(place.netns.path())) };
     let ports = tables.config.ports;

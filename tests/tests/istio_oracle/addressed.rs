@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use proxy_user::config::{CidrSet, Config, DnsServers, PortSet};
+use proxy_core::config::{CidrSet, Config, DnsServers, PortSet};
 use tests::interpreter::Protocol;
 use tests::random::Random;
 use tests::settings::Families;

@@ -9,9 +9,10 @@ use proxy_common::egress::{Egress, egress};
 use proxy_common::ingress::{Ingress, ingress};
 use proxy_common::verdict::{Target, Verdict};
 use proxy_common::wire::route_flag;
-use proxy_user::config::{Config, DnsServers, Environment, Host, IstioFlags, Lookup};
-use proxy_user::dataplane::{Compiled, compile};
-use proxy_user::netns::{Interfaces, Netns, Routes, add_passthrough};
+use proxy_core::compile::{Compiled, compile};
+use proxy_core::config::{Config, DnsServers, Environment, Host, IstioFlags, Lookup};
+use proxy_core::network::{Interfaces, Routes};
+use proxy_plane::netns::{self, Netns, add_passthrough};
 use tests::interpreter::{Fate, Groups, Packet, Protocol, Ruleset, arriving, locally_generated};
 use tests::pod::Pod;
 use tests::random::Random;
@@ -94,7 +95,7 @@ impl Ground {
         if settings.host.families.has_v6() {
             add_passthrough(&netns)?;
         }
-        Ok(Self { interfaces: Interfaces::of(&netns)?, routes: Routes::of(&netns)? })
+        Ok(Self { interfaces: netns::interfaces(&netns)?, routes: netns::routes(&netns)? })
     }
 }
 

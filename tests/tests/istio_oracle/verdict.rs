@@ -60,7 +60,7 @@ pub(crate) fn compare(settings: &Settings, seed: u64, number: u64) -> Result<Out
 fn differing_rules(
     settings: &Settings,
     place: &Place,
-    config: &proxy_user::config::Config,
+    config: &proxy_core::config::Config,
     expected: &str,
     ipv6: bool,
 ) -> Result<Option<Ended>> {

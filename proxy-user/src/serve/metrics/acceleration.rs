@@ -2,9 +2,10 @@ use std::fmt;
 
 use prometheus_client::registry::Unit;
 use proxy_common::accel::Reason;
+use proxy_plane::dataplane::Traffic;
 
 use super::{Family, Kind, Page, Snapshot, Source, Values};
-use crate::{dataplane::Traffic, serve::snapshot::names};
+use crate::serve::snapshot::names;
 
 static MESSAGES: Family = Family {
     name: "acceleration_messages",

@@ -1,7 +1,8 @@
 use std::fmt;
 
+use proxy_plane::dataplane::LAYOUT;
+
 use super::{Family, Kind, Page, Snapshot, Source};
-use crate::dataplane::LAYOUT;
 
 static BUILD: Family = Family {
     name: "build",

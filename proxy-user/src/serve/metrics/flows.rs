@@ -2,12 +2,10 @@ use std::fmt;
 
 use prometheus_client::registry::Unit;
 use proxy_common::flow::{Close, Histogram};
+use proxy_plane::flows::{ClassTotals, Named};
 
 use super::{Family, Kind, Page, Snapshot, Source, Values};
-use crate::{
-    flows::{ClassTotals, Named},
-    serve::snapshot::names,
-};
+use crate::serve::snapshot::names;
 
 static CONNECTIONS: Family = Family {
     name: "connections",

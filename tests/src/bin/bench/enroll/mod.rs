@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use ::tests::requirement::Requirement;
 use anyhow::{Context, Result, bail, ensure};
-use proxy_user::config::{CidrSet, Config, PortSet};
-use proxy_user::dataplane::{Acceleration, AttachOptions, Node, Observe};
+
+use proxy_core::config::{CidrSet, Config, PortSet};
+use proxy_plane::dataplane::{Acceleration, AttachOptions, Node, Observe};
 
 use crate::machine::{self, Machine};
 use crate::options::EnrollOptions;

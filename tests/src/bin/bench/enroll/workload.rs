@@ -8,9 +8,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, unshare};
-use proxy_user::cgroup::{self, Cgroup};
-use proxy_user::dataplane::{AttachOptions, Node, WorkloadPins};
-use proxy_user::netns::{Netns, add_to_lo, lo_up};
+use proxy_plane::cgroup::{self, Cgroup};
+use proxy_plane::dataplane::{AttachOptions, Node, WorkloadPins};
+use proxy_plane::netns::{Netns, add_to_lo, lo_up};
 
 use super::run_command;
 

@@ -1,0 +1,54 @@
+//! Whether a workload is accelerated: what the user wants, as far as the running kernel allows it.
+
+use anyhow::Result;
+use proxy_core::exit::{Class, Failure};
+
+use super::{
+    attach_options::{Accelerate, Acceleration},
+    known::Known,
+    self_test::Findings,
+};
+
+/// What is done about it.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// Why not, if not.
+    pub(super) reason: Option<String>,
+    /// What the self-test found to differ from stock TCP.
+    pub(super) findings: Findings,
+    /// By the user.
+    pub(super) switched_off: bool,
+}
+
+impl Plan {
+    /// Decides for this kernel, before anything is touched. `require` turns a reason against it into an error.
+    pub(super) fn of(wanted: &Acceleration, known: &Known) -> Result<Self> {
+        if wanted.mode == Accelerate::Off {
+            return Ok(Self {
+                switched_off: true,
+                ..Self::not("switched off (--accelerate off)".to_owned())
+            });
+        }
+        match &known.accel {
+            Ok((_, findings)) => Ok(Self { reason: None, findings: findings.clone(), switched_off: false }),
+            Err(reason) if wanted.mode == Accelerate::Require => Err(Failure::error(
+                Class::Unavailable,
+                format!("--accelerate require: {reason}; use --accelerate strict to go without"),
+            )),
+            Err(reason) => Ok(Self::not(reason.clone())),
+        }
+    }
+
+    pub(super) fn not(reason: String) -> Self {
+        Self { reason: Some(reason), findings: Findings::default(), switched_off: false }
+    }
+
+    pub(super) const fn is_on(&self) -> bool {
+        self.reason.is_none()
+    }
+
+    /// Why the workload is not accelerated though the user wants it.
+    pub(super) fn missing(&self) -> Option<&str> {
+        self.reason.as_deref().filter(|_| !self.switched_off)
+    }
+}

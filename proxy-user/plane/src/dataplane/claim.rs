@@ -1,0 +1,114 @@
+//! Whose a namespace is: what is left of a dead workload is cleared away, a living one is not taken over.
+
+use std::os::fd::AsFd as _;
+
+use anyhow::{Context as _, Result};
+use proxy_common::names::{map, program};
+use proxy_core::exit::{Class, Failure};
+
+use super::{kept::Kept, meta::Meta, pins::WorkloadPins, readers, release, workloads::Workloads};
+use crate::{
+    netns::netns_of,
+    sys::{
+        bpf_link::{self, Place},
+        bpf_pin,
+    },
+};
+
+/// Makes room for an attach, or says who is in the way.
+pub(super) fn clear(table: Option<&Workloads>, pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
+    forget_stale(pins, cookie)?;
+    let Some(table) = table else { return Ok(()) };
+    refuse_second_owner(table, pins, cookie)?;
+    refuse_second_namespace(table, pins)
+}
+
+/// Namespace numbers are used again: pins of a namespace that is gone are not this workload's. A cookie tells, from Linux
+/// 5.14 on; in any case the link to a namespace that is gone hangs on nothing.
+fn forget_stale(pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
+    if !pins.exists() {
+        return Ok(());
+    }
+    let stale = match Kept::read(pins) {
+        Ok(old) => old.netns_cookie != cookie || !is_linked(pins)?,
+        Err(error) => {
+            tracing::warn!(
+                workload = pins.name(),
+                error = format!("{error:#}"),
+                "unreadable pins are replaced"
+            );
+            true
+        }
+    };
+    if stale { release::workload(pins) } else { Ok(()) }
+}
+
+/// Two sets of rules for one namespace would both decide. What is left of a namespace or cgroup that is gone is removed.
+fn refuse_second_owner(table: &Workloads, pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
+    let meant = |other: &WorkloadPins| {
+        other.netns_inode() == pins.netns_inode() && other.cgroup_id() != pins.cgroup_id()
+    };
+    for other in attached(table, meant) {
+        let alive = Meta::read(&other.map(map::META))
+            .is_ok_and(|old| old.netns_cookie == cookie && old.cgroup_exists());
+        if !alive || !is_linked(&other)? {
+            release::workload(&other)?;
+            continue;
+        }
+        return Err(Failure::error(
+            Class::Usage,
+            format!(
+                "this network namespace is attached already with another cgroup (workload {}): run \
+                 `sidestep detach --netns PATH` first",
+                other.name()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// A cgroup says one slot: of two namespaces in it, processes in the other one would be left alone. A sandbox that was made
+/// again has the cgroup of the one before, in whose namespace nobody is any more.
+fn refuse_second_namespace(table: &Workloads, pins: &WorkloadPins) -> Result<()> {
+    let meant = |other: &WorkloadPins| {
+        other.cgroup_id() == pins.cgroup_id() && other.netns_inode() != pins.netns_inode()
+    };
+    for other in attached(table, meant) {
+        let Some(pid) = Meta::read(&other.map(map::META)).ok().and_then(|meta| process_in(&meta)) else {
+            release::workload(&other)?;
+            continue;
+        };
+        return Err(Failure::error(
+            Class::Usage,
+            format!(
+                "this cgroup is attached already with another network namespace (workload {}), and process {pid} is \
+                 in both: run `sidestep detach --workload {0}` first, or give each namespace a cgroup of its own",
+                other.name()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the workload's inbound program hangs on a namespace. Another layout may have no link of this name.
+fn is_linked(pins: &WorkloadPins) -> Result<bool> {
+    let path = pins.link(program::INBOUND);
+    if !path.exists() {
+        return Ok(true);
+    }
+    let link = bpf_pin::open(&path).with_context(|| format!("open {}", path.display()))?;
+    let place = bpf_link::place(link.as_fd()).with_context(|| format!("look at {}", path.display()))?;
+    Ok(place != Place::Netns(0))
+}
+
+/// Those of the node's workloads that are meant.
+fn attached(table: &Workloads, meant: impl Fn(&WorkloadPins) -> bool) -> Vec<WorkloadPins> {
+    let all = table.taken().map(|(_, other)| WorkloadPins::of(other.netns.into(), other.cgroup));
+    all.filter(meant).collect()
+}
+
+/// A process of the workload's cgroup that is in its namespace.
+fn process_in(meta: &Meta) -> Option<i32> {
+    let found = readers::processes(&meta.cgroup_path).ok()?;
+    found.into_iter().find(|pid| netns_of(*pid).is_ok_and(|inode| inode == meta.netns.ino))
+}

@@ -1,0 +1,186 @@
+//! Which programs are known to read sockets in a way that misses nothing in the map.
+//!
+//! A program could splice if it, or a library it has mapped, imports the libc function, if it is a Go program (whose
+//! `io.Copy` splices by itself), or if it is statically linked and so shows nothing; it could ask FIONREAD if code of
+//! its own or of such a library has the number. Unknown is treated as could.
+
+mod code;
+mod hazard;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result};
+use aya::maps::{Map, MapData, SkStorage};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use proxy_common::{
+    accel::{Executable, Mark, changed_at, end_flag},
+    names::map,
+    policy::Policy,
+};
+use proxy_core::config::Config;
+
+use serde::{Deserialize, Serialize};
+
+use self::hazard::Hazard;
+use super::{late_listeners, pins::map_in, wire::Raw};
+use crate::netns::{self, Netns};
+
+/// The programs of a cgroup, but for the sidecar's, which is trusted whatever it is.
+#[derive(Debug, Default)]
+pub(super) struct Programs {
+    pub(super) safe: BTreeSet<Executable>,
+    pub(super) hazardous: BTreeMap<Executable, Hazardous>,
+}
+
+impl Programs {
+    /// Those that stay on the stack, for people to see.
+    pub(super) fn named(&self) -> Vec<Hazardous> {
+        self.hazardous.values().cloned().collect()
+    }
+}
+
+/// A program that stays on the stack.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hazardous {
+    pub program: PathBuf,
+    pub reason: String,
+}
+
+/// Looks into processes, each file of code once.
+pub(super) struct Readers<'a> {
+    config: &'a Config,
+    /// This kernel's FIONREAD is wrong.
+    asking: bool,
+    known: HashMap<code::Identity, Option<Hazard>>,
+    /// What was not looked at by then stays out.
+    deadline: Instant,
+}
+
+/// For all programs of a workload together. What a container has in store to be read must not hold up others.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+const TICK: Duration = Duration::from_millis(20);
+
+impl<'a> Readers<'a> {
+    pub(super) fn new(config: &'a Config, asking: bool) -> Self {
+        Self { config, asking, known: HashMap::new(), deadline: Instant::now() + PATIENCE }
+    }
+
+    /// The programs of the processes below a cgroup.
+    pub(super) fn in_cgroup(&mut self, cgroup: &Path) -> Result<Programs> {
+        let mut found = Programs::default();
+        for pid in processes(cgroup)? {
+            if self.is_sidecar(pid) {
+                continue;
+            }
+            let Ok(program) = executable(pid) else { continue };
+            let changing = is_recent(program.changed).then_some(Hazard::Changing);
+            if let Some(hazard) = changing.or_else(|| self.hazard(pid)) {
+                let path = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+                let reason = hazard.describe().to_owned();
+                found.hazardous.insert(program, Hazardous { program: path, reason });
+            } else {
+                found.safe.insert(program);
+            }
+        }
+        // One process is enough against its program: another one may map the library later.
+        found.safe.retain(|program| !found.hazardous.contains_key(program));
+        Ok(found)
+    }
+
+    /// Marks the listeners that are there already: what they accept from now on is read by a trusted process.
+    pub(super) fn mark_listeners(
+        &mut self,
+        netns: &Netns,
+        policy: &Policy,
+        node_dir: &Path,
+        vouched: &[Executable],
+    ) -> Result<()> {
+        let path = map_in(node_dir, map::READER_MARKS);
+        let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
+        let mut marks: SkStorage<MapData, Raw<Mark>> = SkStorage::try_from(Map::SkStorage(data))?;
+        for (listener, found) in late_listeners::borrow(netns, &netns::listeners(Some(netns))?)? {
+            // Not ours to look into: its connections stay on the stack.
+            let Ok(Some((pid, socket))) = found else { continue };
+            let sidecar = [policy.outbound_port, policy.inbound_port].contains(&listener.addr.port());
+            let named = executable(pid).is_ok_and(|program| vouched.contains(&program));
+            let sidecar = sidecar || self.is_sidecar(pid);
+            let trusted = sidecar || named || self.hazard(pid).is_none();
+            let nonblocking = fcntl(&socket, FcntlArg::F_GETFL)
+                .is_ok_and(|flags| OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
+            let flags = if trusted { end_flag::TRUSTED } else { 0 }
+                | if sidecar || named { end_flag::DRAINS } else { 0 }
+                | if nonblocking { end_flag::EVENT_LOOP } else { 0 };
+            let mark = Mark { flags, reserved: 0, sk: 0, cookie: 0 };
+            marks.insert(&socket.as_fd(), Raw(mark), 0).context("mark a listener")?;
+        }
+        Ok(())
+    }
+
+    /// As the programs ask of a socket (`proxy_common::tproxy::is_sidecar`).
+    fn is_sidecar(&self, pid: i32) -> bool {
+        fs::metadata(format!("/proc/{pid}")).is_ok_and(|process| {
+            self.config.proxy_uids.contains(&process.uid()) || self.config.proxy_gids.contains(&process.gid())
+        })
+    }
+
+    /// Of the process's program and every library it has mapped.
+    fn hazard(&mut self, pid: i32) -> Option<Hazard> {
+        let Ok(files) = code::files_of(pid) else { return Some(Hazard::Hidden) };
+        files.iter().find_map(|file| self.hazard_in(file).unwrap_or(Some(Hazard::Hidden)))
+    }
+
+    /// The hazard in one file of code, which is read once.
+    fn hazard_in(&mut self, file: &code::Code) -> Result<Option<Hazard>> {
+        let (identity, readable) = file.open()?;
+        if let Some(known) = self.known.get(&identity) {
+            return Ok(*known);
+        }
+        let hazard = hazard::of(&readable.read(self.deadline)?, file.is_program, self.asking);
+        self.known.insert(identity, hazard);
+        Ok(hazard)
+    }
+}
+
+/// Whether a file that is written now could still have the same time of its last change: the kernel's clock for it ticks
+/// every few milliseconds before Linux 6.13.
+fn is_recent(changed: u64) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.saturating_sub(TICK).as_nanos()).unwrap_or(u64::MAX) <= changed
+}
+
+/// The kernel's numbers of a process's program.
+fn executable(pid: i32) -> Result<Executable> {
+    program(Path::new(&format!("/proc/{pid}/exe")))
+}
+
+/// The kernel's numbers of a program file.
+pub(super) fn program(path: &Path) -> Result<Executable> {
+    let meta = fs::metadata(path).with_context(|| format!("program {}: stat", path.display()))?;
+    let (major, minor) = (libc::major(meta.dev()), libc::minor(meta.dev()));
+    let changed = changed_at(meta.ctime() as u64, meta.ctime_nsec() as u32);
+    Ok(Executable { ino: meta.ino(), dev: major << 20 | minor, reserved: 0, changed })
+}
+
+/// Of a cgroup and those below it.
+pub(super) fn processes(cgroup: &Path) -> Result<Vec<i32>> {
+    let mut found = Vec::new();
+    let text = fs::read_to_string(cgroup.join("cgroup.procs"))
+        .with_context(|| format!("list the processes of {}", cgroup.display()))?;
+    found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid != 0));
+    for entry in
+        fs::read_dir(cgroup).with_context(|| format!("list {}", cgroup.display()))?.filter_map(Result::ok)
+    {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            // A container that ends meanwhile takes its directory with it.
+            found.extend(processes(&entry.path()).unwrap_or_default());
+        }
+    }
+    Ok(found)
+}

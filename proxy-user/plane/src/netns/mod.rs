@@ -1,0 +1,21 @@
+//! The workload's network namespace: its identity, addresses, interfaces and routes.
+
+mod addresses;
+mod fresh;
+mod gateways;
+mod handle;
+mod listeners;
+mod loopback;
+mod netlink;
+mod open_sockets;
+mod routes;
+mod sock_diag;
+
+pub use addresses::{interfaces, interfaces_here};
+pub use fresh::{add_to_lo, lo_up};
+pub use gateways::{Gateway, gateways};
+pub use handle::{Netns, NetnsId};
+pub use listeners::{Listener, listeners, listening_ports, udp_receivers};
+pub use loopback::{PASSTHROUGH6, add_passthrough, remove_passthrough};
+pub use open_sockets::{OpenSocket, netns_of, open_sockets, processes};
+pub use routes::routes;
