@@ -19,6 +19,13 @@ pub struct Ingress {
     pub interface: u8,
 }
 
+/// Whether the addresses of a delivery say that it goes over lo, where [`ingress`] is not asked. `::6` is the sidecar's
+/// own on lo; another address of the pod is known by its routes or by its client.
+#[inline(always)]
+pub fn is_over_lo(local: &Addr, remote: &Addr) -> bool {
+    local.is_loopback() || remote.is_loopback() || remote.is_passthrough_source()
+}
+
 #[inline(always)]
 pub fn ingress<T: Table>(table: &T, c: &Ingress) -> Verdict {
     let policy = table.policy();

@@ -7,6 +7,7 @@
 
 pub mod accel;
 pub mod addr;
+pub mod call;
 pub mod counter;
 pub mod dns;
 pub mod egress;
@@ -22,6 +23,7 @@ pub mod wire;
 pub mod workload;
 
 pub use addr::{Addr, Port};
+pub use call::{Call, Refusal};
 pub use egress::{Egress, egress};
 pub use ingress::{Ingress, ingress};
 pub use policy::{Policy, Table};

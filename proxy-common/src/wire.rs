@@ -109,7 +109,7 @@ pub const PREFIXES: u32 = 1 << 20;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct Route {
-    /// The source the kernel chooses; unspecified: the destination itself.
+    /// The source the kernel chooses. Unspecified: the destination itself if that is local, else unknown.
     pub src: Addr,
     /// Bits of [`route_flag`].
     pub flags: u8,
@@ -124,6 +124,25 @@ pub mod route_flag {
     pub const EXCLUDED: u8 = 1 << 1;
     /// Unreachable, blackhole or prohibit: the kernel refuses, there is nothing to capture.
     pub const UNREACHABLE: u8 = 1 << 2;
+}
+
+impl Route {
+    /// The kernel delivers on this host: iptables sees `-o lo`.
+    #[inline(always)]
+    pub const fn is_local(&self) -> bool {
+        self.flags & route_flag::LOCAL != 0
+    }
+
+    /// The route leads to an excluded interface.
+    #[inline(always)]
+    pub const fn is_excluded(&self) -> bool {
+        self.flags & route_flag::EXCLUDED != 0
+    }
+
+    #[inline(always)]
+    pub const fn is_unreachable(&self) -> bool {
+        self.flags & route_flag::UNREACHABLE != 0
+    }
 }
 
 /// What the loader found out about the running kernel. Read-only data.

@@ -10,7 +10,7 @@ use aya_ebpf::{
 use proxy_common::{
     addr::{Addr, Port},
     counter::Event,
-    ingress::{Ingress, ingress},
+    ingress::{Ingress, ingress, is_over_lo},
     policy::{Table as _, flag},
     verdict::Target,
     wire::{FlowKey, ListenerGroup, is_spread},
@@ -41,15 +41,15 @@ pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
         return PASS;
     }
     let policy = me.policy();
-    if local.is_loopback() || remote.is_loopback() {
+    // PREROUTING does not capture what OUTPUT has let pass.
+    if is_over_lo(&local, &remote) {
         // A sidecar bound to 127.0.0.1 alone still has to be found under the addresses connections are spread over.
         if port == policy.outbound_port && is_spread(&local) {
             let _ = to_listener(&me, &ctx, &local, ListenerGroup::Outbound4, ListenerGroup::Outbound6);
         }
         return PASS;
     }
-    // PREROUTING does not capture what OUTPUT has let pass. ::6 is local by what it is.
-    if remote.is_passthrough_source() || is_self_call(&me, &ctx, local, remote) {
+    if is_self_call(&me, &ctx, local, remote) {
         return PASS;
     }
     if policy.has(flag::GUESTS)

@@ -2,8 +2,8 @@
 //! for, and the rows before it.
 //!
 //! The verdict is [`proxy_common`]'s, over the tables an attach would put into the kernel, or over those it did put
-//! there. What is written here gathers the inputs (as `proxy-ebpf/src/outgoing.rs` and `inbound.rs` do) and finds
-//! words for the answer.
+//! there. The inputs of an outgoing call are gathered by the function that gathers them for the programs
+//! ([`proxy_common::call`]); what is written here finds words for the answer.
 
 mod answer;
 mod place;
