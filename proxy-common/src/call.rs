@@ -46,11 +46,7 @@ impl Call {
     /// # Errors
     /// The kernel refuses the call.
     #[inline(always)]
-    pub fn gather(
-        &self,
-        route: Option<&Route>,
-        owner: impl FnOnce() -> Owner,
-    ) -> Result<Egress, Refusal> {
+    pub fn gather(&self, route: Option<&Route>, owner: impl FnOnce() -> Owner) -> Result<Egress, Refusal> {
         let (out_lo, out_excluded) = match route {
             Some(route) if route.is_unreachable() => return Err(Refusal::NoWay),
             Some(route) => (route.is_local(), route.is_excluded()),

@@ -14,6 +14,7 @@ pub mod egress;
 pub mod flow;
 pub mod guest;
 pub mod ingress;
+mod named;
 pub mod names;
 pub mod policy;
 pub mod self_test;

@@ -5,7 +5,7 @@ use aya_ebpf::{bindings::bpf_sock, macros::cgroup_sock_addr, programs::SockAddrC
 use proxy_common::{
     addr::{Addr, Port},
     counter::Event,
-    dns::{alias, slot_of},
+    dns::{PORT, alias, slot_of},
     policy::Table as _,
     verdict::Target,
     wire::role,
@@ -23,7 +23,6 @@ use crate::{
 
 const ALLOW: i32 = 1;
 const REFUSE: i32 = 0;
-const DNS: Port = Port::new(53);
 
 #[cgroup_sock_addr(sendmsg4)]
 pub(crate) fn sendmsg4(ctx: SockAddrContext) -> i32 {
@@ -134,7 +133,7 @@ fn recvmsg(call: &SockAddr) -> i32 {
     let from = call.addr();
     if let Some(slot) = slot_of(&from) {
         if let Some(server) = dns_servers::server(sk, slot) {
-            call.set(&server, DNS);
+            call.set(&server, Port::new(PORT));
             me.count_event(Event::DnsReply);
         }
     // An agent bound to no address answers from the one it was asked at.

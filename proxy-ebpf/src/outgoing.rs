@@ -36,7 +36,8 @@ pub(crate) fn decide(me: &Workload, call: &SockAddr, sk: *mut bpf_sock) -> Optio
     if route.is_none() {
         me.count_event(Event::NoRoute);
     }
-    let asked = Call { tcp: call.is_tcp(), dst, dport: port.get(), bound: call.bound(sk), mark: call.mark(sk) };
+    let asked =
+        Call { tcp: call.is_tcp(), dst, dport: port.get(), bound: call.bound(sk), mark: call.mark(sk) };
     let gathered = asked.gather(route, || owner::of(sk)).ok()?;
     let verdict = egress(me, &gathered);
     me.count_rule(verdict.rule);

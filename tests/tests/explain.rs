@@ -94,8 +94,7 @@ fn a_loopback_source_is_refused_or_captured_as_it_says() {
         return;
     }
     let network = Network::new("explain-lo").unwrap();
-    let sidestep =
-        Sidestep::attach(&network.pod, &[&DEFAULT_FLAGS[..], &["--dual-stack"]].concat()).unwrap();
+    let sidestep = Sidestep::attach(&network.pod, &[&DEFAULT_FLAGS[..], &["--dual-stack"]].concat()).unwrap();
     let _sidecar = stand_in(&network.pod).start().unwrap();
     for (source, to, target) in [
         ("127.0.0.1:0", "10.96.7.7:80", "refused"),

@@ -8,14 +8,12 @@
 mod answer;
 mod place;
 mod question;
-mod row;
 mod text;
 mod walk;
 
 pub use answer::{Answer, Connection, IptablesRule, Outcome, explain};
 pub use place::Place;
 pub use question::{Caller, Destination, Question};
-pub use row::{EXTRA_ROWS, describe};
 pub use walk::Step;
 
 #[cfg(test)]

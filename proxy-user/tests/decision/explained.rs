@@ -22,8 +22,18 @@ use crate::{
 use tests::interpreter::Protocol;
 
 const CASES: u32 = if cfg!(debug_assertions) { 300 } else { 5_000 };
-const BOUND: [&str; 10] =
-    ["0.0.0.0", "::", "127.0.0.1", "127.0.0.6", "127.9.9.9", "::1", "::6", "10.244.0.2", "fd00:244::2", "fd00::9"];
+const BOUND: [&str; 10] = [
+    "0.0.0.0",
+    "::",
+    "127.0.0.1",
+    "127.0.0.6",
+    "127.9.9.9",
+    "::1",
+    "::6",
+    "10.244.0.2",
+    "fd00:244::2",
+    "fd00::9",
+];
 
 /// A call, and what the routing table says of its destination.
 #[derive(Clone, Debug)]
