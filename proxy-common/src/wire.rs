@@ -172,6 +172,27 @@ pub struct Kernel {
     pub has_sock_ops_cookie: u32,
 }
 
+impl Kernel {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        sk_socket: 0,
+        socket_file: 0,
+        file_cred: 0,
+        cred_fsuid: 0,
+        cred_fsgid: 0,
+        inet_opt: 0,
+        options_srr: 0,
+        inet_pinet6: 0,
+        pinet6_opt: 0,
+        txoptions_srcrt: 0,
+        sk_dst_cache: 0,
+        dst_dev: 0,
+        dev_ifindex: 0,
+        has_ingress_ifindex: 0,
+        has_sock_ops_cookie: 0,
+    };
+}
+
 const _: () = assert!(size_of::<SocketState>() == 20);
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<OriginalDst>() == 20);

@@ -18,11 +18,9 @@ use crate::{
     own_route,
     sock_addr::{Hook, SockAddr},
     storage,
+    uapi::cgroup::{ALLOW, REFUSE},
     workload::Workload,
 };
-
-const ALLOW: i32 = 1;
-const REFUSE: i32 = 0;
 
 #[cgroup_sock_addr(sendmsg4)]
 pub(crate) fn sendmsg4(ctx: SockAddrContext) -> i32 {
@@ -137,7 +135,7 @@ fn recvmsg(call: &SockAddr) -> i32 {
             me.count_event(Event::DnsReply);
         }
     // An agent bound to no address answers from the one it was asked at.
-    } else if (from.is_loopback() || me.is_local(&from))
+    } else if me.is_local(&from)
         && let Some(state) = storage::get(sk)
         && state.role == role::CLIENT
     {

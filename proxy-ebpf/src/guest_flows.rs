@@ -15,9 +15,8 @@ use proxy_common::{
     workload::SLOTS,
 };
 
+use crate::uapi::BPF_F_NO_PREALLOC;
 use crate::{ctx::load32, packet::Tuple, workload::Workload};
-
-const BPF_F_NO_PREALLOC: u32 = 1;
 
 /// From the guest's side: its connection to the port the sidecar sees. Sized by the loader.
 #[map]

@@ -18,16 +18,16 @@ use proxy_common::{
 
 use crate::{
     ctx::{load_addr, load32},
-    guest, listeners, maps, routes,
-    sock_addr::AF_INET,
-    table,
+    guest, listeners, maps,
+    rodata::known,
+    routes,
+    uapi::{AF_INET, IPPROTO_TCP},
     workload::Workload,
 };
 
 const PASS: u32 = sk_action::SK_PASS;
 /// The connection is refused, as when nobody listens on the port REDIRECT names.
 const REFUSE: u32 = sk_action::SK_DROP;
-const IPPROTO_TCP: u32 = 6;
 
 #[sk_lookup]
 pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
@@ -60,7 +60,7 @@ pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
         let found = to_listener(&me, &ctx, &local, ListenerGroup::Outbound4, ListenerGroup::Outbound6);
         return if found { PASS } else { no_listener(&me) };
     }
-    let interface = if policy.has(flag::INTERFACES) && table::kernel().has_ingress_ifindex != 0 {
+    let interface = if policy.has(flag::INTERFACES) && known!(KERNEL.has_ingress_ifindex) != 0 {
         me.interface(load32!(ctx.lookup, bpf_sk_lookup, ingress_ifindex))
     } else {
         0

@@ -6,9 +6,9 @@
 use aya_ebpf::{bindings::bpf_sock_ops, macros::map, maps::SockMap, programs::SkLookupContext};
 use proxy_common::wire::{LISTENER_PLACES, LISTENERS as CAPACITY, ListenerGroup};
 
+use crate::uapi::BPF_NOEXIST;
 use crate::workload::Workload;
 
-const BPF_NOEXIST: u64 = 1;
 /// -EEXIST.
 const TAKEN: i32 = -17;
 

@@ -15,9 +15,7 @@ use proxy_common::{
 };
 
 use crate::atomic;
-
-const BPF_F_NO_PREALLOC: u32 = 1;
-const BPF_NOEXIST: u64 = 1;
+use crate::uapi::{BPF_F_NO_PREALLOC, BPF_NOEXIST};
 
 /// Outbound ranges and DNS servers. Written by userspace, read by the decision.
 #[map]

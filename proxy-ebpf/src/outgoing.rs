@@ -46,7 +46,7 @@ pub(crate) fn decide(me: &Workload, call: &SockAddr, sk: *mut bpf_sock) -> Optio
         dst,
         port,
         keep_src: asked.source_to_keep(&gathered),
-        is_local: gathered.out_lo,
+        is_local: gathered.out_lo || dst.is_loopback(),
         owner: Owner { uid: gathered.uid, gid: gathered.gid },
     })
 }

@@ -21,18 +21,19 @@ use proxy_common::{
     wire::FlowKey,
 };
 
-use crate::ctx::load32;
+use crate::{
+    ctx::load32,
+    uapi::{BPF_F_CURRENT_NETNS, IPPROTO_TCP},
+};
 
 const ETH_HEADER: u32 = 14;
 const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;
-const IPPROTO_TCP: u8 = 6;
 const IP_CHECKSUM: u32 = ETH_HEADER + 10;
 const TCP_CHECKSUM: u32 = 16;
 const SYN_ACK: u8 = 0x12;
 const SYN: u8 = 0x02;
 const TCP_LISTEN: u32 = 10;
-const CURRENT_NETNS: u64 = u64::MAX;
 
 const TUPLE4: u32 = mem::size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1>() as u32;
 const TUPLE6: u32 = mem::size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>() as u32;
@@ -66,7 +67,11 @@ impl Packet {
         let (v4, tcp) = match u16::from_be(load32!(skb, __sk_buff, protocol) as u16) {
             ETH_P_IP => {
                 let head: [u8; 10] = load(skb, ETH_HEADER)?;
-                if head[0] >> 4 != 4 || head[9] != IPPROTO_TCP || head[6] & 0x3f != 0 || head[7] != 0 {
+                if head[0] >> 4 != 4
+                    || u32::from(head[9]) != IPPROTO_TCP
+                    || head[6] & 0x3f != 0
+                    || head[7] != 0
+                {
                     return None;
                 }
                 ends.client = Addr::v4([0; 4]);
@@ -77,7 +82,7 @@ impl Packet {
             }
             ETH_P_IPV6 => {
                 let head: [u8; 7] = load(skb, ETH_HEADER)?;
-                if head[0] >> 4 != 6 || head[6] != IPPROTO_TCP {
+                if head[0] >> 4 != 6 || u32::from(head[6]) != IPPROTO_TCP {
                     return None;
                 }
                 load_to(skb, ETH_HEADER + 8, &mut ends.client.0)?;
@@ -182,7 +187,9 @@ impl Packet {
     #[inline(always)]
     fn look_up<const SIZE: u32>(&self, tuple: &mut Tuple) -> *mut bpf_sock {
         // SAFETY: a tuple of one of the two sizes.
-        unsafe { bpf_skc_lookup_tcp(self.skb.cast(), tuple.as_mut_ptr().cast(), SIZE, CURRENT_NETNS, 0) }
+        unsafe {
+            bpf_skc_lookup_tcp(self.skb.cast(), tuple.as_mut_ptr().cast(), SIZE, BPF_F_CURRENT_NETNS, 0)
+        }
     }
 }
 

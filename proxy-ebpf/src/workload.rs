@@ -16,11 +16,11 @@ use proxy_common::{
     counter::Event,
     policy::{Policy, Table},
     verdict::Rule,
-    wire::{Route, list, route_flag},
+    wire::{Route, list},
     workload::{Caller, Limits, SLOTS, Shares, TABLES, Workload as Facts, feature, state},
 };
 
-use crate::{log, maps, table};
+use crate::{log, maps, rodata};
 
 /// A BTF map definition; aya-ebpf has none for this type.
 #[repr(C)]
@@ -156,10 +156,10 @@ impl Workload {
         maps::route(self.tables, addr)
     }
 
-    /// Delivered on this host.
+    /// Whether an address is the workload's own: a loopback one, or one that is delivered on this host.
     #[inline(always)]
     pub(crate) fn is_local(&self, addr: &Addr) -> bool {
-        self.route(addr).is_some_and(|route| route.flags & route_flag::LOCAL != 0)
+        addr.is_loopback() || self.route(addr).is_some_and(Route::is_local)
     }
 
     /// Flags of an interface, by index.
@@ -190,7 +190,7 @@ impl Table for Workload {
     /// Flags that these programs know nothing of are out of the verifier's sight.
     #[inline(always)]
     fn policy(&self) -> Policy {
-        Policy { flags: self.rules.flags & (table::features() | !feature::OF_POLICY), ..*self.rules }
+        Policy { flags: self.rules.flags & (rodata::features() | !feature::OF_POLICY), ..*self.rules }
     }
 
     #[inline(always)]

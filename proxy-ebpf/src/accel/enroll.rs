@@ -3,51 +3,42 @@
 //!
 //! The client comes first: it is established before the server's side exists. It enters when the address it talks to
 //! is a workload of this node; the server's side when the client's entry, sequence numbers included, is there.
-#![allow(unsafe_code, reason = "context fields are read by inline assembly")]
+#![allow(unsafe_code, reason = "helpers")]
 
 use aya_ebpf::{
-    bindings::{BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock, bpf_sock_ops},
+    bindings::{BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock},
     helpers::bpf_ktime_get_ns,
-    programs::SockOpsContext,
 };
 use proxy_common::{
     accel::{End, EndKey, Flow, LONG, Reason, Record, end_flag, flow_bit, switch_flag},
     addr::{Addr, Port},
     flow::Tally,
+    ingress::is_over_lo,
 };
 
 use super::{maps, peer, reader, record};
 use crate::{
-    atomic,
-    ctx::load32,
-    flow,
-    sock_ops::in_netns,
-    table,
+    atomic, flow, rodata,
+    sock_ops_call::SockOps,
     workload::{self, Workload},
 };
 
 /// TCP_LISTEN_CB, in the listening process: how it reads holds for what it accepts.
 #[inline(always)]
 pub(crate) fn listening(me: &Workload, sk: *mut bpf_sock) {
-    if table::accelerates() {
+    if rodata::accelerates() {
         reader::mark(me, sk);
     }
 }
 
 /// TCP_CONNECT_CB, in the connecting process. Without a mark the socket stays out.
 #[inline(always)]
-pub(crate) fn connecting(
-    me: &Workload,
-    ctx: &SockOpsContext,
-    sk: *mut bpf_sock,
-    remote: Addr,
-    remote_port: Port,
-) {
-    if !table::accelerates() {
+pub(crate) fn connecting(me: &Workload, call: SockOps, sk: *mut bpf_sock, remote: Addr, remote_port: Port) {
+    if !rodata::accelerates() {
         return;
     }
     begin_anew(sk);
-    if in_netns(me, ctx) && is_on_node(me, &remote) && is_worth_entering(me, remote, remote_port) {
+    if call.in_netns(me) && is_on_node(me, &remote) && is_worth_entering(me, remote, remote_port) {
         reader::mark(me, sk);
     } else {
         record::unmark(sk);
@@ -68,13 +59,13 @@ fn begin_anew(sk: *mut bpf_sock) {
 /// Whether this end is the workload's: in its namespace, with an address of its own. Who has a namespace and addresses
 /// of his own making in there (a process of the pod with a user namespace) is nobody's peer.
 #[inline(always)]
-fn is_own(me: &Workload, ctx: &SockOpsContext, local: &Addr) -> bool {
-    in_netns(me, ctx) && (local.is_loopback() || me.is_local(local))
+fn is_own(me: &Workload, call: SockOps, local: &Addr) -> bool {
+    call.in_netns(me) && me.is_local(local)
 }
 
 #[inline(always)]
 fn is_worth_entering(me: &Workload, remote: Addr, remote_port: Port) -> bool {
-    let inner = remote.is_loopback() || me.is_local(&remote);
+    let inner = me.is_local(&remote);
     if maps::server(&server_key(me, remote, remote_port, inner)).is_some_and(|server| server.declined != 0) {
         return false;
     }
@@ -88,33 +79,35 @@ fn is_worth_entering(me: &Workload, remote: Addr, remote_port: Port) -> bool {
 
 /// ACTIVE_ESTABLISHED.
 #[inline(always)]
-pub(crate) fn client(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remote: Addr) {
-    if !table::accelerates() || record::mark_of(sk).is_none() || !is_own(me, ctx, &local) {
+pub(crate) fn client(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
+    let (local, remote) = call.addresses();
+    if !rodata::accelerates() || record::mark_of(sk).is_none() || !is_own(me, call, &local) {
         return;
     }
-    let key = key(me, ctx, local, remote);
+    let key = key(me, call, local, remote);
     let Some(number) = admissible(me.slot, sk, |number| peer::file(number).is_some_and(peer::is_nonblocking))
     else {
         return;
     };
-    enter(me, ctx, sk, number, key, 0);
+    enter(me, call, sk, number, key, 0);
 }
 
 /// PASSIVE_ESTABLISHED.
 #[inline(always)]
-pub(crate) fn server(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remote: Addr) {
-    if !table::accelerates() || !is_own(me, ctx, &local) {
+pub(crate) fn server(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
+    let (local, remote) = call.addresses();
+    if !rodata::accelerates() || !is_own(me, call, &local) {
         return;
     }
-    let key = key(me, ctx, local, remote);
+    let key = key(me, call, local, remote);
     if maps::end(&key.reversed()).is_none() {
         return;
     }
     // Not accepted yet, so that it has no file: its listener stands for it.
     let event_loop = |_| record::mark_of(sk).is_some_and(|mark| reader::is_event_loop(&mark));
     let entered = admissible(me.slot, sk, event_loop)
-        .is_some_and(|number| enter(me, ctx, sk, number, key, flow_bit::SERVER));
-    let inner = remote.is_loopback() || remote.is_passthrough_source() || me.is_local(&remote);
+        .is_some_and(|number| enter(me, call, sk, number, key, flow_bit::SERVER));
+    let inner = is_over_lo(&local, &remote) || me.is_local(&remote);
     if !entered && let Some(server) = maps::server_or_new(&server_key(me, key.local, key.local_port, inner)) {
         server.declined = 1;
     }
@@ -123,7 +116,7 @@ pub(crate) fn server(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, loc
 /// The socket is gone.
 #[inline(always)]
 pub(crate) fn closed(me: &Workload, sk: *mut bpf_sock) {
-    if !table::accelerates() {
+    if !rodata::accelerates() {
         return;
     }
     let Some(record) = record::get(sk) else { return };
@@ -141,7 +134,7 @@ pub(crate) fn closed(me: &Workload, sk: *mut bpf_sock) {
 /// Whether kernel TLS is refused for a socket: in the map.
 #[inline(always)]
 pub(crate) fn refuses_tls(sk: *mut bpf_sock) -> bool {
-    if !table::accelerates() {
+    if !rodata::accelerates() {
         return false;
     }
     let Some(record) = record::get(sk) else { return false };
@@ -164,7 +157,7 @@ pub(super) fn long(record: &Record) {
 /// Local to the namespace, or the address of another workload.
 #[inline(always)]
 fn is_on_node(me: &Workload, remote: &Addr) -> bool {
-    remote.is_loopback() || me.is_local(remote) || maps::is_local_workload(remote)
+    me.is_local(remote) || maps::is_local_workload(remote)
 }
 
 #[inline(always)]
@@ -196,7 +189,7 @@ fn admissible(slot: u32, sk: *mut bpf_sock, event_loop: impl FnOnce(u64) -> bool
 }
 
 #[inline(always)]
-fn enter(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, key: EndKey, bits: u8) -> bool {
+fn enter(me: &Workload, call: SockOps, sk: *mut bpf_sock, number: u64, key: EndKey, bits: u8) -> bool {
     let slot = me.slot;
     let Some(cookie) = peer::cookie(number) else { return false };
     if me.share().is_none_or(|(share, limits)| share.sockets >= limits.sockets) {
@@ -219,18 +212,17 @@ fn enter(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, ke
         maps::count(slot, Reason::NotEnrolled, 0);
         return false;
     }
-    if !maps::enter(ctx.ops, cookie) {
+    if !maps::enter(call.raw(), cookie) {
         maps::end_remove(&record.own);
         maps::count(slot, Reason::NotEnrolled, 0);
         return false;
     }
     count(me, record);
-    if table::observes() {
+    if rodata::observes() {
         flow::mapped(sk, &record.tally);
     }
     // For the entry's removal.
-    let flags = load32!(ctx.ops, bpf_sock_ops, bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_STATE_CB_FLAG;
-    let _ = ctx.set_cb_flags(flags as i32);
+    call.call_back(BPF_SOCK_OPS_STATE_CB_FLAG);
     maps::count(slot, Reason::Enrolled, 0);
     true
 }
@@ -257,14 +249,16 @@ fn uncount(record: &mut Record) {
 }
 
 #[inline(always)]
-fn key(me: &Workload, ctx: &SockOpsContext, local: Addr, remote: Addr) -> EndKey {
+fn key(me: &Workload, call: SockOps, local: Addr, remote: Addr) -> EndKey {
+    let (local_port, remote_port) = call.ports();
+    let (snd, rcv) = call.next_bytes();
     EndKey {
         local,
         remote,
-        local_port: Port::new(load32!(ctx.ops, bpf_sock_ops, local_port) as u16),
-        remote_port: Port::new(u32::from_be(load32!(ctx.ops, bpf_sock_ops, remote_port)) as u16),
-        snd: load32!(ctx.ops, bpf_sock_ops, snd_nxt),
-        rcv: load32!(ctx.ops, bpf_sock_ops, rcv_nxt),
+        local_port,
+        remote_port,
+        snd,
+        rcv,
         netns: if local.is_loopback() || remote.is_loopback() { netns(me) } else { 0 },
     }
 }

@@ -19,9 +19,8 @@ use proxy_common::{
     workload::{SLOTS, SOCKETS},
 };
 
-const BPF_F_NO_PREALLOC: u32 = 1;
-const BPF_NOEXIST: u64 = 1;
-const BPF_F_INGRESS: u64 = 1;
+use crate::uapi::{BPF_F_INGRESS, BPF_F_NO_PREALLOC, BPF_NOEXIST};
+
 const SK_PASS: i64 = 1;
 
 /// The sockets, by cookie: one that is found is the one that was meant. sock_ops inserts; a socket leaves when it

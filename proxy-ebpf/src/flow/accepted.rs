@@ -5,14 +5,13 @@ use core::hint::black_box;
 
 use aya_ebpf::{
     bindings::{BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock},
-    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns},
-    programs::SockOpsContext,
+    helpers::bpf_ktime_get_ns,
 };
 use proxy_common::{
     addr::{Addr, Port},
     counter::Event,
     flow::{Class, FlowRecord, PeerKey, flow_flag},
-    ingress::{Ingress, ingress},
+    ingress::{Ingress, ingress, is_over_lo},
     policy::{Table as _, flag},
     verdict::{Target, Verdict},
     wire::{SocketState, role},
@@ -20,11 +19,11 @@ use proxy_common::{
 
 use super::{
     live, maps,
-    opening::{call_back, opened},
+    opening::opened,
     process,
     socket::{self, Socket},
 };
-use crate::{owner, storage, workload::Workload};
+use crate::{owner, sock_ops_call::SockOps, storage, workload::Workload};
 
 /// TCP_LISTEN_CB, in the listening process: who it is holds for what it accepts.
 #[inline(always)]
@@ -49,26 +48,20 @@ struct Found {
 
 /// PASSIVE_ESTABLISHED.
 #[inline(always)]
-pub(super) fn accepted(
-    me: &Workload,
-    ctx: &SockOpsContext,
-    sk: *mut bpf_sock,
-    local: Addr,
-    remote: Addr,
-    ports: (Port, Port),
-) {
+pub(super) fn accepted(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     let Some(record) = maps::record_or_new(sk) else {
         me.count_event(Event::FlowNotKept);
         return;
     };
     let socket = Socket::of(sk);
+    let (local, remote) = call.addresses();
+    let ports = call.ports();
     let found = look(me, record, sk, socket, &local, &remote, ports.0);
     // SAFETY: no arguments.
     record.established_at = unsafe { bpf_ktime_get_ns() };
     // The handshake is the first round trip measured: this end answered the SYN that long ago.
     record.syn_at = record.established_at.wrapping_sub(u64::from(socket.srtt_us()) * 1000);
-    // SAFETY: the helper takes the context.
-    record.cookie = unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
+    record.cookie = call.cookie();
     socket::sign(me, record);
     (record.local, record.remote) = (local, remote);
     (record.local_port, record.remote_port) = ports;
@@ -83,7 +76,7 @@ pub(super) fn accepted(
         from_sidecar(record);
     }
     live::enter(me, sk, record);
-    call_back(ctx, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
+    call.call_back(BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
     opened(me, record);
 }
 
@@ -125,7 +118,7 @@ fn look(
     let turned = state.role == role::LISTENER
         && port.get() != policy.outbound_port
         && port.get() != policy.inbound_port;
-    let on_pod = remote.is_loopback() || remote.is_passthrough_source() || !turned && me.is_local(remote);
+    let on_pod = is_over_lo(local, remote) || !turned && me.is_local(remote);
     let known = Found { class: Class::DirectSelf, verdict: None, listener: port.get(), counts: !on_pod };
     match state.role {
         role::ACCEPTED if port.get() == policy.outbound_port => {

@@ -12,9 +12,9 @@ use proxy_common::{
 
 use super::{
     maps, places,
-    socket::{Socket, address, copy, state},
+    socket::{Socket, address, state},
 };
-use crate::{accel, atomic, workload::Workload};
+use crate::{accel, atomic, kernel_memory::copy, workload::Workload};
 
 /// The record of a connection that begins is complete.
 #[inline(always)]

@@ -15,18 +15,14 @@ use proxy_common::{
     workload::SLOTS,
 };
 
-use crate::{
-    atomic,
-    storage::{BPF_F_CLONE, BPF_F_NO_PREALLOC, SkStorage},
-    workload::Workload,
-};
+use crate::{atomic, storage::InheritedStorage, uapi::BPF_F_NO_PREALLOC, workload::Workload};
 
 /// Live flows. A listener's record is inherited by what it accepts. Written by connect, getpeername and the programs
 /// of this module, by userspace for listeners that were there first.
 // SAFETY: the section in which loaders look for BTF map definitions.
 #[unsafe(link_section = ".maps")]
 #[unsafe(export_name = "FLOWS")]
-static FLOWS: SkStorage<FlowRecord, { BPF_F_NO_PREALLOC | BPF_F_CLONE }> = SkStorage::new();
+static FLOWS: InheritedStorage<FlowRecord> = InheritedStorage::new();
 
 /// The sidecar's connections over loopback that were not accepted yet. The client's end writes, the server's takes.
 #[map]
@@ -60,12 +56,12 @@ static JOURNAL_HEAD: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// Sums by workload and class. Userspace makes and removes a workload's.
 #[map]
 static FLOW_TOTALS: PerCpuHashMap<u32, Totals> =
-    PerCpuHashMap::with_max_entries(SLOTS * Class::COUNT as u32, BPF_F_NO_PREALLOC as u32);
+    PerCpuHashMap::with_max_entries(SLOTS * Class::COUNT as u32, BPF_F_NO_PREALLOC);
 
 /// Sums over open flows, for one reader at a time (it holds the lock of the readers' directory), which clears them first.
 #[map]
 static OPEN_TOTALS: HashMap<OpenKey, OpenTotals> =
-    HashMap::with_max_entries(SLOTS * Class::COUNT as u32, BPF_F_NO_PREALLOC as u32);
+    HashMap::with_max_entries(SLOTS * Class::COUNT as u32, BPF_F_NO_PREALLOC);
 
 #[inline(always)]
 pub(super) fn record(sk: *mut bpf_sock) -> Option<&'static mut FlowRecord> {
