@@ -6,7 +6,7 @@ mod totals;
 
 use crate::named::named;
 
-pub use live::{LISTED, LIVE, ListedEnd, LiveEnd, LivePlaces};
+pub use live::{FreeList, LISTED, LIVE, ListedEnd, LiveEnd};
 pub use record::{
     FlowFigures, FlowKernel, FlowRecord, JOURNAL, JOURNAL_WORDS, JournalEntry, PeerKey, Tally, flow_flag,
     journal_sum, phase, tally_path,

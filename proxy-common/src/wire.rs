@@ -37,7 +37,7 @@ pub struct SocketState {
 /// A redirected connection between SYN and accept, seen from the client: unique in the namespace, and so in the slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
-pub struct FlowKey {
+pub struct ConnectionKey {
     pub client: Addr,
     pub sidecar: Addr,
     pub client_port: Port,
@@ -194,7 +194,7 @@ impl Kernel {
 }
 
 const _: () = assert!(size_of::<SocketState>() == 20);
-const _: () = assert!(size_of::<FlowKey>() == 40);
+const _: () = assert!(size_of::<ConnectionKey>() == 40);
 const _: () = assert!(size_of::<OriginalDst>() == 20);
 const _: () = assert!(size_of::<PrefixKey>() == 24 && size_of::<ListKey>() == 12);
 const _: () = assert!(size_of::<Route>() == 20);
@@ -203,8 +203,8 @@ const _: () = assert!(size_of::<Kernel>() == 60);
 /// A piece of the JSON in the META map; the rest of the last one is zero.
 pub type MetaChunk = [u8; 256];
 
-/// Places in the listener map: sixteen for each group of a workload.
-pub const LISTENER_PLACES: u32 = 16;
+/// Entries of the listener map for each group of a workload.
+pub const LISTENERS_OF_GROUP: u32 = 16;
 
 /// A group of the sidecar's listeners.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -236,12 +236,12 @@ impl ListenerGroup {
     }
 
     #[inline(always)]
-    pub const fn first_place(self, slot: u32) -> u32 {
-        slot * LISTENERS_OF_WORKLOAD + self as u32 * LISTENER_PLACES
+    pub const fn first_entry(self, slot: u32) -> u32 {
+        slot * LISTENERS_OF_WORKLOAD + self as u32 * LISTENERS_OF_GROUP
     }
 }
 
-pub const LISTENERS_OF_WORKLOAD: u32 = ListenerGroup::ALL.len() as u32 * LISTENER_PLACES;
+pub const LISTENERS_OF_WORKLOAD: u32 = ListenerGroup::ALL.len() as u32 * LISTENERS_OF_GROUP;
 pub const LISTENERS: u32 = SLOTS * LISTENERS_OF_WORKLOAD;
 
 impl PrefixKey {

@@ -17,7 +17,7 @@ use crate::storage::OwnStorage;
 #[unsafe(export_name = "DNS_SERVERS")]
 static DNS_SERVERS: OwnStorage<Servers> = OwnStorage::new();
 
-/// The slot of a server, and whether another one lost it. None: no memory.
+/// The slot of a server, and whether another server lost it. None: there is no memory for slots.
 #[inline(always)]
 pub(crate) fn slot(sk: *mut bpf_sock, server: &Addr) -> Option<(usize, bool)> {
     DNS_SERVERS.get_or_create(sk).map(|servers| servers.slot(server))

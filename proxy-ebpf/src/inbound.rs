@@ -13,7 +13,7 @@ use proxy_common::{
     ingress::{Ingress, ingress, is_over_lo},
     policy::{Table as _, flag},
     verdict::Target,
-    wire::{FlowKey, ListenerGroup, is_spread},
+    wire::{ConnectionKey, ListenerGroup, is_spread},
 };
 
 use crate::{
@@ -84,7 +84,7 @@ fn is_self_call(me: &Workload, ctx: &SkLookupContext, local: Addr, remote: Addr)
     if !routes::are_live() {
         return remote == local || me.is_local(&remote);
     }
-    maps::is_self_call(&FlowKey {
+    maps::is_self_call(&ConnectionKey {
         client: remote,
         sidecar: local,
         client_port: remote_port(ctx),

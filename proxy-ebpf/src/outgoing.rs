@@ -1,4 +1,4 @@
-//! Gathers what the decision wants to know about an outgoing connection or datagram.
+//! The decision on an outgoing connection or datagram, asked with what its socket, its route and its owner tell.
 
 use aya_ebpf::bindings::bpf_sock;
 use proxy_common::{
@@ -24,7 +24,7 @@ pub(crate) struct Outgoing {
     pub(crate) owner: Owner,
 }
 
-/// None: not this workload's, or the kernel is going to refuse the call by itself.
+/// Gathers and decides. None: no rule is asked, because the call is made in another namespace or the kernel refuses it.
 #[inline(always)]
 pub(crate) fn decide(me: &Workload, call: &SockAddr, sk: *mut bpf_sock) -> Option<Outgoing> {
     if !call.in_netns(me.netns_cookie()) {

@@ -18,7 +18,7 @@ use aya_ebpf::{
 };
 use proxy_common::{
     addr::{Addr, Port},
-    wire::FlowKey,
+    wire::ConnectionKey,
 };
 
 use crate::{
@@ -41,9 +41,9 @@ const TUPLE6: u32 = mem::size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>()
 /// Room for a tuple of either family.
 pub(crate) type Tuple = [u32; 9];
 
-/// Which end of the connection, seen from the packet.
+/// Which address and port of a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum Side {
     Source,
     Destination,
 }
@@ -62,7 +62,7 @@ impl Packet {
     /// Reads source (as the client) and destination of a TCP packet over Ethernet. None: something else, a fragment
     /// (without conntrack nobody puts them together first), or IPv6 with extension headers.
     #[inline(always)]
-    pub(crate) fn read(ctx: &TcContext, ends: &mut FlowKey) -> Option<Self> {
+    pub(crate) fn read(ctx: &TcContext, ends: &mut ConnectionKey) -> Option<Self> {
         let skb = ctx.skb.skb;
         let (v4, tcp) = match u16::from_be(load32!(skb, __sk_buff, protocol) as u16) {
             ETH_P_IP => {
@@ -105,13 +105,13 @@ impl Packet {
 
     /// Gives one end another address.
     #[inline(always)]
-    pub(crate) fn set_addr(&self, end: End, old: &Addr, new: &Addr) -> Option<()> {
+    pub(crate) fn set_addr(&self, side: Side, old: &Addr, new: &Addr) -> Option<()> {
         if old.0 == new.0 {
             return Some(());
         }
         let tcp = self.tcp + TCP_CHECKSUM;
         let pseudo = u64::from(BPF_F_PSEUDO_HDR);
-        let destination = end == End::Destination;
+        let destination = side == Side::Destination;
         if self.v4 {
             let (from, to) = (u32::from_ne_bytes(old.octets4()), u32::from_ne_bytes(new.octets4()));
             self.l4_checksum(tcp, from.into(), to.into(), pseudo | 4)?;
@@ -127,13 +127,13 @@ impl Packet {
 
     /// Gives one end another port.
     #[inline(always)]
-    pub(crate) fn set_port(&self, end: End, old: Port, new: Port) -> Option<()> {
+    pub(crate) fn set_port(&self, side: Side, old: Port, new: Port) -> Option<()> {
         if old.0 == new.0 {
             return Some(());
         }
         let (from, to) = (u16::from_ne_bytes(old.0), u16::from_ne_bytes(new.0));
         self.l4_checksum(self.tcp + TCP_CHECKSUM, from.into(), to.into(), 2)?;
-        store(self.skb, self.tcp + if end == End::Destination { 2 } else { 0 }, &new.0)
+        store(self.skb, self.tcp + if side == Side::Destination { 2 } else { 0 }, &new.0)
     }
 
     #[inline(always)]

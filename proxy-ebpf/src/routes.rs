@@ -9,7 +9,7 @@ use proxy_common::{
     egress::{Egress, egress},
     policy::{Table as _, flag, interface_flag},
     verdict::Target,
-    wire::{FlowKey, Owner, Route},
+    wire::{ConnectionKey, Owner, Route},
 };
 
 use crate::{
@@ -37,7 +37,7 @@ pub(crate) fn are_live() -> bool {
 /// A connection that the rules have left alone is about to begin. Whether it is one to the workload itself, of which its
 /// lookup has to know.
 #[inline(always)]
-pub(crate) fn left_alone(me: &Workload, call: SockOps, sk: *mut bpf_sock, key: &FlowKey) -> bool {
+pub(crate) fn left_alone(me: &Workload, call: SockOps, sk: *mut bpf_sock, key: &ConnectionKey) -> bool {
     let (local, remote) = (key.client, key.sidecar);
     if !are_live() || remote.is_loopback() || !me.captures() || !call.in_netns(me) {
         return false;
@@ -60,7 +60,7 @@ pub(crate) fn left_alone(me: &Workload, call: SockOps, sk: *mut bpf_sock, key: &
     over_lo && !local.is_loopback() && !local.is_passthrough_source()
 }
 
-/// The interface the kernel has chosen. None: it does not tell.
+/// The interface the kernel has chosen. None: where the kernel keeps it is not known.
 #[inline(always)]
 fn interface(sk: *mut bpf_sock) -> Option<u32> {
     if known!(KERNEL.sk_dst_cache) == 0 || known!(KERNEL.dev_ifindex) == 0 {
@@ -73,7 +73,7 @@ fn interface(sk: *mut bpf_sock) -> Option<u32> {
 
 /// What the rules say of the route it takes.
 #[inline(always)]
-fn captures(me: &Workload, sk: *mut bpf_sock, key: &FlowKey, out_lo: bool, out_excluded: bool) -> bool {
+fn captures(me: &Workload, sk: *mut bpf_sock, key: &ConnectionKey, out_lo: bool, out_excluded: bool) -> bool {
     // Of a socket without a file nobody knows who made it: as if it were not the sidecar.
     let owner = owner::recorded(sk).unwrap_or(Owner { uid: u32::MAX, gid: u32::MAX });
     let verdict = egress(

@@ -16,7 +16,7 @@ use proxy_common::{
     counter::Event,
     policy::{Table as _, flag},
     tproxy::is_transparent_source,
-    wire::{FlowKey, ListenerGroup, OriginalDst, is_spread, role},
+    wire::{ConnectionKey, ListenerGroup, OriginalDst, is_spread, role},
 };
 
 use crate::{
@@ -157,7 +157,7 @@ fn accepted(me: &Workload, call: SockOps) {
     } else {
         return;
     };
-    let key = FlowKey {
+    let key = ConnectionKey {
         client: remote,
         sidecar: local,
         client_port: call.remote_port(),
@@ -185,7 +185,7 @@ fn accepted(me: &Workload, call: SockOps) {
 }
 
 #[inline(always)]
-fn original_dst(me: &Workload, key: &FlowKey) -> Option<(Addr, Port)> {
+fn original_dst(me: &Workload, key: &ConnectionKey) -> Option<(Addr, Port)> {
     if let Some(orig) = maps::pending_take(key) {
         return Some((orig.addr, orig.port));
     }
@@ -215,9 +215,9 @@ fn closing(me: &Workload, call: SockOps) {
 }
 
 #[inline(always)]
-fn key_of_client(me: &Workload, call: SockOps) -> FlowKey {
+fn key_of_client(me: &Workload, call: SockOps) -> ConnectionKey {
     let (local, remote) = call.addresses();
-    FlowKey {
+    ConnectionKey {
         client: local,
         sidecar: remote,
         client_port: Port::new(call.local_port()),

@@ -10,7 +10,9 @@ use aya_ebpf::{
     helpers::bpf_ktime_get_ns,
 };
 use proxy_common::{
-    accel::{End, EndKey, Flow, LONG, Reason, Record, end_flag, flow_bit, switch_flag},
+    accel::{
+        DirectionState, EndKey, LONG, PublishedEnd, Reason, Record, direction_bit, end_flag, switch_flag,
+    },
     addr::{Addr, Port},
     flow::Tally,
     ingress::is_over_lo,
@@ -56,8 +58,8 @@ fn begin_anew(sk: *mut bpf_sock) {
     }
 }
 
-/// Whether this end is the workload's: in its namespace, with an address of its own. Who has a namespace and addresses
-/// of his own making in there (a process of the pod with a user namespace) is nobody's peer.
+/// Whether this end is the workload's: in its namespace, with an address of its own. A process of the pod with a user
+/// namespace can make a network namespace with any addresses; its sockets do not enter.
 #[inline(always)]
 fn is_own(me: &Workload, call: SockOps, local: &Addr) -> bool {
     call.in_netns(me) && me.is_local(local)
@@ -106,7 +108,7 @@ pub(crate) fn server(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     // Not accepted yet, so that it has no file: its listener stands for it.
     let event_loop = |_| record::mark_of(sk).is_some_and(|mark| reader::is_event_loop(&mark));
     let entered = admissible(me.slot, sk, event_loop)
-        .is_some_and(|number| enter(me, call, sk, number, key, flow_bit::SERVER));
+        .is_some_and(|number| enter(me, call, sk, number, key, direction_bit::SERVER));
     let inner = is_over_lo(&local, &remote) || me.is_local(&remote);
     if !entered && let Some(server) = maps::server_or_new(&server_key(me, key.local, key.local_port, inner)) {
         server.declined = 1;
@@ -123,8 +125,8 @@ pub(crate) fn closed(me: &Workload, sk: *mut bpf_sock) {
     maps::end_remove(&record.own);
     uncount(record);
     // The client tells: what the server answers in one piece is the same conversation.
-    if record.flow.bits & flow_bit::SERVER == 0
-        && record.flow.sent < LONG
+    if record.direction.bits & direction_bit::SERVER == 0
+        && record.direction.sent < LONG
         && let Some(server) = maps::server_or_new(&server_of(me, record))
     {
         server.was_short(now());
@@ -144,7 +146,7 @@ pub(crate) fn refuses_tls(sk: *mut bpf_sock) -> bool {
     true
 }
 
-/// This end has just become long.
+/// This end has just sent as many messages as a long connection does.
 #[inline(always)]
 pub(super) fn long(record: &Record) {
     if let Some(me) = Workload::at(record.slot)
@@ -176,7 +178,7 @@ fn admissible(slot: u32, sk: *mut bpf_sock, event_loop: impl FnOnce(u64) -> bool
         return None;
     }
     let strict = switch.flags & switch_flag::ANY_READER == 0;
-    // Being in the map is enough to change FIONREAD and splice(2), whoever sends.
+    // Being in the map is enough to change FIONREAD and splice(2), also for what comes over the stack.
     if strict && record::mark_of(sk).is_none_or(|mark| mark.flags & end_flag::TRUSTED == 0) {
         maps::count(slot, Reason::UntrustedReader, 0);
         return None;
@@ -198,9 +200,9 @@ fn enter(me: &Workload, call: SockOps, sk: *mut bpf_sock, number: u64, key: EndK
     }
     let Some(record) = record::create(sk) else { return false };
     record.sk = number;
-    record.peer = End::NONE;
+    record.peer = PublishedEnd::NONE;
     record.peer_file = 0;
-    record.flow = Flow { bits, ..Flow::default() };
+    record.direction = DirectionState { bits, ..DirectionState::default() };
     // Behind all that is written: a SYN may have carried data nobody has read.
     record.drained_at = key.snd.wrapping_sub(1);
     record.tally = Tally::default();
@@ -208,7 +210,10 @@ fn enter(me: &Workload, call: SockOps, sk: *mut bpf_sock, number: u64, key: EndK
     record.number = me.number();
     record.own = key;
     let flags = record::mark_of(sk).map_or(0, |mark| mark.flags) as u16;
-    if !maps::end_insert(&key, &End { sk: number, cookie, number: me.number(), slot: slot as u16, flags }) {
+    if !maps::end_insert(
+        &key,
+        &PublishedEnd { sk: number, cookie, number: me.number(), slot: slot as u16, flags },
+    ) {
         maps::count(slot, Reason::NotEnrolled, 0);
         return false;
     }
@@ -230,7 +235,7 @@ fn enter(me: &Workload, call: SockOps, sk: *mut bpf_sock, number: u64, key: EndK
 /// One of the workload's share is taken.
 #[inline(always)]
 fn count(me: &Workload, record: &mut Record) {
-    record.flow.bits |= flow_bit::COUNTED;
+    record.direction.bits |= direction_bit::COUNTED;
     if let Some((share, _)) = me.share() {
         atomic::add(&mut share.sockets, 1);
     }
@@ -238,10 +243,10 @@ fn count(me: &Workload, record: &mut Record) {
 
 #[inline(always)]
 fn uncount(record: &mut Record) {
-    if record.flow.bits & flow_bit::COUNTED == 0 {
+    if record.direction.bits & direction_bit::COUNTED == 0 {
         return;
     }
-    record.flow.bits &= !flow_bit::COUNTED;
+    record.direction.bits &= !direction_bit::COUNTED;
     let tenancy = u64::from(record.number) << 32 | u64::from(record.slot);
     if let Some(share) = workload::share_of(tenancy) {
         atomic::add(&mut share.sockets, u64::MAX);
@@ -279,7 +284,7 @@ fn now() -> u64 {
 #[inline(always)]
 fn server_of(me: &Workload, record: &Record) -> EndKey {
     let EndKey { local, remote, local_port, remote_port, .. } = record.own;
-    if record.flow.bits & flow_bit::SERVER == 0 {
+    if record.direction.bits & direction_bit::SERVER == 0 {
         client_key(me, remote, remote_port)
     } else {
         client_key(me, local, local_port)

@@ -35,9 +35,9 @@ pub(crate) fn opening(me: &Workload, call: &SockAddr, sk: *mut bpf_sock, out: &O
     };
     // Of an earlier connection, given up without its end being seen. No atomic instruction here, executed or not: Linux
     // 5.10 refuses the whole program for one it does not know.
-    let place = record.place;
+    let live_index = record.live_index;
     *record = FlowRecord::EMPTY;
-    record.place = place;
+    record.live_index = live_index;
     socket::sign(me, record);
     (record.orig, record.orig_port) = (out.dst, out.port);
     record.class = class(me, sk, out, record) as u8;
