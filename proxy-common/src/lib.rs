@@ -7,12 +7,14 @@
 
 pub mod accel;
 pub mod addr;
+pub mod call;
 pub mod counter;
 pub mod dns;
 pub mod egress;
 pub mod flow;
 pub mod guest;
 pub mod ingress;
+mod named;
 pub mod names;
 pub mod policy;
 pub mod self_test;
@@ -22,6 +24,7 @@ pub mod wire;
 pub mod workload;
 
 pub use addr::{Addr, Port};
+pub use call::{Call, Refusal};
 pub use egress::{Egress, egress};
 pub use ingress::{Ingress, ingress};
 pub use policy::{Policy, Table};

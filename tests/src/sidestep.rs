@@ -98,7 +98,7 @@ impl Sidestep {
         let dump: serde_json::Value = serde_json::from_str(&succeed(command)?)?;
         let entries = dump.as_array().context("bpftool printed no list")?;
         let slot = self.meta()?["slot"].as_u64().context("the description says no slot")?;
-        // A map without type information: bytes, of which the last four are the slot (`proxy_common::wire::FlowKey`).
+        // A map without type information: bytes, of which the last four are the slot (`proxy_common::wire::ConnectionKey`).
         let of = |entry: &serde_json::Value| -> Option<u64> {
             let bytes = entry["key"]
                 .as_array()?
