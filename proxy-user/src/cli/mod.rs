@@ -3,6 +3,7 @@
 mod acceleration;
 mod attach;
 mod audit;
+mod choice;
 mod detach;
 mod doctor;
 mod explain;
@@ -10,6 +11,7 @@ mod flows;
 mod flows_table;
 mod flows_top;
 mod install;
+mod istio_args;
 mod istio_iptables;
 mod log;
 mod observation;
@@ -130,4 +132,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
 /// Called by the name of what it replaces.
 fn is_istio_iptables(program: Option<&OsString>) -> bool {
     program.and_then(|path| Path::new(path).file_name()) == Some(OsStr::new("istio-iptables"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn clap_accepts_its_own_definition() {
+        Cli::command().debug_assert();
+        IstioIptables::command().debug_assert();
+    }
 }
