@@ -3,6 +3,7 @@
 mod acceleration;
 mod attach;
 mod audit;
+mod bench;
 mod choice;
 mod detach;
 mod doctor;
@@ -17,6 +18,7 @@ mod log;
 mod observation;
 mod place;
 mod rules;
+mod serve;
 mod settings;
 mod status;
 mod verify;
@@ -31,11 +33,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use proxy_core::exit::Class;
 
-use self::istio_iptables::IstioIptables;
-use crate::{
-    bench, relay,
-    serve::{self, LogFormat},
-};
+use self::{istio_iptables::IstioIptables, log::LogFormat};
+use crate::relay;
 
 /// Istio sidecar redirection with eBPF in place of iptables.
 #[derive(Parser, Debug)]
@@ -118,10 +117,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Verb::IstioIptables(args) => istio_iptables::run(&args),
         Verb::VerifyProbe(args) => verify::run_probe(&args),
         Verb::Bench(args) => bench::run(&args),
-        Verb::Serve(args) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(serve::run(args)).map(|()| ExitCode::SUCCESS)
-        }
+        Verb::Serve(args) => serve::run(&args),
         Verb::Relay(args) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(relay::run(args)).map(|()| ExitCode::SUCCESS)
