@@ -56,12 +56,12 @@ impl EndKey {
 /// What one end publishes for the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
-pub struct End {
+pub struct PublishedEnd {
     /// `struct sock *`, as a number.
     pub sk: u64,
     /// Its cookie: a recycled socket has another.
     pub cookie: u64,
-    /// The number of its workload (`Workload::number`), which tells it from whoever has the slot later.
+    /// The number of its workload (`Workload::number`), which tells it from one that has the slot later.
     pub number: u32,
     /// The slot of its workload.
     pub slot: u16,
@@ -69,18 +69,19 @@ pub struct End {
     pub flags: u16,
 }
 
-impl End {
+impl PublishedEnd {
     /// No end is known.
     pub const NONE: Self = Self { sk: 0, cookie: 0, number: 0, slot: 0, flags: 0 };
 }
 
-/// Bits of [`End::flags`] and of [`Mark::flags`].
+/// Bits of [`PublishedEnd::flags`] and of [`Mark::flags`].
 pub mod end_flag {
     /// Its process is known to read in a way that sees all bytes.
     pub const TRUSTED: u32 = 1 << 0;
     /// A listener that was non-blocking when it was looked at: what it accepts belongs to an event loop.
     pub const EVENT_LOOP: u32 = 1 << 1;
-    /// It reads until there is nothing left: the sidecar does, and who was vouched for.
+    /// Its process reads until there is nothing left. The sidecar does, and so does a program that the user has declared to
+    /// do so.
     pub const DRAINS: u32 = 1 << 2;
 }
 
@@ -105,10 +106,10 @@ pub struct Record {
     /// This socket, as a number.
     pub sk: u64,
     /// The other end; `sk` 0: not found yet.
-    pub peer: End,
+    pub peer: PublishedEnd,
     /// `struct file *` of the other end; 0: not accepted yet.
     pub peer_file: u64,
-    pub flow: Flow,
+    pub direction: DirectionState,
     /// This end's `write_seq` when the receiver was last seen to have read all of it.
     pub drained_at: u32,
     /// What became of its messages, for the flow's record.
@@ -122,14 +123,14 @@ pub struct Record {
 /// State of one direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
-pub struct Flow {
+pub struct DirectionState {
     /// One of [`mode`].
     pub mode: u8,
     /// Small messages in a row without an answer.
     pub small_run: u8,
     /// Messages sent, up to [`LONG`].
     pub sent: u8,
-    /// Bits of [`flow_bit`].
+    /// Bits of [`direction_bit`].
     pub bits: u8,
     /// The other end's activity when it was last looked at.
     pub peer_activity: u32,
@@ -137,8 +138,8 @@ pub struct Flow {
     pub stack_activity: u32,
 }
 
-/// Bits of [`Flow::bits`].
-pub mod flow_bit {
+/// Bits of [`DirectionState::bits`].
+pub mod direction_bit {
     /// This end accepted the connection.
     pub const SERVER: u8 = 1 << 0;
     /// The receiver waits for its socket with a level-triggered epoll.
@@ -157,15 +158,15 @@ pub mod mode {
     pub const STACK: u8 = 1;
 }
 
-/// What is seen when a message is about to be sent.
+/// What the path of a message depends on, when it is about to be sent.
 #[derive(Clone, Copy, Debug)]
-pub struct Sight {
+pub struct PathInputs {
     pub size: u32,
     /// Bytes redirected and not read yet.
     pub queued: u32,
     pub limit: u32,
-    /// There is memory for it.
-    pub room: bool,
+    /// The receiver's cgroup and the node have memory for the message.
+    pub has_memory: bool,
     /// The receiver has read everything that went over the stack.
     pub drained: bool,
     /// Messages the other end has sent so far, wrapping.
@@ -176,7 +177,7 @@ pub struct Sight {
     /// and Netty do: it would leave what is in its TCP queue behind what was redirected until the next event.
     pub stops_short: bool,
     /// The receiver reads blocking: a MSG_WAITALL read that began on the stack would not see what is redirected later.
-    pub blocking: bool,
+    pub reads_blocking: bool,
 }
 
 /// The path of one message.
@@ -192,43 +193,46 @@ pub const WORTH_ALONE: u32 = 4096;
 pub const SMALL_RUN: u8 = 16;
 
 /// Chooses the path and moves the state. While redirected bytes wait, only what bounds them leads to the stack: see
-/// [`Sight::stops_short`].
+/// [`PathInputs::stops_short`].
 #[inline(always)]
-pub fn choose(flow: &mut Flow, seen: &Sight) -> Path {
-    let answered = seen.peer_activity != flow.peer_activity;
-    flow.peer_activity = seen.peer_activity;
-    if answered || seen.size >= WORTH_ALONE {
-        flow.small_run = 0;
+pub fn choose(direction: &mut DirectionState, inputs: &PathInputs) -> Path {
+    let answered = inputs.peer_activity != direction.peer_activity;
+    direction.peer_activity = inputs.peer_activity;
+    if answered || inputs.size >= WORTH_ALONE {
+        direction.small_run = 0;
     } else {
-        flow.small_run = flow.small_run.saturating_add(1);
+        direction.small_run = direction.small_run.saturating_add(1);
     }
-    let reason = if !seen.drained {
+    let reason = if !inputs.drained {
         Some(Reason::Draining)
-    } else if seen.queued > seen.limit || seen.size > seen.limit - seen.queued {
+    } else if inputs.queued > inputs.limit || inputs.size > inputs.limit - inputs.queued {
         Some(Reason::Limit)
-    } else if !seen.room {
+    } else if !inputs.has_memory {
         Some(Reason::Memory)
-    } else if seen.blocking && flow.mode == mode::STACK && seen.peer_activity == flow.stack_activity {
+    } else if inputs.reads_blocking
+        && direction.mode == mode::STACK
+        && inputs.peer_activity == direction.stack_activity
+    {
         Some(Reason::BlockingReader)
-    } else if seen.queued != 0 {
+    } else if inputs.queued != 0 {
         None
-    } else if seen.off {
+    } else if inputs.off {
         Some(Reason::Off)
-    } else if flow.small_run > SMALL_RUN {
+    } else if direction.small_run > SMALL_RUN {
         Some(Reason::SmallStream)
-    } else if seen.stops_short {
+    } else if inputs.stops_short {
         Some(Reason::EdgeReader)
     } else {
         None
     };
     match reason {
         None => {
-            flow.mode = mode::REDIRECT;
+            direction.mode = mode::REDIRECT;
             Path::Redirect
         }
         Some(reason) => {
-            flow.mode = mode::STACK;
-            flow.stack_activity = seen.peer_activity;
+            direction.mode = mode::STACK;
+            direction.stack_activity = inputs.peer_activity;
             Path::Stack(reason)
         }
     }
@@ -312,105 +316,10 @@ pub const fn counter_index(slot: u32, reason: Reason) -> u32 {
     (slot * Reason::COUNT as u32 + reason as u32) * 2
 }
 
-const _: () = assert!(size_of::<EndKey>() == 48 && size_of::<End>() == 24);
+const _: () = assert!(size_of::<EndKey>() == 48 && size_of::<PublishedEnd>() == 24);
 const _: () = assert!(SLOTS <= 1 << 16, "a slot has 16 bits in an end");
-const _: () = assert!(size_of::<Flow>() == 12 && size_of::<Mark>() == 24);
+const _: () = assert!(size_of::<DirectionState>() == 12 && size_of::<Mark>() == 24);
 const _: () = assert!(size_of::<Record>() == 160 && offset_of!(Record, tally) == 56);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CALM: Sight = Sight {
-        size: 100,
-        queued: 0,
-        limit: 1000,
-        room: true,
-        drained: true,
-        peer_activity: 0,
-        off: false,
-        stops_short: false,
-        blocking: false,
-    };
-
-    #[test]
-    fn either_end_counts_its_own_and_sees_the_others() {
-        let (client, server) = (0xffff_8881_0000_1200, 0xffff_8881_0000_0900);
-        assert_eq!(Activity::index(client, server), Activity::index(server, client));
-        let mut shared = Activity::default();
-        assert_eq!(shared.sent(client, server), 0);
-        assert_eq!(shared.sent(client, server), 0);
-        assert_eq!(shared.sent(server, client), 2);
-        assert_eq!(shared.sent(client, server), 1);
-    }
-
-    #[test]
-    fn nothing_overtakes_what_is_on_the_stack() {
-        let mut flow = Flow::default();
-        assert_eq!(choose(&mut flow, &Sight { drained: false, ..CALM }), Path::Stack(Reason::Draining));
-        assert_eq!(choose(&mut flow, &CALM), Path::Redirect);
-    }
-
-    #[test]
-    fn a_blocking_reader_is_redirected_to_again_after_it_has_answered() {
-        let mut flow = Flow::default();
-        let seen = Sight { blocking: true, ..CALM };
-        assert_eq!(choose(&mut flow, &seen), Path::Redirect);
-        assert_eq!(choose(&mut flow, &Sight { drained: false, ..seen }), Path::Stack(Reason::Draining));
-        assert_eq!(choose(&mut flow, &seen), Path::Stack(Reason::BlockingReader));
-        assert_eq!(choose(&mut flow, &Sight { peer_activity: 1, ..seen }), Path::Redirect);
-    }
-
-    #[test]
-    fn the_limit_holds_at_its_edge_and_never_wraps() {
-        let mut flow = Flow::default();
-        assert_eq!(choose(&mut flow, &Sight { queued: 900, ..CALM }), Path::Redirect);
-        assert_eq!(choose(&mut flow, &Sight { queued: 901, ..CALM }), Path::Stack(Reason::Limit));
-        assert_eq!(
-            choose(&mut flow, &Sight { size: u32::MAX, queued: 1, ..CALM }),
-            Path::Stack(Reason::Limit)
-        );
-        assert_eq!(choose(&mut flow, &Sight { queued: u32::MAX, ..CALM }), Path::Stack(Reason::Limit));
-    }
-
-    #[test]
-    fn only_a_bound_leaves_redirected_bytes_behind() {
-        let mut flow = Flow { small_run: SMALL_RUN, ..Flow::default() };
-        let waiting =
-            Sight { queued: 1, off: true, stops_short: true, size: WORTH_ALONE, limit: 1 << 20, ..CALM };
-        assert_eq!(choose(&mut flow, &waiting), Path::Redirect);
-        assert_eq!(choose(&mut flow, &Sight { size: 1, ..waiting }), Path::Redirect);
-        assert_eq!(choose(&mut flow, &Sight { limit: 100, ..waiting }), Path::Stack(Reason::Limit));
-        assert_eq!(choose(&mut flow, &Sight { queued: 0, ..waiting }), Path::Stack(Reason::Off));
-    }
-
-    #[test]
-    fn one_who_stops_short_is_left_to_the_stack_once_nothing_waits() {
-        let mut flow = Flow::default();
-        let seen = Sight { stops_short: true, ..CALM };
-        assert_eq!(choose(&mut flow, &Sight { queued: 1, ..seen }), Path::Redirect);
-        assert_eq!(choose(&mut flow, &seen), Path::Stack(Reason::EdgeReader));
-    }
-
-    #[test]
-    fn nothing_is_handed_over_where_memory_is_short() {
-        let mut flow = Flow::default();
-        assert_eq!(choose(&mut flow, &Sight { room: false, ..CALM }), Path::Stack(Reason::Memory));
-    }
-
-    #[test]
-    fn one_way_trickles_stay_on_the_stack_and_conversations_do_not() {
-        let mut flow = Flow::default();
-        let paths: Vec<Path> = (0..=SMALL_RUN).map(|_| choose(&mut flow, &CALM)).collect();
-        assert_eq!(paths.last(), Some(&Path::Stack(Reason::SmallStream)));
-        for answers in 1..100 {
-            assert_eq!(choose(&mut flow, &Sight { peer_activity: answers, ..CALM }), Path::Redirect);
-        }
-        for _ in 0..100 {
-            assert_eq!(
-                choose(&mut flow, &Sight { size: WORTH_ALONE, limit: 1 << 20, ..CALM }),
-                Path::Redirect
-            );
-        }
-    }
-}
+mod tests;

@@ -7,6 +7,9 @@
 
 use crate::addr::Addr;
 
+/// The port that servers are asked at.
+pub const PORT: u16 = 53;
+
 /// Servers told apart besides the first. A resolver has three (`MAXNS`).
 pub const SLOTS: usize = 16;
 

@@ -6,6 +6,7 @@
 
 use crate::{
     addr::Addr,
+    dns,
     policy::{Policy, Table, flag, id_flag, port_flag, range_flag},
     tproxy::is_sidecar,
     verdict::{Rule, Target, Verdict},
@@ -31,7 +32,6 @@ pub struct Egress {
     pub mark: u32,
 }
 
-const DNS: u16 = 53;
 /// The mark mangle OUTPUT gives to the proxy's calls to its own pod in TPROXY mode. Istio has no setting for it.
 const SELF_CALL: u32 = 1338;
 
@@ -39,7 +39,7 @@ const SELF_CALL: u32 = 1338;
 pub fn egress<T: Table>(table: &T, c: &Egress) -> Verdict {
     let policy = table.policy();
     if !c.dst.is_v4() && !policy.has(flag::IPV6) {
-        return Verdict::bypass(Rule::NoRules);
+        return Rule::NoRules.verdict();
     }
     let nat = nat_output(table, &policy, c);
     if matches!(nat.target, Target::Bypass) && policy.has(flag::TPROXY) {
@@ -51,61 +51,63 @@ pub fn egress<T: Table>(table: &T, c: &Egress) -> Verdict {
 #[inline(always)]
 fn nat_output<T: Table>(table: &T, policy: &Policy, c: &Egress) -> Verdict {
     if c.out_excluded {
-        return Verdict::bypass(Rule::O0);
+        return Rule::O0.verdict();
     }
     let port = if policy.has(flag::OUTBOUND_PORTS) { table.port(c.dport) } else { 0 };
     if port & port_flag::OUTBOUND_EXCLUDE != 0 {
-        return Verdict::bypass(Rule::O1);
+        return Rule::O1.verdict();
     }
     if c.out_lo && c.src.is_passthrough_source() {
-        return Verdict::bypass(Rule::O2);
+        return Rule::O2.verdict();
     }
     if let Some(verdict) = owner(table, policy, c) {
         return verdict;
     }
     let ranges = if policy.has(flag::RANGES) { table.range(&c.dst) } else { 0 };
     if policy.has(flag::DNS)
-        && c.dport == DNS
+        && c.dport == dns::PORT
         && (policy.has(flag::DNS_ALL) || ranges & range_flag::DNS_SERVER != 0)
     {
-        return Verdict::to(Target::Dns, if c.tcp { Rule::O10 } else { Rule::O11 });
+        return if c.tcp { Rule::O10.verdict() } else { Rule::O11.verdict() };
     }
     if policy.is_loopback_range(&c.dst) {
-        return Verdict::bypass(Rule::O12);
+        return Rule::O12.verdict();
     }
     if ranges & range_flag::OUTBOUND_EXCLUDE != 0 {
-        return Verdict::bypass(Rule::O13);
+        return Rule::O13.verdict();
     }
     if !c.tcp {
-        return Verdict::bypass(Rule::O16);
+        return Rule::O16.verdict();
     }
     if port & port_flag::OUTBOUND_INCLUDE != 0 {
-        return Verdict::to(Target::Outbound, Rule::O14);
+        return Rule::O14.verdict();
     }
     if policy.has(flag::OUTBOUND_ALL) {
-        return Verdict::to(Target::Outbound, Rule::O15);
+        return Rule::O15.verdict();
     }
     if ranges & range_flag::OUTBOUND_INCLUDE != 0 {
-        return Verdict::to(Target::Outbound, Rule::O15Range);
+        return Rule::O15Range.verdict();
     }
-    Verdict::bypass(Rule::O16)
+    Rule::O16.verdict()
 }
 
 /// Rows O3 to O9'.
 #[inline(always)]
 fn owner<T: Table>(table: &T, policy: &Policy, c: &Egress) -> Option<Verdict> {
-    let dns = policy.has(flag::DNS);
-    let dns_port = dns && c.dport == DNS;
+    let captures_dns = policy.has(flag::DNS);
+    let dns_port = captures_dns && c.dport == dns::PORT;
     // The gid's row O6 never got the exception for port 53 that the uid's row O3 has.
     let self_call = c.tcp && c.out_lo && c.dport != policy.tunnel_port && !policy.is_loopback_range(&c.dst);
     let own = |rule_in: Rule, rule_out: Rule, inbound: bool| {
-        Some(if inbound { Verdict::to(Target::Inbound, rule_in) } else { Verdict::bypass(rule_out) })
+        Some(if inbound { rule_in.verdict() } else { rule_out.verdict() })
     };
 
-    let guarded = c.out_lo && !policy.has(flag::LOOPBACK_INCLUDED) && (!dns || (c.tcp && c.dport != DNS));
+    let guarded = c.out_lo
+        && !policy.has(flag::LOOPBACK_INCLUDED)
+        && (!captures_dns || (c.tcp && c.dport != dns::PORT));
     if guarded {
         if c.uid != policy.first_uid {
-            return Some(Verdict::bypass(Rule::O4));
+            return Some(Rule::O4.verdict());
         }
         return own(Rule::O3, Rule::O5, self_call && !dns_port);
     }
@@ -121,10 +123,10 @@ fn owner<T: Table>(table: &T, policy: &Policy, c: &Egress) -> Option<Verdict> {
     }
     let listed = group & id_flag::GROUP != 0;
     if policy.has(flag::GROUPS_EXCEPT) && listed {
-        return Some(Verdict::bypass(Rule::O9));
+        return Some(Rule::O9.verdict());
     }
     if policy.has(flag::GROUPS_ONLY) && !listed {
-        return Some(Verdict::bypass(Rule::O9Include));
+        return Some(Rule::O9Include.verdict());
     }
     None
 }

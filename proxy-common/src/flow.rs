@@ -4,42 +4,14 @@ mod live;
 mod record;
 mod totals;
 
-pub use live::{LISTED, LIVE, ListedEnd, LiveEnd, LivePlaces};
+use crate::named::named;
+
+pub use live::{FreeList, LISTED, LIVE, ListedEnd, LiveEnd};
 pub use record::{
     FlowFigures, FlowKernel, FlowRecord, JOURNAL, JOURNAL_WORDS, JournalEntry, PeerKey, Tally, flow_flag,
     journal_sum, phase, tally_path,
 };
 pub use totals::{BUCKETS, Carried, Histogram, OpenKey, OpenTotals, Totals, bucket, totals_key};
-
-macro_rules! named {
-    ($(#[$outer:meta])* $name:ident { $($variant:ident = $label:literal, $doc:literal;)* }) => {
-        $(#[$outer])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        #[repr(u8)]
-        pub enum $name {
-            $(#[doc = $doc] $variant,)*
-        }
-
-        impl $name {
-            pub const ALL: &'static [$name] = &[$($name::$variant),*];
-            pub const COUNT: usize = Self::ALL.len();
-
-            /// Label in output, filters and metrics.
-            pub const fn name(self) -> &'static str {
-                match self { $($name::$variant => $label,)* }
-            }
-
-            pub const fn describe(self) -> &'static str {
-                match self { $($name::$variant => $doc,)* }
-            }
-
-            /// From the byte a record carries.
-            pub fn from_index(index: u8) -> Option<Self> {
-                Self::ALL.get(usize::from(index)).copied()
-            }
-        }
-    };
-}
 
 named! {
     /// Between whom a connection runs.

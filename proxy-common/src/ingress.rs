@@ -19,11 +19,18 @@ pub struct Ingress {
     pub interface: u8,
 }
 
+/// Whether the addresses of a delivery say that it goes over lo, where [`ingress`] is not asked. `::6` is the sidecar's
+/// own on lo; another address of the pod is known by its routes or by its client.
+#[inline(always)]
+pub fn is_over_lo(local: &Addr, remote: &Addr) -> bool {
+    local.is_loopback() || remote.is_loopback() || remote.is_passthrough_source()
+}
+
 #[inline(always)]
 pub fn ingress<T: Table>(table: &T, c: &Ingress) -> Verdict {
     let policy = table.policy();
     if !c.dst.is_v4() && !policy.has(flag::IPV6) {
-        return Verdict::bypass(Rule::NoRules);
+        return Rule::NoRules.verdict();
     }
     if policy.has(flag::TPROXY) {
         return tproxy(table, &policy, c);
@@ -32,22 +39,22 @@ pub fn ingress<T: Table>(table: &T, c: &Ingress) -> Verdict {
         return verdict;
     }
     if !c.tcp || !policy.has(flag::INBOUND_ALL | flag::INBOUND_LIST) {
-        return Verdict::bypass(Rule::I7);
+        return Rule::I7.verdict();
     }
     if c.dport == policy.tunnel_port {
-        return Verdict::bypass(Rule::I4);
+        return Rule::I4.verdict();
     }
     let port = if policy.has(flag::INBOUND_PORTS) { table.port(c.dport) } else { 0 };
     if policy.has(flag::INBOUND_ALL) {
         if port & port_flag::INBOUND_EXCLUDE != 0 {
-            return Verdict::bypass(Rule::I5);
+            return Rule::I5.verdict();
         }
-        return Verdict::to(Target::Inbound, Rule::I6);
+        return Rule::I6.verdict();
     }
     if port & port_flag::INBOUND_INCLUDE != 0 {
-        return Verdict::to(Target::Inbound, Rule::I6List);
+        return Rule::I6List.verdict();
     }
-    Verdict::bypass(Rule::I7)
+    Rule::I7.verdict()
 }
 
 /// Rows I1 to I3: virtual interfaces (KubeVirt) speak for a guest, whose calls are outbound ones.
@@ -55,15 +62,15 @@ pub fn ingress<T: Table>(table: &T, c: &Ingress) -> Verdict {
 fn interface<T: Table>(table: &T, policy: &Policy, c: &Ingress) -> Option<Verdict> {
     if c.interface & interface_flag::VIRTUAL != 0 {
         if c.tcp && policy.has(flag::OUTBOUND_ALL) {
-            return Some(Verdict::to(Target::Outbound, Rule::I1));
+            return Some(Rule::I1.verdict());
         }
         if c.tcp && policy.has(flag::RANGES) && table.range(&c.dst) & range_flag::OUTBOUND_INCLUDE != 0 {
-            return Some(Verdict::to(Target::Outbound, Rule::I1Range));
+            return Some(Rule::I1Range.verdict());
         }
-        return Some(Verdict::bypass(Rule::I2));
+        return Some(Rule::I2.verdict());
     }
     if c.interface & interface_flag::EXCLUDED != 0 {
-        return Some(Verdict::bypass(Rule::I3));
+        return Some(Rule::I3.verdict());
     }
     None
 }
@@ -71,9 +78,9 @@ fn interface<T: Table>(table: &T, policy: &Policy, c: &Ingress) -> Option<Verdic
 #[inline(always)]
 fn tproxy<T: Table>(table: &T, policy: &Policy, c: &Ingress) -> Verdict {
     let mangle = if c.interface & interface_flag::EXCLUDED != 0 {
-        Verdict::bypass(Rule::T0)
+        Rule::T0.verdict()
     } else if !c.tcp {
-        Verdict::bypass(Rule::I7)
+        Rule::I7.verdict()
     } else {
         tproxy_port(table, policy, c.dport)
     };
@@ -96,5 +103,5 @@ pub(crate) fn tproxy_port<T: Table>(table: &T, policy: &Policy, dport: u16) -> V
     } else {
         policy.has(flag::INBOUND_LIST) && port & port_flag::INBOUND_INCLUDE != 0
     };
-    if captured { Verdict::to(Target::Inbound, Rule::T6) } else { Verdict::bypass(Rule::T4) }
+    if captured { Rule::T6.verdict() } else { Rule::T4.verdict() }
 }

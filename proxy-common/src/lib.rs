@@ -1,18 +1,20 @@
 //! What the BPF programs and userspace share: wire types, names, and the redirection decision.
 //!
-//! The decision ([`egress`], [`ingress`]) is a pure function over plain values. The BPF programs call it with a
+//! The decision ([`egress()`], [`ingress()`]) is a pure function over plain values. The BPF programs call it with a
 //! [`Table`] backed by maps, `explain` and the tests with one backed by collections.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 #![deny(unsafe_code)]
 
 pub mod accel;
 pub mod addr;
+pub mod call;
 pub mod counter;
 pub mod dns;
 pub mod egress;
 pub mod flow;
 pub mod guest;
 pub mod ingress;
+mod named;
 pub mod names;
 pub mod policy;
 pub mod self_test;
@@ -22,6 +24,7 @@ pub mod wire;
 pub mod workload;
 
 pub use addr::{Addr, Port};
+pub use call::{Call, Refusal};
 pub use egress::{Egress, egress};
 pub use ingress::{Ingress, ingress};
 pub use policy::{Policy, Table};

@@ -37,7 +37,7 @@ pub struct SocketState {
 /// A redirected connection between SYN and accept, seen from the client: unique in the namespace, and so in the slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
-pub struct FlowKey {
+pub struct ConnectionKey {
     pub client: Addr,
     pub sidecar: Addr,
     pub client_port: Port,
@@ -109,7 +109,7 @@ pub const PREFIXES: u32 = 1 << 20;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct Route {
-    /// The source the kernel chooses; unspecified: the destination itself.
+    /// The source the kernel chooses. Unspecified: the destination itself if that is local, else unknown.
     pub src: Addr,
     /// Bits of [`route_flag`].
     pub flags: u8,
@@ -124,6 +124,25 @@ pub mod route_flag {
     pub const EXCLUDED: u8 = 1 << 1;
     /// Unreachable, blackhole or prohibit: the kernel refuses, there is nothing to capture.
     pub const UNREACHABLE: u8 = 1 << 2;
+}
+
+impl Route {
+    /// The kernel delivers on this host: iptables sees `-o lo`.
+    #[inline(always)]
+    pub const fn is_local(&self) -> bool {
+        self.flags & route_flag::LOCAL != 0
+    }
+
+    /// The route leads to an excluded interface.
+    #[inline(always)]
+    pub const fn is_excluded(&self) -> bool {
+        self.flags & route_flag::EXCLUDED != 0
+    }
+
+    #[inline(always)]
+    pub const fn is_unreachable(&self) -> bool {
+        self.flags & route_flag::UNREACHABLE != 0
+    }
 }
 
 /// What the loader found out about the running kernel. Read-only data.
@@ -153,8 +172,29 @@ pub struct Kernel {
     pub has_sock_ops_cookie: u32,
 }
 
+impl Kernel {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        sk_socket: 0,
+        socket_file: 0,
+        file_cred: 0,
+        cred_fsuid: 0,
+        cred_fsgid: 0,
+        inet_opt: 0,
+        options_srr: 0,
+        inet_pinet6: 0,
+        pinet6_opt: 0,
+        txoptions_srcrt: 0,
+        sk_dst_cache: 0,
+        dst_dev: 0,
+        dev_ifindex: 0,
+        has_ingress_ifindex: 0,
+        has_sock_ops_cookie: 0,
+    };
+}
+
 const _: () = assert!(size_of::<SocketState>() == 20);
-const _: () = assert!(size_of::<FlowKey>() == 40);
+const _: () = assert!(size_of::<ConnectionKey>() == 40);
 const _: () = assert!(size_of::<OriginalDst>() == 20);
 const _: () = assert!(size_of::<PrefixKey>() == 24 && size_of::<ListKey>() == 12);
 const _: () = assert!(size_of::<Route>() == 20);
@@ -163,8 +203,8 @@ const _: () = assert!(size_of::<Kernel>() == 60);
 /// A piece of the JSON in the META map; the rest of the last one is zero.
 pub type MetaChunk = [u8; 256];
 
-/// Places in the listener map: sixteen for each group of a workload.
-pub const LISTENER_PLACES: u32 = 16;
+/// Entries of the listener map for each group of a workload.
+pub const LISTENERS_OF_GROUP: u32 = 16;
 
 /// A group of the sidecar's listeners.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -196,12 +236,12 @@ impl ListenerGroup {
     }
 
     #[inline(always)]
-    pub const fn first_place(self, slot: u32) -> u32 {
-        slot * LISTENERS_OF_WORKLOAD + self as u32 * LISTENER_PLACES
+    pub const fn first_entry(self, slot: u32) -> u32 {
+        slot * LISTENERS_OF_WORKLOAD + self as u32 * LISTENERS_OF_GROUP
     }
 }
 
-pub const LISTENERS_OF_WORKLOAD: u32 = ListenerGroup::ALL.len() as u32 * LISTENER_PLACES;
+pub const LISTENERS_OF_WORKLOAD: u32 = ListenerGroup::ALL.len() as u32 * LISTENERS_OF_GROUP;
 pub const LISTENERS: u32 = SLOTS * LISTENERS_OF_WORKLOAD;
 
 impl PrefixKey {

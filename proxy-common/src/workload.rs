@@ -22,7 +22,7 @@ pub struct Workload {
     pub tables: u32,
     /// The build whose programs it runs, as far as a number tells.
     pub build: u32,
-    /// Another number than that of whoever had the slot before, and never 0.
+    /// Another number than the workload had that had the slot before, and never 0.
     pub number: u32,
     pub reserved: u32,
 }

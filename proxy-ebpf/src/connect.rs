@@ -16,12 +16,9 @@ use crate::{
     own_route,
     sock_addr::{Hook, SockAddr},
     storage,
+    uapi::cgroup::{ALLOW, REFUSE},
     workload::Workload,
 };
-
-const ALLOW: i32 = 1;
-/// connect fails with EPERM.
-const REFUSE: i32 = 0;
 
 #[cgroup_sock_addr(connect4)]
 pub(crate) fn connect4(ctx: SockAddrContext) -> i32 {

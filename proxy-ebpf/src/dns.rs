@@ -5,7 +5,7 @@ use aya_ebpf::{bindings::bpf_sock, macros::cgroup_sock_addr, programs::SockAddrC
 use proxy_common::{
     addr::{Addr, Port},
     counter::Event,
-    dns::{alias, slot_of},
+    dns::{PORT, alias, slot_of},
     policy::Table as _,
     verdict::Target,
     wire::role,
@@ -18,12 +18,9 @@ use crate::{
     own_route,
     sock_addr::{Hook, SockAddr},
     storage,
+    uapi::cgroup::{ALLOW, REFUSE},
     workload::Workload,
 };
-
-const ALLOW: i32 = 1;
-const REFUSE: i32 = 0;
-const DNS: Port = Port::new(53);
 
 #[cgroup_sock_addr(sendmsg4)]
 pub(crate) fn sendmsg4(ctx: SockAddrContext) -> i32 {
@@ -134,11 +131,11 @@ fn recvmsg(call: &SockAddr) -> i32 {
     let from = call.addr();
     if let Some(slot) = slot_of(&from) {
         if let Some(server) = dns_servers::server(sk, slot) {
-            call.set(&server, DNS);
+            call.set(&server, Port::new(PORT));
             me.count_event(Event::DnsReply);
         }
     // An agent bound to no address answers from the one it was asked at.
-    } else if (from.is_loopback() || me.is_local(&from))
+    } else if me.is_local(&from)
         && let Some(state) = storage::get(sk)
         && state.role == role::CLIENT
     {

@@ -10,14 +10,14 @@ use proxy_common::{
     dns::{SLOTS, Servers},
 };
 
-use crate::storage::{BPF_F_NO_PREALLOC, SkStorage};
+use crate::storage::OwnStorage;
 
 // SAFETY: the section in which loaders look for BTF map definitions.
 #[unsafe(link_section = ".maps")]
 #[unsafe(export_name = "DNS_SERVERS")]
-static DNS_SERVERS: SkStorage<Servers, BPF_F_NO_PREALLOC> = SkStorage::new();
+static DNS_SERVERS: OwnStorage<Servers> = OwnStorage::new();
 
-/// The slot of a server, and whether another one lost it. None: no memory.
+/// The slot of a server, and whether another server lost it. None: there is no memory for slots.
 #[inline(always)]
 pub(crate) fn slot(sk: *mut bpf_sock, server: &Addr) -> Option<(usize, bool)> {
     DNS_SERVERS.get_or_create(sk).map(|servers| servers.slot(server))

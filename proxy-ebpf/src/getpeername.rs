@@ -6,9 +6,10 @@ use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
 use proxy_common::wire::role;
 
 use crate::{
-    flow,
+    flow, rodata,
     sock_addr::{Hook, SockAddr},
-    storage, table,
+    storage,
+    uapi::cgroup::ALLOW,
     workload::Workload,
 };
 
@@ -26,7 +27,7 @@ pub(crate) fn getpeername6(ctx: SockAddrContext) -> i32 {
 fn getpeername(call: &SockAddr) -> i32 {
     let sk = call.sk();
     if !sk.is_null()
-        && table::observes()
+        && rodata::observes()
         && let Some(me) = Workload::of_cgroup()
     {
         flow::taken(&me, sk);
@@ -37,5 +38,5 @@ fn getpeername(call: &SockAddr) -> i32 {
     {
         call.set(&state.orig, state.port);
     }
-    1
+    ALLOW
 }

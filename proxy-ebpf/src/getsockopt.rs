@@ -14,18 +14,15 @@ use proxy_common::{
 
 use crate::{
     ctx::{load_addr, load32, load64, store32},
-    sock_addr::{AF_INET, AF_INET6},
     storage,
+    uapi::{AF_INET, AF_INET6, SOL_IP, SOL_IPV6, cgroup::ALLOW},
     workload::Workload,
 };
 
-const SOL_IP: i32 = 0;
-const SOL_IPV6: i32 = 41;
 /// SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST.
 const ORIGINAL_DST: i32 = 80;
 /// Beyond this the hook's buffer holds only part of the value.
 const PAGE: i32 = 4096;
-pub(crate) const ALLOW: i32 = 1;
 
 #[cgroup_sockopt(getsockopt)]
 pub(crate) fn getsockopt(ctx: SockoptContext) -> i32 {

@@ -16,7 +16,7 @@ use proxy_common::{
 
 use crate::{
     guest_flows::{self, Work},
-    packet::{End, Packet},
+    packet::{Packet, Side},
     workload::Workload,
 };
 
@@ -44,7 +44,7 @@ fn run(ctx: &TcContext, program: impl FnOnce(&Workload, &TcContext, &mut Work) -
 
 /// What becomes of a packet from the guest.
 enum Arrival {
-    /// Not ours.
+    /// It is left as it is.
     Pass,
     /// To the sidecar, which knows the guest by this port.
     Capture(Port),
@@ -52,7 +52,7 @@ enum Arrival {
     Refuse,
 }
 
-/// From the guest. None: not for us.
+/// A packet from the guest. None: the program leaves it as it is.
 #[inline(always)]
 fn arriving(me: &Workload, ctx: &TcContext, work: &mut Work) -> Option<i32> {
     let packet = Packet::read(ctx, &mut work.ends)?;
@@ -73,9 +73,9 @@ fn arriving(me: &Workload, ctx: &TcContext, work: &mut Work) -> Option<i32> {
     };
     let outbound = Port::new(me.policy().outbound_port);
     let ends = &work.ends;
-    let written = packet.set_addr(End::Destination, &ends.sidecar, gateway.of(packet.v4)).is_some()
-        && packet.set_port(End::Destination, ends.sidecar_port, outbound).is_some()
-        && packet.set_port(End::Source, ends.client_port, port).is_some();
+    let written = packet.set_addr(Side::Destination, &ends.sidecar, gateway.of(packet.v4)).is_some()
+        && packet.set_port(Side::Destination, ends.sidecar_port, outbound).is_some()
+        && packet.set_port(Side::Source, ends.client_port, port).is_some();
     Some(if written { NEXT } else { DROP })
 }
 
@@ -135,7 +135,7 @@ fn choose_port(me: &Workload, packet: &Packet, gateway: &GuestGateway, work: &mu
         let free = match guest_flows::flow(seen) {
             None => true,
             Some(other) if other == flow => true,
-            // Whoever had it may be long gone.
+            // The connection that had it may be over.
             Some(_) => !packet.is_connected(tuple, (&ends.client, port), (gateway.of(packet.v4), outbound)),
         };
         if free {
@@ -158,9 +158,9 @@ fn leaving(me: &Workload, ctx: &TcContext, work: &mut Work) -> Option<i32> {
     }
     work.seen = key(me, ends.sidecar, ends.sidecar_port);
     let flow = guest_flows::flow(&work.seen)?;
-    let written = packet.set_addr(End::Source, &ends.client, &flow.server).is_some()
-        && packet.set_port(End::Source, ends.client_port, flow.server_port).is_some()
-        && packet.set_port(End::Destination, ends.sidecar_port, flow.client_port).is_some();
+    let written = packet.set_addr(Side::Source, &ends.client, &flow.server).is_some()
+        && packet.set_port(Side::Source, ends.client_port, flow.server_port).is_some()
+        && packet.set_port(Side::Destination, ends.sidecar_port, flow.client_port).is_some();
     Some(if written { NEXT } else { DROP })
 }
 

@@ -11,17 +11,16 @@ use aya_ebpf::{
 use proxy_common::{
     addr::Port,
     guest::{GuestFlow, GuestGateway, GuestKey, InterfaceKey},
-    wire::FlowKey,
+    wire::ConnectionKey,
     workload::SLOTS,
 };
 
+use crate::uapi::BPF_F_NO_PREALLOC;
 use crate::{ctx::load32, packet::Tuple, workload::Workload};
-
-const BPF_F_NO_PREALLOC: u32 = 1;
 
 /// From the guest's side: its connection to the port the sidecar sees. Sized by the loader.
 #[map]
-static GUEST_PORTS: LruHashMap<FlowKey, [u8; 4]> = LruHashMap::with_max_entries(1, 0);
+static GUEST_PORTS: LruHashMap<ConnectionKey, [u8; 4]> = LruHashMap::with_max_entries(1, 0);
 
 /// From the sidecar's side. sock_ops reads it too, for the original destination.
 #[map]
@@ -38,7 +37,7 @@ static GUEST_WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
 
 #[repr(C)]
 pub(crate) struct Work {
-    pub(crate) ends: FlowKey,
+    pub(crate) ends: ConnectionKey,
     pub(crate) seen: GuestKey,
     pub(crate) flow: GuestFlow,
     pub(crate) tuple: Tuple,
@@ -66,7 +65,7 @@ pub(crate) fn gateway(me: &Workload, ctx: &TcContext) -> Option<&'static GuestGa
 }
 
 #[inline(always)]
-pub(crate) fn port(key: &FlowKey) -> Option<Port> {
+pub(crate) fn port(key: &ConnectionKey) -> Option<Port> {
     // SAFETY: an entry is never changed, only replaced by an equal one.
     let [a, b, ..] = unsafe { GUEST_PORTS.get(key) }.copied()?;
     Some(Port([a, b]))
@@ -79,7 +78,7 @@ pub(crate) fn flow(seen: &GuestKey) -> Option<&'static GuestFlow> {
 }
 
 #[inline(always)]
-pub(crate) fn remember(key: &FlowKey, seen: &GuestKey, flow: &GuestFlow) -> bool {
+pub(crate) fn remember(key: &ConnectionKey, seen: &GuestKey, flow: &GuestFlow) -> bool {
     let [a, b] = seen.port.0;
     GUEST_FLOWS.insert(seen, flow, 0).is_ok() && GUEST_PORTS.insert(key, [a, b, 0, 0], 0).is_ok()
 }
@@ -91,7 +90,7 @@ pub(crate) fn forget_flow(seen: &GuestKey) {
 }
 
 #[inline(always)]
-pub(crate) fn forget_port(key: &FlowKey) {
+pub(crate) fn forget_port(key: &ConnectionKey) {
     // Gone already: so much the better.
     let _ = GUEST_PORTS.remove(key);
 }

@@ -10,24 +10,24 @@ use aya_ebpf::{
 use proxy_common::{
     addr::{Addr, Port},
     counter::Event,
-    ingress::{Ingress, ingress},
+    ingress::{Ingress, ingress, is_over_lo},
     policy::{Table as _, flag},
     verdict::Target,
-    wire::{FlowKey, ListenerGroup, is_spread},
+    wire::{ConnectionKey, ListenerGroup, is_spread},
 };
 
 use crate::{
     ctx::{load_addr, load32},
-    guest, listeners, maps, routes,
-    sock_addr::AF_INET,
-    table,
+    guest, listeners, maps,
+    rodata::known,
+    routes,
+    uapi::{AF_INET, IPPROTO_TCP},
     workload::Workload,
 };
 
 const PASS: u32 = sk_action::SK_PASS;
 /// The connection is refused, as when nobody listens on the port REDIRECT names.
 const REFUSE: u32 = sk_action::SK_DROP;
-const IPPROTO_TCP: u32 = 6;
 
 #[sk_lookup]
 pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
@@ -41,15 +41,15 @@ pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
         return PASS;
     }
     let policy = me.policy();
-    if local.is_loopback() || remote.is_loopback() {
+    // PREROUTING does not capture what OUTPUT has let pass.
+    if is_over_lo(&local, &remote) {
         // A sidecar bound to 127.0.0.1 alone still has to be found under the addresses connections are spread over.
         if port == policy.outbound_port && is_spread(&local) {
             let _ = to_listener(&me, &ctx, &local, ListenerGroup::Outbound4, ListenerGroup::Outbound6);
         }
         return PASS;
     }
-    // PREROUTING does not capture what OUTPUT has let pass. ::6 is local by what it is.
-    if remote.is_passthrough_source() || is_self_call(&me, &ctx, local, remote) {
+    if is_self_call(&me, &ctx, local, remote) {
         return PASS;
     }
     if policy.has(flag::GUESTS)
@@ -60,7 +60,7 @@ pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
         let found = to_listener(&me, &ctx, &local, ListenerGroup::Outbound4, ListenerGroup::Outbound6);
         return if found { PASS } else { no_listener(&me) };
     }
-    let interface = if policy.has(flag::INTERFACES) && table::kernel().has_ingress_ifindex != 0 {
+    let interface = if policy.has(flag::INTERFACES) && known!(KERNEL.has_ingress_ifindex) != 0 {
         me.interface(load32!(ctx.lookup, bpf_sk_lookup, ingress_ifindex))
     } else {
         0
@@ -84,7 +84,7 @@ fn is_self_call(me: &Workload, ctx: &SkLookupContext, local: Addr, remote: Addr)
     if !routes::are_live() {
         return remote == local || me.is_local(&remote);
     }
-    maps::is_self_call(&FlowKey {
+    maps::is_self_call(&ConnectionKey {
         client: remote,
         sidecar: local,
         client_port: remote_port(ctx),

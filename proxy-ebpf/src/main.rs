@@ -30,6 +30,7 @@ mod getsockopt;
 mod guest;
 mod guest_flows;
 mod inbound;
+mod kernel_memory;
 mod listeners;
 mod log;
 mod maps;
@@ -37,14 +38,16 @@ mod outgoing;
 mod own_route;
 mod owner;
 mod packet;
+mod rodata;
 mod routes;
 mod setsockopt;
 mod sock_addr;
 mod sock_create;
 mod sock_ops;
+mod sock_ops_call;
 mod storage;
-mod table;
 mod tproxy;
+mod uapi;
 mod workload;
 
 #[cfg(target_arch = "bpf")]

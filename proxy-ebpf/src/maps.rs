@@ -10,14 +10,12 @@ use aya_ebpf::{
 use proxy_common::{
     addr::Addr,
     counter::{COUNTERS as COUNTER_COUNT, Counters},
-    wire::{FlowKey, LISTED_VALUES, ListKey, OriginalDst, PREFIX_HEAD, PREFIXES, PrefixKey, Route},
+    wire::{ConnectionKey, LISTED_VALUES, ListKey, OriginalDst, PREFIX_HEAD, PREFIXES, PrefixKey, Route},
     workload::{Limits, PENDING as PENDING_COUNT, SLOTS, Shares},
 };
 
 use crate::atomic;
-
-const BPF_F_NO_PREALLOC: u32 = 1;
-const BPF_NOEXIST: u64 = 1;
+use crate::uapi::{BPF_F_NO_PREALLOC, BPF_NOEXIST};
 
 /// Outbound ranges and DNS servers. Written by userspace, read by the decision.
 #[map]
@@ -34,7 +32,8 @@ static LISTS: HashMap<ListKey, u8> = HashMap::with_max_entries(LISTED_VALUES, BP
 /// Redirected connections between SYN and accept. The client's side writes, the sidecar's side takes; a client that
 /// closes before that removes its own. Each workload has its share.
 #[map]
-static PENDING: HashMap<FlowKey, OriginalDst> = HashMap::with_max_entries(PENDING_COUNT, BPF_F_NO_PREALLOC);
+static PENDING: HashMap<ConnectionKey, OriginalDst> =
+    HashMap::with_max_entries(PENDING_COUNT, BPF_F_NO_PREALLOC);
 
 /// What each workload has of what is shared, by slot.
 #[map]
@@ -80,7 +79,7 @@ pub(crate) fn share(slot: u32) -> Option<(&'static mut Shares, &'static Limits)>
 
 /// False: the workload has its share of them.
 #[inline(always)]
-pub(crate) fn pending_insert(key: &FlowKey, orig: &OriginalDst) -> bool {
+pub(crate) fn pending_insert(key: &ConnectionKey, orig: &OriginalDst) -> bool {
     let Some((share, limits)) = share(key.slot) else { return false };
     if share.pending >= limits.pending {
         return false;
@@ -98,7 +97,7 @@ pub(crate) fn pending_insert(key: &FlowKey, orig: &OriginalDst) -> bool {
 
 /// Takes the original destination of a connection that has just been accepted.
 #[inline(always)]
-pub(crate) fn pending_take(key: &FlowKey) -> Option<OriginalDst> {
+pub(crate) fn pending_take(key: &ConnectionKey) -> Option<OriginalDst> {
     // SAFETY: one connection has one accepted socket, so nobody else writes or removes this entry while it is copied.
     let orig = unsafe { PENDING.get(key) }.copied()?;
     pending_forget(key, &orig);
@@ -106,7 +105,7 @@ pub(crate) fn pending_take(key: &FlowKey) -> Option<OriginalDst> {
 }
 
 #[inline(always)]
-pub(crate) fn pending_remove(key: &FlowKey) {
+pub(crate) fn pending_remove(key: &ConnectionKey) {
     // Most were taken: a look is cheaper than the bucket's lock.
     // SAFETY: as above; whether it is a self call never changes.
     if let Some(orig) = unsafe { PENDING.get(key) }.copied() {
@@ -116,7 +115,7 @@ pub(crate) fn pending_remove(key: &FlowKey) {
 
 /// Whether a connection that arrives is one the workload makes to itself, and that is left alone.
 #[inline(always)]
-pub(crate) fn is_self_call(key: &FlowKey) -> bool {
+pub(crate) fn is_self_call(key: &ConnectionKey) -> bool {
     // SAFETY: as above.
     has_self_calls(key.slot) && unsafe { PENDING.get(key) }.is_some_and(|orig| orig.is_self_call != 0)
 }
@@ -128,7 +127,7 @@ pub(crate) fn has_self_calls(slot: u32) -> bool {
 }
 
 #[inline(always)]
-fn pending_forget(key: &FlowKey, orig: &OriginalDst) {
+fn pending_forget(key: &ConnectionKey, orig: &OriginalDst) {
     // The other side may have been faster.
     if PENDING.remove(key).is_ok()
         && let Some((share, _)) = share(key.slot)

@@ -2,15 +2,15 @@
 //!
 //! `net/netfilter/xt_owner.c: owner_mt` compares `sk->sk_socket->file->f_cred->fsuid` and `fsgid`. The loader takes the
 //! offsets from the kernel's BTF; without them sock_create's record is used, and without that the caller's ids.
-#![allow(unsafe_code, reason = "reads kernel memory through the helper that cannot fault")]
 
-use aya_ebpf::{
-    bindings::bpf_sock,
-    helpers::{bpf_get_current_uid_gid, bpf_probe_read_kernel},
-};
+use aya_ebpf::{bindings::bpf_sock, helpers::bpf_get_current_uid_gid};
 use proxy_common::wire::Owner;
 
-use crate::{storage, table};
+use crate::{
+    kernel_memory::{address, pointer, read},
+    rodata::known,
+    storage,
+};
 
 #[inline(always)]
 pub(crate) fn of(sk: *mut bpf_sock) -> Owner {
@@ -20,7 +20,7 @@ pub(crate) fn of(sk: *mut bpf_sock) -> Owner {
 /// The creator, as far as the socket itself tells.
 #[inline(always)]
 pub(crate) fn recorded(sk: *mut bpf_sock) -> Option<Owner> {
-    if table::kernel().sk_socket != 0 { creator(sk) } else { storage::owner(sk) }
+    if known!(KERNEL.sk_socket) != 0 { creator(sk) } else { storage::owner(sk) }
 }
 
 /// Real ids of the calling process.
@@ -32,21 +32,9 @@ pub(crate) fn current() -> Owner {
 
 #[inline(always)]
 fn creator(sk: *mut bpf_sock) -> Option<Owner> {
-    let kernel = table::kernel();
-    // The verifier allows no arithmetic on a socket pointer; read back through the helper it is a number.
-    let number = read::<u64>((&raw const sk) as u64, 0)?;
-    let socket = read::<u64>(number, kernel.sk_socket)?;
-    let file = read::<u64>(socket, kernel.socket_file)?;
+    let socket = read::<u64>(address(sk)?, known!(KERNEL.sk_socket))?;
     // io_uring's direct descriptors and kernel sockets have no file.
-    if file == 0 {
-        return None;
-    }
-    let cred = read::<u64>(file, kernel.file_cred)?;
-    Some(Owner { uid: read(cred, kernel.cred_fsuid)?, gid: read(cred, kernel.cred_fsgid)? })
-}
-
-#[inline(always)]
-pub(crate) fn read<T>(base: u64, offset: u32) -> Option<T> {
-    // SAFETY: the helper checks the address itself and fails instead of faulting.
-    unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
+    let file = pointer(socket, known!(KERNEL.socket_file))?;
+    let cred = read::<u64>(file, known!(KERNEL.file_cred))?;
+    Some(Owner { uid: read(cred, known!(KERNEL.cred_fsuid))?, gid: read(cred, known!(KERNEL.cred_fsgid))? })
 }

@@ -18,21 +18,22 @@ use aya_ebpf::{
 };
 use proxy_common::{
     addr::{Addr, Port},
-    wire::FlowKey,
+    wire::ConnectionKey,
 };
 
-use crate::ctx::load32;
+use crate::{
+    ctx::load32,
+    uapi::{BPF_F_CURRENT_NETNS, IPPROTO_TCP},
+};
 
 const ETH_HEADER: u32 = 14;
 const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;
-const IPPROTO_TCP: u8 = 6;
 const IP_CHECKSUM: u32 = ETH_HEADER + 10;
 const TCP_CHECKSUM: u32 = 16;
 const SYN_ACK: u8 = 0x12;
 const SYN: u8 = 0x02;
 const TCP_LISTEN: u32 = 10;
-const CURRENT_NETNS: u64 = u64::MAX;
 
 const TUPLE4: u32 = mem::size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1>() as u32;
 const TUPLE6: u32 = mem::size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>() as u32;
@@ -40,9 +41,9 @@ const TUPLE6: u32 = mem::size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>()
 /// Room for a tuple of either family.
 pub(crate) type Tuple = [u32; 9];
 
-/// Which end of the connection, seen from the packet.
+/// Which address and port of a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum Side {
     Source,
     Destination,
 }
@@ -61,12 +62,16 @@ impl Packet {
     /// Reads source (as the client) and destination of a TCP packet over Ethernet. None: something else, a fragment
     /// (without conntrack nobody puts them together first), or IPv6 with extension headers.
     #[inline(always)]
-    pub(crate) fn read(ctx: &TcContext, ends: &mut FlowKey) -> Option<Self> {
+    pub(crate) fn read(ctx: &TcContext, ends: &mut ConnectionKey) -> Option<Self> {
         let skb = ctx.skb.skb;
         let (v4, tcp) = match u16::from_be(load32!(skb, __sk_buff, protocol) as u16) {
             ETH_P_IP => {
                 let head: [u8; 10] = load(skb, ETH_HEADER)?;
-                if head[0] >> 4 != 4 || head[9] != IPPROTO_TCP || head[6] & 0x3f != 0 || head[7] != 0 {
+                if head[0] >> 4 != 4
+                    || u32::from(head[9]) != IPPROTO_TCP
+                    || head[6] & 0x3f != 0
+                    || head[7] != 0
+                {
                     return None;
                 }
                 ends.client = Addr::v4([0; 4]);
@@ -77,7 +82,7 @@ impl Packet {
             }
             ETH_P_IPV6 => {
                 let head: [u8; 7] = load(skb, ETH_HEADER)?;
-                if head[0] >> 4 != 6 || head[6] != IPPROTO_TCP {
+                if head[0] >> 4 != 6 || u32::from(head[6]) != IPPROTO_TCP {
                     return None;
                 }
                 load_to(skb, ETH_HEADER + 8, &mut ends.client.0)?;
@@ -100,13 +105,13 @@ impl Packet {
 
     /// Gives one end another address.
     #[inline(always)]
-    pub(crate) fn set_addr(&self, end: End, old: &Addr, new: &Addr) -> Option<()> {
+    pub(crate) fn set_addr(&self, side: Side, old: &Addr, new: &Addr) -> Option<()> {
         if old.0 == new.0 {
             return Some(());
         }
         let tcp = self.tcp + TCP_CHECKSUM;
         let pseudo = u64::from(BPF_F_PSEUDO_HDR);
-        let destination = end == End::Destination;
+        let destination = side == Side::Destination;
         if self.v4 {
             let (from, to) = (u32::from_ne_bytes(old.octets4()), u32::from_ne_bytes(new.octets4()));
             self.l4_checksum(tcp, from.into(), to.into(), pseudo | 4)?;
@@ -122,13 +127,13 @@ impl Packet {
 
     /// Gives one end another port.
     #[inline(always)]
-    pub(crate) fn set_port(&self, end: End, old: Port, new: Port) -> Option<()> {
+    pub(crate) fn set_port(&self, side: Side, old: Port, new: Port) -> Option<()> {
         if old.0 == new.0 {
             return Some(());
         }
         let (from, to) = (u16::from_ne_bytes(old.0), u16::from_ne_bytes(new.0));
         self.l4_checksum(self.tcp + TCP_CHECKSUM, from.into(), to.into(), 2)?;
-        store(self.skb, self.tcp + if end == End::Destination { 2 } else { 0 }, &new.0)
+        store(self.skb, self.tcp + if side == Side::Destination { 2 } else { 0 }, &new.0)
     }
 
     #[inline(always)]
@@ -182,7 +187,9 @@ impl Packet {
     #[inline(always)]
     fn look_up<const SIZE: u32>(&self, tuple: &mut Tuple) -> *mut bpf_sock {
         // SAFETY: a tuple of one of the two sizes.
-        unsafe { bpf_skc_lookup_tcp(self.skb.cast(), tuple.as_mut_ptr().cast(), SIZE, CURRENT_NETNS, 0) }
+        unsafe {
+            bpf_skc_lookup_tcp(self.skb.cast(), tuple.as_mut_ptr().cast(), SIZE, BPF_F_CURRENT_NETNS, 0)
+        }
     }
 }
 

@@ -14,14 +14,16 @@ use proxy_common::counter::Event;
 use crate::{
     accel::enroll,
     ctx::{load32, load64},
-    getsockopt::{ALLOW, pass_large},
+    getsockopt::pass_large,
     own_route,
+    uapi::{
+        SOL_TCP,
+        cgroup::{ALLOW, REFUSE},
+    },
     workload::Workload,
 };
 
-const SOL_TCP: i32 = 6;
 const TCP_ULP: i32 = 31;
-const REFUSE: i32 = 0;
 
 #[cgroup_sockopt(setsockopt)]
 pub(crate) fn setsockopt(ctx: SockoptContext) -> i32 {

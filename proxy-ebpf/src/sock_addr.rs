@@ -12,11 +12,10 @@ use aya_ebpf::{
 };
 use proxy_common::addr::{Addr, Port};
 
-use crate::ctx::{load_addr, load32, load64, store32, to_words};
-
-pub(crate) const AF_INET: u16 = 2;
-pub(crate) const AF_INET6: u16 = 10;
-const IPPROTO_TCP: u32 = 6;
+use crate::{
+    ctx::{load_addr, load32, load64, store32, to_words},
+    uapi::{AF_INET, AF_INET6, BPF_F_CURRENT_NETNS, IPPROTO_TCP, IPPROTO_UDP},
+};
 
 /// The hook's address family.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,7 +74,6 @@ impl SockAddr {
     /// Protocols other than TCP and UDP are not ours.
     #[inline(always)]
     pub(crate) fn is_tcp_or_udp(&self) -> bool {
-        const IPPROTO_UDP: u32 = 17;
         let protocol = load32!(self.ctx, bpf_sock_addr, protocol);
         protocol == IPPROTO_TCP || protocol == IPPROTO_UDP
     }
@@ -159,7 +157,6 @@ impl SockAddr {
     /// Whether a UDP socket of this namespace hears what is sent to an IPv6 address and port.
     #[inline(always)]
     pub(crate) fn udp_listens(&self, addr: &Addr, port: u16) -> bool {
-        const CURRENT_NETNS: u64 = u64::MAX;
         let words = to_words(addr);
         let mut tuple = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
             saddr: words,
@@ -169,8 +166,9 @@ impl SockAddr {
         };
         const SIZE: u32 = mem::size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>() as u32;
         // SAFETY: the IPv6 form of a tuple, and its size.
-        let found =
-            unsafe { bpf_sk_lookup_udp(self.ctx.cast(), (&raw mut tuple).cast(), SIZE, CURRENT_NETNS, 0) };
+        let found = unsafe {
+            bpf_sk_lookup_udp(self.ctx.cast(), (&raw mut tuple).cast(), SIZE, BPF_F_CURRENT_NETNS, 0)
+        };
         if found.is_null() {
             return false;
         }

@@ -3,10 +3,10 @@
 
 use aya_ebpf::{macros::cgroup_sock, programs::SockContext};
 
-use crate::{owner, storage};
+use crate::{owner, storage, uapi::cgroup::ALLOW};
 
 #[cgroup_sock(sock_create)]
 pub(crate) fn sock_create(ctx: SockContext) -> i32 {
     storage::set_owner(ctx.sock, owner::current());
-    1
+    ALLOW
 }

@@ -1,15 +1,13 @@
 //! cgroup/sock_ops: learns the sidecar's listeners, and carries the original destination from the client's socket to
 //! the one the sidecar accepts. The source port is known in TCP_CONNECT_CB, before the SYN leaves: later would be too
 //! late for TCP Fast Open.
-#![allow(unsafe_code, reason = "helpers take the raw context")]
+#![allow(unsafe_code, reason = "the entry point is exported by name")]
 
 use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
         BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE,
-        bpf_sock, bpf_sock_ops,
     },
-    helpers::{bpf_get_socket_cookie, generated::bpf_get_netns_cookie},
     macros::sock_ops,
     programs::SockOpsContext,
 };
@@ -18,78 +16,64 @@ use proxy_common::{
     counter::Event,
     policy::{Table as _, flag},
     tproxy::is_transparent_source,
-    wire::{FlowKey, ListenerGroup, OriginalDst, is_spread, role},
+    wire::{ConnectionKey, ListenerGroup, OriginalDst, is_spread, role},
 };
 
 use crate::{
     accel::enroll,
-    ctx::{load_addr, load32, load64},
     guest,
     listeners::{self, Added},
     maps, routes,
-    sock_addr::AF_INET,
-    storage, table,
+    sock_ops_call::SockOps,
+    storage,
     workload::Workload,
 };
 
 #[sock_ops]
 pub(crate) fn sock_ops(ctx: SockOpsContext) -> u32 {
-    number(&ctx);
+    let call = SockOps::new(&ctx);
+    give_cookie(call);
     let Some(me) = Workload::of_cgroup() else { return 1 };
-    match load32!(ctx.ops, bpf_sock_ops, op) {
-        BPF_SOCK_OPS_TCP_LISTEN_CB => listening(&me, &ctx),
-        BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(&me, &ctx),
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => connected(&me, &ctx),
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
-            accepted(&me, &ctx);
-            let (local, remote) = addresses(&ctx);
-            let sk = sk(&ctx);
+    match call.op() {
+        BPF_SOCK_OPS_TCP_LISTEN_CB => listening(&me, call),
+        BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(&me, call),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
+            let sk = call.sk();
             if !sk.is_null() {
-                enroll::server(&me, &ctx, sk, local, remote);
+                enroll::client(&me, call, sk);
             }
         }
-        BPF_SOCK_OPS_STATE_CB => closing(&me, &ctx),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
+            accepted(&me, call);
+            let sk = call.sk();
+            if !sk.is_null() {
+                enroll::server(&me, call, sk);
+            }
+        }
+        BPF_SOCK_OPS_STATE_CB => closing(&me, call),
         _ => {}
     }
     1
 }
 
-/// Sockets have no cookie until somebody asks for it (`net/core/sock_diag.c: __sock_gen_cookie`): read from outside
-/// before that it would be 0, and another one later.
+/// Gives a socket its cookie before anybody reads it from outside.
 #[inline(always)]
-fn number(ctx: &SockOpsContext) {
+fn give_cookie(call: SockOps) {
     if matches!(
-        load32!(ctx.ops, bpf_sock_ops, op),
+        call.op(),
         BPF_SOCK_OPS_TCP_LISTEN_CB | BPF_SOCK_OPS_TCP_CONNECT_CB | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
     ) {
-        // SAFETY: the helper takes the context.
-        unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
+        call.cookie();
     }
-}
-
-#[inline(always)]
-pub(crate) fn sk(ctx: &SockOpsContext) -> *mut bpf_sock {
-    load64!(ctx.ops, bpf_sock_ops, __bindgen_anon_2) as *mut bpf_sock
-}
-
-/// Whether the socket is in the workload's network namespace, where the kernel can tell.
-#[inline(always)]
-pub(crate) fn in_netns(me: &Workload, ctx: &SockOpsContext) -> bool {
-    if me.netns_cookie() == 0 || table::kernel().has_sock_ops_cookie == 0 {
-        return true;
-    }
-    // SAFETY: the helper takes the context.
-    let cookie = unsafe { bpf_get_netns_cookie(ctx.ops.cast()) };
-    cookie == me.netns_cookie()
 }
 
 /// A socket of the workload starts to listen: if it is the sidecar's, it is found again by inbound.
 #[inline(always)]
-fn listening(me: &Workload, ctx: &SockOpsContext) {
-    if !in_netns(me, ctx) {
+fn listening(me: &Workload, call: SockOps) {
+    if !call.in_netns(me) {
         return;
     }
-    let sk = sk(ctx);
+    let sk = call.sk();
     if sk.is_null() {
         return;
     }
@@ -97,9 +81,9 @@ fn listening(me: &Workload, ctx: &SockOpsContext) {
     // Of a connection the socket had before: what it accepts from now on would inherit it.
     storage::forget(sk);
     let policy = me.policy();
-    let port = load32!(ctx.ops, bpf_sock_ops, local_port) as u16;
-    let v4 = load32!(ctx.ops, bpf_sock_ops, family) == u32::from(AF_INET);
-    let (local, _) = addresses(ctx);
+    let port = call.local_port();
+    let v4 = call.is_v4();
+    let (local, _) = call.addresses();
     if port != policy.outbound_port && port != policy.inbound_port {
         return;
     }
@@ -107,7 +91,7 @@ fn listening(me: &Workload, ctx: &SockOpsContext) {
         me.failed(Event::StorageFull);
     }
     let Some(group) = ListenerGroup::of(port == policy.outbound_port, &local, v4) else { return };
-    match listeners::add(me, ctx.ops, group) {
+    match listeners::add(me, call.raw(), group) {
         Added::Yes => {}
         Added::Full => me.failed(Event::ListenerFull),
         // istio-validation is a Go program, and listens so on 127.0.0.1 in every pod. Its own question finds it without
@@ -119,19 +103,19 @@ fn listening(me: &Workload, ctx: &SockOpsContext) {
 
 /// The SYN of a redirected connection is about to leave.
 #[inline(always)]
-fn connecting(me: &Workload, ctx: &SockOpsContext) {
-    let sk = sk(ctx);
+fn connecting(me: &Workload, call: SockOps) {
+    let sk = call.sk();
     if sk.is_null() {
         return;
     }
-    let (_, remote) = addresses(ctx);
-    enroll::connecting(me, ctx, sk, remote, remote_port(ctx));
-    let key = key_of_client(me, ctx);
+    let (_, remote) = call.addresses();
+    enroll::connecting(me, call, sk, remote, call.remote_port());
+    let key = key_of_client(me, call);
     let orig = match storage::get(sk) {
         Some(state) if state.role == role::CLIENT => redirected(state.orig, state.port),
         Some(state) if state.role == role::TRANSPARENT => redirected(state.orig, key.client_port),
         _ => {
-            if !routes::left_alone(me, ctx, sk, &key) {
+            if !routes::left_alone(me, call, sk, &key) {
                 return;
             }
             if !storage::set(sk, Addr::UNSPECIFIED, Port([0; 2]), role::SELF_CALL) {
@@ -146,9 +130,7 @@ fn connecting(me: &Workload, ctx: &SockOpsContext) {
         return;
     }
     // For the entry's removal if nobody accepts.
-    let _ = ctx.set_cb_flags(
-        (load32!(ctx.ops, bpf_sock_ops, bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_STATE_CB_FLAG) as i32,
-    );
+    call.call_back(BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
 #[inline(always)]
@@ -156,26 +138,16 @@ fn redirected(addr: Addr, port: Port) -> OriginalDst {
     OriginalDst { addr, port, is_self_call: 0, reserved: 0 }
 }
 
-/// A client of the workload is connected.
-#[inline(always)]
-fn connected(me: &Workload, ctx: &SockOpsContext) {
-    let sk = sk(ctx);
-    if !sk.is_null() {
-        let (local, remote) = addresses(ctx);
-        enroll::client(me, ctx, sk, local, remote);
-    }
-}
-
 /// The sidecar's side of a connection exists, or in TPROXY mode the application's.
 #[inline(always)]
-fn accepted(me: &Workload, ctx: &SockOpsContext) {
+fn accepted(me: &Workload, call: SockOps) {
     // A process of the cgroup in a namespace of its own has the same loopback addresses, and no redirected connections.
-    if !in_netns(me, ctx) {
+    if !call.in_netns(me) {
         return;
     }
     let policy = me.policy();
-    let port = load32!(ctx.ops, bpf_sock_ops, local_port) as u16;
-    let (local, remote) = addresses(ctx);
+    let port = call.local_port();
+    let (local, remote) = call.addresses();
     let role = if port == policy.outbound_port || port == policy.inbound_port || port == policy.dns_port {
         role::ACCEPTED
     } else if policy.has(flag::TPROXY) && is_transparent_source(&remote) {
@@ -185,10 +157,10 @@ fn accepted(me: &Workload, ctx: &SockOpsContext) {
     } else {
         return;
     };
-    let key = FlowKey {
+    let key = ConnectionKey {
         client: remote,
         sidecar: local,
-        client_port: remote_port(ctx),
+        client_port: call.remote_port(),
         sidecar_port: Port::new(port),
         slot: me.slot,
     };
@@ -199,11 +171,11 @@ fn accepted(me: &Workload, ctx: &SockOpsContext) {
     let Some((orig, orig_port)) = original_dst(me, &key) else {
         // A redirected connection whose entry did not fit: better no answer than its loopback stand-in.
         if is_spread(&local) {
-            storage::forget(sk(ctx));
+            storage::forget(call.sk());
         }
         return;
     };
-    let sk = sk(ctx);
+    let sk = call.sk();
     if sk.is_null() {
         return;
     }
@@ -213,7 +185,7 @@ fn accepted(me: &Workload, ctx: &SockOpsContext) {
 }
 
 #[inline(always)]
-fn original_dst(me: &Workload, key: &FlowKey) -> Option<(Addr, Port)> {
+fn original_dst(me: &Workload, key: &ConnectionKey) -> Option<(Addr, Port)> {
     if let Some(orig) = maps::pending_take(key) {
         return Some((orig.addr, orig.port));
     }
@@ -226,49 +198,30 @@ fn original_dst(me: &Workload, key: &FlowKey) -> Option<(Addr, Port)> {
 
 /// A redirected client is gone. If it was never accepted its entry is still there.
 #[inline(always)]
-fn closing(me: &Workload, ctx: &SockOpsContext) {
+fn closing(me: &Workload, call: SockOps) {
     // The second argument of STATE_CB is the new state.
-    let new_state = load32!(ctx.ops, bpf_sock_ops, __bindgen_anon_1 + 4);
-    if new_state == BPF_TCP_CLOSE {
-        let sk = sk(ctx);
+    if call.second_arg() == BPF_TCP_CLOSE {
+        let sk = call.sk();
         if sk.is_null() {
             return;
         }
         if storage::get(sk)
             .is_some_and(|state| matches!(state.role, role::CLIENT | role::TRANSPARENT | role::SELF_CALL))
         {
-            maps::pending_remove(&key_of_client(me, ctx));
+            maps::pending_remove(&key_of_client(me, call));
         }
         enroll::closed(me, sk);
     }
 }
 
 #[inline(always)]
-fn key_of_client(me: &Workload, ctx: &SockOpsContext) -> FlowKey {
-    let (local, remote) = addresses(ctx);
-    FlowKey {
+fn key_of_client(me: &Workload, call: SockOps) -> ConnectionKey {
+    let (local, remote) = call.addresses();
+    ConnectionKey {
         client: local,
         sidecar: remote,
-        client_port: Port::new(load32!(ctx.ops, bpf_sock_ops, local_port) as u16),
-        sidecar_port: remote_port(ctx),
+        client_port: Port::new(call.local_port()),
+        sidecar_port: call.remote_port(),
         slot: me.slot,
     }
-}
-
-#[inline(always)]
-pub(crate) fn remote_port(ctx: &SockOpsContext) -> Port {
-    // Network order in the upper half of a big-endian word.
-    Port::new(u32::from_be(load32!(ctx.ops, bpf_sock_ops, remote_port)) as u16)
-}
-
-/// Local and remote. A v4-mapped socket says AF_INET6 and carries mapped addresses.
-#[inline(always)]
-pub(crate) fn addresses(ctx: &SockOpsContext) -> (Addr, Addr) {
-    if load32!(ctx.ops, bpf_sock_ops, family) == u32::from(AF_INET) {
-        return (
-            Addr::v4(load32!(ctx.ops, bpf_sock_ops, local_ip4).to_ne_bytes()),
-            Addr::v4(load32!(ctx.ops, bpf_sock_ops, remote_ip4).to_ne_bytes()),
-        );
-    }
-    (load_addr!(ctx.ops, bpf_sock_ops, local_ip6), load_addr!(ctx.ops, bpf_sock_ops, remote_ip6))
 }

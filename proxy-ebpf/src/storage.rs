@@ -15,9 +15,14 @@ use proxy_common::{
     wire::{Owner, SocketState, role},
 };
 
-pub(crate) const BPF_F_NO_PREALLOC: usize = 1;
-pub(crate) const BPF_F_CLONE: usize = 1 << 9;
+use crate::uapi::{BPF_F_CLONE, BPF_F_NO_PREALLOC};
+
 const BPF_SK_STORAGE_GET_F_CREATE: u64 = 1;
+
+/// A socket's own, gone with it.
+pub(crate) type OwnStorage<T> = SkStorage<T, { BPF_F_NO_PREALLOC as usize }>;
+/// What a listener has, sockets that it accepts start with.
+pub(crate) type InheritedStorage<T> = SkStorage<T, { (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize }>;
 
 /// A BTF map definition: aya-ebpf's own `SkStorage` has neither the clone flag nor contexts other than sock_addr.
 #[repr(C)]
@@ -69,13 +74,13 @@ impl<T, const FLAGS: usize> SkStorage<T, FLAGS> {
 // SAFETY: the section in which loaders look for BTF map definitions.
 #[unsafe(link_section = ".maps")]
 #[unsafe(export_name = "SOCKETS")]
-static SOCKETS: SkStorage<SocketState, { BPF_F_NO_PREALLOC | BPF_F_CLONE }> = SkStorage::new();
+static SOCKETS: InheritedStorage<SocketState> = InheritedStorage::new();
 
 /// Written by sock_create, read by connect and sendmsg.
 // SAFETY: as above.
 #[unsafe(link_section = ".maps")]
 #[unsafe(export_name = "OWNERS")]
-static OWNERS: SkStorage<Owner, BPF_F_NO_PREALLOC> = SkStorage::new();
+static OWNERS: OwnStorage<Owner> = OwnStorage::new();
 
 /// The state of a socket, if any is remembered.
 #[inline(always)]

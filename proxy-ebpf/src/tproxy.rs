@@ -18,12 +18,9 @@ use crate::{
     owner,
     sock_addr::{Hook, SockAddr},
     storage,
+    uapi::cgroup::{ALLOW, REFUSE},
     workload::Workload,
 };
-
-const ALLOW: i32 = 1;
-/// bind fails with EPERM.
-const REFUSE: i32 = 0;
 
 #[cgroup_sock_addr(bind4)]
 pub(crate) fn bind4(ctx: SockAddrContext) -> i32 {
@@ -54,11 +51,7 @@ fn bind(call: &SockAddr) -> i32 {
         return ALLOW;
     }
     let client = call.addr();
-    if client.is_unspecified()
-        || client.is_loopback()
-        || me.is_local(&client)
-        || !call.in_netns(me.netns_cookie())
-    {
+    if client.is_unspecified() || me.is_local(&client) || !call.in_netns(me.netns_cookie()) {
         return ALLOW;
     }
     if !client.is_v4() && !policy.has(flag::IPV6) {

@@ -16,11 +16,11 @@ use proxy_common::{
     counter::Event,
     policy::{Policy, Table},
     verdict::Rule,
-    wire::{Route, list, route_flag},
+    wire::{Route, list},
     workload::{Caller, Limits, SLOTS, Shares, TABLES, Workload as Facts, feature, state},
 };
 
-use crate::{log, maps, table};
+use crate::{log, maps, rodata};
 
 /// A BTF map definition; aya-ebpf has none for this type.
 #[repr(C)]
@@ -61,7 +61,7 @@ static GUEST_IN: ProgramArray = ProgramArray::with_max_entries(SLOTS, 0);
 #[map]
 static GUEST_OUT: ProgramArray = ProgramArray::with_max_entries(SLOTS, 0);
 
-/// What a workload has of what is shared. None: it is gone, whoever has its slot now.
+/// What a workload has taken of what is shared. None: it is detached, and its slot is free or another workload's.
 #[inline(always)]
 pub(crate) fn share_of(tenancy: u64) -> Option<&'static mut Shares> {
     let slot = tenancy as u32;
@@ -81,7 +81,7 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// That of the cgroup. None: it is being set up.
+    /// The workload of the cgroup. None: it is being set up.
     #[inline(always)]
     pub(crate) fn of_cgroup() -> Option<Self> {
         let map: *mut c_void = (&raw const SLOT).cast_mut().cast();
@@ -93,8 +93,8 @@ impl Workload {
         Self::at((number as u32).wrapping_sub(1))
     }
 
-    /// That of the small program that has passed on to this one, if it saw the same. None: somebody else's lookup came
-    /// in between on this CPU, which happens to questions of processes (sock_diag), and to no packet.
+    /// The workload whose small program has passed on to this one, if both saw the same. None: another lookup came in
+    /// between on this CPU. That happens to lookups that processes ask for (sock_diag), and to those of no packet.
     #[inline(always)]
     pub(crate) fn of_caller(seen: [u32; 4]) -> Option<Self> {
         // SAFETY: a map value; written and read on this CPU.
@@ -127,7 +127,7 @@ impl Workload {
         self.facts.netns_cookie
     }
 
-    /// This workload, and nobody who has the slot before or after it.
+    /// A number of this workload, which no workload that has the slot before or after it has.
     #[inline(always)]
     pub(crate) fn tenancy(&self) -> u64 {
         self.facts.tenancy(self.slot)
@@ -156,10 +156,10 @@ impl Workload {
         maps::route(self.tables, addr)
     }
 
-    /// Delivered on this host.
+    /// Whether an address is the workload's own: a loopback one, or one that is delivered on this host.
     #[inline(always)]
     pub(crate) fn is_local(&self, addr: &Addr) -> bool {
-        self.route(addr).is_some_and(|route| route.flags & route_flag::LOCAL != 0)
+        addr.is_loopback() || self.route(addr).is_some_and(Route::is_local)
     }
 
     /// Flags of an interface, by index.
@@ -190,7 +190,7 @@ impl Table for Workload {
     /// Flags that these programs know nothing of are out of the verifier's sight.
     #[inline(always)]
     fn policy(&self) -> Policy {
-        Policy { flags: self.rules.flags & (table::features() | !feature::OF_POLICY), ..*self.rules }
+        Policy { flags: self.rules.flags & (rodata::features() | !feature::OF_POLICY), ..*self.rules }
     }
 
     #[inline(always)]

@@ -12,7 +12,7 @@
 //! | [`proxy_plane::sys`], [`kernel`](proxy_plane::kernel), [`netns`](proxy_plane::netns), [`cgroup`](proxy_plane::cgroup) | system calls, what this kernel can do, where a workload is |
 //! | [`proxy_plane::dataplane`] | attach, detach, update: programs, maps, links and their pins |
 //! | [`proxy_plane::flows`] | what became of connections |
-//! | [`serve`], [`top`], [`audit`], [`doctor`], [`relay`], [`verify`], [`bench`] | what is built on it |
+//! | [`serve`], [`top`], [`audit`], [`doctor`], [`relay`], [`verify`], [`bench`](mod@bench) | what is built on it |
 //! | [`cli`] | the command line: one verb a file |
 //!
 //! All state is in the kernel's pins: `attach` is a process that ends, and everything else reads what it left.

@@ -2,10 +2,9 @@
 
 use std::{fs, path::PathBuf};
 
-use proxy_common::verdict::Rule;
+use proxy_common::verdict::Row;
 use proxy_core::{
     config::{Config, Environment, Given, NoHost},
-    explain::EXTRA_ROWS,
     rules::{self, Chain, Family, Target},
 };
 
@@ -29,7 +28,7 @@ fn samples() -> Vec<Config> {
 }
 
 /// A rule of the row, and what its target comes to.
-fn rule_of(row: &str, samples: &[Config]) -> (String, &'static str) {
+fn rule_of(row: Row, samples: &[Config]) -> (String, &'static str) {
     let found = samples.iter().find_map(|config| {
         let rule = rules::for_row(config, Family::V4, row, None).into_iter().next()?;
         let verdict = match rule.target {
@@ -46,11 +45,12 @@ fn rule_of(row: &str, samples: &[Config]) -> (String, &'static str) {
 
 fn table() -> String {
     let samples = samples();
-    let rows = Rule::ALL.iter().map(|rule| (rule.name(), rule.describe()));
-    let extra = EXTRA_ROWS.iter().map(|(name, text)| (*name, *text));
-    let lines = rows.chain(extra).map(|(name, text)| {
-        let (rule, verdict) = rule_of(name, &samples);
-        format!("| {name} | {text} | {verdict} | {rule} |\n")
+    let lines = Row::all().map(|row| {
+        let (rule, verdict) = rule_of(row, &samples);
+        if let Row::Decides(decides) = row {
+            assert_eq!(decides.target().name(), verdict, "{}: the decision and {rule}", row.name());
+        }
+        format!("| {} | {} | {verdict} | {rule} |\n", row.name(), row.describe())
     });
     let head = "| row | says | verdict | a rule of the row |\n|---|---|---|---|\n".to_owned();
     lines.fold(head, |table, line| table + &line)

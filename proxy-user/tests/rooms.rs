@@ -1,4 +1,4 @@
-//! The rooms of a crate, its top-level modules, use each other in no circle, and no file is too long to read.
+//! The crates and the rooms in them, their top-level modules, use each other in no circle, and no file is too long to read.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -102,6 +102,19 @@ fn rooms_use_each_other_in_no_circle() {
             "{folder}: these use each other in a circle, or use one that does: {uses:#?}"
         );
     }
+}
+
+/// Settings compile and are tested without the BPF object, its compiler, and a command line.
+#[test]
+fn the_core_needs_no_data_plane() {
+    let manifest = fs::read_to_string(root().join("proxy-user/core/Cargo.toml")).unwrap();
+    for name in ["aya", "clap", "tokio", "proxy-plane", "proxy-user"] {
+        assert!(!manifest.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}");
+    }
+    // With its default features this one builds the data plane.
+    assert!(manifest.contains("tests = { path = \"../../tests\", default-features = false }"));
+    let tests = fs::read_to_string(root().join("tests/Cargo.toml")).unwrap();
+    assert!(tests.contains("proxy-plane = { workspace = true, optional = true }"));
 }
 
 #[test]

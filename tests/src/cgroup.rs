@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -22,6 +22,25 @@ pub fn mount() -> Result<PathBuf> {
 pub fn mount_v1() -> Result<PathBuf> {
     let text = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
     mount_in(&text, "cgroup").context("no cgroup v1 hierarchy is mounted")
+}
+
+/// Where memory cgroups are made, of whichever version, and the file that says how much one has in use.
+pub fn memory() -> Result<(PathBuf, &'static str)> {
+    let text = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+    let of_version1 = text.lines().filter(|line| {
+        line.split_once(" - cgroup ")
+            .is_some_and(|(_, options)| options.split([' ', ',']).any(|it| it == "memory"))
+    });
+    let of_version1: String = of_version1.take(1).collect();
+    if let Some(mount) = mount_in(&of_version1, "cgroup") {
+        return Ok((mount, "memory.usage_in_bytes"));
+    }
+    let mount = mount()?;
+    let names = fs::read_to_string(mount.join("cgroup.controllers")).context("read the controllers")?;
+    ensure!(names.split_whitespace().any(|name| name == "memory"), "no memory cgroups of either version");
+    fs::write(mount.join("cgroup.subtree_control"), "+memory")
+        .context("have memory cgroups below the root")?;
+    Ok((mount, "memory.current"))
 }
 
 fn mount_in(mountinfo: &str, kind: &str) -> Option<PathBuf> {

@@ -25,6 +25,8 @@ pub enum Requirement {
     Sidestep,
     /// Memory limits of cgroup2: absent where cgroup v1 has the controller.
     MemoryController,
+    /// Memory cgroups of either version.
+    MemoryCgroups,
     /// MPTCP: CONFIG_MPTCP, and net.mptcp.enabled.
     Mptcp,
     /// `TCP_ULP` "tls": CONFIG_TLS, built in or a module that can be loaded.
@@ -95,6 +97,7 @@ impl Requirement {
             Self::Envoy => envoy::binary().is_none().then(|| "no Envoy: `cargo xtask setup`".to_owned()),
             Self::Sidestep => sidestep::binary().err().map(|error| format!("{error:#}")),
             Self::MemoryController => memory_controller(),
+            Self::MemoryCgroups => cgroup::memory().err().map(|error| format!("{error:#}")),
             Self::Mptcp => mptcp(),
             Self::KernelTls => kernel_tls(),
             Self::Iptables(backend) => iptables::missing(backend),

@@ -98,7 +98,7 @@ impl Sidestep {
         let dump: serde_json::Value = serde_json::from_str(&succeed(command)?)?;
         let entries = dump.as_array().context("bpftool printed no list")?;
         let slot = self.meta()?["slot"].as_u64().context("the description says no slot")?;
-        // A map without type information: bytes, of which the last four are the slot (`proxy_common::wire::FlowKey`).
+        // A map without type information: bytes, of which the last four are the slot (`proxy_common::wire::ConnectionKey`).
         let of = |entry: &serde_json::Value| -> Option<u64> {
             let bytes = entry["key"]
                 .as_array()?
@@ -126,6 +126,12 @@ impl Sidestep {
             String::from_utf8_lossy(&first.stderr).into_owned() + &String::from_utf8_lossy(&first.stdout);
         ensure!(first.status.success() || said.contains("No such file"), "{}: {said}", path.display());
         Ok(!first.status.success())
+    }
+
+    /// Where one of its links is pinned.
+    pub fn link(&self, program: &str) -> Result<PathBuf> {
+        let name = format!("{}-{}", self.pod.netns_inode()?, self.pod.cgroup_id()?);
+        Ok(pin_root::directory().join(name).join(format!("link_{program}")))
     }
 
     /// What `sidestep status` says of how it was attached.

@@ -13,25 +13,29 @@ use tests::report::Filled;
 use tests::requirement::Requirement;
 use tests::server::Server;
 
-const LIMIT: &str = "100M";
-/// With 4 MiB each they would hold more than the limit.
-const CONNECTIONS: &str = "60";
+/// With 4 MiB each these connections would hold more than the limit.
+const FEW: (&str, &str) = ("60", "100M");
+/// With 16 KiB each, from where on a single queue is compared with the limits, these would as well.
+const MANY: (&str, &str) = ("4000", "60M");
 
 #[rstest]
-fn nobody_is_killed(#[values("off", "auto")] mode: &str) {
+fn nobody_is_killed(
+    #[values("off", "auto")] mode: &str,
+    #[values(FEW, MANY)] (connections, limit): (&str, &str),
+) {
     if !DataPlane::Sidestep.met(&[Requirement::MemoryController, Requirement::Acceleration]) {
         return;
     }
     let network = Network::new("memcg").unwrap();
     fs::write(cgroup::mount().unwrap().join("cgroup.subtree_control"), "+memory").unwrap();
     let limited = network.pod.cgroup();
-    fs::write(limited.join("memory.max"), LIMIT).unwrap();
+    fs::write(limited.join("memory.max"), limit).unwrap();
     let _attached = attach_both(&network, &Accelerated::new(mode)).unwrap();
     let at = network.pod4(7000);
     let server = Server::on(&network.pod).listen(at).silent().hold().start().unwrap();
     let fill = network.outside.agent_as_app("fill").unwrap();
     let filled: Filled =
-        fill.args(["--to", &at.to_string(), "--connections", CONNECTIONS]).run_json().unwrap();
+        fill.args(["--to", &at.to_string(), "--connections", connections]).run_json().unwrap();
 
     let counters = Acceleration::of_pod(&network.outside).unwrap();
     let events = fs::read_to_string(limited.join("memory.events")).unwrap();

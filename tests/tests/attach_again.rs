@@ -1,6 +1,7 @@
 //! Attaching what is attached: nothing changes, or the new flags take effect; connections live on.
 
 use std::net::SocketAddr;
+use std::process::Command;
 
 use tests::client::Connect;
 use tests::data_plane::DataPlane;
@@ -95,4 +96,28 @@ fn connections_survive() {
         let exchanges = load.finish().unwrap();
         assert!(exchanges.failed.is_empty() && exchanges.completed > 8, "{exchanges:?}");
     }
+}
+
+/// As when the namespace is gone and another one has its number.
+#[test]
+fn what_hangs_on_nothing_any_more_is_attached_anew() {
+    if !DataPlane::Sidestep.met(&[BPFTOOL]) {
+        return;
+    }
+    let network = Network::new("loose").unwrap();
+    let sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let _sidecar = server::stand_in(&network.pod).start().unwrap();
+    let _app = Server::on(&network.pod).listen(network.pod4(8080)).start().unwrap();
+    let taken_by = || {
+        let arriving = Connect::to(network.pod4(8080)).from(&network.outside).unwrap();
+        arriving.report().unwrap().listener.port()
+    };
+    assert_eq!(taken_by(), 15006);
+    let link = sidestep.link("inbound").unwrap();
+    let detach = Command::new("bpftool").args(["link", "detach", "pinned"]).arg(link).status().unwrap();
+    assert!(detach.success());
+    assert_eq!(taken_by(), 8080);
+    let said = sidestep.attach_again(&DEFAULT_FLAGS).unwrap();
+    assert!(said.starts_with("attached"), "{said}");
+    assert_eq!(taken_by(), 15006);
 }

@@ -1,6 +1,6 @@
 //! `sidestep explain` about an attached workload says what it says about the flags, and what the kernel then does.
 
-use std::process::Command;
+use std::{net::SocketAddr, process::Command};
 
 use serde_json::Value;
 use tests::client::Connect;
@@ -83,6 +83,40 @@ fn what_it_says_is_what_happens() {
         match port {
             Some(_) => assert!(text.contains(&to.to_string()) && !text.contains("app"), "{text}"),
             None => assert!(text.contains("app"), "{text}"),
+        }
+    }
+}
+
+/// The kernel refuses a loopback source towards another host for IPv4 alone: IPv6 connections are captured.
+#[test]
+fn a_loopback_source_is_refused_or_captured_as_it_says() {
+    if !met(&[Requirement::Sidestep]) {
+        return;
+    }
+    let network = Network::new("explain-lo").unwrap();
+    let sidestep = Sidestep::attach(&network.pod, &[&DEFAULT_FLAGS[..], &["--dual-stack"]].concat()).unwrap();
+    let _sidecar = stand_in(&network.pod).start().unwrap();
+    for (source, to, target) in [
+        ("127.0.0.1:0", "10.96.7.7:80", "refused"),
+        ("127.0.0.6:0", "10.96.7.7:80", "refused"),
+        ("[::1]:0", "[fd00:96::7]:80", "outbound"),
+    ] {
+        let (bound, to): (SocketAddr, SocketAddr) = (source.parse().unwrap(), to.parse().unwrap());
+        let from = format!("{}:{}@{}", APP_USER.0, APP_USER.1, bound.ip());
+        let question = strings(&["--from", &from, "--to", &to.to_string()]);
+        let answer = explain(&[question, workload(&network.pod).to_vec()].concat()).unwrap();
+        assert_eq!(answer["verdict"]["target"], target, "{answer:#}");
+        let before = sidestep.rule("O15").unwrap();
+        let connected = Connect::to(to).bind(bound).from(&network.pod).unwrap();
+        let counted = sidestep.rule("O15").unwrap() - before;
+        if target == "refused" {
+            let errno = connected.failure.as_ref().map(|failure| failure.errno);
+            assert_eq!(errno, Some(libc::EINVAL), "{connected:?}");
+            assert_eq!(counted, 0, "{connected:?}");
+        } else {
+            let report = connected.report().unwrap();
+            assert_eq!((report.listener.port(), report.original_dst().address), (15001, Some(to)));
+            assert_eq!(counted, 1);
         }
     }
 }

@@ -5,36 +5,36 @@ use super::{FlowFigures, FlowRecord};
 /// Open ends of a node that can be listed.
 pub const LIVE: u32 = 262_144;
 
-/// A place for an open end: where the kernel keeps its socket, its record, and what sk_msg has seen of its sends (0:
+/// An entry for an open end: where the kernel keeps its socket, its record, and what sk_msg has seen of its sends (0:
 /// never in the map). The addresses are believed as long as socket and record carry the end's cookie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct LiveEnd {
-    /// 0: the place is free.
+    /// 0: the entry is free.
     pub cookie: u64,
     pub socket: u64,
     pub record: u64,
     pub tally: u64,
-    /// Of a free place: the next free one + 1; 0: none.
+    /// Of a free entry: the index of the next free one + 1; 0: there is none.
     pub next: u64,
-    /// Whose share it is of ([`crate::workload::Workload::tenancy`]).
+    /// The workload whose share it counts in ([`crate::workload::Workload::tenancy`]).
     pub tenancy: u64,
 }
 
-/// Which places are free.
+/// Which entries are free.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
-pub struct LivePlaces {
-    /// The first free place + 1 in the lower half; the upper half counts changes, so that no two values are the same.
+pub struct FreeList {
+    /// The index of the first free entry + 1 in the lower half; the upper half counts changes, so that no two values are the same.
     pub free: u64,
-    /// Places that were ever in use; those behind are free, and in no list.
+    /// Entries that were ever in use; those behind are free, and in no list.
     pub used: u64,
 }
 
-impl LivePlaces {
+impl FreeList {
     pub const CHANGE: u64 = 1 << 32;
 
-    /// The value of `free` after this one, with another first place (+ 1).
+    /// The value of `free` after this one, with another first entry (its index + 1).
     #[inline(always)]
     pub const fn changed(free: u64, first: u64) -> u64 {
         (free & !(Self::CHANGE - 1)).wrapping_add(Self::CHANGE) | first & (Self::CHANGE - 1)
@@ -44,7 +44,7 @@ impl LivePlaces {
 /// Entries of the list: as many ends as a reader asks for at once.
 pub const LISTED: u32 = 8192;
 
-/// One open end: a reader writes the number of its place into `record.cookie`, and 0 into `figures.at`; a program fills in
+/// One open end: a reader writes the index of its entry into `record.cookie`, and 0 into `figures.at`; a program fills in
 /// the rest, unless the end is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
@@ -61,10 +61,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_heads_of_the_free_places_are_the_same() {
-        let first = LivePlaces::changed(0, 7);
+    fn no_two_heads_of_the_free_list_are_the_same() {
+        let first = FreeList::changed(0, 7);
         assert_eq!((first as u32, first >> 32), (7, 1));
-        assert_eq!(LivePlaces::changed(u64::MAX, 0), 0);
-        assert_ne!(LivePlaces::changed(LivePlaces::changed(first, 9), 7), first);
+        assert_eq!(FreeList::changed(u64::MAX, 0), 0);
+        assert_ne!(FreeList::changed(FreeList::changed(first, 9), 7), first);
     }
 }

@@ -24,7 +24,7 @@ pub struct FlowRecord {
     pub received_stacked: u64,
     /// Id of the workload's cgroup.
     pub cgroup: u64,
-    /// Bits of [`phase`]; whoever sets the last one writes the final record.
+    /// Bits of [`phase`]. The program that sets the last one writes the final record.
     pub phase: u64,
     /// As the socket has them.
     pub local: Addr,
@@ -44,8 +44,8 @@ pub struct FlowRecord {
     pub uid: u32,
     /// Redirected bytes that waited unread when the socket was released.
     pub unread: u32,
-    /// Its place among the open ends + 1; 0: none.
-    pub place: u32,
+    /// Its index in the map `LIVE` + 1; 0: the end is not in it.
+    pub live_index: u32,
     pub reserved: u32,
     pub comm: [u8; 16],
     /// [`super::Class`].
@@ -107,7 +107,7 @@ impl FlowRecord {
         pid: 0,
         uid: 0,
         unread: 0,
-        place: 0,
+        live_index: 0,
         reserved: 0,
         comm: [0; 16],
         class: 0,
@@ -224,7 +224,7 @@ pub fn journal_sum(number: u64, words: &[u64; JOURNAL_WORDS]) -> u64 {
 }
 
 /// A connection from the sidecar over loopback, seen from its client, between SYN and accept: nothing of the server's
-/// end says whose it is.
+/// end tells which process it is from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct PeerKey {

@@ -3,51 +3,44 @@
 //!
 //! The client comes first: it is established before the server's side exists. It enters when the address it talks to
 //! is a workload of this node; the server's side when the client's entry, sequence numbers included, is there.
-#![allow(unsafe_code, reason = "context fields are read by inline assembly")]
+#![allow(unsafe_code, reason = "helpers")]
 
 use aya_ebpf::{
-    bindings::{BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock, bpf_sock_ops},
+    bindings::{BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock},
     helpers::bpf_ktime_get_ns,
-    programs::SockOpsContext,
 };
 use proxy_common::{
-    accel::{End, EndKey, Flow, LONG, Reason, Record, end_flag, flow_bit, switch_flag},
+    accel::{
+        DirectionState, EndKey, LONG, PublishedEnd, Reason, Record, direction_bit, end_flag, switch_flag,
+    },
     addr::{Addr, Port},
     flow::Tally,
+    ingress::is_over_lo,
 };
 
 use super::{maps, peer, reader, record};
 use crate::{
-    atomic,
-    ctx::load32,
-    flow,
-    sock_ops::in_netns,
-    table,
+    atomic, flow, rodata,
+    sock_ops_call::SockOps,
     workload::{self, Workload},
 };
 
 /// TCP_LISTEN_CB, in the listening process: how it reads holds for what it accepts.
 #[inline(always)]
 pub(crate) fn listening(me: &Workload, sk: *mut bpf_sock) {
-    if table::accelerates() {
+    if rodata::accelerates() {
         reader::mark(me, sk);
     }
 }
 
 /// TCP_CONNECT_CB, in the connecting process. Without a mark the socket stays out.
 #[inline(always)]
-pub(crate) fn connecting(
-    me: &Workload,
-    ctx: &SockOpsContext,
-    sk: *mut bpf_sock,
-    remote: Addr,
-    remote_port: Port,
-) {
-    if !table::accelerates() {
+pub(crate) fn connecting(me: &Workload, call: SockOps, sk: *mut bpf_sock, remote: Addr, remote_port: Port) {
+    if !rodata::accelerates() {
         return;
     }
     begin_anew(sk);
-    if in_netns(me, ctx) && is_on_node(me, &remote) && is_worth_entering(me, remote, remote_port) {
+    if call.in_netns(me) && is_on_node(me, &remote) && is_worth_entering(me, remote, remote_port) {
         reader::mark(me, sk);
     } else {
         record::unmark(sk);
@@ -65,16 +58,16 @@ fn begin_anew(sk: *mut bpf_sock) {
     }
 }
 
-/// Whether this end is the workload's: in its namespace, with an address of its own. Who has a namespace and addresses
-/// of his own making in there (a process of the pod with a user namespace) is nobody's peer.
+/// Whether this end is the workload's: in its namespace, with an address of its own. A process of the pod with a user
+/// namespace can make a network namespace with any addresses; its sockets do not enter.
 #[inline(always)]
-fn is_own(me: &Workload, ctx: &SockOpsContext, local: &Addr) -> bool {
-    in_netns(me, ctx) && (local.is_loopback() || me.is_local(local))
+fn is_own(me: &Workload, call: SockOps, local: &Addr) -> bool {
+    call.in_netns(me) && me.is_local(local)
 }
 
 #[inline(always)]
 fn is_worth_entering(me: &Workload, remote: Addr, remote_port: Port) -> bool {
-    let inner = remote.is_loopback() || me.is_local(&remote);
+    let inner = me.is_local(&remote);
     if maps::server(&server_key(me, remote, remote_port, inner)).is_some_and(|server| server.declined != 0) {
         return false;
     }
@@ -88,33 +81,35 @@ fn is_worth_entering(me: &Workload, remote: Addr, remote_port: Port) -> bool {
 
 /// ACTIVE_ESTABLISHED.
 #[inline(always)]
-pub(crate) fn client(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remote: Addr) {
-    if !table::accelerates() || record::mark_of(sk).is_none() || !is_own(me, ctx, &local) {
+pub(crate) fn client(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
+    let (local, remote) = call.addresses();
+    if !rodata::accelerates() || record::mark_of(sk).is_none() || !is_own(me, call, &local) {
         return;
     }
-    let key = key(me, ctx, local, remote);
+    let key = key(me, call, local, remote);
     let Some(number) = admissible(me.slot, sk, |number| peer::file(number).is_some_and(peer::is_nonblocking))
     else {
         return;
     };
-    enter(me, ctx, sk, number, key, 0);
+    enter(me, call, sk, number, key, 0);
 }
 
 /// PASSIVE_ESTABLISHED.
 #[inline(always)]
-pub(crate) fn server(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, local: Addr, remote: Addr) {
-    if !table::accelerates() || !is_own(me, ctx, &local) {
+pub(crate) fn server(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
+    let (local, remote) = call.addresses();
+    if !rodata::accelerates() || !is_own(me, call, &local) {
         return;
     }
-    let key = key(me, ctx, local, remote);
+    let key = key(me, call, local, remote);
     if maps::end(&key.reversed()).is_none() {
         return;
     }
     // Not accepted yet, so that it has no file: its listener stands for it.
     let event_loop = |_| record::mark_of(sk).is_some_and(|mark| reader::is_event_loop(&mark));
     let entered = admissible(me.slot, sk, event_loop)
-        .is_some_and(|number| enter(me, ctx, sk, number, key, flow_bit::SERVER));
-    let inner = remote.is_loopback() || remote.is_passthrough_source() || me.is_local(&remote);
+        .is_some_and(|number| enter(me, call, sk, number, key, direction_bit::SERVER));
+    let inner = is_over_lo(&local, &remote) || me.is_local(&remote);
     if !entered && let Some(server) = maps::server_or_new(&server_key(me, key.local, key.local_port, inner)) {
         server.declined = 1;
     }
@@ -123,15 +118,15 @@ pub(crate) fn server(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, loc
 /// The socket is gone.
 #[inline(always)]
 pub(crate) fn closed(me: &Workload, sk: *mut bpf_sock) {
-    if !table::accelerates() {
+    if !rodata::accelerates() {
         return;
     }
     let Some(record) = record::get(sk) else { return };
     maps::end_remove(&record.own);
     uncount(record);
     // The client tells: what the server answers in one piece is the same conversation.
-    if record.flow.bits & flow_bit::SERVER == 0
-        && record.flow.sent < LONG
+    if record.direction.bits & direction_bit::SERVER == 0
+        && record.direction.sent < LONG
         && let Some(server) = maps::server_or_new(&server_of(me, record))
     {
         server.was_short(now());
@@ -141,7 +136,7 @@ pub(crate) fn closed(me: &Workload, sk: *mut bpf_sock) {
 /// Whether kernel TLS is refused for a socket: in the map.
 #[inline(always)]
 pub(crate) fn refuses_tls(sk: *mut bpf_sock) -> bool {
-    if !table::accelerates() {
+    if !rodata::accelerates() {
         return false;
     }
     let Some(record) = record::get(sk) else { return false };
@@ -151,7 +146,7 @@ pub(crate) fn refuses_tls(sk: *mut bpf_sock) -> bool {
     true
 }
 
-/// This end has just become long.
+/// This end has just sent as many messages as a long connection does.
 #[inline(always)]
 pub(super) fn long(record: &Record) {
     if let Some(me) = Workload::at(record.slot)
@@ -164,7 +159,7 @@ pub(super) fn long(record: &Record) {
 /// Local to the namespace, or the address of another workload.
 #[inline(always)]
 fn is_on_node(me: &Workload, remote: &Addr) -> bool {
-    remote.is_loopback() || me.is_local(remote) || maps::is_local_workload(remote)
+    me.is_local(remote) || maps::is_local_workload(remote)
 }
 
 #[inline(always)]
@@ -183,7 +178,7 @@ fn admissible(slot: u32, sk: *mut bpf_sock, event_loop: impl FnOnce(u64) -> bool
         return None;
     }
     let strict = switch.flags & switch_flag::ANY_READER == 0;
-    // Being in the map is enough to change FIONREAD and splice(2), whoever sends.
+    // Being in the map is enough to change FIONREAD and splice(2), also for what comes over the stack.
     if strict && record::mark_of(sk).is_none_or(|mark| mark.flags & end_flag::TRUSTED == 0) {
         maps::count(slot, Reason::UntrustedReader, 0);
         return None;
@@ -196,7 +191,7 @@ fn admissible(slot: u32, sk: *mut bpf_sock, event_loop: impl FnOnce(u64) -> bool
 }
 
 #[inline(always)]
-fn enter(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, key: EndKey, bits: u8) -> bool {
+fn enter(me: &Workload, call: SockOps, sk: *mut bpf_sock, number: u64, key: EndKey, bits: u8) -> bool {
     let slot = me.slot;
     let Some(cookie) = peer::cookie(number) else { return false };
     if me.share().is_none_or(|(share, limits)| share.sockets >= limits.sockets) {
@@ -205,9 +200,9 @@ fn enter(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, ke
     }
     let Some(record) = record::create(sk) else { return false };
     record.sk = number;
-    record.peer = End::NONE;
+    record.peer = PublishedEnd::NONE;
     record.peer_file = 0;
-    record.flow = Flow { bits, ..Flow::default() };
+    record.direction = DirectionState { bits, ..DirectionState::default() };
     // Behind all that is written: a SYN may have carried data nobody has read.
     record.drained_at = key.snd.wrapping_sub(1);
     record.tally = Tally::default();
@@ -215,22 +210,24 @@ fn enter(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, ke
     record.number = me.number();
     record.own = key;
     let flags = record::mark_of(sk).map_or(0, |mark| mark.flags) as u16;
-    if !maps::end_insert(&key, &End { sk: number, cookie, number: me.number(), slot: slot as u16, flags }) {
+    if !maps::end_insert(
+        &key,
+        &PublishedEnd { sk: number, cookie, number: me.number(), slot: slot as u16, flags },
+    ) {
         maps::count(slot, Reason::NotEnrolled, 0);
         return false;
     }
-    if !maps::enter(ctx.ops, cookie) {
+    if !maps::enter(call.raw(), cookie) {
         maps::end_remove(&record.own);
         maps::count(slot, Reason::NotEnrolled, 0);
         return false;
     }
     count(me, record);
-    if table::observes() {
+    if rodata::observes() {
         flow::mapped(sk, &record.tally);
     }
     // For the entry's removal.
-    let flags = load32!(ctx.ops, bpf_sock_ops, bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_STATE_CB_FLAG;
-    let _ = ctx.set_cb_flags(flags as i32);
+    call.call_back(BPF_SOCK_OPS_STATE_CB_FLAG);
     maps::count(slot, Reason::Enrolled, 0);
     true
 }
@@ -238,7 +235,7 @@ fn enter(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock, number: u64, ke
 /// One of the workload's share is taken.
 #[inline(always)]
 fn count(me: &Workload, record: &mut Record) {
-    record.flow.bits |= flow_bit::COUNTED;
+    record.direction.bits |= direction_bit::COUNTED;
     if let Some((share, _)) = me.share() {
         atomic::add(&mut share.sockets, 1);
     }
@@ -246,10 +243,10 @@ fn count(me: &Workload, record: &mut Record) {
 
 #[inline(always)]
 fn uncount(record: &mut Record) {
-    if record.flow.bits & flow_bit::COUNTED == 0 {
+    if record.direction.bits & direction_bit::COUNTED == 0 {
         return;
     }
-    record.flow.bits &= !flow_bit::COUNTED;
+    record.direction.bits &= !direction_bit::COUNTED;
     let tenancy = u64::from(record.number) << 32 | u64::from(record.slot);
     if let Some(share) = workload::share_of(tenancy) {
         atomic::add(&mut share.sockets, u64::MAX);
@@ -257,14 +254,16 @@ fn uncount(record: &mut Record) {
 }
 
 #[inline(always)]
-fn key(me: &Workload, ctx: &SockOpsContext, local: Addr, remote: Addr) -> EndKey {
+fn key(me: &Workload, call: SockOps, local: Addr, remote: Addr) -> EndKey {
+    let (local_port, remote_port) = call.ports();
+    let (snd, rcv) = call.next_bytes();
     EndKey {
         local,
         remote,
-        local_port: Port::new(load32!(ctx.ops, bpf_sock_ops, local_port) as u16),
-        remote_port: Port::new(u32::from_be(load32!(ctx.ops, bpf_sock_ops, remote_port)) as u16),
-        snd: load32!(ctx.ops, bpf_sock_ops, snd_nxt),
-        rcv: load32!(ctx.ops, bpf_sock_ops, rcv_nxt),
+        local_port,
+        remote_port,
+        snd,
+        rcv,
         netns: if local.is_loopback() || remote.is_loopback() { netns(me) } else { 0 },
     }
 }
@@ -285,7 +284,7 @@ fn now() -> u64 {
 #[inline(always)]
 fn server_of(me: &Workload, record: &Record) -> EndKey {
     let EndKey { local, remote, local_port, remote_port, .. } = record.own;
-    if record.flow.bits & flow_bit::SERVER == 0 {
+    if record.direction.bits & direction_bit::SERVER == 0 {
         client_key(me, remote, remote_port)
     } else {
         client_key(me, local, local_port)

@@ -12,16 +12,15 @@ use aya_ebpf::{
 };
 use proxy_common::{
     accel::{
-        ACCEL_COUNTERS as COUNTERS, ACTIVITY as CONNECTIONS, Activity, End, EndKey, Executable, Reason,
-        Server, Switch, counter_index,
+        ACCEL_COUNTERS as COUNTERS, ACTIVITY as CONNECTIONS, Activity, EndKey, Executable, PublishedEnd,
+        Reason, Server, Switch, counter_index,
     },
     addr::Addr,
     workload::{SLOTS, SOCKETS},
 };
 
-const BPF_F_NO_PREALLOC: u32 = 1;
-const BPF_NOEXIST: u64 = 1;
-const BPF_F_INGRESS: u64 = 1;
+use crate::uapi::{BPF_F_INGRESS, BPF_F_NO_PREALLOC, BPF_NOEXIST};
+
 const SK_PASS: i64 = 1;
 
 /// The sockets, by cookie: one that is found is the one that was meant. sock_ops inserts; a socket leaves when it
@@ -32,7 +31,7 @@ static SOCKS: SockHash<u64> = SockHash::with_max_entries(SOCKETS, 0);
 
 /// What the ends know of each other. sock_ops writes and removes, sk_msg reads.
 #[map]
-static ENDS: HashMap<EndKey, End> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+static ENDS: HashMap<EndKey, PublishedEnd> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
 
 /// Switches of the workloads. Userspace writes.
 #[map]
@@ -84,12 +83,12 @@ pub(super) fn hand_over(ctx: &SkMsgContext, cookie: &mut u64) -> bool {
 }
 
 #[inline(always)]
-pub(super) fn end_insert(key: &EndKey, end: &End) -> bool {
+pub(super) fn end_insert(key: &EndKey, end: &PublishedEnd) -> bool {
     ENDS.insert(key, end, 0).is_ok()
 }
 
 #[inline(always)]
-pub(super) fn end(key: &EndKey) -> Option<End> {
+pub(super) fn end(key: &EndKey) -> Option<PublishedEnd> {
     // SAFETY: an end's entry is written once, before the other end can look for it.
     unsafe { ENDS.get(key) }.copied()
 }
@@ -111,14 +110,14 @@ pub(super) fn is_local_workload(addr: &Addr) -> bool {
 
 #[inline(always)]
 pub(super) fn reader_flags(program: &Executable) -> u32 {
-    // SAFETY: plain bytes, whoever writes.
+    // SAFETY: plain bytes, which any value is valid for.
     unsafe { READERS.get(program) }.map_or(0, |flags| u32::from(*flags))
 }
 
 #[inline(always)]
 pub(super) fn server(server: &EndKey) -> Option<&'static mut Server> {
     let known = SERVERS.get_ptr_mut(server)?;
-    // SAFETY: a value of this map, which lives as long as the program runs; plain bytes, whoever writes.
+    // SAFETY: a value of this map, which lives as long as the program runs; plain bytes, which any value is valid for.
     Some(unsafe { &mut *known })
 }
 
@@ -135,7 +134,7 @@ pub(super) fn server_or_new(key: &EndKey) -> Option<&'static mut Server> {
 #[inline(always)]
 pub(super) fn activity(sk: u64, peer: u64) -> u32 {
     let Some(shared) = ACTIVITY.get_ptr_mut(Activity::index(sk, peer)) else { return 0 };
-    // SAFETY: a value of this map; plain counters that only have to change, whoever else writes.
+    // SAFETY: a value of this map; plain counters that only have to change; a lost increment does no harm.
     unsafe { &mut *shared }.sent(sk, peer)
 }
 

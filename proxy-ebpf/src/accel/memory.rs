@@ -3,9 +3,13 @@
 //! process of the pod is killed (docs/kernel.md: "Memory"). Stock TCP stops the sender with its window instead.
 
 use super::peer;
+use crate::maps;
 
-/// A queue shorter than this is never looked at: the window of a fresh TCP connection holds more.
+/// A queue shorter than this is not looked at: the window of a fresh TCP connection holds more.
 const WORTH_A_LOOK: u32 = 16 << 10;
+/// Unless the receiver's workload has so many sockets in the map that queues of this length would together be more than
+/// this. It is half of what [`RESERVE`] keeps free.
+const NOT_LOOKED_AT: u64 = 4 << 20;
 /// Pages that stay free in a cgroup, besides what the receiver may have waiting: charges are made 64 pages ahead on each
 /// CPU (`mm/memcontrol.c: MEMCG_CHARGE_BATCH`), and several connections look at the same time.
 const RESERVE: u64 = 2048;
@@ -15,14 +19,21 @@ const DEPTH: usize = 6;
 /// `sysctl_tcp_mem[1]`: from here on the kernel is under pressure, and shrinks windows.
 const PRESSURE: u32 = 8;
 
-/// False when `waiting` bytes more could bring a limit near.
+/// False when `waiting` bytes at the receiver, of the workload in `slot`, could bring a limit near.
 #[inline(always)]
-pub(super) fn has_room(sk: u64, waiting: u32, limit: u32) -> bool {
-    if waiting < WORTH_A_LOOK {
+pub(super) fn has_room(sk: u64, slot: u32, waiting: u32, limit: u32) -> bool {
+    if waiting < WORTH_A_LOOK && u64::from(waiting).wrapping_mul(sockets(slot)) < NOT_LOOKED_AT {
         return true;
     }
     // What cannot be read limits nothing: the kernel has no such limit.
     !under_pressure(sk).unwrap_or(false) && cgroup_has_room(sk, limit).unwrap_or(true)
+}
+
+/// How many of a workload's sockets are in the map.
+#[inline(always)]
+fn sockets(slot: u32) -> u64 {
+    // A workload without a slot has none.
+    maps::share(slot).map_or(0, |(share, _)| share.sockets)
 }
 
 /// All TCP sockets of the machine together.

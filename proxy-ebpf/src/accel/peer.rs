@@ -1,100 +1,88 @@
 //! What can be read of a socket from outside: fields at offsets the loader took from the kernel's BTF, through the
 //! helper that cannot fault. A socket that is gone reads as another cookie.
-#![allow(unsafe_code, reason = "reads kernel memory through the helper that cannot fault")]
 
-use aya_ebpf::{bindings::bpf_sock, helpers::bpf_probe_read_kernel};
-use proxy_common::accel::AccelKernel;
+use aya_ebpf::bindings::bpf_sock;
 
-pub(super) const O_NONBLOCK: u32 = 0o4000;
+pub(super) use crate::kernel_memory::read;
+use crate::{
+    kernel_memory::{address, pointer},
+    rodata::known,
+};
+
+const O_NONBLOCK: u32 = 0o4000;
 const EPOLLET: u32 = 1 << 31;
 
-// SAFETY: a name the loader looks up; it clashes with nothing in this object.
-#[unsafe(no_mangle)]
-static ACCEL: AccelKernel = AccelKernel::UNKNOWN;
-
-macro_rules! offset {
-    ($field:ident) => {
-        // SAFETY: an initialised static; volatile because the loader writes it before the kernel sees it.
-        unsafe { core::ptr::read_volatile(&raw const ACCEL.$field) }
-    };
-}
-
-/// The socket as a number: the verifier allows no arithmetic on the pointer.
+/// The socket as a number.
 #[inline(always)]
 pub(super) fn number(sk: *mut bpf_sock) -> Option<u64> {
-    read((&raw const sk) as u64, 0)
+    address(sk)
 }
 
 #[inline(always)]
 pub(super) fn cookie(sk: u64) -> Option<u64> {
-    read(sk, offset!(sk_cookie))
+    read(sk, known!(ACCEL.sk_cookie))
 }
 
 /// The next byte the application will read from the TCP queue.
 #[inline(always)]
 pub(super) fn copied_seq(sk: u64) -> Option<u32> {
-    read(sk, offset!(tcp_copied_seq))
+    read(sk, known!(ACCEL.tcp_copied_seq))
 }
 
 /// The sequence number of the next byte given to TCP.
 #[inline(always)]
 pub(super) fn write_seq(sk: u64) -> Option<u32> {
-    read(sk, offset!(tcp_write_seq))
+    read(sk, known!(ACCEL.tcp_write_seq))
 }
 
 /// Whether the loader knows how to look at receivers, and may.
 #[inline(always)]
 pub(super) fn is_known() -> bool {
-    offset!(sk_cookie) != 0
+    known!(ACCEL.sk_cookie) != 0
 }
 
 /// Bytes in the receive queues. When TCP's is read, those redirected (`net/ipv4/tcp_bpf.c: bpf_tcp_ingress` charges
 /// them, `net/core/skmsg.c: sk_msg_recvmsg` gives them back).
 #[inline(always)]
 pub(super) fn queued(sk: u64) -> Option<u32> {
-    read(sk, offset!(sk_rmem_alloc))
+    read(sk, known!(ACCEL.sk_rmem_alloc))
 }
 
 #[inline(always)]
 pub(super) fn is_mptcp(sk: u64) -> bool {
-    let at = offset!(tcp_is_mptcp);
+    let at = known!(ACCEL.tcp_is_mptcp);
     at != 0 && read::<u8>(sk, at).is_some_and(|is| is != 0)
 }
 
 /// Whether its process makes up its sequence numbers (TCP_REPAIR).
 #[inline(always)]
 pub(super) fn is_made_up(sk: u64) -> bool {
-    let mask = offset!(tcp_repair_mask);
-    mask != 0 && read::<u8>(sk, offset!(tcp_repair)).is_none_or(|byte| u32::from(byte) & mask != 0)
+    let mask = known!(ACCEL.tcp_repair_mask);
+    mask != 0 && read::<u8>(sk, known!(ACCEL.tcp_repair)).is_none_or(|byte| u32::from(byte) & mask != 0)
 }
 
 /// The open file of a socket; none before accept and after close.
 #[inline(always)]
 pub(super) fn file(sk: u64) -> Option<u64> {
-    let socket: u64 = read(sk, offset!(sk_socket))?;
-    if socket == 0 {
-        return None;
-    }
-    let file: u64 = read(socket, offset!(socket_file))?;
-    (file != 0).then_some(file)
+    pointer(pointer(sk, known!(ACCEL.sk_socket))?, known!(ACCEL.socket_file))
 }
 
 #[inline(always)]
 pub(super) fn is_nonblocking(file: u64) -> bool {
-    read::<u32>(file, offset!(file_flags)).is_some_and(|flags| flags & O_NONBLOCK != 0)
+    read::<u32>(file, known!(ACCEL.file_flags)).is_some_and(|flags| flags & O_NONBLOCK != 0)
 }
 
 /// How a file is waited for, as the first epoll set that has it does.
 #[inline(always)]
 pub(super) fn waits(file: u64) -> Waits {
-    let at = offset!(file_ep);
+    let at = known!(ACCEL.file_ep);
     if at == 0 {
         return Waits::Edge;
     }
-    let Some(head) = read::<u64>(file, at).filter(|head| *head != 0) else { return Waits::Otherwise };
-    let Some(link) = read::<u64>(head, 0).filter(|link| *link != 0) else { return Waits::Otherwise };
-    let item = link.wrapping_sub(u64::from(offset!(epitem_link)));
-    match read::<u32>(item, offset!(epitem_event)) {
+    let Some(head) = pointer(file, at) else { return Waits::Otherwise };
+    let Some(link) = pointer(head, 0) else { return Waits::Otherwise };
+    let item = link.wrapping_sub(u64::from(known!(ACCEL.epitem_link)));
+    match read::<u32>(item, known!(ACCEL.epitem_event)) {
         Some(events) if events & EPOLLET == 0 => Waits::Level,
         Some(_) => Waits::Edge,
         None => Waits::Otherwise,
@@ -124,16 +112,16 @@ pub(super) struct ProgramOffsets {
 
 #[inline(always)]
 pub(super) fn program_offsets() -> Option<ProgramOffsets> {
-    let task_mm = offset!(task_mm);
+    let task_mm = known!(ACCEL.task_mm);
     (task_mm != 0).then(|| ProgramOffsets {
         task_mm,
-        mm_exe_file: offset!(mm_exe_file),
-        file_inode: offset!(file_inode),
-        inode_ino: offset!(inode_ino),
-        inode_sb: offset!(inode_sb),
-        inode_changed_sec: offset!(inode_changed_sec),
-        inode_changed_nsec: offset!(inode_changed_nsec),
-        sb_dev: offset!(sb_dev),
+        mm_exe_file: known!(ACCEL.mm_exe_file),
+        file_inode: known!(ACCEL.file_inode),
+        inode_ino: known!(ACCEL.inode_ino),
+        inode_sb: known!(ACCEL.inode_sb),
+        inode_changed_sec: known!(ACCEL.inode_changed_sec),
+        inode_changed_nsec: known!(ACCEL.inode_changed_nsec),
+        sb_dev: known!(ACCEL.sb_dev),
     })
 }
 
@@ -152,19 +140,13 @@ pub(super) struct MemoryOffsets {
 #[inline(always)]
 pub(super) fn memory_offsets() -> MemoryOffsets {
     MemoryOffsets {
-        sk_prot: offset!(sk_prot),
-        proto_memory_allocated: offset!(proto_memory_allocated),
-        proto_sysctl_mem: offset!(proto_sysctl_mem),
-        sk_memcg: offset!(sk_memcg),
-        memcg_memory: offset!(memcg_memory),
-        counter_usage: offset!(counter_usage),
-        counter_max: offset!(counter_max),
-        counter_parent: offset!(counter_parent),
+        sk_prot: known!(ACCEL.sk_prot),
+        proto_memory_allocated: known!(ACCEL.proto_memory_allocated),
+        proto_sysctl_mem: known!(ACCEL.proto_sysctl_mem),
+        sk_memcg: known!(ACCEL.sk_memcg),
+        memcg_memory: known!(ACCEL.memcg_memory),
+        counter_usage: known!(ACCEL.counter_usage),
+        counter_max: known!(ACCEL.counter_max),
+        counter_parent: known!(ACCEL.counter_parent),
     }
-}
-
-#[inline(always)]
-pub(super) fn read<T>(base: u64, offset: u32) -> Option<T> {
-    // SAFETY: the helper checks the address itself and fails instead of faulting.
-    unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
 }

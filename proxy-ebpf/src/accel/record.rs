@@ -7,20 +7,20 @@ use proxy_common::{
     flow::Tally,
 };
 
-use crate::storage::{BPF_F_CLONE, BPF_F_NO_PREALLOC, SkStorage};
+use crate::storage::{InheritedStorage, OwnStorage};
 
 /// Written by sock_ops when the socket enters the map, then by sk_msg under the socket's lock.
 // SAFETY: the section in which loaders look for BTF map definitions.
 #[unsafe(link_section = ".maps")]
 #[unsafe(export_name = "RECORDS")]
-static RECORDS: SkStorage<Record, BPF_F_NO_PREALLOC> = SkStorage::new();
+static RECORDS: OwnStorage<Record> = OwnStorage::new();
 
 /// Marks of listeners, inherited by what they accept, and of connecting sockets. Written by sock_ops, by userspace for
 /// listeners that are there first.
 // SAFETY: as above.
 #[unsafe(link_section = ".maps")]
 #[unsafe(export_name = "READER_MARKS")]
-static READER_MARKS: SkStorage<Mark, { BPF_F_NO_PREALLOC | BPF_F_CLONE }> = SkStorage::new();
+static READER_MARKS: InheritedStorage<Mark> = InheritedStorage::new();
 
 #[inline(always)]
 pub(super) fn mark_of(sk: *mut bpf_sock) -> Option<Mark> {

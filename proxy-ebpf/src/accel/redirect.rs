@@ -9,7 +9,7 @@ use aya_ebpf::{
     programs::SkMsgContext,
 };
 use proxy_common::accel::{
-    DEFAULT_LIMIT, LONG, Path, Reason, Record, Sight, choose, end_flag, flow_bit, switch_flag,
+    DEFAULT_LIMIT, LONG, Path, PathInputs, Reason, Record, choose, direction_bit, end_flag, switch_flag,
 };
 
 use super::{
@@ -47,14 +47,14 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
     let is_attached = own.number == record.number;
     let size = load32!(ctx.msg, sk_msg_md, size);
     let state = load32!(sk, bpf_sock, state);
-    if record.flow.sent < LONG {
-        record.flow.sent += 1;
-        if record.flow.sent == LONG && is_attached {
+    if record.direction.sent < LONG {
+        record.direction.sent += 1;
+        if record.direction.sent == LONG && is_attached {
             enroll::long(record);
         }
     }
     let off = !is_attached || own.enabled == 0;
-    let reason = match path(record, off, state, size) {
+    let reason = match choose_path(record, off, state, size).unwrap_or_else(Path::Stack) {
         Path::Stack(reason) => reason,
         Path::Redirect if maps::hand_over(&ctx, &mut record.peer.cookie) => Reason::Redirected,
         Path::Redirect => Reason::PeerGone,
@@ -70,13 +70,10 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
     PASS
 }
 
+/// Reads what the path depends on, and chooses it. An error: the message goes over the stack for this reason, whatever
+/// the rest would say.
 #[inline(always)]
-fn path(record: &mut Record, off: bool, state: u32, size: u32) -> Path {
-    look(record, off, state, size).unwrap_or_else(Path::Stack)
-}
-
-#[inline(always)]
-fn look(record: &mut Record, off: bool, state: u32, size: u32) -> Result<Path, Reason> {
+fn choose_path(record: &mut Record, off: bool, state: u32, size: u32) -> Result<Path, Reason> {
     if record.peer.sk == 0 {
         record.peer = maps::end(&record.own.reversed()).ok_or(Reason::NoPeer)?;
     }
@@ -105,18 +102,18 @@ fn look(record: &mut Record, off: bool, state: u32, size: u32) -> Result<Path, R
         return Err(Reason::BlockingReader);
     }
     let queued = peer::queued(sk).ok_or(Reason::PeerGone)?;
-    let sight = Sight {
+    let inputs = PathInputs {
         size,
         queued,
         limit,
-        room: memory::has_room(sk, queued.saturating_add(size), limit),
+        has_memory: memory::has_room(sk, u32::from(record.peer.slot), queued.saturating_add(size), limit),
         drained: is_drained(record).ok_or(Reason::PeerGone)?,
         peer_activity,
         off: off || !is_attached || other.enabled == 0,
         stops_short: stops_short(record),
-        blocking: !strict && record.peer_file != 0 && !peer::is_nonblocking(record.peer_file),
+        reads_blocking: !strict && record.peer_file != 0 && !peer::is_nonblocking(record.peer_file),
     };
-    Ok(choose(&mut record.flow, &sight))
+    Ok(choose(&mut record.direction, &inputs))
 }
 
 /// Whether the receiver has read every byte ever given to TCP. Once it has, it stays so until there are more.
@@ -135,16 +132,16 @@ fn is_drained(record: &mut Record) -> Option<bool> {
 /// Asked until the receiver is in an epoll set; some never are (poll, select, io_uring), and they look again.
 #[inline(always)]
 fn stops_short(record: &mut Record) -> bool {
-    const KNOWN: u8 = flow_bit::LEVEL | flow_bit::EDGE;
+    const KNOWN: u8 = direction_bit::LEVEL | direction_bit::EDGE;
     if u32::from(record.peer.flags) & end_flag::DRAINS != 0 {
         return false;
     }
-    if record.flow.bits & KNOWN == 0 && record.peer_file != 0 {
-        record.flow.bits |= match peer::waits(record.peer_file) {
+    if record.direction.bits & KNOWN == 0 && record.peer_file != 0 {
+        record.direction.bits |= match peer::waits(record.peer_file) {
             Waits::Otherwise => 0,
-            Waits::Level => flow_bit::LEVEL,
-            Waits::Edge => flow_bit::EDGE,
+            Waits::Level => direction_bit::LEVEL,
+            Waits::Edge => direction_bit::EDGE,
         };
     }
-    record.flow.bits & flow_bit::EDGE != 0
+    record.direction.bits & direction_bit::EDGE != 0
 }

@@ -12,9 +12,9 @@ use proxy_common::self_test::Trial;
 
 use super::peer;
 use crate::ctx::{load32, load64};
+use crate::uapi::BPF_F_INGRESS;
 
 const PASS: u32 = sk_action::SK_PASS;
-const BPF_F_INGRESS: u64 = 1;
 /// The accepting end's place in the map.
 const SERVER: u32 = 0;
 

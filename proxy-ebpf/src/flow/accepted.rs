@@ -5,14 +5,13 @@ use core::hint::black_box;
 
 use aya_ebpf::{
     bindings::{BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock},
-    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns},
-    programs::SockOpsContext,
+    helpers::bpf_ktime_get_ns,
 };
 use proxy_common::{
     addr::{Addr, Port},
     counter::Event,
     flow::{Class, FlowRecord, PeerKey, flow_flag},
-    ingress::{Ingress, ingress},
+    ingress::{Ingress, ingress, is_over_lo},
     policy::{Table as _, flag},
     verdict::{Target, Verdict},
     wire::{SocketState, role},
@@ -20,11 +19,11 @@ use proxy_common::{
 
 use super::{
     live, maps,
-    opening::{call_back, opened},
+    opening::opened,
     process,
     socket::{self, Socket},
 };
-use crate::{owner, storage, workload::Workload};
+use crate::{owner, sock_ops_call::SockOps, storage, workload::Workload};
 
 /// TCP_LISTEN_CB, in the listening process: who it is holds for what it accepts.
 #[inline(always)]
@@ -38,52 +37,46 @@ pub(super) fn listening(sk: *mut bpf_sock) {
     record.uid = owner::recorded(sk).map_or(0, |owner| owner.uid);
 }
 
-/// What is known of an accepted connection.
-struct Found {
+/// What an accepted connection is.
+struct Classified {
     class: Class,
     verdict: Option<Verdict>,
     listener: u16,
-    /// From outside: nobody else counts it for this workload.
+    /// It comes from outside, so that no other end counts it for this workload.
     counts: bool,
 }
 
 /// PASSIVE_ESTABLISHED.
 #[inline(always)]
-pub(super) fn accepted(
-    me: &Workload,
-    ctx: &SockOpsContext,
-    sk: *mut bpf_sock,
-    local: Addr,
-    remote: Addr,
-    ports: (Port, Port),
-) {
+pub(super) fn accepted(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     let Some(record) = maps::record_or_new(sk) else {
         me.count_event(Event::FlowNotKept);
         return;
     };
     let socket = Socket::of(sk);
-    let found = look(me, record, sk, socket, &local, &remote, ports.0);
+    let (local, remote) = call.addresses();
+    let ports = call.ports();
+    let classified = classify(me, record, sk, socket, &local, &remote, ports.0);
     // SAFETY: no arguments.
     record.established_at = unsafe { bpf_ktime_get_ns() };
     // The handshake is the first round trip measured: this end answered the SYN that long ago.
     record.syn_at = record.established_at.wrapping_sub(u64::from(socket.srtt_us()) * 1000);
-    // SAFETY: the helper takes the context.
-    record.cookie = unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
+    record.cookie = call.cookie();
     socket::sign(me, record);
     (record.local, record.remote) = (local, remote);
     (record.local_port, record.remote_port) = ports;
-    record.listener_port = Port::new(found.listener);
+    record.listener_port = Port::new(classified.listener);
     record.snd_base = socket.write_seq();
     record.rcv_base = socket.copied_seq();
-    record.class = found.class as u8;
-    record.rule = found.verdict.map_or(0, |verdict| verdict.rule as u8 + 1);
-    record.target = target(&found) as u8;
-    record.flags = flow_flag::ESTABLISHED | if found.counts { flow_flag::COUNTS } else { 0 };
+    record.class = classified.class as u8;
+    record.rule = classified.verdict.map_or(0, |verdict| verdict.rule as u8 + 1);
+    record.target = target(&classified) as u8;
+    record.flags = flow_flag::ESTABLISHED | if classified.counts { flow_flag::COUNTS } else { 0 };
     if record.class == Class::DirectSelf as u8 && record.remote.is_loopback() {
         from_sidecar(record);
     }
     live::enter(me, sk, record);
-    call_back(ctx, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
+    call.call_back(BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
     opened(me, record);
 }
 
@@ -96,8 +89,8 @@ fn from_sidecar(record: &mut FlowRecord) {
 }
 
 #[inline(always)]
-fn target(found: &Found) -> Target {
-    match (found.verdict, found.class) {
+fn target(classified: &Classified) -> Target {
+    match (classified.verdict, classified.class) {
         (Some(verdict), _) => verdict.target,
         (None, Class::Outbound) => Target::Outbound,
         (None, Class::SelfCall) => Target::Inbound,
@@ -108,7 +101,7 @@ fn target(found: &Found) -> Target {
 
 /// Writes `orig` straight into the record: each copy on the way there takes stack, and kernels before 6.18 count all of it.
 #[inline(always)]
-fn look(
+fn classify(
     me: &Workload,
     record: &mut FlowRecord,
     sk: *mut bpf_sock,
@@ -116,7 +109,7 @@ fn look(
     local: &Addr,
     remote: &Addr,
     port: Port,
-) -> Found {
+) -> Classified {
     let policy = me.policy();
     // A copy, not from one map's value straight into another's: that becomes a call of `memmove`, which the verifier refuses.
     let state = black_box(storage::get(sk).map_or(SocketState::EMPTY, |state| *state));
@@ -125,24 +118,26 @@ fn look(
     let turned = state.role == role::LISTENER
         && port.get() != policy.outbound_port
         && port.get() != policy.inbound_port;
-    let on_pod = remote.is_loopback() || remote.is_passthrough_source() || !turned && me.is_local(remote);
-    let known = Found { class: Class::DirectSelf, verdict: None, listener: port.get(), counts: !on_pod };
+    let on_pod = is_over_lo(local, remote) || !turned && me.is_local(remote);
+    let known = Classified { class: Class::DirectSelf, verdict: None, listener: port.get(), counts: !on_pod };
     match state.role {
         role::ACCEPTED if port.get() == policy.outbound_port => {
-            return Found { class: Class::Outbound, ..known };
+            return Classified { class: Class::Outbound, ..known };
         }
         role::ACCEPTED if port.get() == policy.inbound_port => {
-            return Found { class: Class::SelfCall, ..known };
+            return Classified { class: Class::SelfCall, ..known };
         }
-        role::ACCEPTED => return Found { class: Class::Dns, ..known },
-        role::TPROXY_PEER => return Found { class: Class::InnerTproxy, listener: 0, counts: false, ..known },
+        role::ACCEPTED => return Classified { class: Class::Dns, ..known },
+        role::TPROXY_PEER => {
+            return Classified { class: Class::InnerTproxy, listener: 0, counts: false, ..known };
+        }
         _ => {}
     }
     (record.orig, record.orig_port) = (*local, port);
-    let direct = Found { listener: 0, ..known };
+    let direct = Classified { listener: 0, ..known };
     if on_pod {
         let class = if remote.is_passthrough_source() { Class::InnerEth0 } else { Class::DirectSelf };
-        return Found { class, ..direct };
+        return Classified { class, ..direct };
     }
     let interface = if policy.has(flag::INTERFACES) { me.interface(socket.interface()) } else { 0 };
     let verdict = ingress(me, &Ingress { tcp: true, dst: *local, dport: port.get(), interface });
@@ -153,7 +148,7 @@ fn look(
         Target::Outbound if captured => (Class::Outbound, policy.outbound_port),
         _ => (Class::DirectIn, 0),
     };
-    Found { class, listener, verdict: Some(verdict), ..direct }
+    Classified { class, listener, verdict: Some(verdict), ..direct }
 }
 
 /// cgroup/getpeername, which also runs for `accept` with an address: the process has the connection.

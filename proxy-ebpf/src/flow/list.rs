@@ -10,15 +10,15 @@ use super::{journal, live::OpenEnd, maps, socket::fin_sent};
 #[classifier]
 pub(crate) fn flow_list(_: TcContext) -> i32 {
     if let Some(end) = maps::next_listed() {
-        fill(end);
+        list_end(end);
     }
     0
 }
 
 #[inline(always)]
-fn fill(end: &mut ListedEnd) {
-    let place = end.record.cookie as u32;
-    let Some(open) = OpenEnd::read(place, &mut end.record) else { return };
+fn list_end(end: &mut ListedEnd) {
+    let index = end.record.cookie as u32;
+    let Some(open) = OpenEnd::read(index, &mut end.record) else { return };
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let mapped = open.tally(&mut end.figures.tally);

@@ -11,10 +11,10 @@ use proxy_common::{
 };
 
 use super::{
-    maps, places,
-    socket::{Socket, address, copy, state},
+    free_list, maps,
+    socket::{Socket, address, state},
 };
-use crate::{accel, atomic, workload::Workload};
+use crate::{accel, atomic, kernel_memory::copy, workload::Workload};
 
 /// The record of a connection that begins is complete.
 #[inline(always)]
@@ -24,11 +24,11 @@ pub(super) fn enter(me: &Workload, sk: *mut bpf_sock, record: &mut FlowRecord) {
         end.tally = tally_of(sk);
         return;
     }
-    let Some((share, place, end)) = place_for(me) else {
+    let Some((share, index, end)) = entry_for(me) else {
         me.count_event(Event::FlowNotListed);
         return;
     };
-    record.place = place + 1;
+    record.live_index = index + 1;
     end.socket = address(sk);
     end.record = address(record);
     end.tally = tally_of(sk);
@@ -38,24 +38,24 @@ pub(super) fn enter(me: &Workload, sk: *mut bpf_sock, record: &mut FlowRecord) {
     atomic::add(&mut end.cookie, record.cookie);
 }
 
-/// None: there is none, or the workload has its share of them.
+/// A free entry, with its index. None: there is none, or the workload has its share of them.
 #[inline(always)]
-fn place_for(me: &Workload) -> Option<(&'static mut Shares, u32, &'static mut LiveEnd)> {
+fn entry_for(me: &Workload) -> Option<(&'static mut Shares, u32, &'static mut LiveEnd)> {
     let (share, limits) = me.share()?;
     if share.live >= limits.live {
         return None;
     }
-    let place = places::take()?;
-    Some((share, place, maps::live(place)?))
+    let index = free_list::take()?;
+    Some((share, index, maps::live(index)?))
 }
 
-/// The place a record has already.
+/// The entry a record has already.
 #[inline(always)]
 fn own(record: &FlowRecord) -> Option<&'static mut LiveEnd> {
-    if record.place == 0 {
+    if record.live_index == 0 {
         return None;
     }
-    maps::live(record.place - 1).filter(|end| end.cookie == record.cookie)
+    maps::live(record.live_index - 1).filter(|end| end.cookie == record.cookie)
 }
 
 #[inline(always)]
@@ -66,17 +66,17 @@ fn tally_of(sk: *mut bpf_sock) -> u64 {
 /// The journal has it, or the socket begins to listen.
 #[inline(always)]
 pub(super) fn leave(record: &mut FlowRecord) {
-    if record.place == 0 {
+    if record.live_index == 0 {
         return;
     }
-    let place = record.place - 1;
-    record.place = 0;
-    if let Some(end) = maps::live(place) {
-        places::give_back(place, end, record.cookie);
+    let index = record.live_index - 1;
+    record.live_index = 0;
+    if let Some(end) = maps::live(index) {
+        free_list::give_back(index, end, record.cookie);
     }
 }
 
-/// A socket has entered the acceleration's map. One that is accepted has no place yet, and brings this along.
+/// A socket has entered the acceleration's map. One that is accepted has no entry yet, and brings this along.
 #[inline(always)]
 pub(crate) fn mapped(sk: *mut bpf_sock, tally: &Tally) {
     if let Some(end) = maps::record(sk).and_then(|record| own(record)) {
@@ -94,10 +94,10 @@ pub(super) struct OpenEnd {
 }
 
 impl OpenEnd {
-    /// Copies the record of the end at a place. None: a free one, a connection that never began, or one that is over.
+    /// Copies the record of the end of an entry. None: a free entry, a connection that never began, or one that is over.
     #[inline(always)]
-    pub(super) fn read(place: u32, record: &mut FlowRecord) -> Option<Self> {
-        let end = maps::live(place)?;
+    pub(super) fn read(index: u32, record: &mut FlowRecord) -> Option<Self> {
+        let end = maps::live(index)?;
         let LiveEnd { cookie, socket, record: at, tally, .. } = *end;
         let socket = Socket::at(socket);
         if cookie == 0 {
@@ -105,7 +105,7 @@ impl OpenEnd {
         }
         if socket.cookie() != cookie {
             // It went when nobody looked: its workload was detached.
-            places::give_back(place, end, cookie);
+            free_list::give_back(index, end, cookie);
             return None;
         }
         if !copy(at, record) || record.cookie != cookie {

@@ -8,25 +8,20 @@ use aya_ebpf::{
 };
 use proxy_common::{
     flow::{
-        BUCKETS, Class, FlowRecord, Histogram, JOURNAL as ENTRIES, JournalEntry, LISTED as PAGE,
-        LIVE as LIVE_ENDS, ListedEnd, LiveEnd, LivePlaces, OpenKey, OpenTotals, PeerKey, Totals, bucket,
-        totals_key,
+        BUCKETS, Class, FlowRecord, FreeList, Histogram, JOURNAL as ENTRIES, JournalEntry, LISTED as PAGE,
+        LIVE as LIVE_ENDS, ListedEnd, LiveEnd, OpenKey, OpenTotals, PeerKey, Totals, bucket, totals_key,
     },
     workload::SLOTS,
 };
 
-use crate::{
-    atomic,
-    storage::{BPF_F_CLONE, BPF_F_NO_PREALLOC, SkStorage},
-    workload::Workload,
-};
+use crate::{atomic, storage::InheritedStorage, uapi::BPF_F_NO_PREALLOC, workload::Workload};
 
 /// Live flows. A listener's record is inherited by what it accepts. Written by connect, getpeername and the programs
 /// of this module, by userspace for listeners that were there first.
 // SAFETY: the section in which loaders look for BTF map definitions.
 #[unsafe(link_section = ".maps")]
 #[unsafe(export_name = "FLOWS")]
-static FLOWS: SkStorage<FlowRecord, { BPF_F_NO_PREALLOC | BPF_F_CLONE }> = SkStorage::new();
+static FLOWS: InheritedStorage<FlowRecord> = InheritedStorage::new();
 
 /// The sidecar's connections over loopback that were not accepted yet. The client's end writes, the server's takes.
 #[map]
@@ -38,14 +33,15 @@ static FLOW_PEERS: LruHashMap<PeerKey, u8> = LruHashMap::with_max_entries(16384,
 #[map]
 static LIVE: Array<LiveEnd> = Array::with_max_entries(LIVE_ENDS, BPF_F_MMAPABLE);
 
+/// Which of those are free.
 #[map]
-static LIVE_PLACES: Array<LivePlaces> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+static LIVE_PLACES: Array<FreeList> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// What a reader asks for and is told; mapped by readers, one at a time (it holds the lock of the readers' directory).
 #[map]
 static LISTED: Array<ListedEnd> = Array::with_max_entries(PAGE, BPF_F_MMAPABLE);
 
-/// How many places of `LISTED` were filled in; the reader begins at zero.
+/// How many entries of `LISTED` were filled in; the reader begins at zero.
 #[map]
 static LISTED_HEAD: Array<u64> = Array::with_max_entries(1, 0);
 
@@ -60,12 +56,12 @@ static JOURNAL_HEAD: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// Sums by workload and class. Userspace makes and removes a workload's.
 #[map]
 static FLOW_TOTALS: PerCpuHashMap<u32, Totals> =
-    PerCpuHashMap::with_max_entries(SLOTS * Class::COUNT as u32, BPF_F_NO_PREALLOC as u32);
+    PerCpuHashMap::with_max_entries(SLOTS * Class::COUNT as u32, BPF_F_NO_PREALLOC);
 
 /// Sums over open flows, for one reader at a time (it holds the lock of the readers' directory), which clears them first.
 #[map]
 static OPEN_TOTALS: HashMap<OpenKey, OpenTotals> =
-    HashMap::with_max_entries(SLOTS * Class::COUNT as u32, BPF_F_NO_PREALLOC as u32);
+    HashMap::with_max_entries(SLOTS * Class::COUNT as u32, BPF_F_NO_PREALLOC);
 
 #[inline(always)]
 pub(super) fn record(sk: *mut bpf_sock) -> Option<&'static mut FlowRecord> {
@@ -77,27 +73,27 @@ pub(super) fn record_or_new(sk: *mut bpf_sock) -> Option<&'static mut FlowRecord
     FLOWS.get_or_create(sk)
 }
 
-/// The next place of the list.
+/// The next entry of the list.
 #[inline(always)]
 pub(super) fn next_listed() -> Option<&'static mut ListedEnd> {
     let head = LISTED_HEAD.get_ptr_mut(0)?;
     let index = (atomic::fetch_add(head, 1) % u64::from(PAGE)) as u32;
     let end = LISTED.get_ptr_mut(index)?;
-    // SAFETY: a map value; places are given out in turn, and a reader asks for no more than there are at once.
+    // SAFETY: a map value; entries are given out in turn, and a reader asks for no more than there are at once.
     Some(unsafe { &mut *end })
 }
 
-/// A place of `LIVE`, from 0.
+/// An entry of `LIVE`.
 #[inline(always)]
-pub(super) fn live(place: u32) -> Option<&'static mut LiveEnd> {
+pub(super) fn live(index: u32) -> Option<&'static mut LiveEnd> {
     // SAFETY: a map value; its words are written and read whole.
-    LIVE.get_ptr_mut(place).map(|end| unsafe { &mut *end })
+    LIVE.get_ptr_mut(index).map(|end| unsafe { &mut *end })
 }
 
 #[inline(always)]
-pub(super) fn live_places() -> Option<&'static mut LivePlaces> {
+pub(super) fn free_list() -> Option<&'static mut FreeList> {
     // SAFETY: as above.
-    LIVE_PLACES.get_ptr_mut(0).map(|places| unsafe { &mut *places })
+    LIVE_PLACES.get_ptr_mut(0).map(|list| unsafe { &mut *list })
 }
 
 /// The sidecar's SYN to a server on loopback is about to leave.

@@ -3,17 +3,17 @@
 //! socket goes, redirected ones are counted where they are redirected.
 //!
 //! A connection is over when TCP has closed it *and* the application has let go of it: it may read on after the first,
-//! and TCP works on after the second. Whoever comes last writes the record to the journal.
+//! and TCP works on after the second. The later of the two writes the record to the journal.
 
 mod accepted;
 mod closing;
+mod free_list;
 mod journal;
 mod list;
 mod live;
 mod maps;
 mod opening;
 mod ops;
-mod places;
 mod process;
 mod socket;
 mod sum;

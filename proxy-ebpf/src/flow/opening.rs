@@ -2,12 +2,10 @@
 #![allow(unsafe_code, reason = "helpers")]
 
 use aya_ebpf::{
-    bindings::{BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock, bpf_sock_ops},
-    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns},
-    programs::SockOpsContext,
+    bindings::{BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock},
+    helpers::bpf_ktime_get_ns,
 };
 use proxy_common::{
-    addr::{Addr, Port},
     counter::Event,
     flow::{Class, FlowRecord, PeerKey, flow_flag},
     policy::{Table as _, flag},
@@ -21,13 +19,14 @@ use super::{
     socket::{self, Socket},
 };
 use crate::{
-    atomic, ctx::load32, outgoing::Outgoing, sock_addr::SockAddr, storage, table, workload::Workload,
+    atomic, outgoing::Outgoing, rodata, sock_addr::SockAddr, sock_ops_call::SockOps, storage,
+    workload::Workload,
 };
 
 /// cgroup/connect has decided.
 #[inline(always)]
 pub(crate) fn opening(me: &Workload, call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing) {
-    if !table::observes() || !call.is_tcp() {
+    if !rodata::observes() || !call.is_tcp() {
         return;
     }
     let Some(record) = maps::record_or_new(sk) else {
@@ -36,9 +35,9 @@ pub(crate) fn opening(me: &Workload, call: &SockAddr, sk: *mut bpf_sock, out: &O
     };
     // Of an earlier connection, given up without its end being seen. No atomic instruction here, executed or not: Linux
     // 5.10 refuses the whole program for one it does not know.
-    let place = record.place;
+    let live_index = record.live_index;
     *record = FlowRecord::EMPTY;
-    record.place = place;
+    record.live_index = live_index;
     socket::sign(me, record);
     (record.orig, record.orig_port) = (out.dst, out.port);
     record.class = class(me, sk, out, record) as u8;
@@ -58,9 +57,8 @@ fn class(me: &Workload, sk: *mut bpf_sock, out: &Outgoing, record: &mut FlowReco
         Target::Bypass => {}
     }
     let policy = me.policy();
-    let is_on_pod = out.is_local || out.dst.is_loopback();
     if !is_sidecar(me, &policy, out.owner.uid, out.owner.gid) {
-        return if is_on_pod { Class::DirectSelf } else { Class::DirectOut };
+        return if out.is_local { Class::DirectSelf } else { Class::DirectOut };
     }
     if policy.has(flag::TPROXY)
         && let Some(state) = storage::get(sk)
@@ -71,7 +69,7 @@ fn class(me: &Workload, sk: *mut bpf_sock, out: &Outgoing, record: &mut FlowReco
     }
     if out.dst.is_loopback() {
         Class::InnerLo
-    } else if is_on_pod {
+    } else if out.is_local {
         Class::InnerEth0
     } else {
         Class::Upstream
@@ -80,26 +78,18 @@ fn class(me: &Workload, sk: *mut bpf_sock, out: &Outgoing, record: &mut FlowReco
 
 /// TCP_CONNECT_CB: addresses and sequence number are known, the SYN is not sent.
 #[inline(always)]
-pub(super) fn connecting(
-    me: &Workload,
-    ctx: &SockOpsContext,
-    sk: *mut bpf_sock,
-    local: Addr,
-    remote: Addr,
-    ports: (Port, Port),
-) {
+pub(super) fn connecting(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     let Some(record) = maps::record(sk) else { return };
     if !record.has(flow_flag::CLIENT) || record.syn_at != 0 {
         return;
     }
     // SAFETY: no arguments.
     record.syn_at = unsafe { bpf_ktime_get_ns() };
-    // SAFETY: the helper takes the context.
-    record.cookie = unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
-    (record.local, record.remote) = (local, remote);
-    (record.local_port, record.remote_port) = ports;
+    record.cookie = call.cookie();
+    (record.local, record.remote) = call.addresses();
+    (record.local_port, record.remote_port) = call.ports();
     if record.target != Target::Bypass as u8 {
-        record.listener_port = ports.1;
+        record.listener_port = record.remote_port;
     }
     if record.class == Class::InnerLo as u8 {
         maps::remember_peer(&PeerKey::of_client(record), record.class);
@@ -107,12 +97,12 @@ pub(super) fn connecting(
     // The SYN takes one number.
     record.snd_base = Socket::of(sk).write_seq().wrapping_add(1);
     live::enter(me, sk, record);
-    call_back(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+    call.call_back(BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
 /// ACTIVE_ESTABLISHED.
 #[inline(always)]
-pub(super) fn connected(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock) {
+pub(super) fn connected(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     let Some(record) = maps::record(sk) else { return };
     if !record.has(flow_flag::CLIENT) || record.syn_at == 0 {
         return;
@@ -121,7 +111,7 @@ pub(super) fn connected(me: &Workload, ctx: &SockOpsContext, sk: *mut bpf_sock) 
     record.established_at = unsafe { bpf_ktime_get_ns() };
     record.rcv_base = Socket::of(sk).copied_seq();
     record.flags |= flow_flag::ESTABLISHED;
-    call_back(ctx, BPF_SOCK_OPS_RTT_CB_FLAG);
+    call.call_back(BPF_SOCK_OPS_RTT_CB_FLAG);
     opened(me, record);
 }
 
@@ -137,11 +127,4 @@ pub(super) fn opened(me: &Workload, record: &FlowRecord) {
         atomic::add(&raw mut (*totals).opened, 1);
         maps::measure(&raw mut (*totals).connect, record.established_at.wrapping_sub(record.syn_at));
     }
-}
-
-/// Asks for more events of the socket.
-#[inline(always)]
-pub(super) fn call_back(ctx: &SockOpsContext, more: u32) {
-    let flags = load32!(ctx.ops, bpf_sock_ops, bpf_sock_ops_cb_flags) | more;
-    let _ = ctx.set_cb_flags(flags as i32);
 }

@@ -4,7 +4,7 @@
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task};
 use proxy_common::flow::FlowRecord;
 
-use super::socket::{read, task_offsets};
+use super::socket::{field, task_offsets};
 
 /// In a sock_addr hook. Only where the caller is the socket's own process.
 #[inline(always)]
@@ -22,7 +22,7 @@ pub(super) fn of_task(record: &mut FlowRecord) -> bool {
     let Some(at) = task_offsets() else { return false };
     // SAFETY: no arguments.
     let task = unsafe { bpf_get_current_task() };
-    record.pid = read(task, at.tgid);
-    record.comm = read(read(task, at.leader), at.comm);
+    record.pid = field(task, at.tgid);
+    record.comm = field(field(task, at.leader), at.comm);
     true
 }

@@ -1,26 +1,13 @@
 //! What is read of a socket: fields at offsets the loader took from the kernel's BTF.
-#![allow(unsafe_code, reason = "reads kernel memory through the helper that cannot fault")]
 
-use core::ffi::c_void;
+use aya_ebpf::bindings::bpf_sock;
+use proxy_common::flow::{FlowRecord, flow_flag};
 
-use aya_ebpf::{
-    bindings::bpf_sock,
-    helpers::{bpf_probe_read_kernel, generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw},
+use crate::{
+    kernel_memory::{self, read},
+    rodata::known,
+    workload::Workload,
 };
-use proxy_common::flow::{FlowKernel, FlowRecord, flow_flag};
-
-use crate::workload::Workload;
-
-// SAFETY: a name the loader looks up; it clashes with nothing in this object.
-#[unsafe(no_mangle)]
-static FLOW: FlowKernel = FlowKernel::OFF;
-
-macro_rules! offset {
-    ($field:ident) => {
-        // SAFETY: an initialised static; volatile because the loader writes it before the kernel sees it.
-        unsafe { core::ptr::read_volatile(&raw const FLOW.$field) }
-    };
-}
 
 /// States of TCP (include/net/tcp_states.h).
 pub(super) mod state {
@@ -49,8 +36,8 @@ pub(super) struct TaskOffsets {
 /// None where programs may not look at the task.
 #[inline(always)]
 pub(super) fn task_offsets() -> Option<TaskOffsets> {
-    let tgid = offset!(task_tgid);
-    (tgid != 0).then(|| TaskOffsets { tgid, leader: offset!(task_leader), comm: offset!(task_comm) })
+    let tgid = known!(FLOW.task_tgid);
+    (tgid != 0).then(|| TaskOffsets { tgid, leader: known!(FLOW.task_leader), comm: known!(FLOW.task_comm) })
 }
 
 /// `struct sock *`, as a number: the verifier allows no arithmetic on the pointer.
@@ -71,49 +58,49 @@ impl Socket {
 
     #[inline(always)]
     pub(super) fn cookie(self) -> u64 {
-        read(self.0, offset!(sk_cookie))
+        field(self.0, known!(FLOW.sk_cookie))
     }
 
     #[inline(always)]
     pub(super) fn state(self) -> u32 {
-        read::<u8>(self.0, offset!(sk_state)).into()
+        field::<u8>(self.0, known!(FLOW.sk_state)).into()
     }
 
     #[inline(always)]
     pub(super) fn error(self) -> u32 {
-        read(self.0, offset!(sk_err))
+        field(self.0, known!(FLOW.sk_err))
     }
 
     /// Whether a process has it: not before accept, not after close.
     #[inline(always)]
     pub(super) fn has_owner(self) -> bool {
-        read::<u64>(self.0, offset!(sk_socket)) != 0
+        field::<u64>(self.0, known!(FLOW.sk_socket)) != 0
     }
 
     #[inline(always)]
     pub(super) fn interface(self) -> u32 {
-        read(self.0, offset!(sk_ifindex))
+        field(self.0, known!(FLOW.sk_ifindex))
     }
 
     #[inline(always)]
     pub(super) fn write_seq(self) -> u32 {
-        read(self.0, offset!(tcp_write_seq))
+        field(self.0, known!(FLOW.tcp_write_seq))
     }
 
     #[inline(always)]
     pub(super) fn copied_seq(self) -> u32 {
-        read(self.0, offset!(tcp_copied_seq))
+        field(self.0, known!(FLOW.tcp_copied_seq))
     }
 
     /// Smoothed, in microseconds; the kernel keeps eighths.
     #[inline(always)]
     pub(super) fn srtt_us(self) -> u32 {
-        read::<u32>(self.0, offset!(tcp_srtt_us)) >> 3
+        field::<u32>(self.0, known!(FLOW.tcp_srtt_us)) >> 3
     }
 
     #[inline(always)]
     pub(super) fn retransmits(self) -> u32 {
-        read(self.0, offset!(tcp_total_retrans))
+        field(self.0, known!(FLOW.tcp_total_retrans))
     }
 
     /// Bytes the application wrote to the stack. `fin_sent`: a FIN stands at the end of the numbers.
@@ -123,7 +110,7 @@ impl Socket {
             return 0;
         }
         let low = self.write_seq().wrapping_sub(record.snd_base).wrapping_sub(u32::from(fin_sent));
-        widen(low, read(self.0, offset!(tcp_bytes_acked)))
+        widen(low, field(self.0, known!(FLOW.tcp_bytes_acked)))
     }
 
     /// Bytes the application read from the stack. A FIN is read like a byte, or not yet.
@@ -133,17 +120,17 @@ impl Socket {
             return 0;
         }
         let copied = self.copied_seq();
-        let next: u32 = read(self.0, offset!(tcp_rcv_nxt));
+        let next: u32 = field(self.0, known!(FLOW.tcp_rcv_nxt));
         let read_fin = self.saw_fin() && copied == next;
         let low = copied.wrapping_sub(record.rcv_base).wrapping_sub(u32::from(read_fin));
-        widen(low, read(self.0, offset!(tcp_bytes_received)))
+        widen(low, field(self.0, known!(FLOW.tcp_bytes_received)))
     }
 
     /// `SOCK_DONE`: the other end's FIN is here (`net/ipv4/tcp_input.c: tcp_fin`).
     #[inline(always)]
     fn saw_fin(self) -> bool {
         const SOCK_DONE: u64 = 1 << 1;
-        read::<u64>(self.0, offset!(sk_flags)) & SOCK_DONE != 0
+        field::<u64>(self.0, known!(FLOW.sk_flags)) & SOCK_DONE != 0
     }
 
     /// Redirected bytes that wait at the socket.
@@ -151,16 +138,16 @@ impl Socket {
     pub(super) fn unread(self) -> u32 {
         const PSOCK: u64 = 1 << 2;
         const FLAGS: u64 = 0b111;
-        let psock: u64 = read(self.0, offset!(sk_user_data));
+        let psock: u64 = field(self.0, known!(FLOW.sk_user_data));
         if psock & PSOCK == 0 {
             return 0;
         }
         let psock = psock & !FLAGS;
-        let total = offset!(psock_total);
+        let total = known!(FLOW.psock_total);
         if total != 0 {
-            return read(psock, total);
+            return field(psock, total);
         }
-        walk(psock + u64::from(offset!(psock_ingress)))
+        walk(psock + u64::from(known!(FLOW.psock_ingress)))
     }
 }
 
@@ -169,14 +156,14 @@ impl Socket {
 fn walk(head: u64) -> u32 {
     const MESSAGES: u32 = 256;
     let mut bytes = 0u32;
-    let mut at: u64 = read(head, 0);
+    let mut at: u64 = field(head, 0);
     for _ in 0..MESSAGES {
         if at == 0 || at == head {
             break;
         }
-        let message = at.wrapping_sub(u64::from(offset!(msg_list)));
-        bytes = bytes.wrapping_add(read::<u32>(message, offset!(msg_size)));
-        at = read(at, 0);
+        let message = at.wrapping_sub(u64::from(known!(FLOW.msg_list)));
+        bytes = bytes.wrapping_add(field::<u32>(message, known!(FLOW.msg_size)));
+        at = field(at, 0);
     }
     bytes
 }
@@ -188,25 +175,16 @@ fn widen(low: u32, near: u64) -> u64 {
     near.wrapping_add(apart as i64 as u64)
 }
 
-/// A pointer as a number: the verifier allows no arithmetic on pointers.
+/// A field, zero where there is nothing to read: the pointer to its structure went stale.
+#[inline(always)]
+pub(super) fn field<T: Default>(base: u64, offset: u32) -> T {
+    read(base, offset).unwrap_or_default()
+}
+
+/// A pointer as a number, 0 where it cannot be told.
 #[inline(always)]
 pub(super) fn address<T>(pointer: *const T) -> u64 {
-    read((&raw const pointer) as u64, 0)
-}
-
-/// Copies a value from kernel memory. False: there is nothing to read.
-#[inline(always)]
-pub(super) fn copy<T>(from: u64, to: &mut T) -> bool {
-    let to: *mut T = to;
-    // SAFETY: the helper checks the source itself; the target is as large as it is told.
-    unsafe { bpf_probe_read_kernel_raw(to.cast(), size_of::<T>() as u32, from as *const c_void) == 0 }
-}
-
-/// Zero where there is nothing to read: a pointer that went stale.
-#[inline(always)]
-pub(super) fn read<T: Default>(base: u64, offset: u32) -> T {
-    // SAFETY: the helper checks the address itself and fails instead of faulting.
-    unsafe { bpf_probe_read_kernel(base.wrapping_add(u64::from(offset)) as *const T) }.unwrap_or_default()
+    kernel_memory::address(pointer).unwrap_or_default()
 }
 
 /// Whether a FIN was sent, by the state of TCP.

@@ -9,15 +9,15 @@ use super::{live::OpenEnd, maps, socket::fin_sent};
 #[classifier]
 pub(crate) fn flow_sum(_: TcContext) -> i32 {
     if let Some(end) = maps::next_listed() {
-        add(end);
+        add_end(end);
     }
     0
 }
 
 #[inline(always)]
-fn add(end: &mut ListedEnd) {
-    let place = end.record.cookie as u32;
-    let Some(open) = OpenEnd::read(place, &mut end.record) else { return };
+fn add_end(end: &mut ListedEnd) {
+    let index = end.record.cookie as u32;
+    let Some(open) = OpenEnd::read(index, &mut end.record) else { return };
     let tally = open.tally(&mut end.figures.tally).then_some(&end.figures.tally);
     let record = &end.record;
     let (sent, received) = stacked(&open, record);

@@ -12,8 +12,10 @@ use std::{
 use anyhow::{Context, Result};
 use proxy_core::exit::{Class, Failure};
 
+mod charge;
 mod installer;
 
+pub(crate) use charge::OutsideLimits;
 pub use installer::default_cgroup;
 
 const CGROUP2_MAGIC: i64 = 0x6367_7270;

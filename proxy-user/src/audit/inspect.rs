@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use anyhow::Result;
+use proxy_common::verdict::Rule;
 use proxy_plane::netns::Netns;
 
 use super::{
@@ -74,11 +75,11 @@ impl Judge<'_> {
                 &["direct"]
             }
             (_, Some(Forward::Lo)) => {
-                rows.extend(["O5", "O8"]);
+                rows.extend([Rule::O5, Rule::O8].map(Rule::name));
                 &["inbound", "lo"]
             }
             (_, Some(Forward::Eth0)) => {
-                rows.push("O2");
+                rows.push(Rule::O2.name());
                 &["inbound", "eth0", "tproxy"]
             }
             (_, None) => &["inbound", "direct"],
@@ -227,7 +228,7 @@ fn identities(ground: &Ground, proxies: &ProxyProcesses) -> Vec<Finding> {
             ),
             "give it another user and group (runAsUser, runAsGroup)",
         )
-        .seen(&ground.rules, ["O3", "O5", "O6", "O8"])
+        .seen(&ground.rules, [Rule::O3, Rule::O5, Rule::O6, Rule::O8].map(Rule::name))
     });
     each.collect()
 }

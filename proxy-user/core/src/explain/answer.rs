@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use anyhow::Result;
 use proxy_common::{
     addr::Addr,
-    egress::{Egress, egress},
-    ingress::{Ingress, ingress},
+    call::Call,
+    egress::egress,
+    ingress::{Ingress, ingress, is_over_lo},
     policy::{Policy, Table, flag},
     verdict::{Rule, Target, Verdict},
-    wire::route_flag,
+    wire::{Owner, Route},
 };
 use serde::Serialize;
 
@@ -104,35 +105,25 @@ fn leaving(place: &Place, question: &Question) -> Result<Answer> {
     };
     let to = question.to;
     let route = place.route(to.ip);
-    let flags = route.map_or(0, |route| route.flags);
-    let local = flags & route_flag::LOCAL != 0;
-    let named = route.map(|route| route.src).filter(|src| !src.is_unspecified());
-    let chosen = named.or_else(|| local.then(|| Addr::from(to.ip)));
-    let bound = question.caller.src.map(Addr::from).filter(|src| !src.is_unspecified());
-    let source = bound.or(chosen);
+    let call = Call {
+        tcp: to.tcp,
+        dst: to.ip.into(),
+        dport: to.port,
+        bound: question.caller.src.map_or(Addr::UNSPECIFIED, Addr::from),
+        mark: question.mark,
+    };
+    let source = Some(call.source(route)).filter(|source| !source.is_unspecified());
+    let local = route.is_some_and(Route::is_local);
     let mut answer = Answer::new(question, source.map(IpAddr::from), local);
-    if flags & route_flag::UNREACHABLE != 0 {
-        return Ok(answer.refused("the routing table has no way to it (ENETUNREACH, EACCES or EINVAL)"));
-    }
-    if bound.is_some_and(|src| src.is_loopback()) && !local {
-        return Ok(answer.refused("a loopback source cannot leave the pod (EINVAL)"));
-    }
+    let connection = match call.gather(route, || Owner { uid, gid }) {
+        Ok(connection) => connection,
+        Err(refusal) => return Ok(answer.refused(refusal.describe())),
+    };
     if route.is_none() {
         answer
             .notes
             .push("no route to it is known: if the kernel has none either, it refuses the call".into());
     }
-    let connection = Egress {
-        tcp: to.tcp,
-        src: source.unwrap_or(Addr::UNSPECIFIED),
-        dst: to.ip.into(),
-        dport: to.port,
-        out_lo: local,
-        out_excluded: flags & route_flag::EXCLUDED != 0,
-        uid,
-        gid,
-        mark: question.mark,
-    };
     let verdict = egress(&place.tables, &connection);
     let nat = egress(&WithoutMangle(&place.tables), &connection);
     Ok(answer.decided(place, question, verdict, nat.rule))
@@ -140,7 +131,8 @@ fn leaving(place: &Place, question: &Question) -> Result<Answer> {
 
 fn arriving(place: &Place, question: &Question) -> Result<Answer> {
     let to = question.to;
-    if let Some(src) = question.caller.src.filter(|src| place.is_local(*src)) {
+    let is_own = |src: &IpAddr| place.is_local(*src) || is_over_lo(&Addr::UNSPECIFIED, &(*src).into());
+    if let Some(src) = question.caller.src.filter(is_own) {
         return Err(usage(format!(
             "--inbound from {src}: that is the pod itself, whose calls over lo are decided where they are made; \
              leave --inbound out"
@@ -153,9 +145,10 @@ fn arriving(place: &Place, question: &Question) -> Result<Answer> {
             .notes
             .push("uid and gid of the other side are not known here: no inbound rule looks at them".into());
     }
-    if to.ip.is_loopback() {
-        answer.notes.push(format!("{} never arrives from outside", to.ip));
-    } else if !local && place.workload.is_some() {
+    if is_over_lo(&to.ip.into(), &Addr::UNSPECIFIED) {
+        return Ok(answer.refused("what arrives from outside for a loopback address is dropped"));
+    }
+    if !local && place.workload.is_some() {
         answer.notes.push(format!("{} is no address of this workload: nothing for it arrives here", to.ip));
     }
     let interface = place.arrival(question.interface.as_deref())?;

@@ -2,20 +2,18 @@
 //! for, and the rows before it.
 //!
 //! The verdict is [`proxy_common`]'s, over the tables an attach would put into the kernel, or over those it did put
-//! there. What is written here gathers the inputs (as `proxy-ebpf/src/outgoing.rs` and `inbound.rs` do) and finds
-//! words for the answer.
+//! there. The inputs of an outgoing call are gathered by the function that gathers them for the programs
+//! ([`proxy_common::call`]); what is written here finds words for the answer.
 
 mod answer;
 mod place;
 mod question;
-mod row;
 mod text;
 mod walk;
 
 pub use answer::{Answer, Connection, IptablesRule, Outcome, explain};
 pub use place::Place;
 pub use question::{Caller, Destination, Question};
-pub use row::{EXTRA_ROWS, describe};
 pub use walk::Step;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use ipnet::IpNet;
-use proxy_common::wire::{Route, route_flag};
+use proxy_common::wire::Route;
 
 use crate::{
     compile::{Compiled, compile},
@@ -56,7 +56,7 @@ impl Place {
 
     /// Delivered in the pod itself.
     pub fn is_local(&self, ip: IpAddr) -> bool {
-        self.route(ip).is_some_and(|route| route.flags & route_flag::LOCAL != 0)
+        self.route(ip).is_some_and(Route::is_local)
     }
 
     /// Bits of the interface a connection arrives by.

@@ -1,9 +1,8 @@
 //! The way of a first packet through the chains, row by row.
 
-use proxy_common::verdict::Rule as Row;
+use proxy_common::verdict::{Row, Rule as Decides};
 use serde::Serialize;
 
-use super::row;
 use crate::{
     config::{Config, Mode},
     rules::{self, Chain, Family, Flow, Match, Position, Rule, Table, Target},
@@ -28,14 +27,14 @@ pub(super) struct Packet<'a> {
     pub(super) interface: Option<&'a str>,
     pub(super) inbound: bool,
     /// The row that decides in nat OUTPUT, where another one of mangle has the last word after it.
-    pub(super) nat_row: Row,
+    pub(super) nat_row: Decides,
     /// The row that decides.
-    pub(super) row: Row,
+    pub(super) row: Decides,
 }
 
 /// The steps up to and including the one that matched.
 pub(super) fn steps(config: &Config, family: Family, packet: &Packet<'_>) -> Vec<Step> {
-    if packet.row == Row::NoRules {
+    if packet.row == Decides::NoRules {
         return Vec::new();
     }
     let rules = rules::program(config, family);
@@ -53,7 +52,7 @@ pub(super) fn steps(config: &Config, family: Family, packet: &Packet<'_>) -> Vec
         (true, false) => nat(Chain::Prerouting),
         (true, true) => {
             let mut way = mangle();
-            if !way.last().is_some_and(|step| step.matched && step.row == Row::T6.name()) {
+            if !way.last().is_some_and(|step| step.matched && step.row == Decides::T6.name()) {
                 way.extend(nat(Chain::Prerouting));
             }
             way
@@ -63,7 +62,7 @@ pub(super) fn steps(config: &Config, family: Family, packet: &Packet<'_>) -> Vec
 
 /// The rules of a row that speak of this packet, and those of the chain they jump to.
 pub(super) fn rules_of(config: &Config, family: Family, packet: &Packet<'_>) -> Vec<Rule> {
-    let mut found = rules::for_row(config, family, packet.row.name(), Some(&packet.flow));
+    let mut found = rules::for_row(config, family, packet.row, Some(&packet.flow));
     found.retain(|rule| on_interface(rule, packet.interface));
     let jumped_to: Vec<Chain> = found.iter().filter_map(jump).collect();
     found.sort_by_key(|rule| jumped_to.contains(&rule.chain));
@@ -89,14 +88,15 @@ fn jump(rule: &Rule) -> Option<Chain> {
 }
 
 /// One built-in chain.
-fn one(rules: &[Rule], (table, chain): (Table, Chain), packet: &Packet<'_>, row: Row) -> Vec<Step> {
+fn one(rules: &[Rule], (table, chain): (Table, Chain), packet: &Packet<'_>, decides: Decides) -> Vec<Step> {
     let mut way = Vec::new();
     follow(rules, (table, chain), &packet.flow, &mut way);
     let mut steps: Vec<Step> = Vec::new();
     for rule in way {
-        let Some(name) = rule.row else { continue };
-        let matched = name == row.name() && packet.flow.fits(rule) && on_interface(rule, packet.interface);
-        let same = |step: &&mut Step| step.row == name && step.chain == rule.chain.name();
+        let Some(row) = rule.row else { continue };
+        let matched =
+            row == Row::Decides(decides) && packet.flow.fits(rule) && on_interface(rule, packet.interface);
+        let same = |step: &&mut Step| step.row == row.name() && step.chain == rule.chain.name();
         match steps.last_mut().filter(same) {
             Some(step) => {
                 step.rules += 1;
@@ -105,8 +105,8 @@ fn one(rules: &[Rule], (table, chain): (Table, Chain), packet: &Packet<'_>, row:
             None => steps.push(Step {
                 table: table.name(),
                 chain: rule.chain.name(),
-                row: name,
-                description: row::describe(name),
+                row: row.name(),
+                description: row.describe(),
                 rules: 1,
                 matched,
             }),

@@ -6,13 +6,18 @@
 
 use std::net::IpAddr;
 
+use proxy_common::{
+    dns::PORT,
+    verdict::{IptablesRow, Rule},
+};
+
 use super::{
     program::{Program, TCP, UDP},
     rule::{Chain, Family, Match, Table, Target},
 };
 use crate::config::DnsServers;
 
-const DNS: Match = Match::Port(53);
+const DNS: Match = Match::Port(PORT);
 const SERVER_SIDE: Target = Target::Zone(1);
 const CLIENT_SIDE: Target = Target::Zone(2);
 
@@ -30,7 +35,7 @@ pub(super) fn capture(program: &mut Program<'_>) {
     if captured {
         program.append(None, Table::Nat, Chain::IstioOutput, [], Target::Jump(Chain::IstioOutputDns));
     }
-    for (row, protocol, option) in [("O10", TCP, "--to-ports"), ("O11", UDP, "--to-port")] {
+    for (row, protocol, option) in [(Rule::O10, TCP, "--to-ports"), (Rule::O11, UDP, "--to-port")] {
         let target = Target::Redirect { option, port: config.ports.dns };
         if all {
             program.append(row, Table::Nat, Chain::IstioOutputDns, [protocol.clone(), DNS], target);
@@ -54,21 +59,27 @@ fn owner_zones(program: &mut Program<'_>) {
     let agent = Match::SourcePort(config.ports.dns);
     for owner in uids.chain(gids) {
         let (ask, answer) = ([UDP, DNS, owner.clone()], [UDP, agent.clone(), owner]);
-        program.append("D1", Table::Raw, Chain::IstioOutputDns, ask, SERVER_SIDE);
-        program.append("D2", Table::Raw, Chain::IstioOutputDns, answer, CLIENT_SIDE);
+        program.append(IptablesRow::D1, Table::Raw, Chain::IstioOutputDns, ask, SERVER_SIDE);
+        program.append(IptablesRow::D2, Table::Raw, Chain::IstioOutputDns, answer, CLIENT_SIDE);
     }
 }
 
 fn server_zones(program: &mut Program<'_>, all: bool, servers: &[IpAddr]) {
-    let from_dns = Match::SourcePort(53);
+    let from_dns = Match::SourcePort(PORT);
     if all {
-        program.append("D3", Table::Raw, Chain::IstioOutputDns, [UDP, DNS], CLIENT_SIDE);
-        program.append("D4", Table::Raw, Chain::IstioInbound, [UDP, from_dns.clone()], SERVER_SIDE);
+        program.append(IptablesRow::D3, Table::Raw, Chain::IstioOutputDns, [UDP, DNS], CLIENT_SIDE);
+        program.append(
+            IptablesRow::D4,
+            Table::Raw,
+            Chain::IstioInbound,
+            [UDP, from_dns.clone()],
+            SERVER_SIDE,
+        );
     }
     for server in servers {
         let to = [UDP, DNS, Match::ToServer(*server)];
         let from = [UDP, from_dns.clone(), Match::FromServer(*server)];
-        program.append("D3", Table::Raw, Chain::IstioOutputDns, to, CLIENT_SIDE);
-        program.append("D4", Table::Raw, Chain::IstioInbound, from, SERVER_SIDE);
+        program.append(IptablesRow::D3, Table::Raw, Chain::IstioOutputDns, to, CLIENT_SIDE);
+        program.append(IptablesRow::D4, Table::Raw, Chain::IstioInbound, from, SERVER_SIDE);
     }
 }

@@ -1,5 +1,7 @@
 //! What arrives: rows I4 to I6 and, in TPROXY mode, T4 to T6.
 
+use proxy_common::verdict::{IptablesRow, Rule};
+
 use super::{
     program::{Program, TCP},
     rule::{Chain, Match, Table, Target},
@@ -24,7 +26,7 @@ pub(super) fn chains(program: &mut Program<'_>) {
     let ports = program.config.ports;
     let redirect = |port| Target::Redirect { option: "--to-ports", port };
     let tunnel = [TCP, Match::Port(ports.tunnel)];
-    program.append("I4", Table::Nat, Chain::IstioInbound, tunnel, Target::Return);
+    program.append(Rule::I4, Table::Nat, Chain::IstioInbound, tunnel, Target::Return);
     program.append(None, Table::Nat, Chain::IstioRedirect, [TCP], redirect(ports.outbound));
     program.append(None, Table::Nat, Chain::IstioInRedirect, [TCP], redirect(ports.inbound));
 }
@@ -38,7 +40,7 @@ pub(super) fn captured(program: &mut Program<'_>) {
     if tproxy {
         tproxy_chains(program);
     }
-    let (table, excluded_row) = if tproxy { (Table::Mangle, "T4") } else { (Table::Nat, "I5") };
+    let (table, excluded_row) = if tproxy { (Table::Mangle, Rule::T4) } else { (Table::Nat, Rule::I5) };
     program.append(None, table, Chain::Prerouting, [TCP], Target::Jump(Chain::IstioInbound));
     match &config.inbound_include {
         PortSet::None => {}
@@ -48,10 +50,10 @@ pub(super) fn captured(program: &mut Program<'_>) {
                 program.append(excluded_row, table, Chain::IstioInbound, excluded, Target::Return);
             }
             if tproxy {
-                program.append("T5", table, Chain::IstioInbound, [TCP, ESTABLISHED], DIVERT);
-                program.append("T6", table, Chain::IstioInbound, [TCP], TPROXY);
+                program.append(IptablesRow::T5, table, Chain::IstioInbound, [TCP, ESTABLISHED], DIVERT);
+                program.append(Rule::T6, table, Chain::IstioInbound, [TCP], TPROXY);
             } else {
-                program.append("I6", table, Chain::IstioInbound, [TCP], REDIRECT);
+                program.append(Rule::I6, table, Chain::IstioInbound, [TCP], REDIRECT);
             }
         }
         // The exclude list counts only with "*".
@@ -59,10 +61,10 @@ pub(super) fn captured(program: &mut Program<'_>) {
             for port in ports.iter().copied().map(Match::Port) {
                 if tproxy {
                     let established = [TCP, port.clone(), ESTABLISHED];
-                    program.append("T5", table, Chain::IstioInbound, established, DIVERT);
-                    program.append("T6", table, Chain::IstioInbound, [TCP, port], TPROXY);
+                    program.append(IptablesRow::T5, table, Chain::IstioInbound, established, DIVERT);
+                    program.append(Rule::T6, table, Chain::IstioInbound, [TCP, port], TPROXY);
                 } else {
-                    program.append("I6'", table, Chain::IstioInbound, [TCP, port], REDIRECT);
+                    program.append(Rule::I6List, table, Chain::IstioInbound, [TCP, port], REDIRECT);
                 }
             }
         }
@@ -73,8 +75,8 @@ fn tproxy_chains(program: &mut Program<'_>) {
     let mark = program.config.tproxy_mark;
     let port = program.config.ports.inbound;
     let elsewhere = Match::NotDestination(program.loopback());
-    program.append("T5", Table::Mangle, Chain::IstioDivert, [], Target::SetMark(mark));
-    program.append("T5", Table::Mangle, Chain::IstioDivert, [], Target::Accept);
+    program.append(IptablesRow::T5, Table::Mangle, Chain::IstioDivert, [], Target::SetMark(mark));
+    program.append(IptablesRow::T5, Table::Mangle, Chain::IstioDivert, [], Target::Accept);
     let target = Target::Tproxy { mark, port };
-    program.append("T6", Table::Mangle, Chain::IstioTproxy, [elsewhere, TCP], target);
+    program.append(Rule::T6, Table::Mangle, Chain::IstioTproxy, [elsewhere, TCP], target);
 }

@@ -1,5 +1,7 @@
 //! Interfaces with rules of their own: excluded ones, and those of nested virtual machines.
 
+use proxy_common::verdict::Rule;
+
 use super::{
     program::Program,
     rule::{Chain, Match, Table, Target},
@@ -9,18 +11,13 @@ use crate::config::Mode;
 /// Rows O0, I3 and T0.
 pub(super) fn excluded(program: &mut Program<'_>) {
     let names = &program.config.exclude_interfaces;
-    exclude_in(program, names, Table::Nat, ("I3", "O0"));
+    exclude_in(program, names, Table::Nat, (Rule::I3, Rule::O0));
     if program.config.mode == Mode::Tproxy {
-        exclude_in(program, names, Table::Mangle, ("T0", "T0"));
+        exclude_in(program, names, Table::Mangle, (Rule::T0, Rule::T0));
     }
 }
 
-fn exclude_in(
-    program: &mut Program<'_>,
-    names: &[String],
-    table: Table,
-    (row_in, row_out): (&'static str, &'static str),
-) {
+fn exclude_in(program: &mut Program<'_>, names: &[String], table: Table, (row_in, row_out): (Rule, Rule)) {
     for name in names {
         let (arriving, leaving) = (Match::InInterface(name.clone()), Match::OutInterface(name.clone()));
         program.append(row_in, table, Chain::Prerouting, [arriving], Target::Return);
@@ -32,6 +29,6 @@ fn exclude_in(
 pub(super) fn kube_virt(program: &mut Program<'_>) {
     for name in &program.config.kube_virt_interfaces {
         let from = Match::InInterface(name.clone());
-        program.insert("I2", Table::Nat, (Chain::Prerouting, 1), [from], Target::Return);
+        program.insert(Rule::I2, Table::Nat, (Chain::Prerouting, 1), [from], Target::Return);
     }
 }

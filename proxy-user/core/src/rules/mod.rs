@@ -2,7 +2,7 @@
 //! us: people read them, `explain` quotes them, and the tests hold the decision against them.
 //!
 //! Istio builds one list of rules for both families and all tables (tools/istio-iptables/pkg/capture/run.go); the
-//! order of that list is the order here, file by file: [`interfaces`], [`inbound`], [`outbound`], [`dns`], [`tproxy`].
+//! order of that list is the order here, file by file: `interfaces`, `inbound`, `outbound`, `dns`, `tproxy`.
 
 mod dns;
 mod flow;
@@ -16,6 +16,8 @@ mod tproxy;
 
 pub use flow::Flow;
 pub use rule::{Chain, Family, Match, Position, Protocol, Rule, Table, Target};
+
+use proxy_common::verdict::Row;
 
 use crate::config::Config;
 use program::Program;
@@ -53,11 +55,12 @@ pub fn render_family(config: &Config, family: Family) -> String {
     restore::text(&program(config, family))
 }
 
-/// The rules that implement a row of the decision table (`O3`, `I6'`, ...) for one connection, in evaluation order.
+/// The rules that implement a row of the decision table for one connection, in evaluation order.
 /// `None` as `flow` gives the row's rules for every connection.
 ///
 /// Empty where the row has no rule of its own (`O16`, `I7`: nothing matched) or the configuration has none.
-pub fn for_row(config: &Config, family: Family, row: &str, flow: Option<&Flow>) -> Vec<Rule> {
+pub fn for_row(config: &Config, family: Family, row: impl Into<Row>, flow: Option<&Flow>) -> Vec<Rule> {
+    let row = row.into();
     let mut rules = program(config, family);
     rules.retain(|rule| rule.row == Some(row) && flow.is_none_or(|flow| flow.fits(rule)));
     rules

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use proxy_common::verdict::Row;
 
 use super::rule::{Chain, Family, Match, Position, Protocol, Rule, Table, Target};
 use crate::config::Config;
@@ -23,7 +24,7 @@ impl<'a> Program<'a> {
 
     pub(super) fn append<const N: usize>(
         &mut self,
-        row: impl Into<Option<&'static str>>,
+        row: impl Into<Option<Row>>,
         table: Table,
         chain: Chain,
         matches: [Match; N],
@@ -34,7 +35,7 @@ impl<'a> Program<'a> {
 
     pub(super) fn insert<const N: usize>(
         &mut self,
-        row: impl Into<Option<&'static str>>,
+        row: impl Into<Option<Row>>,
         table: Table,
         (chain, number): (Chain, u32),
         matches: [Match; N],
@@ -45,7 +46,7 @@ impl<'a> Program<'a> {
 
     pub(super) fn push(
         &mut self,
-        row: impl Into<Option<&'static str>>,
+        row: impl Into<Option<Row>>,
         table: Table,
         chain: Chain,
         position: Position,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use proxy_common::verdict::Row;
 
 /// Which iptables a rule is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +119,7 @@ pub struct Rule {
     pub matches: Vec<Match>,
     pub target: Target,
     /// The row of the decision table this rule implements; `None` for the jumps and chains that only lead to one.
-    pub row: Option<&'static str>,
+    pub row: Option<Row>,
 }
 
 impl Table {

@@ -4,7 +4,7 @@ use proptest::test_runner::TestCaseError;
 use proxy_common::{
     egress::{Egress, egress},
     ingress::{Ingress, ingress},
-    verdict::{Rule, Target, Verdict},
+    verdict::{Row, Rule, Target, Verdict},
     wire::route_flag,
 };
 use proxy_core::compile::{Compiled, compile};
@@ -34,7 +34,7 @@ pub(crate) struct Comparison {
 /// What iptables would have, and the rows its rules are filed under.
 struct Program {
     ruleset: Ruleset,
-    rows: Vec<(Line, Option<&'static str>)>,
+    rows: Vec<(Line, Option<Row>)>,
 }
 
 impl Program {
@@ -42,7 +42,7 @@ impl Program {
         let groups: Groups = GROUPS.iter().map(|(name, gid)| ((*name).to_owned(), *gid)).collect();
         let text = rules::render_family(config, family);
         let ruleset = Ruleset::parse(&text, &groups).unwrap_or_else(|error| panic!("{error}\n{text}"));
-        let mut rows: Vec<(Line, Option<&'static str>)> = Vec::new();
+        let mut rows: Vec<(Line, Option<Row>)> = Vec::new();
         for rule in rules::program(config, family) {
             let table = rule.table.name().to_owned();
             let number = rows.iter().filter(|(line, _)| line.table == table).count();
@@ -57,7 +57,11 @@ impl Program {
 
     /// The row of the innermost rule that has one.
     fn row(&self, decided_by: &[Line]) -> Option<&'static str> {
-        decided_by.iter().rev().find_map(|line| self.rows.iter().find(|(known, _)| known == line)?.1)
+        decided_by
+            .iter()
+            .rev()
+            .find_map(|line| self.rows.iter().find(|(known, _)| known == line)?.1)
+            .map(Row::name)
     }
 }
 

@@ -130,7 +130,7 @@ fn is_pod_name(name: &str) -> bool {
 }
 
 /// The cgroup below `mount` that lists this process: by pid, because a namespace hides its name.
-fn find_own(mount: &Path, pid: u32) -> Option<PathBuf> {
+pub(super) fn find_own(mount: &Path, pid: u32) -> Option<PathBuf> {
     let pid = pid.to_string();
     let mut left = vec![mount.to_owned()];
     for _ in 0..MOST_CGROUPS {

@@ -12,7 +12,7 @@ use proxy_common::{
     addr::Addr,
     names::map,
     policy::Policy,
-    wire::{LISTENER_PLACES, LISTENERS_OF_WORKLOAD, ListenerGroup, SocketState, role},
+    wire::{LISTENERS_OF_GROUP, LISTENERS_OF_WORKLOAD, ListenerGroup, SocketState, role},
 };
 
 use super::{pins::open_map, socket_states, wire::Raw};
@@ -106,8 +106,8 @@ fn mark(
     let Some(group) = ListenerGroup::of(outbound, &local, v4) else { return Ok(()) };
     let descriptor = socket.as_raw_fd().to_ne_bytes();
     let mut why = String::new();
-    for place in 0..LISTENER_PLACES {
-        let key = (group.first_place(slot) + place).to_ne_bytes();
+    for place in 0..LISTENERS_OF_GROUP {
+        let key = (group.first_entry(slot) + place).to_ne_bytes();
         match bpf_map_elem::update(places.as_fd(), &key, &descriptor, BPF_NOEXIST) {
             Ok(()) => return Ok(()),
             Err(error) => why = error.to_string(),

@@ -41,7 +41,9 @@ impl Node {
         Ok(Self { known })
     }
 
-    /// Enrols one workload, or gives it other rules if it is there. On error everything is as before.
+    /// Enrols one workload, or gives it other rules if it is there. On error everything is as before, but for pins of this
+    /// workload that nobody can read: those are removed first. An error that says "the workload is attached" is about what
+    /// another version has left.
     pub fn enroll(&self, netns: &Netns, cgroup: &Cgroup, options: &AttachOptions) -> Result<Enrolled> {
         enroll::enroll(&self.known, netns, cgroup, options)
     }

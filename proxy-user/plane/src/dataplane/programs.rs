@@ -26,7 +26,10 @@ use super::{
     refused::{self, Refused, Step},
     wire::Raw,
 };
-use crate::sys::{bpf_attach, bpf_map_elem, bpf_pin};
+use crate::{
+    cgroup::OutsideLimits,
+    sys::{bpf_attach, bpf_map_elem, bpf_pin},
+};
 
 /// Names of features, for pins.
 const NAMES: [(u32, &str); 6] = [
@@ -93,6 +96,7 @@ fn all(known: &Known, features: u32) -> impl Iterator<Item = &'static str> {
 
 /// Loads and pins them; what of them is the node's alone is put in its place.
 fn load(root: &Path, node_dir: &Path, dir: &Path, known: &Known, features: u32) -> Result<()> {
+    let _uncharged = OutsideLimits::enter();
     let mut ebpf = maps_and_programs(root, node_dir, known, features)?;
     let mut new = dir.as_os_str().to_owned();
     new.push("_new");

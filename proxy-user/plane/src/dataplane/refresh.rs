@@ -50,7 +50,9 @@ pub(super) fn refresh(pins: &WorkloadPins) -> Result<bool> {
         RulesChange { pins, table: &table, rules: &rules, old: &seen, new: &meta, compiled: &compiled };
     let mut undo = Undo::default();
     change.stage(&mut undo)?;
-    change.finish(Workload { tables: meta.tables, ..entry }, undo)?;
+    for warning in change.finish(Workload { tables: meta.tables, ..entry }, undo)? {
+        tracing::warn!(workload = pins.name(), "{warning}");
+    }
     if meta.not_accelerated.is_none() {
         accelerated::withdraw(
             &node_dir,

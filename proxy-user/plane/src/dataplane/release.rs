@@ -9,9 +9,9 @@ use std::{
 
 use anyhow::{Context, Result};
 use proxy_common::{
-    accel::{End, EndKey},
+    accel::{EndKey, PublishedEnd},
     names::map,
-    wire::FlowKey,
+    wire::ConnectionKey,
     workload::{Workload, state, tables_of},
 };
 
@@ -152,10 +152,10 @@ fn forget(node_dir: &Path, table: &Workloads, slot: u32, meta: Option<&Meta>) ->
 fn forget_connections(node_dir: &Path, slot: u32) -> Result<()> {
     let share = shares::of(node_dir, slot)?;
     if share.pending != 0 {
-        sweep::entries::<FlowKey, ()>(node_dir, map::PENDING, |key, ()| key.slot == slot)?;
+        sweep::entries::<ConnectionKey, ()>(node_dir, map::PENDING, |key, ()| key.slot == slot)?;
     }
     if share.sockets != 0 {
-        sweep::entries::<EndKey, End>(node_dir, map::ENDS, |_, end| u32::from(end.slot) == slot)?;
+        sweep::entries::<EndKey, PublishedEnd>(node_dir, map::ENDS, |_, end| u32::from(end.slot) == slot)?;
     }
     shares::reset(node_dir, slot)
 }

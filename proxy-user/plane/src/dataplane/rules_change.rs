@@ -16,6 +16,7 @@ use super::{
     refused,
     rules::Rules,
     undo::Undo,
+    warning::Warning,
     workloads::Workloads,
 };
 
@@ -57,8 +58,9 @@ impl<'a> RulesChange<'a> {
     }
 
     /// Puts the new rules in force, and removes the old ones. `undo` is what was done since [`RulesChange::stage`]: it is
-    /// taken back unless the new description gets into its place.
-    pub(super) fn finish(self, entry: Workload, mut undo: Undo<'a>) -> Result<()> {
+    /// taken back unless the new description gets into its place. From then on nothing fails; what could not be removed
+    /// is returned.
+    pub(super) fn finish(self, entry: Workload, mut undo: Undo<'a>) -> Result<Vec<Warning>> {
         let (table, slot) = (self.table, self.new.slot);
         let was = table.get(slot);
         undo.push("its new rules", move || table.set(slot, &was));
@@ -69,8 +71,10 @@ impl<'a> RulesChange<'a> {
             .with_context(|| format!("rename to {}", pinned.display()))?;
         undo.keep();
 
-        // Nobody looks for these any more.
-        pins::remove(&stage)?;
-        self.rules.remove(self.old.tables, &self.old.compiled())
+        let removed = [
+            Warning::of_removing("the directory of its new pins", pins::remove(&stage)),
+            Warning::of_removing("its old rules", self.rules.remove(self.old.tables, &self.old.compiled())),
+        ];
+        Ok(removed.into_iter().flatten().collect())
     }
 }

@@ -52,6 +52,11 @@ pub enum Warning {
     GuestWithoutAddress {
         interface: String,
     },
+    /// The new rules are in force, and something of the old ones could not be removed.
+    Left {
+        what: &'static str,
+        why: String,
+    },
 }
 
 impl Warning {
@@ -65,6 +70,11 @@ impl Warning {
             found.push(Self::BlindToInterfaces { names: named().cloned().collect() });
         }
         found
+    }
+
+    /// What became of removing something that nobody uses any more.
+    pub(super) fn of_removing(what: &'static str, result: anyhow::Result<()>) -> Option<Self> {
+        result.err().map(|error| Self::Left { what, why: format!("{error:#}") })
     }
 }
 
@@ -103,6 +113,9 @@ impl fmt::Display for Warning {
             ),
             Self::NoPassthrough6 { why } => {
                 write!(f, "the sidecar cannot forward inbound IPv6 connections from ::6: {why}")
+            }
+            Self::Left { what, why } => {
+                write!(f, "{what} could not be removed, which changes no decision: {why}")
             }
             Self::GuestsNotCaptured { interfaces, why } => write!(
                 f,

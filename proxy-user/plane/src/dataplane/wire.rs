@@ -2,14 +2,14 @@
 #![allow(unsafe_code)]
 
 use proxy_common::{
-    accel::{AccelKernel, End, EndKey, Executable, Mark, Server, Switch},
+    accel::{AccelKernel, EndKey, Executable, Mark, PublishedEnd, Server, Switch},
     addr::Addr,
     counter::Counters,
     flow::{FlowKernel, FlowRecord, JournalEntry, ListedEnd, OpenKey, OpenTotals, Totals},
     guest::{GuestGateway, InterfaceKey},
     policy::Policy,
     self_test::Trial,
-    wire::{FlowKey, Kernel, ListKey, PrefixKey, Route, SocketState},
+    wire::{ConnectionKey, Kernel, ListKey, PrefixKey, Route, SocketState},
     workload::{Shares, Workload},
 };
 
@@ -24,12 +24,11 @@ pub(crate) trait Plain: Copy + 'static {}
 impl Plain for () {}
 impl Plain for AccelKernel {}
 impl Plain for Addr {}
+impl Plain for ConnectionKey {}
 impl Plain for Counters {}
 impl Plain for Executable {}
-impl Plain for End {}
 impl Plain for EndKey {}
 impl Plain for FlowKernel {}
-impl Plain for FlowKey {}
 impl Plain for FlowRecord {}
 impl Plain for JournalEntry {}
 impl Plain for ListedEnd {}
@@ -42,6 +41,7 @@ impl Plain for Kernel {}
 impl Plain for ListKey {}
 impl Plain for Mark {}
 impl Plain for Policy {}
+impl Plain for PublishedEnd {}
 impl Plain for PrefixKey {}
 impl Plain for Route {}
 impl Plain for Server {}

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData};
-use proxy_common::flow::{LISTED, LIVE, ListedEnd, LiveEnd, LivePlaces};
+use proxy_common::flow::{FreeList, LISTED, LIVE, ListedEnd, LiveEnd};
 
 use crate::{
     dataplane::Reading,
@@ -37,7 +37,7 @@ impl Walk {
         let Some(reading) = Reading::with(program)? else { return Ok(None) };
         let (live, places) = (reading.live.fd().as_fd(), reading.places.fd().as_fd());
         let live = Mapping::new(live, LIVE as usize * LIVE_END).context("map the open connections")?;
-        let places = Mapping::new(places, size_of::<LivePlaces>()).context("map their places")?;
+        let places = Mapping::new(places, size_of::<FreeList>()).context("map their places")?;
         let listed = reading.listed.fd().as_fd();
         let listed = Mapping::writable(listed, LISTED as usize * END).context("map the list")?;
         Ok(Some(Self { reading, live, places, listed, program }))
@@ -47,7 +47,7 @@ impl Walk {
     /// end; what was gone when its turn came says no time.
     pub(super) fn each_batch(&mut self, mut see: impl FnMut(&Mapping, usize)) -> Result<()> {
         let mut word = [0];
-        self.places.read(offset_of!(LivePlaces, used), &mut word);
+        self.places.read(offset_of!(FreeList, used), &mut word);
         let used = word[0].min(u64::from(LIVE)) as usize;
         let mut asked = 0;
         for place in 0..used {

@@ -74,7 +74,15 @@ fn where_no_rule_matches_the_text_says_so() {
 fn a_call_the_kernel_refuses_meets_no_rule() {
     let answer = ask(&flags(&[]), "0:0@127.0.0.6", "10.96.0.1:80");
     assert_eq!((answer.row, answer.chain.len()), (None, 0));
-    assert!(answer.to_string().contains("refused: a loopback source"));
+    assert!(answer.to_string().contains("refused: an IPv4 loopback source"));
+    let answer = ask(&flags(&[]), "@10.0.0.9", "127.0.0.1:80");
+    assert!(answer.row.is_none() && answer.to_string().contains("for a loopback address is dropped"));
+}
+
+#[test]
+fn a_loopback_source_of_ipv6_is_no_reason_to_refuse() {
+    let answer = ask(&flags(&["--dual-stack"]), "1000:1000@::1", "[fd00:96::1]:80");
+    assert_eq!(answer.row, Some("O15"), "{answer}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use proxy_common::verdict::{Row, Rule};
 use rstest::rstest;
 
 use crate::{
@@ -139,8 +140,8 @@ fn one_loopback_range_opens_both_families() {
         ..Config::default()
     };
     for family in [Family::V4, Family::V6] {
-        assert!(for_row(&config, family, "O4", None).is_empty());
-        assert_eq!(for_row(&config, family, "O15'", None).len(), 1);
+        assert!(for_row(&config, family, Rule::O4, None).is_empty());
+        assert_eq!(for_row(&config, family, Rule::O15Range, None).len(), 1);
     }
 }
 
@@ -153,10 +154,10 @@ fn dns_without_servers_is_off() {
 #[test]
 fn dns_servers_of_the_other_family_only() {
     let config = Config { dns: dns(&["2001:db8::53"]), dual_stack: true, ..Config::default() };
-    assert!(for_row(&config, Family::V4, "O10", None).is_empty());
+    assert!(for_row(&config, Family::V4, Rule::O10, None).is_empty());
     assert_eq!(chain(&config, Family::V4, Table::Raw, Chain::Prerouting), Vec::<String>::new());
     assert_eq!(chain(&config, Family::V4, Table::Raw, Chain::Output), ["-j ISTIO_OUTPUT_DNS"]);
-    let v6 = for_row(&config, Family::V6, "O11", None);
+    let v6 = for_row(&config, Family::V6, Rule::O11, None);
     assert_eq!(
         v6[0].to_string(),
         "-A ISTIO_OUTPUT_DNS -p udp --dport 53 -d 2001:db8::53/128 -j REDIRECT --to-port 15053"
@@ -169,7 +170,7 @@ fn dns_servers_of_the_other_family_only() {
 fn owner_groups_are_one_rule(#[case] gids: Vec<u32>, #[case] expected: &str) {
     let groups = gids.into_iter().map(|gid| OwnerGroup { gid, name: None }).collect();
     let config = Config { owner_groups: OwnerGroups::Only(groups), ..Config::default() };
-    let rules = for_row(&config, Family::V4, "O9'", None);
+    let rules = for_row(&config, Family::V4, Rule::O9Include, None);
     assert_eq!(rules.len(), 1);
     assert_eq!(rules[0].to_string(), expected);
 }
@@ -218,14 +219,11 @@ fn rows_are_those_of_the_decision() {
     let only = Config { owner_groups: OwnerGroups::Only(Vec::new()), ..full() };
     let configs = [full(), redirect, open, only];
     let rules: Vec<_> = configs.iter().flat_map(|config| program(config, Family::V4)).collect();
-    let found: BTreeSet<&str> = rules.iter().filter_map(|rule| rule.row).collect();
+    let found: BTreeSet<&str> = rules.iter().filter_map(|rule| rule.row).map(Row::name).collect();
     // Rows for what no rule matches.
-    let without_rule = ["none", "O16", "I7"];
-    // Rows of packets, which a decision on connections does not have.
-    let packet_rows = ["T1", "T2", "T3", "T5", "D1", "D2", "D3", "D4"];
-    let named = proxy_common::Rule::ALL.iter().map(|rule| rule.name());
+    let without_rule = [Rule::NoRules, Rule::O16, Rule::I7].map(Row::Decides);
     let expected: BTreeSet<&str> =
-        named.filter(|name| !without_rule.contains(name)).chain(packet_rows).collect();
+        Row::all().filter(|row| !without_rule.contains(row)).map(Row::name).collect();
     assert_eq!(found, expected);
     let jumps = rules.iter().filter(|rule| rule.row.is_none());
     for rule in jumps {
@@ -238,12 +236,12 @@ fn rows_are_those_of_the_decision() {
 fn a_flow_picks_its_rule() {
     let config = Config { outbound_include: CidrSet::List(nets("10.0.0.0/8,11.0.0.0/8")), ..full() };
     let flow = Flow { dst: Some("11.1.1.1".parse().unwrap()), ..Flow::default() };
-    let rules = for_row(&config, Family::V4, "O15'", Some(&flow));
+    let rules = for_row(&config, Family::V4, Rule::O15Range, Some(&flow));
     assert_eq!(rules.len(), 1);
     assert_eq!(rules[0].to_string(), "-A ISTIO_OUTPUT -d 11.0.0.0/8 -j ISTIO_REDIRECT");
     let udp = Flow { protocol: Some(Protocol::Udp), dport: Some(9), ..Flow::default() };
-    let rules = for_row(&config, Family::V4, "O1", Some(&udp));
+    let rules = for_row(&config, Family::V4, Rule::O1, Some(&udp));
     assert_eq!(rules[0].to_string(), "-A ISTIO_OUTPUT -p udp --dport 9 -j RETURN");
     let uid = Flow { uid: Some(4), ..Flow::default() };
-    assert_eq!(for_row(&config, Family::V4, "O5", Some(&uid)).len(), 1);
+    assert_eq!(for_row(&config, Family::V4, Rule::O5, Some(&uid)).len(), 1);
 }

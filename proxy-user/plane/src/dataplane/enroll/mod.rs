@@ -8,7 +8,7 @@ mod update;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use proxy_common::names::map;
 
 use self::{
@@ -80,11 +80,14 @@ pub(super) fn enroll(
             Some(old) => enrollment.update(&mut meta, old, &mut found.listeners),
             None => {
                 let slot = earlier.as_ref().and_then(Earlier::slot);
-                enrollment.create(&mut meta, slot, &mut found.listeners)
+                enrollment.create(&mut meta, slot, &mut found.listeners).map(|()| Vec::new())
             }
         };
         match done {
-            Ok(()) => break,
+            Ok(warnings) => {
+                found.warnings.extend(warnings);
+                break;
+            }
             Err(error) => found.extras.without_cause_of(error)?,
         }
     }
@@ -92,11 +95,13 @@ pub(super) fn enroll(
     shared.keep();
     found.passthrough6.keep();
     if let Some(earlier) = &earlier {
-        earlier.finish(netns, &node_dir)?;
+        earlier.finish(netns, &node_dir).context(
+            "the workload is attached, and captured, but some of another version's attach is left; run attach again",
+        )?;
     }
     drop(lock);
 
-    let warnings = complete(found, netns, &node_dir, &meta, options)?;
+    let warnings = complete(found, netns, &node_dir, &meta, options);
     Ok(Enrolled { pins, updated: old.is_some() || earlier.is_some(), warnings })
 }
 
@@ -108,7 +113,7 @@ fn complete(
     node_dir: &Path,
     meta: &Meta,
     options: &AttachOptions,
-) -> Result<Vec<Warning>> {
+) -> Vec<Warning> {
     let mut warnings = found.warnings;
     warnings.extend(found.extras.warnings());
     let (all, hidden) = found.listeners.counts();
@@ -136,9 +141,10 @@ fn complete(
     // Redirection never depends on acceleration: the workload is attached, and its connections stay on the stack.
     if let Err(error) = accelerated {
         warnings.push(Warning::NotAcceleratedYet { why: format!("{error:#}") });
-        accelerated::switch_off(node_dir, meta.slot, &meta.addresses)?;
+        let off = accelerated::switch_off(node_dir, meta.slot, &meta.addresses);
+        warnings.extend(Warning::of_removing("what was accelerated before", off));
     }
-    Ok(warnings)
+    warnings
 }
 
 /// Removes what is in the workload's way. The node's directory is returned, and what a build of another layout has of

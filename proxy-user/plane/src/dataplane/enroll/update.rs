@@ -10,7 +10,7 @@ use proxy_common::{
 use super::enrollment::Enrollment;
 use crate::dataplane::{
     guests, hooks::Target, late_listeners, meta::Meta, observation, pins, programs, programs::Programs,
-    rules::Rules, rules_change::RulesChange, undo::Undo, workloads::Workloads,
+    rules::Rules, rules_change::RulesChange, undo::Undo, warning::Warning, workloads::Workloads,
 };
 
 impl Enrollment<'_> {
@@ -20,7 +20,7 @@ impl Enrollment<'_> {
         meta: &mut Meta,
         old: &Meta,
         listeners: &mut late_listeners::Found,
-    ) -> Result<()> {
+    ) -> Result<Vec<Warning>> {
         let programs = Programs::ensure(self.root, self.node_dir, self.known, meta.features)?;
         let table = Workloads::open(self.node_dir)?;
         let rules = Rules::open(self.node_dir)?;
@@ -51,12 +51,15 @@ impl Enrollment<'_> {
             late_listeners::clear(self.node_dir, slot)?;
         }
         self.listen(new, listeners, other_ports)?;
-        change.finish(self.entry(new, state::CAPTURES), undo)?;
+        let mut warnings = change.finish(self.entry(new, state::CAPTURES), undo)?;
 
-        self.remove_unneeded(new, old)?;
-        programs::remove_other_builds(self.node_dir, |build| {
+        let builds = programs::remove_other_builds(self.node_dir, |build| {
             table.taken().any(|(_, workload)| workload.build == build)
-        })
+        });
+        warnings
+            .extend(Warning::of_removing("what it had and does not need", self.remove_unneeded(new, old)));
+        warnings.extend(Warning::of_removing("another build's programs", builds));
+        Ok(warnings)
     }
 
     /// Puts the listeners of the old ports back into the workload's places.
