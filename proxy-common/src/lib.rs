@@ -1,6 +1,6 @@
 //! What the BPF programs and userspace share: wire types, names, and the redirection decision.
 //!
-//! The decision ([`egress`], [`ingress`]) is a pure function over plain values. The BPF programs call it with a
+//! The decision ([`egress()`], [`ingress()`]) is a pure function over plain values. The BPF programs call it with a
 //! [`Table`] backed by maps, `explain` and the tests with one backed by collections.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 #![deny(unsafe_code)]

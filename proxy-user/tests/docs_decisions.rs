@@ -2,23 +2,16 @@
 
 use std::{fs, path::PathBuf};
 
-use clap::Parser;
 use proxy_common::verdict::Row;
 use proxy_core::{
-    config::{Config, Environment, IstioFlags, NoHost},
+    config::{Config, Environment, Given, NoHost},
     rules::{self, Chain, Family, Target},
 };
-
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    istio: IstioFlags,
-}
 
 /// Every setting that makes a row, in as few configurations as there are contradictions among them.
 fn samples() -> Vec<Config> {
     const REST: &[&str] =
-        &["rules", "-u", "1337", "-o", "25", "-q", "9000", "-x", "10.1.0.0/16", "-c", "eth1", "-k", "net1"];
+        &["-u", "1337", "-o", "25", "-q", "9000", "-x", "10.1.0.0/16", "-c", "eth1", "-k", "net1"];
     const ALL: &[&str] = &["-b", "*", "-d", "15021", "-i", "*", "--redirect-dns", "--capture-all-dns"];
     const LISTS: &[&str] = &["-b", "8080", "-i", "10.0.0.0/8"];
     [
@@ -28,8 +21,8 @@ fn samples() -> Vec<Config> {
     ]
     .into_iter()
     .map(|(more, mode, variable)| {
-        let flags = Cli::try_parse_from([REST, more, &["-m", mode]].concat()).unwrap().istio;
-        flags.resolve(&Environment::from_iter([variable]), &NoHost).unwrap().config
+        let given = Given::from_words([REST, more, &["-m", mode]].concat()).unwrap();
+        given.resolve(&Environment::from_iter([variable]), &NoHost).unwrap().config
     })
     .collect()
 }

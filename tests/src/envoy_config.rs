@@ -34,7 +34,7 @@ pub struct SidecarConfig {
     pub protocol: Protocol,
     /// Worker threads, each with its own listening sockets.
     pub concurrency: u32,
-    /// Also listen on [::].
+    /// Also listen on `[::]`.
     pub ipv6: bool,
     /// TPROXY mode: transparent listeners, inbound connections forwarded from the client's address.
     pub transparent: bool,

@@ -25,8 +25,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// `connections` connections that live as long as the load, each with an exchange every [`PAUSE_MS`] or
-    /// [`SHORT_PAUSE_MS`]. One that breaks counts as one failure.
+    /// `connections` connections that live as long as the load, each with an exchange every `PAUSE_MS` or
+    /// `SHORT_PAUSE_MS`. One that breaks counts as one failure.
     pub fn lasting(to: SocketAddr, connections: u32) -> Self {
         let flags = ["--to".into(), to.to_string(), "--connections".into(), connections.to_string()];
         Self { flags: flags.into(), user: APP_USER }.pause_ms(full_or(SHORT_PAUSE_MS, PAUSE_MS))

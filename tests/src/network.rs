@@ -70,7 +70,7 @@ impl Network {
         Ok(network)
     }
 
-    /// Makes every address of `prefix` local to the outside, so that its servers on 0.0.0.0 or [::] answer there.
+    /// Makes every address of `prefix` local to the outside, so that its servers on 0.0.0.0 or `[::]` answer there.
     pub fn answer_for(&self, prefix: &str) -> Result<()> {
         self.outside.ip(&format!("route add local {prefix} dev lo\n"))
     }

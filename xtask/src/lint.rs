@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: formatting, clippy on the host, and the BPF programs under their own target.
+//! `cargo xtask lint`: formatting, clippy on the host, the BPF programs under their own target, and rustdoc.
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -26,7 +26,11 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     clippy.args(["--workspace", "--all-targets", "--release", "--keep-going", "--", "-D", "warnings"]);
     let host = step::run("Checking", "the workspace on the host (clippy)", &mut clippy);
 
-    let faults: Vec<String> = [formatting, programs, host]
+    let mut doc = workspace.cargo("doc");
+    doc.args(["--no-deps", "--release"]).env("RUSTDOCFLAGS", "-D warnings");
+    let pages = step::run("Checking", "the pages of `cargo doc`", &mut doc);
+
+    let faults: Vec<String> = [formatting, programs, host, pages]
         .into_iter()
         .filter_map(|outcome| outcome.err().map(|error| format!("{error:#}")))
         .collect();

@@ -1,7 +1,7 @@
 //! Who can reach what in a pod: every server against the capture rules and against both ways a sidecar forwards.
 //!
 //! The pod is described by its addresses, its rules and its sockets ([`Ground`]); who gets a connection is worked out
-//! as the kernel looks up a listener ([`reach`]); what is not as it should be becomes a [`Finding`]. Nothing is
+//! as the kernel looks up a listener (`reach`); what is not as it should be becomes a [`Finding`]. Nothing is
 //! changed and no connection is made.
 
 mod finding;

@@ -2,8 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use clap::Parser;
-use proxy_core::config::{Environment, IstioFlags, NoHost};
+use proxy_core::config::{Environment, Given, NoHost};
 use proxy_core::{
     compile::compile,
     network::{Interface, Interfaces, Routes},
@@ -20,16 +19,10 @@ const POD6: &str = "fd00:10::26";
 const ISTIO: &[&str] = &["-u", "1337", "-b", "*", "-i", "*", "-d", "15090,15021,15020"];
 const BOTH: [Forward; 2] = [Forward::Lo, Forward::Eth0];
 
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    istio: IstioFlags,
-}
-
 /// A pod with two interfaces and an address of each family.
 fn ground(flags: &[&str]) -> Ground {
-    let flags = Cli::try_parse_from([&["audit"], flags].concat()).expect("flags").istio;
-    let config = flags.resolve(&Environment::default(), &NoHost).expect("a configuration").config;
+    let given = Given::from_words(flags).expect("flags");
+    let config = given.resolve(&Environment::default(), &NoHost).expect("a configuration").config;
     let interface = |name: &str, index| Interface { name: name.into(), index };
     let interfaces = Interfaces {
         interfaces: vec![interface("lo", 1), interface("eth0", 2), interface("eth1", 3)],

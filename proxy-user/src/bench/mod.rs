@@ -5,14 +5,16 @@
 //! own address, which istio-init's rules send through the inbound listener. The server answers only who comes from
 //! 127.0.0.6, so that what is measured went through the relay. Pins are on a bpffs of the bench's own: the node's
 //! workloads are not touched, and nothing is left however it ends.
+//!
+//! It is another bench than `cargo xtask bench`, on purpose. That one makes the figures that are published, with Envoy,
+//! nginx and wrk in the lab, none of which is on a user's node; this one is a part of the program and needs nothing else.
+//! What they measure is not comparable, and neither would be simpler with the other's stage.
 
 mod echo;
 mod load;
 mod plane;
 mod report;
 mod stage;
-
-use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
@@ -23,18 +25,13 @@ use nix::{
 };
 use proxy_core::exit::{Class, Failure};
 
-use self::{
-    plane::Mode,
-    report::{Report, Run},
-    stage::Stage,
-};
-use crate::cli::Output;
+pub use self::report::Report;
+use self::{plane::Mode, report::Run, stage::Stage};
 
 const BPFFS: &str = "/sys/fs/bpf";
 
-/// Measure this node
+/// What to measure, and how often.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Example:\n  sidestep bench --rounds 9 --connections 1,8,32")]
 pub struct BenchArgs {
     #[command(subcommand)]
     role: Option<Role>,
@@ -54,10 +51,6 @@ pub struct BenchArgs {
     /// Bytes of a message
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     size: u32,
-
-    /// How to print
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
 }
 
 /// What the bench starts itself as.
@@ -71,19 +64,21 @@ enum Role {
     Load(load::LoadArgs),
 }
 
+/// Measures. None: it was started as a part of the bench, which has done its work.
+///
 /// # Errors
 /// Without root, or when a mode cannot be set up or traffic goes another way than it should.
-pub fn run(args: &BenchArgs) -> Result<ExitCode> {
+pub fn run(args: &BenchArgs) -> Result<Option<Report>> {
     match &args.role {
         Some(Role::Stage(stage)) => stage::serve(stage)?,
         Some(Role::Echo(echo)) => echo::run(echo)?,
         Some(Role::Load(load)) => load::run(load)?,
-        None => measure(args)?,
+        None => return measure(args).map(Some),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(None)
 }
 
-fn measure(args: &BenchArgs) -> Result<()> {
+fn measure(args: &BenchArgs) -> Result<Report> {
     if !Uid::effective().is_root() {
         let text = "bench makes network namespaces and cgroups: run it as root";
         return Err(Failure::error(Class::Usage, text));
@@ -107,12 +102,7 @@ fn measure(args: &BenchArgs) -> Result<()> {
             }
         }
     }
-    let report = Report::of(args.size, args.seconds, cpu, runs);
-    match args.output {
-        Output::Table => println!("{}", report.table()),
-        Output::Json => println!("{}", serde_json::to_string(&report)?),
-    }
-    Ok(())
+    Ok(Report::of(args.size, args.seconds, cpu, runs))
 }
 
 /// Everything on the last CPU: between CPUs, where a process wakes decides more than the data plane.

@@ -23,7 +23,7 @@ impl Run {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub struct Report {
     schema: u32,
     kernel: String,
     load_average: String,
@@ -41,7 +41,7 @@ impl Report {
     }
 
     /// Medians, and requests per second relative to iptables (without it: to no redirection).
-    pub(super) fn table(&self) -> String {
+    pub fn table(&self) -> String {
         let mut table = Table::new();
         table.load_preset(UTF8_HORIZONTAL_ONLY);
         table.set_header(["CONNECTIONS", "MODE", "EXCHANGES/S", "RATIO", "P50 US", "P99 US", "REDIRECTED"]);

@@ -4,27 +4,39 @@ use std::path::PathBuf;
 
 use clap::Args;
 use proxy_common::accel::DEFAULT_LIMIT;
-use proxy_plane::dataplane::{Accelerate, Acceleration};
+use proxy_core::config::{
+    Accelerate, Acceleration, Choice as _,
+    setting::{ACCELERATE, INFLIGHT_LIMIT, TRUST_PROGRAM},
+};
 
-/// The annotation by which a pod opts out: "false" is `--accelerate off`.
-pub(crate) const ANNOTATION: &str = "sidestep.io/accelerate";
+use super::choice;
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Acceleration")]
 pub(crate) struct AccelerationArgs {
-    /// Which local connections skip the TCP/IP stack
-    #[arg(long, value_enum, default_value_t, env = "SIDESTEP_ACCELERATE")]
+    #[arg(
+        long = ACCELERATE.flag,
+        help = ACCELERATE.summary(),
+        env = ACCELERATE.env[0],
+        value_parser = choice::parser::<Accelerate>(),
+        default_value = Accelerate::default().word()
+    )]
     accelerate: Accelerate,
 
-    /// Bytes that may wait unread at a receiver before its connection goes back to the stack
-    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_LIMIT, env = "SIDESTEP_INFLIGHT_LIMIT")]
+    #[arg(
+        long = INFLIGHT_LIMIT.flag,
+        help = INFLIGHT_LIMIT.summary(),
+        env = INFLIGHT_LIMIT.env[0],
+        value_name = INFLIGHT_LIMIT.value_name,
+        default_value_t = DEFAULT_LIMIT
+    )]
     inflight_limit: u32,
 
-    /// A program that reads sockets with recv until nothing is left, beside those found safe by looking; repeatable
     #[arg(
-        long = "trust-program",
-        value_name = "PATH",
-        env = "SIDESTEP_TRUST_PROGRAMS",
+        long = TRUST_PROGRAM.flag,
+        help = TRUST_PROGRAM.summary(),
+        env = TRUST_PROGRAM.env[0],
+        value_name = TRUST_PROGRAM.value_name,
         value_delimiter = ':'
     )]
     trust_programs: Vec<PathBuf>,

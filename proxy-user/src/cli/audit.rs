@@ -5,16 +5,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use proxy_core::{
-    config::{IstioFlags, ThisHost},
+    config::{Capture, ThisHost},
     exit::{Class, Failure},
 };
 use proxy_plane::netns::Netns;
 
-use super::{
-    Output,
-    place::PlaceArgs,
-    settings::{Capture, SettingsArgs},
-};
+use super::{Output, place::PlaceArgs, settings::SettingsArgs};
 use crate::audit::{Forward, Ground, Options, audit};
 
 #[derive(Args, Debug)]
@@ -85,7 +81,7 @@ pub(crate) fn run(args: &AuditArgs) -> Result<ExitCode> {
 /// None: the annotations ask for no capture, which is said.
 fn ground(args: &AuditArgs) -> Result<Option<(Ground, Netns)>> {
     let usage = |message: String| Failure::error(Class::Usage, message);
-    let described = args.settings.flags != IstioFlags::default() || args.settings.has_annotations();
+    let described = args.settings.are_given();
     let by_name = args.workload.is_some() && args.place.netns.is_none();
     let netns = if by_name { None } else { Some(args.place.netns()?) };
     let selector = args.place.selector(args.workload.as_deref())?;

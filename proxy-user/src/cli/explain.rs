@@ -5,17 +5,13 @@ use std::{net::IpAddr, process::ExitCode};
 use anyhow::Result;
 use clap::Args;
 use proxy_core::{
-    config::{IstioFlags, NoHost},
+    config::{Capture, NoHost},
     exit::{Class, Failure},
     explain::{Caller, Destination, Place, Question, explain},
 };
 use proxy_plane::dataplane::{self, WorkloadPins};
 
-use super::{
-    Output,
-    place::PlaceArgs,
-    settings::{Capture, SettingsArgs},
-};
+use super::{Output, place::PlaceArgs, settings::SettingsArgs};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
@@ -102,7 +98,7 @@ fn of_flags(args: &ExplainArgs) -> Result<Option<Place>> {
 
 fn of_workload(args: &ExplainArgs) -> Result<Place> {
     let usage = |message: String| Failure::error(Class::Usage, message);
-    if args.settings.flags != IstioFlags::default() || args.settings.has_annotations() {
+    if args.settings.are_given() {
         return Err(usage(
             "an attached workload has its configuration already: leave the istio options and --annotations out, or \
              leave --netns, --cgroup and --workload out to ask about a configuration"

@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 use proxy_core::{
-    config::{Config, PodName, RunOptions, ThisHost},
+    config::{Capture, Config, PodName, RunOptions, ThisHost},
     exit::{Class, Failure},
     rules::{self, Family},
 };
@@ -14,11 +14,7 @@ use proxy_plane::{
     netns::{self, Netns},
 };
 
-use super::{
-    acceleration::AccelerationArgs,
-    observation::ObservationArgs,
-    settings::{Capture, SettingsArgs},
-};
+use super::{acceleration::AccelerationArgs, observation::ObservationArgs, settings::SettingsArgs};
 use crate::verify::{self, Validation};
 
 /// What the command line names; the rest is the caller's.

@@ -2,9 +2,16 @@
 
 use std::io::{self, IsTerminal as _};
 
+use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::serve::LogFormat;
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    /// One object a line
+    Json,
+}
 
 /// Starts it. `RUST_LOG` says what is logged, else `default`. Records of the `log` crate come along.
 pub(super) fn start(default: &str, format: LogFormat) {

@@ -3,6 +3,8 @@
 mod acceleration;
 mod attach;
 mod audit;
+mod bench;
+mod choice;
 mod detach;
 mod doctor;
 mod explain;
@@ -10,11 +12,13 @@ mod flows;
 mod flows_table;
 mod flows_top;
 mod install;
+mod istio_args;
 mod istio_iptables;
 mod log;
 mod observation;
 mod place;
 mod rules;
+mod serve;
 mod settings;
 mod status;
 mod verify;
@@ -29,11 +33,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use proxy_core::exit::Class;
 
-use self::istio_iptables::IstioIptables;
-use crate::{
-    bench, relay,
-    serve::{self, LogFormat},
-};
+use self::{istio_iptables::IstioIptables, log::LogFormat};
+use crate::relay;
 
 /// Istio sidecar redirection with eBPF in place of iptables.
 #[derive(Parser, Debug)]
@@ -116,10 +117,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Verb::IstioIptables(args) => istio_iptables::run(&args),
         Verb::VerifyProbe(args) => verify::run_probe(&args),
         Verb::Bench(args) => bench::run(&args),
-        Verb::Serve(args) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(serve::run(args)).map(|()| ExitCode::SUCCESS)
-        }
+        Verb::Serve(args) => serve::run(&args),
         Verb::Relay(args) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(relay::run(args)).map(|()| ExitCode::SUCCESS)
@@ -130,4 +128,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
 /// Called by the name of what it replaces.
 fn is_istio_iptables(program: Option<&OsString>) -> bool {
     program.and_then(|path| Path::new(path).file_name()) == Some(OsStr::new("istio-iptables"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn clap_accepts_its_own_definition() {
+        Cli::command().debug_assert();
+        IstioIptables::command().debug_assert();
+    }
 }

@@ -1,12 +1,19 @@
 //! How the observation is asked for.
 
 use clap::Args;
-use proxy_plane::dataplane::Observe;
+use proxy_core::config::{Choice as _, Observe, setting::OBSERVE};
+
+use super::choice;
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Observation")]
 pub(crate) struct ObservationArgs {
-    /// Whether connections are recorded for `sidestep flows` and the metrics
-    #[arg(long, value_enum, default_value_t, env = "SIDESTEP_OBSERVE")]
+    #[arg(
+        long = OBSERVE.flag,
+        help = OBSERVE.summary(),
+        env = OBSERVE.env[0],
+        value_parser = choice::parser::<Observe>(),
+        default_value = Observe::default().word()
+    )]
     pub(crate) observe: Observe,
 }

@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use proxy_core::{config::NoHost, rules};
+use proxy_core::{
+    config::{Capture, NoHost},
+    rules,
+};
 
-use super::settings::{Capture, SettingsArgs};
+use super::settings::SettingsArgs;
 
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  sidestep rules -u 1337 -b '*' -i '*' | iptables-restore --test")]

@@ -8,12 +8,22 @@ use clap::{Args, ValueEnum, value_parser};
     after_help = "Example:\n  setpriv --reuid 1337 --regid 1337 --clear-groups sidestep relay --access-log -"
 )]
 pub struct RelayArgs {
-    /// Take captured outbound connections here; repeatable, port 0 works [default: 0.0.0.0:15001 and [::]:15001]
-    #[arg(long, value_name = "ADDR")]
+    /// Where captured outbound connections are taken.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        help = "Take captured outbound connections here; repeatable, port 0 works [default: 0.0.0.0:15001 and \
+                [::]:15001]"
+    )]
     pub outbound: Vec<SocketAddr>,
 
-    /// Take captured inbound connections here; repeatable, port 0 works [default: 0.0.0.0:15006 and [::]:15006]
-    #[arg(long, value_name = "ADDR")]
+    /// Where captured inbound connections are taken.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        help = "Take captured inbound connections here; repeatable, port 0 works [default: 0.0.0.0:15006 and \
+                [::]:15006]"
+    )]
     pub inbound: Vec<SocketAddr>,
 
     /// How inbound connections reach the application

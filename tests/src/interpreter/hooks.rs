@@ -16,7 +16,7 @@ pub enum Fate {
     Dropped,
 }
 
-/// What happened to a packet and which rules did it: see [`Walk::decided_by`].
+/// What happened to a packet and which rules did it: see `Walk::decided_by`.
 #[derive(Clone, Debug)]
 pub struct Journey {
     pub fate: Fate,

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::io;
 
 use anyhow::{Context, Result, anyhow};
-use clap::Parser;
 use proxy_common::egress::{Egress, egress};
 use proxy_common::ingress::{Ingress, ingress};
 use proxy_common::verdict::{Target, Verdict};
 use proxy_common::wire::route_flag;
 use proxy_core::compile::{Compiled, compile};
-use proxy_core::config::{Config, DnsServers, Environment, Host, IstioFlags, Lookup};
+use proxy_core::config::{Config, DnsServers, Environment, Given, Host, Lookup};
 use proxy_core::network::{Interfaces, Routes};
 use proxy_plane::netns::{self, Netns, add_passthrough};
 use tests::interpreter::{Fate, Groups, Packet, Protocol, Ruleset, arriving, locally_generated};
@@ -27,13 +26,6 @@ const INCOMING: usize = 50;
 
 /// Where connections went, and how many of them.
 pub(crate) type Compared = BTreeMap<&'static str, usize>;
-
-#[derive(Parser)]
-#[command(args_override_self = true)]
-struct Cli {
-    #[command(flatten)]
-    istio: IstioFlags,
-}
 
 /// The host of the settings.
 struct ThatHost<'a>(&'a Settings);
@@ -60,9 +52,8 @@ fn look_up(known: &[(&str, u32)], name: &str) -> Lookup {
 /// The configuration sidestep makes of settings it takes.
 pub(crate) fn config(settings: &Settings) -> Config {
     let CommandLine { args, env } = settings.command_line();
-    let flags =
-        Cli::try_parse_from(std::iter::once("rules".to_owned()).chain(args)).expect("taken before").istio;
-    flags.resolve(&Environment::from_iter(env), &ThatHost(settings)).expect("taken before").config
+    let given = Given::from_words(args).expect("taken before");
+    given.resolve(&Environment::from_iter(env), &ThatHost(settings)).expect("taken before").config
 }
 
 /// The servers `sidestep rules` has to be told.

@@ -25,11 +25,17 @@ impl Lookup {
     /// A number, or else a name.
     pub(super) fn of(text: &str, by_name: impl FnOnce(&str) -> Self) -> Self {
         match parse_number(text) {
-            // (uid_t)-1: iptables refuses it, and no process has it (setresuid: "leave it as it is").
-            Ok(u32::MAX) => Self::Unknown("stands for nobody: the last id is 4294967294".into()),
-            Ok(id) => Self::Found(id),
+            Ok(id) => Self::of_number(id),
             Err(LEADING_ZERO) => Self::Unknown(LEADING_ZERO.into()),
             Err(_) => by_name(text),
+        }
+    }
+
+    pub(super) fn of_number(id: u32) -> Self {
+        match id {
+            // (uid_t)-1: iptables refuses it, and no process has it (setresuid: "leave it as it is").
+            u32::MAX => Self::Unknown("stands for nobody: the last id is 4294967294".into()),
+            id => Self::Found(id),
         }
     }
 }

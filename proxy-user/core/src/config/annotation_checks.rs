@@ -3,13 +3,11 @@
 use std::net::IpAddr;
 
 use super::{
-    annotations::{
-        Defaults, EXCLUDE_INBOUND, EXCLUDE_INTERFACES, EXCLUDE_OUTBOUND, EXCLUDE_RANGES, INCLUDE_INBOUND,
-        INCLUDE_OUTBOUND, INCLUDE_RANGES, KUBEVIRT, MODE, REROUTE,
-    },
+    annotations::Defaults,
     cidr::parse_cidr,
     go_value::{LEADING_ZERO, parse_number},
     interfaces::check_name,
+    setting::{self, Setting},
 };
 
 /// `Err` is the inner text, without the wrapping that names the annotation.
@@ -97,30 +95,40 @@ pub(super) fn interfaces(value: &str) -> Result<(), String> {
 }
 
 /// The name the CNI plugin's messages use for the annotation.
-pub(super) fn cni_key(annotation: &str) -> &str {
-    match annotation {
-        MODE => "redirectMode",
-        INCLUDE_RANGES => "includeIPCidrs",
-        EXCLUDE_RANGES => "excludeIPCidrs",
-        INCLUDE_INBOUND => "includeInboundPorts",
-        EXCLUDE_INBOUND => "excludeInboundPorts",
-        INCLUDE_OUTBOUND => "includeOutboundPorts",
-        EXCLUDE_OUTBOUND => "excludeOutboundPorts",
-        EXCLUDE_INTERFACES => "excludeInterfaces",
-        REROUTE => "reroute-virtual-interfaces",
-        KUBEVIRT => "kubevirtInterfaces",
-        other => other,
-    }
+pub(super) fn cni_key(setting: &Setting) -> &'static str {
+    const KEYS: [(&Setting, &str); 10] = [
+        (&setting::MODE, "redirectMode"),
+        (&setting::SERVICE_CIDR, "includeIPCidrs"),
+        (&setting::SERVICE_EXCLUDE_CIDR, "excludeIPCidrs"),
+        (&setting::INBOUND_PORTS, "includeInboundPorts"),
+        (&setting::INBOUND_EXCLUDE, "excludeInboundPorts"),
+        (&setting::OUTBOUND_PORTS, "includeOutboundPorts"),
+        (&setting::OUTBOUND_PORTS_EXCLUDE, "excludeOutboundPorts"),
+        (&setting::EXCLUDE_INTERFACES, "excludeInterfaces"),
+        (&setting::KUBE_VIRT_INTERFACES, "reroute-virtual-interfaces"),
+        (&setting::KUBEVIRT, "kubevirtInterfaces"),
+    ];
+    let known = KEYS.iter().find(|(known, _)| known.annotation == setting.annotation);
+    known.map_or(setting.annotation, |(_, key)| key)
 }
 
-pub(super) fn next_step(annotation: &str) -> &'static str {
-    match annotation {
-        MODE => "write REDIRECT or TPROXY",
-        INCLUDE_RANGES => "write CIDRs separated by commas, without blanks, or *",
-        EXCLUDE_RANGES => "write CIDRs separated by commas, without blanks",
-        INCLUDE_INBOUND => "write ports between 0 and 65535, separated by commas, or *",
-        EXCLUDE_INTERFACES | REROUTE | KUBEVIRT => "write interface names separated by commas",
-        _ => "write ports between 0 and 65535, separated by commas",
+pub(super) fn next_step(setting: &Setting) -> &'static str {
+    let is = |one: &Setting| one.annotation == setting.annotation;
+    if is(&setting::MODE) {
+        "write REDIRECT or TPROXY"
+    } else if is(&setting::SERVICE_CIDR) {
+        "write CIDRs separated by commas, without blanks, or *"
+    } else if is(&setting::SERVICE_EXCLUDE_CIDR) {
+        "write CIDRs separated by commas, without blanks"
+    } else if is(&setting::INBOUND_PORTS) {
+        "write ports between 0 and 65535, separated by commas, or *"
+    } else if [&setting::EXCLUDE_INTERFACES, &setting::KUBE_VIRT_INTERFACES, &setting::KUBEVIRT]
+        .into_iter()
+        .any(is)
+    {
+        "write interface names separated by commas"
+    } else {
+        "write ports between 0 and 65535, separated by commas"
     }
 }
 

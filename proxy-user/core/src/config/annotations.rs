@@ -2,7 +2,7 @@
 //!
 //! Both turn annotations into istio-iptables settings, with different checks and defaults. So does this: the checks
 //! and their texts are Istio's (pkg/kube/inject/validate.go, cni/pkg/plugin/sidecar_redirect.go), the rest is done by
-//! [`IstioFlags::resolve`]. `proxy.istio.io/config` is not read: what matters of it (proxyMetadata) arrives as the
+//! [`Given::resolve`]. `proxy.istio.io/config` is not read: what matters of it (proxyMetadata) arrives as the
 //! environment of the sidecar.
 
 use std::collections::{BTreeMap, HashSet};
@@ -10,41 +10,31 @@ use std::collections::{BTreeMap, HashSet};
 use tracing::warn;
 
 use super::{
-    Config, Environment, Host, IstioFlags,
+    Config, Environment, Given, Host, Value,
     annotation_checks::{self as checks, Check},
-    fault::{ConfigFaults, Fault},
+    choice::Choice,
+    fault::ConfigFaults,
     go_value::{items, parse_bool},
+    setting::{self, Setting},
 };
 
-pub(super) const MODE: &str = "sidecar.istio.io/interceptionMode";
-pub(super) const INCLUDE_RANGES: &str = "traffic.sidecar.istio.io/includeOutboundIPRanges";
-pub(super) const EXCLUDE_RANGES: &str = "traffic.sidecar.istio.io/excludeOutboundIPRanges";
-pub(super) const INCLUDE_INBOUND: &str = "traffic.sidecar.istio.io/includeInboundPorts";
-pub(super) const EXCLUDE_INBOUND: &str = "traffic.sidecar.istio.io/excludeInboundPorts";
-pub(super) const INCLUDE_OUTBOUND: &str = "traffic.sidecar.istio.io/includeOutboundPorts";
-pub(super) const EXCLUDE_OUTBOUND: &str = "traffic.sidecar.istio.io/excludeOutboundPorts";
-pub(super) const EXCLUDE_INTERFACES: &str = "traffic.sidecar.istio.io/excludeInterfaces";
-pub(super) const REROUTE: &str = "istio.io/reroute-virtual-interfaces";
-pub(super) const KUBEVIRT: &str = "traffic.sidecar.istio.io/kubevirtInterfaces";
-pub(super) const STATUS_PORT: &str = "status.sidecar.istio.io/port";
-const INJECT: &str = "sidecar.istio.io/inject";
-const STATUS: &str = "sidecar.istio.io/status";
-
 /// Whose defaults and checks apply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Defaults {
     /// The sidecar injector with istio-init.
+    #[default]
     Injector,
     /// The CNI plugin.
     Cni,
 }
 
-/// What the annotations ask for.
+/// What is to be captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Interception {
-    Capture(Box<Config>),
-    /// interceptionMode NONE: do not attach.
-    None,
+pub enum Capture {
+    /// Boxed: a configuration is large.
+    Of(Box<Config>),
+    /// The pod wants nothing captured, for this reason.
+    Nothing(&'static str),
 }
 
 /// What else the pod says about its sidecar.
@@ -54,9 +44,9 @@ pub struct ProxySettings {
     pub uid: Option<u32>,
     pub gid: Option<u32>,
     /// The environment of istio-proxy.
-    pub env: BTreeMap<String, String>,
-    /// What no annotation says: ports, marks, DNS, owners. Flags that annotations do say are ignored here.
-    pub flags: IstioFlags,
+    pub env: Environment,
+    /// What no annotation says: ports, marks, DNS, owners. What annotations do say is ignored here.
+    pub given: Given,
 }
 
 /// Why a pod has no sidecar to redirect to.
@@ -74,25 +64,35 @@ pub fn from_annotations(
     defaults: Defaults,
     proxy: &ProxySettings,
     host: &dyn Host,
-) -> Result<Interception, ConfigFaults> {
+) -> Result<Capture, ConfigFaults> {
     let mut reader = Reader { annotations, defaults, faults: ConfigFaults::default() };
-    let mode = reader.get(MODE, "REDIRECT", checks::mode(defaults));
+    let mode = reader.get(&setting::MODE, "REDIRECT", checks::mode(defaults));
+    let given = reader.given(mode, proxy);
     if mode == "NONE" {
         // The injector still validates the other annotations before it leaves the init container out.
-        let _ = reader.flags(mode, proxy);
-        return reader.faults.or(Interception::None);
+        return reader.faults.or(Capture::Nothing("sidecar.istio.io/interceptionMode is NONE"));
     }
-    let flags = reader.flags(mode, proxy);
     // The CNI plugin reads the sidecar's variables one by one; istio-init has them as its own environment.
-    let env = match defaults {
-        Defaults::Injector => Environment::from_iter(proxy.env.clone()),
-        Defaults::Cni => Environment::default(),
-    };
-    match flags.resolve(&env, host) {
-        Ok(resolved) => reader.faults.or(Interception::Capture(Box::new(resolved.config))),
+    let none = Environment::default();
+    let env = if defaults == Defaults::Injector { &proxy.env } else { &none };
+    match given.resolve(env, host) {
+        Ok(resolved) => reader.faults.or(Capture::Of(Box::new(resolved.config))),
         Err(ConfigFaults(faults)) => {
             reader.faults.0.extend(faults);
             Err(reader.faults)
+        }
+    }
+}
+
+/// Whether the pod does without acceleration: `sidestep.io/accelerate` is "false".
+pub fn accelerate_opt_out(annotations: &BTreeMap<String, String>) -> Result<bool, ConfigFaults> {
+    match annotations.get(setting::ACCELERATE.annotation).map(String::as_str) {
+        None | Some("true") => Ok(false),
+        Some("false") => Ok(true),
+        Some(other) => {
+            let reason = "is neither \"true\" nor \"false\"".to_owned();
+            let fault = setting::ACCELERATE.annotation_fault(other, reason, "write one of these two");
+            Err(ConfigFaults(vec![fault]))
         }
     }
 }
@@ -104,7 +104,8 @@ pub fn opted_out(
     labels: &BTreeMap<String, String>,
     defaults: Defaults,
 ) -> Option<OptOut> {
-    let inject = labels.get(INJECT).or_else(|| annotations.get(INJECT)).map(String::as_str);
+    let inject = setting::INJECT.annotation;
+    let inject = labels.get(inject).or_else(|| annotations.get(inject)).map(String::as_str);
     let refused = match (defaults, inject) {
         (_, None) => false,
         (Defaults::Injector, Some(text)) => text == "false",
@@ -113,7 +114,7 @@ pub fn opted_out(
     if refused {
         return Some(OptOut::InjectFalse);
     }
-    let written = defaults == Defaults::Injector || annotations.contains_key(STATUS);
+    let written = defaults == Defaults::Injector || annotations.contains_key(setting::STATUS.annotation);
     (!written).then_some(OptOut::NotInjected)
 }
 
@@ -125,97 +126,101 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// The annotation's value if it is there and passes; the default otherwise.
-    fn get(&mut self, name: &'static str, default: &'a str, check: Check) -> &'a str {
+    fn get(&mut self, setting: &Setting, default: &'a str, check: Check) -> &'a str {
+        let name = setting.annotation;
         let Some(value) = self.annotations.get(name) else { return default };
         let Err(reason) = check(value) else { return value };
         let reason = match self.defaults {
             Defaults::Injector => format!("invalid value '{value}' for annotation '{name}': {reason}"),
             Defaults::Cni => {
-                let key = checks::cni_key(name);
+                let key = checks::cni_key(setting);
                 format!("annotation value error for value {key}; annotationFound = true: {reason}")
             }
         };
-        self.faults.add(Fault {
-            names: format!("annotation {name}"),
-            value: value.clone(),
-            reason,
-            next: checks::next_step(name).to_owned(),
-        });
+        self.faults.add(setting.annotation_fault(value, reason, checks::next_step(setting)));
         default
     }
 
-    fn flags(&mut self, mode: &str, proxy: &ProxySettings) -> IstioFlags {
+    /// What the annotations say, and what `proxy` says of the rest.
+    fn given(&mut self, mode: &str, proxy: &ProxySettings) -> Given {
         let defaults = self.defaults;
         let excluded_outbound = if defaults == Defaults::Cni { "15020" } else { "" };
-        let own = |id: Option<u32>| Some(id.filter(|id| *id != 0).unwrap_or(1337).to_string());
-        let mut text = |name, default, check| Some(self.get(name, default, check).trim().to_owned());
-        let mut flags = IstioFlags {
-            proxy_uid: proxy.flags.proxy_uid.clone().or_else(|| own(proxy.uid)),
-            proxy_gid: proxy.flags.proxy_gid.clone().or_else(|| own(proxy.gid)),
-            istio_inbound_interception_mode: Some(mode.to_owned()),
-            istio_inbound_ports: text(INCLUDE_INBOUND, "*", checks::inbound_include(defaults)),
-            istio_service_cidr: text(INCLUDE_RANGES, "*", checks::include_ranges(defaults)),
-            istio_service_exclude_cidr: text(EXCLUDE_RANGES, "", checks::exclude_ranges(defaults)),
-            istio_outbound_ports: text(INCLUDE_OUTBOUND, "", checks::outbound_include(defaults)),
-            istio_local_outbound_ports_exclude: text(
-                EXCLUDE_OUTBOUND,
-                excluded_outbound,
-                checks::outbound_exclude(defaults),
-            ),
-            istio_exclude_interfaces: text(EXCLUDE_INTERFACES, "", checks::interfaces),
-            ..proxy.flags.clone()
-        };
-        flags.istio_local_exclude_ports = Some(self.excluded_inbound());
-        flags.kube_virt_interfaces = Some(self.virtual_interfaces());
-        if defaults == Defaults::Cni {
-            let dns =
-                flags.redirect_dns.get_or_insert_with(|| env_bool(proxy, "ISTIO_META_DNS_CAPTURE")).clone();
-            flags.capture_all_dns.get_or_insert(dns);
-            flags.drop_invalid.get_or_insert_with(|| env_bool(proxy, "INVALID_DROP"));
-            flags.dual_stack.get_or_insert_with(|| env_bool(proxy, "ISTIO_DUAL_STACK"));
+        let mut given = proxy.given.clone();
+        let own = |id: Option<u32>| Value::Id(id.filter(|id| *id != 0).unwrap_or(setting::DEFAULT_PROXY_ID));
+        given.set_default(&setting::PROXY_UID, || own(proxy.uid));
+        given.set_default(&setting::PROXY_GID, || own(proxy.gid));
+        given.set(&setting::MODE, Value::Text(mode.to_owned()));
+        for (setting, default, check) in [
+            (&setting::INBOUND_PORTS, "*", checks::inbound_include(defaults)),
+            (&setting::SERVICE_CIDR, "*", checks::include_ranges(defaults)),
+            (&setting::SERVICE_EXCLUDE_CIDR, "", checks::exclude_ranges(defaults)),
+            (&setting::OUTBOUND_PORTS, "", checks::outbound_include(defaults)),
+            (&setting::OUTBOUND_PORTS_EXCLUDE, excluded_outbound, checks::outbound_exclude(defaults)),
+            (&setting::EXCLUDE_INTERFACES, "", checks::interfaces as Check),
+        ] {
+            given.set(setting, Value::Text(self.get(setting, default, check).trim().to_owned()));
         }
-        flags
+        given.set(&setting::INBOUND_EXCLUDE, Value::Items(self.excluded_inbound()));
+        given.set(&setting::KUBE_VIRT_INTERFACES, Value::Text(self.virtual_interfaces()));
+        if defaults == Defaults::Cni {
+            given.set_default(&setting::REDIRECT_DNS, || of_sidecar(proxy, &setting::REDIRECT_DNS));
+            // The CNI plugin captures all DNS, or none.
+            if let Some(dns) = given.get(&setting::REDIRECT_DNS).cloned() {
+                given.set_default(&setting::CAPTURE_ALL_DNS, || dns);
+            }
+            for setting in [&setting::DROP_INVALID, &setting::DUAL_STACK] {
+                given.set_default(setting, || of_sidecar(proxy, setting));
+            }
+        }
+        given
     }
 
     /// The user's ports and the sidecar's own, in the order each of the two builds the list.
-    fn excluded_inbound(&mut self) -> String {
-        match self.defaults {
+    fn excluded_inbound(&mut self) -> Vec<String> {
+        let ports: Vec<&str> = match self.defaults {
             Defaults::Injector => {
-                let status = self.get(STATUS_PORT, "15020", checks::status_port).trim();
-                let given = self.get(EXCLUDE_INBOUND, "", checks::inbound_exclude(Defaults::Injector));
-                let mut ports = vec!["15090", "15021"];
-                ports.extend(items(given));
+                let status = self.get(&setting::STATUS_PORT, "15020", checks::status_port).trim();
+                let check = checks::inbound_exclude(Defaults::Injector);
+                let given = self.get(&setting::INBOUND_EXCLUDE, "", check);
                 // Port 0 is "no status server"; a status port the user lists is not listed twice.
-                if !status.is_empty() && status != "0" && !items(given).any(|port| port == status) {
-                    ports.push(status);
-                }
-                ports.join(",")
+                let is_new = !status.is_empty() && status != "0" && !items(given).any(|port| port == status);
+                ["15090", "15021"].into_iter().chain(items(given)).chain(is_new.then_some(status)).collect()
             }
             Defaults::Cni => {
-                let given = self.get(EXCLUDE_INBOUND, "15020", checks::inbound_exclude(Defaults::Cni));
+                let check = checks::inbound_exclude(Defaults::Cni);
+                let given = self.get(&setting::INBOUND_EXCLUDE, "15020", check);
                 let mut seen = HashSet::new();
                 let all = items(given).chain(["15020", "15021", "15090"]);
-                let ports: Vec<_> = all.filter(|port| seen.insert(*port)).collect();
-                ports.join(",")
+                all.filter(|port| seen.insert(*port)).collect()
             }
-        }
+        };
+        ports.into_iter().map(str::to_owned).collect()
     }
 
     /// The deprecated annotation counts only without the other one.
     fn virtual_interfaces(&mut self) -> String {
-        let name = if self.annotations.contains_key(REROUTE) { REROUTE } else { KUBEVIRT };
-        self.get(name, "", checks::interfaces).to_owned()
+        let new = &setting::KUBE_VIRT_INTERFACES;
+        let there = self.annotations.contains_key(new.annotation);
+        self.get(if there { new } else { &setting::KUBEVIRT }, "", checks::interfaces).to_owned()
     }
 }
 
-/// A variable of the sidecar as the CNI plugin reads it: what is no boolean only earns a warning.
-fn env_bool(proxy: &ProxySettings, name: &str) -> String {
-    let value = proxy.env.get(name).map(String::as_str).unwrap_or("false");
+impl Choice for Defaults {
+    const ALL: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Injector, "injector", "The sidecar injector with istio-init"),
+        (Self::Cni, "cni", "The CNI plugin"),
+    ];
+}
+
+/// The sidecar's own variable, as the CNI plugin reads it: what is no boolean only earns a warning.
+fn of_sidecar(proxy: &ProxySettings, setting: &Setting) -> Value {
+    let name = setting.env.last().copied().unwrap_or_default();
+    let value = proxy.env.variable(name).unwrap_or("false");
     let parsed = parse_bool(value);
     if parsed.is_none() {
         warn!(variable = name, value, "not a boolean, taken as false");
     }
-    parsed.unwrap_or(false).to_string()
+    Value::Switch(parsed.unwrap_or(false))
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ impl DnsServers {
 /// Settles the servers: everything, the `--dns-server` values, or what resolv.conf says, in this order.
 pub(super) fn servers(
     capture_all: bool,
-    given: &[String],
+    given: &[&str],
     host: &dyn Host,
     faults: &mut ConfigFaults,
 ) -> DnsServers {
@@ -94,7 +94,7 @@ pub fn parse_resolv_conf(text: &str) -> Vec<IpAddr> {
         .collect()
 }
 
-fn parse_given(given: &[String], faults: &mut ConfigFaults) -> Option<Vec<IpAddr>> {
+fn parse_given(given: &[&str], faults: &mut ConfigFaults) -> Option<Vec<IpAddr>> {
     if given.is_empty() {
         return None;
     }

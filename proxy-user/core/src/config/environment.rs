@@ -30,6 +30,11 @@ impl Environment {
             .map(String::as_str)
     }
 
+    /// One variable, nearest first.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.layers.iter().find_map(|layer| layer.get(name)).map(String::as_str)
+    }
+
     /// Puts files behind what is already there; of two files the later one wins.
     pub(super) fn add_files<P: AsRef<Path>>(&mut self, paths: &[P], faults: &mut ConfigFaults) {
         let mut all = HashMap::new();

@@ -1,18 +1,21 @@
 //! What a workload's capture rules are: from flags, environment and annotations to one validated [`Config`].
 //!
-//! Sources ([`IstioFlags`], [`Environment`], pod annotations) hold text. [`IstioFlags::resolve`] and
-//! [`from_annotations`] turn the text into a [`Config`], or report every fault at once ([`ConfigFaults`]).
+//! Flags, variables and annotations become one table of values by setting ([`Given`]); [`setting`] has the names.
+//! [`Given::resolve`] and [`from_annotations`] turn the table into a [`Config`], or report every fault at once
+//! ([`ConfigFaults`]).
 //! Nothing here reads the host by itself: what has to be looked up goes through [`Host`].
 
 mod accounts;
 mod annotation_checks;
 mod annotations;
 mod annotations_file;
+mod choice;
 mod cidr;
 mod dns;
 mod environment;
+mod extras;
 mod fault;
-mod flags;
+mod given;
 mod go_value;
 mod interfaces;
 mod owner_groups;
@@ -20,19 +23,23 @@ mod pod_name;
 mod ports;
 mod resolve;
 mod run_options;
-mod setting;
+pub mod setting;
 
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 pub use accounts::{Host, Lookup, NoHost, ThisHost};
-pub use annotations::{Defaults, Interception, OptOut, ProxySettings, from_annotations, opted_out};
+pub use annotations::{
+    Capture, Defaults, OptOut, ProxySettings, accelerate_opt_out, from_annotations, opted_out,
+};
 pub use annotations_file::parse_annotations;
+pub use choice::Choice;
 pub use cidr::CidrSet;
 pub use dns::{DnsCapture, DnsServers, parse_resolv_conf};
 pub use environment::Environment;
+pub use extras::{Accelerate, Acceleration, Observe};
 pub use fault::{ConfigFaults, Fault};
-pub use flags::{IstioFlags, LogFlags};
+pub use given::{Given, Value};
 pub use owner_groups::{OwnerGroup, OwnerGroups};
 pub use pod_name::{NoPodName, PodName};
 pub use ports::{PortSet, Ports};

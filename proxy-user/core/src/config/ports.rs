@@ -45,19 +45,23 @@ impl PortSet {
         match text.trim() {
             "" => PortSet::None,
             "*" => PortSet::All,
-            list => PortSet::List(parse_ports(setting, list, faults)),
+            list => PortSet::List(parse_ports(setting, items(list), faults)),
         }
     }
 }
 
-/// Reads a comma list of ports. 0 is accepted in a list, as iptables and Istio's webhook accept it.
+/// Reads the items of a list of ports. 0 is accepted in a list, as iptables and Istio's webhook accept it.
 ///
 /// istio-iptables pastes the items into `--dport` unchecked, so by accident it also takes what iptables takes there:
 /// ranges (`8000:8010`) and service names (`http`). Both are refused: the annotations that feed these flags refuse
 /// them too, and a name means a different port on every host.
-pub(super) fn parse_ports(setting: &Setting, text: &str, faults: &mut ConfigFaults) -> Vec<u16> {
+pub(super) fn parse_ports<'a>(
+    setting: &Setting,
+    items: impl IntoIterator<Item = &'a str>,
+    faults: &mut ConfigFaults,
+) -> Vec<u16> {
     let mut ports = Vec::new();
-    for item in items(text) {
+    for item in items {
         match parse_number::<u16>(item) {
             Ok(port) => ports.push(port),
             Err(_) if item == "*" => {

@@ -5,20 +5,11 @@ mod oracle;
 
 use std::net::IpAddr;
 
-use clap::Parser;
-
 use super::{Answer, Place, Question, explain};
-use crate::config::{Environment, IstioFlags, NoHost};
-
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    istio: IstioFlags,
-}
+use crate::config::{Environment, Given, NoHost};
 
 fn place(flags: &[&str], pod_ips: &[&str], env: Environment) -> Place {
-    let flags = Cli::try_parse_from([&["explain"], flags].concat()).expect("flags").istio;
-    let config = flags.resolve(&env, &NoHost).expect("flags").config;
+    let config = Given::from_words(flags).expect("flags").resolve(&env, &NoHost).expect("flags").config;
     let pod_ips: Vec<IpAddr> = pod_ips.iter().map(|ip| ip.parse().expect("address")).collect();
     Place::of_flags(config, &pod_ips, None)
 }

@@ -2,7 +2,7 @@
 //! us: people read them, `explain` quotes them, and the tests hold the decision against them.
 //!
 //! Istio builds one list of rules for both families and all tables (tools/istio-iptables/pkg/capture/run.go); the
-//! order of that list is the order here, file by file: [`interfaces`], [`inbound`], [`outbound`], [`dns`], [`tproxy`].
+//! order of that list is the order here, file by file: `interfaces`, `inbound`, `outbound`, `dns`, `tproxy`.
 
 mod dns;
 mod flow;

@@ -2,12 +2,11 @@
 
 use std::{collections::BTreeMap, io, net::IpAddr};
 
-use clap::Parser;
 use ipnet::{IpNet, Ipv4Net};
 use proptest::{collection::vec, prelude::*, sample::select};
 use proxy_core::config::{
-    CidrSet, Config, DnsCapture, DnsServers, Environment, Host, IstioFlags, Lookup, Mode, OwnerGroup,
-    OwnerGroups, PortSet, Ports,
+    CidrSet, Config, DnsCapture, DnsServers, Environment, Given, Host, Lookup, Mode, OwnerGroup, OwnerGroups,
+    PortSet, Ports,
 };
 
 /// Ports with a meaning somewhere, and some without.
@@ -75,12 +74,6 @@ pub(crate) struct Settings {
     pub(crate) ipv6: bool,
 }
 
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    istio: IstioFlags,
-}
-
 /// A host with the groups of [`GROUPS`].
 struct TestHost;
 
@@ -104,9 +97,8 @@ impl Host for TestHost {
 impl Settings {
     /// The configuration as flags and variables are read.
     pub(crate) fn resolved(&self) -> Config {
-        let args = ["rules".to_owned()].into_iter().chain(self.args());
-        let flags = Cli::try_parse_from(args).expect("flags").istio;
-        flags.resolve(&Environment::from_iter(self.env()), &TestHost).expect("a configuration").config
+        let given = Given::from_words(self.args()).expect("flags");
+        given.resolve(&Environment::from_iter(self.env()), &TestHost).expect("a configuration").config
     }
 
     pub(crate) fn args(&self) -> Vec<String> {

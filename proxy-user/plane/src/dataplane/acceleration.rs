@@ -1,13 +1,12 @@
 //! Whether a workload is accelerated: what the user wants, as far as the running kernel allows it.
 
 use anyhow::Result;
-use proxy_core::exit::{Class, Failure};
-
-use super::{
-    attach_options::{Accelerate, Acceleration},
-    known::Known,
-    self_test::Findings,
+use proxy_core::{
+    config::{Accelerate, Acceleration},
+    exit::{Class, Failure},
 };
+
+use super::{known::Known, self_test::Findings};
 
 /// What is done about it.
 #[derive(Clone, Debug)]

@@ -4,11 +4,10 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use ipnet::IpNet;
-use proxy_core::config::{Config, PodName};
+use proxy_core::config::{Acceleration, Config, Observe, PodName};
 use serde::Serialize;
 
 use super::{
-    attach_options::{Acceleration, Observe},
     meta::{KnownRoute, Meta},
     readers::Hazardous,
 };

@@ -3,12 +3,12 @@
 
 use anyhow::Result;
 use proxy_common::names::program;
-use proxy_core::exit::{Class, Failure};
-
-use super::{
-    acceleration::Plan, attach_options::Accelerate, observation::Observation, refused::Refused,
-    warning::Warning,
+use proxy_core::{
+    config::Accelerate,
+    exit::{Class, Failure},
 };
+
+use super::{acceleration::Plan, observation::Observation, refused::Refused, warning::Warning};
 use crate::kernel::version::KernelVersion;
 
 /// Each is there, or says why not.

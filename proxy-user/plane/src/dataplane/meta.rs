@@ -5,18 +5,14 @@ use std::{net::IpAddr, os::unix::fs::MetadataExt as _, path::PathBuf};
 use anyhow::Result;
 use ipnet::IpNet;
 use proxy_common::{addr::Addr, wire::Route};
-use proxy_core::config::{Config, PodName};
 use proxy_core::{
     compile::{Compiled, compile},
+    config::{Acceleration, Config, Observe, PodName},
     network::{Interfaces, Routes},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    attach_options::{Acceleration, Observe},
-    blob,
-    readers::Hazardous,
-};
+use super::{blob, readers::Hazardous};
 use crate::netns::NetnsId;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -53,7 +53,7 @@ mod workload_selector;
 mod workloads;
 
 pub use accel_counters::Traffic;
-pub use attach_options::{Accelerate, Acceleration, AttachOptions, Observe};
+pub use attach_options::AttachOptions;
 pub use bpffs::root as pin_root;
 pub use described::Described;
 pub use enroll::Enrolled;

@@ -21,9 +21,9 @@ use proxy_common::{
     flow::{Class, FlowRecord, OpenKey, OpenTotals, Totals, flow_flag, totals_key},
     names::{map, program},
 };
+use proxy_core::config::Observe;
 
 use super::{
-    attach_options::Observe,
     known::Known,
     late_listeners, node_pins, object,
     patience::patiently,

@@ -1,4 +1,5 @@
-//! `bench`: sidestep against iptables and against no sidecar, with real Envoy, nginx and wrk.
+//! `bench`: sidestep against iptables and against no sidecar, with real Envoy, nginx and wrk. `sidestep bench` is
+//! another one, and `proxy-user/src/bench/mod.rs` says why.
 
 mod case;
 mod connect;

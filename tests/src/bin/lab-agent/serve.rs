@@ -36,7 +36,7 @@ pub(crate) struct Serve {
     /// Keep connections open.
     #[arg(long)]
     hold: bool,
-    /// [::] takes IPv4 too.
+    /// `[::]` takes IPv4 too.
     #[arg(long)]
     dual: bool,
     /// IP_TRANSPARENT, which is IPV6_TRANSPARENT on an IPv6 socket (net/ipv6/ipv6_sockglue.c).

@@ -7,17 +7,31 @@ use rstest::rstest;
 use super::*;
 use crate::config::{CidrSet, DnsServers, Lookup, Mode, NoHost, PortSet};
 
+const MODE: &str = setting::MODE.annotation;
+const INCLUDE_RANGES: &str = setting::SERVICE_CIDR.annotation;
+const EXCLUDE_RANGES: &str = setting::SERVICE_EXCLUDE_CIDR.annotation;
+const INCLUDE_INBOUND: &str = setting::INBOUND_PORTS.annotation;
+const EXCLUDE_INBOUND: &str = setting::INBOUND_EXCLUDE.annotation;
+const INCLUDE_OUTBOUND: &str = setting::OUTBOUND_PORTS.annotation;
+const EXCLUDE_OUTBOUND: &str = setting::OUTBOUND_PORTS_EXCLUDE.annotation;
+const EXCLUDE_INTERFACES: &str = setting::EXCLUDE_INTERFACES.annotation;
+const REROUTE: &str = setting::KUBE_VIRT_INTERFACES.annotation;
+const KUBEVIRT: &str = setting::KUBEVIRT.annotation;
+const STATUS_PORT: &str = setting::STATUS_PORT.annotation;
+const INJECT: &str = setting::INJECT.annotation;
+const STATUS: &str = setting::STATUS.annotation;
+
 fn pod(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn read(pairs: &[(&str, &str)], defaults: Defaults) -> Result<Interception, ConfigFaults> {
+fn read(pairs: &[(&str, &str)], defaults: Defaults) -> Result<Capture, ConfigFaults> {
     from_annotations(&pod(pairs), defaults, &ProxySettings::default(), &NoHost)
 }
 
 fn config(pairs: &[(&str, &str)], defaults: Defaults) -> Config {
     match read(pairs, defaults) {
-        Ok(Interception::Capture(config)) => *config,
+        Ok(Capture::Of(config)) => *config,
         other => panic!("{other:?}"),
     }
 }
@@ -52,7 +66,10 @@ fn interception_mode() {
     for defaults in [Defaults::Injector, Defaults::Cni] {
         assert_eq!(config(&[(MODE, "TPROXY")], defaults).mode, Mode::Tproxy);
     }
-    assert_eq!(read(&[(MODE, "NONE")], Defaults::Injector), Ok(Interception::None));
+    assert_eq!(
+        read(&[(MODE, "NONE")], Defaults::Injector),
+        Ok(Capture::Nothing("sidecar.istio.io/interceptionMode is NONE"))
+    );
 }
 
 #[test]
@@ -194,17 +211,21 @@ fn sidecar_environment() {
         }
     }
     let env = pod(&[("ISTIO_META_DNS_CAPTURE", "true"), ("INVALID_DROP", "1"), ("ISTIO_DUAL_STACK", "yes")]);
-    let proxy = ProxySettings { uid: Some(0), gid: Some(1234), env: env.clone(), ..Default::default() };
-    let Ok(Interception::Capture(cni)) = from_annotations(&pod(&[]), Defaults::Cni, &proxy, &NoHost) else {
+    let proxy = ProxySettings {
+        uid: Some(0),
+        gid: Some(1234),
+        env: Environment::from_iter(env.clone()),
+        ..Default::default()
+    };
+    let Ok(Capture::Of(cni)) = from_annotations(&pod(&[]), Defaults::Cni, &proxy, &NoHost) else {
         panic!("a bad boolean only warns")
     };
     assert_eq!(cni.dns.unwrap().servers, DnsServers::All);
     assert!(cni.drop_invalid && !cni.dual_stack);
     assert_eq!((cni.proxy_uids, cni.proxy_gids), (vec![1337], vec![1234]));
 
-    let proxy = ProxySettings { env: pod(&[("ISTIO_META_DNS_CAPTURE", "true")]), ..proxy };
-    let Ok(Interception::Capture(init)) = from_annotations(&pod(&[]), Defaults::Injector, &proxy, &Pod)
-    else {
+    let proxy = ProxySettings { env: Environment::from_iter([("ISTIO_META_DNS_CAPTURE", "true")]), ..proxy };
+    let Ok(Capture::Of(init)) = from_annotations(&pod(&[]), Defaults::Injector, &proxy, &Pod) else {
         panic!()
     };
     assert_eq!(init.dns.unwrap().servers, DnsServers::List(vec!["10.96.0.10".parse().unwrap()]));
@@ -212,19 +233,21 @@ fn sidecar_environment() {
 
 #[test]
 fn flags_say_what_annotations_do_not() {
-    let given = IstioFlags {
-        inbound_capture_port: Some("16006".into()),
-        proxy_uid: Some("2000".into()),
-        redirect_dns: Some("true".into()),
-        // An annotation's default comes before this.
-        istio_inbound_ports: Some("80".into()),
-        ..Default::default()
-    };
-    let proxy = ProxySettings { flags: given, ..Default::default() };
-    let Ok(Interception::Capture(cni)) = from_annotations(&pod(&[]), Defaults::Cni, &proxy, &NoHost) else {
-        panic!()
-    };
+    // An annotation's default comes before -b.
+    let given = Given::from_words(["-z", "16006", "-u", "2000", "--redirect-dns", "-b", "80"]).unwrap();
+    let proxy = ProxySettings { given, ..ProxySettings::default() };
+    let Ok(Capture::Of(cni)) = from_annotations(&pod(&[]), Defaults::Cni, &proxy, &NoHost) else { panic!() };
     assert_eq!((cni.ports.inbound, cni.proxy_uids, cni.proxy_gids), (16006, vec![2000], vec![1337]));
     assert_eq!(cni.dns.unwrap().servers, DnsServers::All, "the CNI plugin captures all");
     assert_eq!(cni.inbound_include, PortSet::All);
+}
+
+#[test]
+fn opting_out_of_the_acceleration() {
+    let says = |value: &str| accelerate_opt_out(&pod(&[(setting::ACCELERATE.annotation, value)]));
+    assert_eq!(accelerate_opt_out(&pod(&[])), Ok(false));
+    assert_eq!((says("true"), says("false")), (Ok(false), Ok(true)));
+    let text = "annotation sidestep.io/accelerate = \"off\": is neither \"true\" nor \"false\"; \
+                write one of these two";
+    assert_eq!(says("off").unwrap_err().to_string(), text);
 }

@@ -6,16 +6,8 @@ mod sources;
 
 use std::{io, path::Path};
 
-use clap::Parser;
-
 use super::*;
 use crate::config::{ConfigFaults, Host, Lookup};
-
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    istio: IstioFlags,
-}
 
 /// A host with the user envoy (7), the user and group istio-proxy (1234, 1235) and one DNS server.
 struct TestHost;
@@ -43,8 +35,7 @@ impl Host for TestHost {
 }
 
 fn resolve(args: &[&str], env: &[(&str, &str)]) -> Result<Resolved, ConfigFaults> {
-    let flags = Cli::try_parse_from(["sidestep"].iter().chain(args)).expect("the flags parse").istio;
-    flags.resolve(&env.iter().copied().collect(), &TestHost)
+    Given::from_words(args).expect("the flags parse").resolve(&env.iter().copied().collect(), &TestHost)
 }
 
 fn config(args: &[&str], env: &[(&str, &str)]) -> Config {

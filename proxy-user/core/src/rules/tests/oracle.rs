@@ -1,27 +1,19 @@
 //! Every rule set of tests/oracle against `render` of its flags.
 
-use clap::Parser;
 use tests::oracle;
 
 use crate::{
-    config::{Environment, IstioFlags, NoHost},
+    config::{Environment, Given, NoHost},
     rules::render,
 };
-
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    istio: IstioFlags,
-}
 
 #[test]
 fn rule_sets_equal_istios() {
     let cases = oracle::cases().unwrap();
     assert!(!cases.is_empty());
     for (name, case) in cases {
-        let args = ["rules".to_owned()].into_iter().chain(case.args);
-        let flags = Cli::try_parse_from(args).expect(&name).istio;
-        let config = flags.resolve(&Environment::from_iter(case.env), &NoHost).expect(&name).config;
+        let given = Given::from_words(case.args).expect(&name);
+        let config = given.resolve(&Environment::from_iter(case.env), &NoHost).expect(&name).config;
         assert_eq!(render(&config), normalised(&oracle::rules(&name).unwrap()), "{name}");
     }
 }

@@ -17,7 +17,7 @@ use self::{
 };
 use super::{
     accelerated,
-    attach_options::AttachOptions,
+    attach_options::{self, AttachOptions},
     claim,
     known::Known,
     lock::Lock,
@@ -131,7 +131,12 @@ fn complete(
         }
         accelerated::trust(node_dir, &found.programs?, &found.trusted)?;
         found.readers.mark_listeners(netns, &found.compiled.policy, node_dir, &found.trusted)?;
-        accelerated::switch_on(node_dir, meta.slot, options.acceleration.switch(meta.number), &meta.addresses)
+        accelerated::switch_on(
+            node_dir,
+            meta.slot,
+            attach_options::switch(&options.acceleration, meta.number),
+            &meta.addresses,
+        )
     })();
     // Redirection never depends on acceleration: the workload is attached, and its connections stay on the stack.
     if let Err(error) = accelerated {

@@ -14,8 +14,8 @@ use ::tests::bare_pod::BarePod;
 use ::tests::requirement::Requirement;
 use anyhow::{Context, Result, bail, ensure};
 
-use proxy_core::config::{CidrSet, Config, PortSet};
-use proxy_plane::dataplane::{Acceleration, AttachOptions, Node, Observe};
+use proxy_core::config::{Acceleration, CidrSet, Config, Observe, PortSet};
+use proxy_plane::dataplane::{AttachOptions, Node};
 
 use crate::machine::{self, Machine};
 use crate::options::EnrollOptions;

@@ -2,20 +2,14 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use clap::CommandFactory;
 use rstest::rstest;
 
 use super::*;
 use crate::config::{DnsServers, NoHost, OwnerGroup};
 
 #[test]
-fn clap_accepts_its_own_definition() {
-    Cli::command().debug_assert();
-}
-
-#[test]
 fn nothing_given() {
-    let resolved = Cli::parse_from(["sidestep"]).istio.resolve(&Environment::default(), &NoHost).unwrap();
+    let resolved = Given::default().resolve(&Environment::default(), &NoHost).unwrap();
     assert_eq!(resolved.config, Config::default());
     assert_eq!(resolved.run, RunOptions::default());
 }

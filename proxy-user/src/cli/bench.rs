@@ -1,0 +1,30 @@
+//! `sidestep bench`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::Output;
+use crate::bench;
+
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:\n  sidestep bench --rounds 9 --connections 1,8,32")]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    what: bench::BenchArgs,
+
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
+    if let Some(report) = bench::run(&args.what)? {
+        match args.output {
+            Output::Table => println!("{}", report.table()),
+            Output::Json => println!("{}", serde_json::to_string(&report)?),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

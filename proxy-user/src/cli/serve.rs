@@ -1,0 +1,69 @@
+//! `sidestep serve`.
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::log::LogFormat;
+use crate::serve::{self, DEFAULT_LISTEN};
+
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  \
+    sidestep serve\n  \
+    sidestep serve --listen 0.0.0.0:15095 --program-stats\n  \
+    curl http://127.0.0.1:15095/metrics")]
+pub(crate) struct ServeArgs {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN)]
+    listen: SocketAddr,
+
+    /// Have the kernel count runs and time of BPF programs while this runs: costs a few ns a run, of all programs
+    #[arg(long)]
+    program_stats: bool,
+
+    /// How the log is written, on standard error; RUST_LOG says what [default level: info]
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
+
+    /// After SIGTERM or SIGINT, how long open requests may still take
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    drain: u64,
+}
+
+/// Serves until SIGTERM or SIGINT. Prints the bound address (`listening http://127.0.0.1:15095`) and `ready` on stdout.
+pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode> {
+    let options = serve::Options {
+        listen: args.listen,
+        program_stats: args.program_stats,
+        drain: Duration::from_secs(args.drain),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async move {
+        // Caught from before `ready` on: whoever read that may stop us at once.
+        let mut terminate = signal(SignalKind::terminate()).context("catch SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("catch SIGINT")?;
+        let server = serve::bind(&options).await?;
+        announce(server.address()).context("print the address")?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        server.run(stop).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn announce(address: SocketAddr) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "listening http://{address}\nready")?;
+    stdout.flush()
+}
