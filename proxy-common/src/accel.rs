@@ -4,7 +4,6 @@
 //! receiver reads its redirected queue before its TCP queue (`net/ipv4/tcp_bpf.c: tcp_bpf_recvmsg`), so that the other
 //! order would overtake. From redirect to stack is always in order.
 
-mod kernel;
 mod reason;
 mod server;
 
@@ -16,7 +15,7 @@ use crate::{
     workload::SLOTS,
 };
 
-pub use kernel::AccelKernel;
+pub use crate::kernel::AccelKernel;
 pub use reason::Reason;
 pub use server::{LONG, SAMPLE, SHORT_RUN, Server};
 

@@ -14,6 +14,7 @@ pub mod egress;
 pub mod flow;
 pub mod guest;
 pub mod ingress;
+pub mod kernel;
 mod named;
 pub mod names;
 pub mod policy;
