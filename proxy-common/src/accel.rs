@@ -143,7 +143,7 @@ pub mod direction_bit {
     pub const SERVER: u8 = 1 << 0;
     /// The receiver waits for its socket with a level-triggered epoll.
     pub const LEVEL: u8 = 1 << 1;
-    /// With an edge-triggered one.
+    /// The receiver waits for its socket with an edge-triggered epoll.
     pub const EDGE: u8 = 1 << 2;
     /// This end counts among its workload's sockets in the map.
     pub const COUNTED: u8 = 1 << 3;
