@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use proxy_core::config::{CidrSet, Config, PortSet};
-use proxy_plane::dataplane::{Acceleration, AttachOptions, Node, Observe};
+use proxy_core::config::{Acceleration, CidrSet, Config, Observe, PortSet};
+use proxy_plane::dataplane::{AttachOptions, Node};
 use tests::bare_pod::BarePod;
 use tests::data_plane::DataPlane;
 use tests::pin_root::{PinRoot, VARIABLE};
