@@ -42,6 +42,16 @@ fn a_full_node_ten_times_leaves_nothing() {
         let files = fs::read_dir("/proc/self/fd").unwrap().count();
         assert_eq!(*open.get_or_insert(files), files, "files that this process has open, turn {turn}");
     }
+
+    // Who holds what they share finds the programs loaded for the next one, and nothing else.
+    let hold = node.hold().unwrap();
+    pods[0].enroll(&node, &options).unwrap();
+    pods[0].release(&node).unwrap();
+    let held = root.pins();
+    assert!(held.iter().any(|pin| pin.ends_with("prog_connect4")), "{held:?}");
+    assert!(!held.iter().any(|pin| is_link(pin)), "{held:?}");
+    drop(hold);
+    assert_eq!(root.pins(), Vec::<std::path::PathBuf>::new(), "nobody holds it any more");
 }
 
 fn is_link(pin: &std::path::Path) -> bool {

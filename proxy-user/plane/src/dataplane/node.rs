@@ -11,6 +11,7 @@ use super::{
     node_pins,
     pins::WorkloadPins,
     privileges, refresh, release,
+    shared_hold::SharedHold,
 };
 use crate::{cgroup::Cgroup, netns::Netns};
 
@@ -46,6 +47,16 @@ impl Node {
     /// another version has left.
     pub fn enroll(&self, netns: &Netns, cgroup: &Cgroup, options: &AttachOptions) -> Result<Enrolled> {
         enroll::enroll(&self.known, netns, cgroup, options)
+    }
+
+    /// Keeps what workloads share, also while there are none, until the answer is dropped.
+    pub fn hold(&self) -> Result<SharedHold> {
+        let (_root, _lock) = Lock::take_making_root()?;
+        let dir = node_pins::ensure_dir()?;
+        if Known::pinned(&dir).is_none() {
+            self.known.pin(&dir)?;
+        }
+        SharedHold::on(&dir)
     }
 
     /// Looks at a workload's addresses, routes and interfaces again, and decides by them from now on. False: they are as

@@ -1,12 +1,17 @@
 //! Where the pins are of what all workloads of a node share.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use proxy_common::names::map;
 
 use super::{bpffs, layout::layout, pins};
@@ -29,6 +34,26 @@ pub(super) fn ensure_dir() -> Result<PathBuf> {
 pub(super) fn is_whole(dir: &Path) -> bool {
     let slots = pins::slots_dir(&bpffs::root());
     map::NODE.iter().all(|name| pins::map_in(dir, name).exists()) && pins::map_in(&slots, map::SLOT).exists()
+}
+
+/// Holds what the workloads share: a lock on its directory, which the kernel takes back when the process ends.
+pub(super) fn hold(dir: &Path) -> Result<Flock<File>> {
+    let file = File::open(dir).with_context(|| format!("open {}", dir.display()))?;
+    Flock::lock(file, FlockArg::LockSharedNonblock)
+        .map_err(|(_, error)| anyhow!(error).context(format!("lock {}", dir.display())))
+}
+
+/// Whether anybody holds it.
+pub(super) fn is_held(dir: &Path) -> Result<bool> {
+    let file = match File::open(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.with_context(|| format!("open {}", dir.display()))?,
+    };
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(_) => Ok(false),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(true),
+        Err((_, error)) => Err(error).with_context(|| format!("lock {}", dir.display())),
+    }
 }
 
 /// Removes what the workloads of one layout shared.

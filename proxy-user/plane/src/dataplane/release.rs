@@ -169,7 +169,7 @@ pub(super) fn set_slot(cgroup: u64, number: u64) -> Result<()> {
     }
 }
 
-/// Removes what workloads share, unless there are workloads.
+/// Removes what workloads share, unless there are workloads or somebody holds it.
 pub(super) fn remove_if_unused() -> Result<()> {
     if !WorkloadPins::all()?.is_empty() {
         return Ok(());
@@ -178,6 +178,9 @@ pub(super) fn remove_if_unused() -> Result<()> {
         remains(&table)?;
     }
     takeover::remove_unused_layouts()?;
+    if node_pins::is_held(&node_pins::dir())? {
+        return Ok(());
+    }
     node_pins::remove_shared(&node_pins::dir())?;
     let root = bpffs::root();
     pins::remove(&pins::slots_dir(&root))?;

@@ -56,6 +56,8 @@ pub(crate) fn run(options: &EnrollOptions) -> Result<bool> {
     let subject = BarePod::make(most as u32)?;
     let started = Instant::now();
     let node = Node::open()?;
+    // As an agent does. Programs are loaded for the first workload, whoever that is, and once.
+    let _hold = node.hold()?;
     let open_ms = millis(started.elapsed());
 
     let started = Instant::now();
