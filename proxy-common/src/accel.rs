@@ -1,9 +1,6 @@
 //! The acceleration: which path a message takes, and the wire types of the maps it lives in.
-//!
-//! Per direction, once bytes went over the stack nothing is redirected until the receiver has read all of them: a
-//! receiver reads its redirected queue before its TCP queue (`net/ipv4/tcp_bpf.c: tcp_bpf_recvmsg`), so that the other
-//! order would overtake. From redirect to stack is always in order.
 
+mod choose;
 mod reason;
 mod server;
 
@@ -16,6 +13,7 @@ use crate::{
 };
 
 pub use crate::kernel::AccelKernel;
+pub use choose::{DirectionState, Path, PathInputs, SMALL_RUN, WORTH_ALONE, choose, direction_bit, mode};
 pub use reason::Reason;
 pub use server::{LONG, SAMPLE, SHORT_RUN, Server};
 
@@ -119,124 +117,6 @@ pub struct Record {
     pub own: EndKey,
 }
 
-/// State of one direction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(C)]
-pub struct DirectionState {
-    /// One of [`mode`].
-    pub mode: u8,
-    /// Small messages in a row without an answer.
-    pub small_run: u8,
-    /// Messages sent, up to [`LONG`].
-    pub sent: u8,
-    /// Bits of [`direction_bit`].
-    pub bits: u8,
-    /// The other end's activity when it was last looked at.
-    pub peer_activity: u32,
-    /// The other end's activity when a message last went over the stack.
-    pub stack_activity: u32,
-}
-
-/// Bits of [`DirectionState::bits`].
-pub mod direction_bit {
-    /// This end accepted the connection.
-    pub const SERVER: u8 = 1 << 0;
-    /// The receiver waits for its socket with a level-triggered epoll.
-    pub const LEVEL: u8 = 1 << 1;
-    /// The receiver waits for its socket with an edge-triggered epoll.
-    pub const EDGE: u8 = 1 << 2;
-    /// This end counts among its workload's sockets in the map.
-    pub const COUNTED: u8 = 1 << 3;
-}
-
-pub mod mode {
-    /// Redirect, as long as it is allowed. Where every flow starts: no byte went over the stack yet, and if one did
-    /// the receiver's sequence number says so.
-    pub const REDIRECT: u8 = 0;
-    /// The stack carries this direction until it is drained.
-    pub const STACK: u8 = 1;
-}
-
-/// What the path of a message depends on, when it is about to be sent.
-#[derive(Clone, Copy, Debug)]
-pub struct PathInputs {
-    pub size: u32,
-    /// Bytes redirected and not read yet.
-    pub queued: u32,
-    pub limit: u32,
-    /// The receiver's cgroup and the node have memory for the message.
-    pub has_memory: bool,
-    /// The receiver has read everything that went over the stack.
-    pub drained: bool,
-    /// Messages the other end has sent so far, wrapping.
-    pub peer_activity: u32,
-    /// The acceleration of either end's workload is off, or the workload is gone.
-    pub off: bool,
-    /// The receiver may take a read that fills less than its buffer for the last (epoll(7), question 9), as nginx, tokio
-    /// and Netty do: it would leave what is in its TCP queue behind what was redirected until the next event.
-    pub stops_short: bool,
-    /// The receiver reads blocking: a MSG_WAITALL read that began on the stack would not see what is redirected later.
-    pub reads_blocking: bool,
-}
-
-/// The path of one message.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Path {
-    Redirect,
-    Stack(Reason),
-}
-
-/// At this size one hand-off costs less than the stack, answered or not.
-pub const WORTH_ALONE: u32 = 4096;
-/// So many smaller ones in a row without an answer: a one-way stream, which the stack coalesces.
-pub const SMALL_RUN: u8 = 16;
-
-/// Chooses the path and moves the state. While redirected bytes wait, only what bounds them leads to the stack: see
-/// [`PathInputs::stops_short`].
-#[inline(always)]
-pub fn choose(direction: &mut DirectionState, inputs: &PathInputs) -> Path {
-    let answered = inputs.peer_activity != direction.peer_activity;
-    direction.peer_activity = inputs.peer_activity;
-    if answered || inputs.size >= WORTH_ALONE {
-        direction.small_run = 0;
-    } else {
-        direction.small_run = direction.small_run.saturating_add(1);
-    }
-    let reason = if !inputs.drained {
-        Some(Reason::Draining)
-    } else if inputs.queued > inputs.limit || inputs.size > inputs.limit - inputs.queued {
-        Some(Reason::Limit)
-    } else if !inputs.has_memory {
-        Some(Reason::Memory)
-    } else if inputs.reads_blocking
-        && direction.mode == mode::STACK
-        && inputs.peer_activity == direction.stack_activity
-    {
-        Some(Reason::BlockingReader)
-    } else if inputs.queued != 0 {
-        None
-    } else if inputs.off {
-        Some(Reason::Off)
-    } else if direction.small_run > SMALL_RUN {
-        Some(Reason::SmallStream)
-    } else if inputs.stops_short {
-        Some(Reason::EdgeReader)
-    } else {
-        None
-    };
-    match reason {
-        None => {
-            direction.mode = mode::REDIRECT;
-            Path::Redirect
-        }
-        Some(reason) => {
-            direction.mode = mode::STACK;
-            direction.stack_activity = inputs.peer_activity;
-            Path::Stack(reason)
-        }
-    }
-}
-
 /// A program, as the kernel knows its file: another file with its number, or other bytes in it, are another program.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(C)]
@@ -317,8 +197,21 @@ pub const fn counter_index(slot: u32, reason: Reason) -> u32 {
 
 const _: () = assert!(size_of::<EndKey>() == 48 && size_of::<PublishedEnd>() == 24);
 const _: () = assert!(SLOTS <= 1 << 16, "a slot has 16 bits in an end");
-const _: () = assert!(size_of::<DirectionState>() == 12 && size_of::<Mark>() == 24);
+const _: () = assert!(size_of::<Mark>() == 24);
 const _: () = assert!(size_of::<Record>() == 160 && offset_of!(Record, tally) == 56);
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn either_end_counts_its_own_and_sees_the_others() {
+        let (client, server) = (0xffff_8881_0000_1200, 0xffff_8881_0000_0900);
+        assert_eq!(Activity::index(client, server), Activity::index(server, client));
+        let mut shared = Activity::default();
+        assert_eq!(shared.sent(client, server), 0);
+        assert_eq!(shared.sent(client, server), 0);
+        assert_eq!(shared.sent(server, client), 2);
+        assert_eq!(shared.sent(client, server), 1);
+    }
+}
