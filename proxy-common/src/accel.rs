@@ -4,7 +4,6 @@
 //! receiver reads its redirected queue before its TCP queue (`net/ipv4/tcp_bpf.c: tcp_bpf_recvmsg`), so that the other
 //! order would overtake. From redirect to stack is always in order.
 
-mod kernel;
 mod reason;
 mod server;
 
@@ -16,7 +15,7 @@ use crate::{
     workload::SLOTS,
 };
 
-pub use kernel::AccelKernel;
+pub use crate::kernel::AccelKernel;
 pub use reason::Reason;
 pub use server::{LONG, SAMPLE, SHORT_RUN, Server};
 
@@ -144,7 +143,7 @@ pub mod direction_bit {
     pub const SERVER: u8 = 1 << 0;
     /// The receiver waits for its socket with a level-triggered epoll.
     pub const LEVEL: u8 = 1 << 1;
-    /// With an edge-triggered one.
+    /// The receiver waits for its socket with an edge-triggered epoll.
     pub const EDGE: u8 = 1 << 2;
     /// This end counts among its workload's sockets in the map.
     pub const COUNTED: u8 = 1 << 3;

@@ -2,6 +2,8 @@
 //!
 //! The decision ([`egress()`], [`ingress()`]) is a pure function over plain values. The BPF programs call it with a
 //! [`Table`] backed by maps, `explain` and the tests with one backed by collections.
+//!
+//! What the programs call is `inline(always)`, for the reason that the head of `proxy-ebpf` gives.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 #![deny(unsafe_code)]
 
@@ -14,6 +16,7 @@ pub mod egress;
 pub mod flow;
 pub mod guest;
 pub mod ingress;
+pub mod kernel;
 mod named;
 pub mod names;
 pub mod policy;

@@ -114,14 +114,14 @@ pub mod map {
         /// Room of the programs on virtual machines' interfaces, which each set of them has to itself.
         GUEST_WORK = "GUEST_WORK";
 
-        /// Of the self-test, gone with it.
+        /// The map of the self-test, gone with it.
         SELF_TEST = "SELF_TEST";
         SELF_TEST_SOCKS = "SELF_TEST_SOCKS";
     }
 
     /// Who is attached and how, as JSON in chunks: not the programs', but userspace's.
     pub const META: &str = "META";
-    /// The same of what this kernel has.
+    /// What this kernel has, as JSON in chunks.
     pub const KNOWN: &str = "KNOWN";
 
     /// Pinned with the node.

@@ -1,9 +1,11 @@
-//! Keys and values of the maps, and what the loader tells the programs about the kernel.
+//! Keys and values of the maps.
 
 use crate::{
     addr::{Addr, Port},
     workload::SLOTS,
 };
+
+pub use crate::kernel::Kernel;
 
 /// What a socket is to us.
 pub mod role {
@@ -145,60 +147,11 @@ impl Route {
     }
 }
 
-/// What the loader found out about the running kernel. Read-only data.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(C)]
-pub struct Kernel {
-    /// Offsets for `sk->sk_socket->file->f_cred->fsuid`, as xt_owner reads it; all 0: unknown.
-    pub sk_socket: u32,
-    pub socket_file: u32,
-    pub file_cred: u32,
-    pub cred_fsuid: u32,
-    pub cred_fsgid: u32,
-    /// Offsets for `inet_sk(sk)->inet_opt->opt.srr`, and for `inet_sk(sk)->pinet6->opt->srcrt`: hosts a socket has its
-    /// packets go by; all 0: unknown.
-    pub inet_opt: u32,
-    pub options_srr: u32,
-    pub inet_pinet6: u32,
-    pub pinet6_opt: u32,
-    pub txoptions_srcrt: u32,
-    /// Offsets for `sk->sk_dst_cache->dev->ifindex`, the interface a connection leaves by; all 0: unknown.
-    pub sk_dst_cache: u32,
-    pub dst_dev: u32,
-    pub dev_ifindex: u32,
-    /// `bpf_sk_lookup` has `ingress_ifindex` (>= 5.17).
-    pub has_ingress_ifindex: u32,
-    /// `bpf_get_netns_cookie` works in sock_ops (>= 5.15).
-    pub has_sock_ops_cookie: u32,
-}
-
-impl Kernel {
-    /// Nothing is known.
-    pub const UNKNOWN: Self = Self {
-        sk_socket: 0,
-        socket_file: 0,
-        file_cred: 0,
-        cred_fsuid: 0,
-        cred_fsgid: 0,
-        inet_opt: 0,
-        options_srr: 0,
-        inet_pinet6: 0,
-        pinet6_opt: 0,
-        txoptions_srcrt: 0,
-        sk_dst_cache: 0,
-        dst_dev: 0,
-        dev_ifindex: 0,
-        has_ingress_ifindex: 0,
-        has_sock_ops_cookie: 0,
-    };
-}
-
 const _: () = assert!(size_of::<SocketState>() == 20);
 const _: () = assert!(size_of::<ConnectionKey>() == 40);
 const _: () = assert!(size_of::<OriginalDst>() == 20);
 const _: () = assert!(size_of::<PrefixKey>() == 24 && size_of::<ListKey>() == 12);
 const _: () = assert!(size_of::<Route>() == 20);
-const _: () = assert!(size_of::<Kernel>() == 60);
 
 /// A piece of the JSON in the META map; the rest of the last one is zero.
 pub type MetaChunk = [u8; 256];

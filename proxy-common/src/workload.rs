@@ -88,7 +88,7 @@ pub struct Caller {
 pub struct Shares {
     /// Connections between SYN and accept.
     pub pending: u64,
-    /// Of those, calls to itself.
+    /// How many of the pending connections are calls of the workload to itself.
     pub self_calls: u64,
     /// Sockets in the acceleration's map.
     pub sockets: u64,

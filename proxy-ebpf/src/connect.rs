@@ -80,7 +80,7 @@ fn redirect(
     // The route to loopback would choose a loopback source; under iptables the source is chosen before the rewrite.
     if !out.keep_src.is_unspecified() {
         if call.has_bound_port(sk) && out.verdict.target == Target::Dns {
-            // As below, but the agent listens on loopback alone.
+            // The socket cannot be bound again, and the agent listens on loopback alone.
             me.count_event(Event::SourceNotKept);
         } else if call.has_bound_port(sk) {
             // Bound to a port only: it cannot be bound again, but towards its own address the kernel chooses the same.

@@ -107,7 +107,7 @@ fn query(me: &Workload, call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing) -> b
         return call.is_connected(sk) || storage::set(sk, out.dst, out.port, role::CLIENT);
     }
     if !out.dst.is_v4() && !call.udp_listens(&Addr::V6_LOOPBACK, me.policy().dns_port) {
-        // Nobody answers, and the kernel's error would leave the host on its way to the alias.
+        // No agent answers, and the kernel's error would leave the host on its way to the alias.
         return true;
     }
     let Some((slot, lost)) = dns_servers::slot(sk, &out.dst) else { return false };

@@ -44,9 +44,9 @@ fn run(ctx: &TcContext, program: impl FnOnce(&Workload, &TcContext, &mut Work) -
 
 /// What becomes of a packet from the guest.
 enum Arrival {
-    /// It is left as it is.
+    /// The packet is left as it is.
     Pass,
-    /// To the sidecar, which knows the guest by this port.
+    /// The packet goes to the sidecar, which knows the guest by this port.
     Capture(Port),
     /// Captured, but it cannot be: under iptables it does not come through either.
     Refuse,
@@ -145,7 +145,7 @@ fn choose_port(me: &Workload, packet: &Packet, gateway: &GuestGateway, work: &mu
     None
 }
 
-/// To the guest: an answer of the sidecar comes from where the guest sent its question.
+/// A packet to the guest. An answer of the sidecar comes from where the guest sent its question.
 #[inline(always)]
 fn leaving(me: &Workload, ctx: &TcContext, work: &mut Work) -> Option<i32> {
     let packet = Packet::read(ctx, &mut work.ends)?;

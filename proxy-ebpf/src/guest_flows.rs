@@ -18,11 +18,12 @@ use proxy_common::{
 use crate::uapi::BPF_F_NO_PREALLOC;
 use crate::{ctx::load32, packet::Tuple, workload::Workload};
 
-/// From the guest's side: its connection to the port the sidecar sees. Sized by the loader.
+/// The port the sidecar sees, by the connection as the guest has it. Sized by the loader.
 #[map]
 static GUEST_PORTS: LruHashMap<ConnectionKey, [u8; 4]> = LruHashMap::with_max_entries(1, 0);
 
-/// From the sidecar's side. sock_ops reads it too, for the original destination.
+/// Where the guest wanted to go, by its address and the port the sidecar sees. sock_ops reads it for the original
+/// destination.
 #[map]
 static GUEST_FLOWS: LruHashMap<GuestKey, GuestFlow> = LruHashMap::with_max_entries(1, 0);
 
@@ -85,12 +86,12 @@ pub(crate) fn remember(key: &ConnectionKey, seen: &GuestKey, flow: &GuestFlow) -
 
 #[inline(always)]
 pub(crate) fn forget_flow(seen: &GuestKey) {
-    // Mostly there is none.
+    // In most cases there is none.
     let _ = GUEST_FLOWS.remove(seen);
 }
 
 #[inline(always)]
 pub(crate) fn forget_port(key: &ConnectionKey) {
-    // Gone already: so much the better.
+    // Another program may have removed it.
     let _ = GUEST_PORTS.remove(key);
 }

@@ -14,6 +14,11 @@
 //! | flow_ops, flow_release | cgroup/sock_ops, cgroup/sock_release | conntrack -L, ss: flow records |
 //! | flow_list, flow_sum | none: run by readers | the same |
 //! | sock_create | cgroup/sock_create | xt_owner, on kernels whose structures are not described by BTF |
+//!
+//! Functions are `inline(always)` for one reason, unless they say another. A function that stays one is a call between BPF
+//! functions: it takes five arguments in registers and gives back one, so that an `Option` of an address goes over the
+//! caller's stack, and the frames of all functions in a chain of calls share 512 bytes. LLVM would make functions of much
+//! that is called once here, because each entry point exists for IPv4 and for IPv6.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![deny(unsafe_code)]

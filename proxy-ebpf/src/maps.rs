@@ -39,7 +39,7 @@ static PENDING: HashMap<ConnectionKey, OriginalDst> =
 #[map]
 static SHARES: Array<Shares> = Array::with_max_entries(SLOTS, 0);
 
-/// And how much each may have. Written by userspace as workloads come and go.
+/// How much of that each workload may have. Written by userspace as workloads come and go.
 #[map]
 static LIMITS: Array<Limits> = Array::with_max_entries(1, 0);
 
@@ -91,7 +91,7 @@ pub(crate) fn pending_insert(key: &ConnectionKey, orig: &OriginalDst) -> bool {
         }
         return true;
     }
-    // Of a client that went when nobody looked.
+    // There is an entry of a client that went while no program looked.
     PENDING.insert(key, orig, 0).is_ok()
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn pending_take(key: &ConnectionKey) -> Option<OriginalDst> {
 
 #[inline(always)]
 pub(crate) fn pending_remove(key: &ConnectionKey) {
-    // Most were taken: a look is cheaper than the bucket's lock.
+    // Most entries were taken: to look is cheaper than the bucket's lock.
     // SAFETY: as above; whether it is a self call never changes.
     if let Some(orig) = unsafe { PENDING.get(key) }.copied() {
         pending_forget(key, &orig);
@@ -120,7 +120,8 @@ pub(crate) fn is_self_call(key: &ConnectionKey) -> bool {
     has_self_calls(key.slot) && unsafe { PENDING.get(key) }.is_some_and(|orig| orig.is_self_call != 0)
 }
 
-/// Most workloads never call themselves by an address that is not loopback.
+/// Whether calls of a workload to itself are pending. Most workloads never call themselves by an address that is not
+/// loopback.
 #[inline(always)]
 pub(crate) fn has_self_calls(slot: u32) -> bool {
     share(slot).is_some_and(|(share, _)| share.self_calls != 0)
@@ -128,7 +129,7 @@ pub(crate) fn has_self_calls(slot: u32) -> bool {
 
 #[inline(always)]
 fn pending_forget(key: &ConnectionKey, orig: &OriginalDst) {
-    // The other side may have been faster.
+    // The other side may have removed it first.
     if PENDING.remove(key).is_ok()
         && let Some((share, _)) = share(key.slot)
     {

@@ -1,7 +1,10 @@
 //! Read-only data the loader fills in. The verifier knows its values, and drops what is switched off.
 #![allow(unsafe_code, reason = "the loader replaces these globals; only a volatile read sees that")]
 
-use proxy_common::{accel::AccelKernel, flow::FlowKernel, wire::Kernel, workload::feature};
+use proxy_common::{
+    kernel::{AccelKernel, FlowKernel, Kernel},
+    workload::feature,
+};
 
 // SAFETY: a name the loader looks up; it clashes with nothing in this object.
 #[unsafe(no_mangle)]

@@ -74,7 +74,7 @@ fn interface(sk: *mut bpf_sock) -> Option<u32> {
 /// What the rules say of the route it takes.
 #[inline(always)]
 fn captures(me: &Workload, sk: *mut bpf_sock, key: &ConnectionKey, out_lo: bool, out_excluded: bool) -> bool {
-    // Of a socket without a file nobody knows who made it: as if it were not the sidecar.
+    // Who made a socket without a file is not known. It is treated as not the sidecar's.
     let owner = owner::recorded(sk).unwrap_or(Owner { uid: u32::MAX, gid: u32::MAX });
     let verdict = egress(
         me,

@@ -78,7 +78,7 @@ fn listening(me: &Workload, call: SockOps) {
         return;
     }
     enroll::listening(me, sk);
-    // Of a connection the socket had before: what it accepts from now on would inherit it.
+    // The state may be of a connection the socket had before. What it accepts from now on would inherit it.
     storage::forget(sk);
     let policy = me.policy();
     let port = call.local_port();

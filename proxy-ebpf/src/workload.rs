@@ -109,7 +109,7 @@ impl Workload {
     #[inline(always)]
     pub(crate) fn at(slot: u32) -> Option<Self> {
         let facts = WORKLOADS.get(slot)?;
-        // Once: the rules that go with it may change at any moment.
+        // The number is read once: userspace may change it at any moment, and the rules with it.
         // SAFETY: a field of a map value.
         let tables = unsafe { (&raw const facts.tables).read_volatile() };
         Some(Self { slot, tables, facts, rules: POLICIES.get(tables)? })

@@ -5,7 +5,7 @@ pub const LONG: u8 = 6;
 /// So many connections in a row shorter than that, all within a second: the next ones of this second stay out of the
 /// map. Fewer, as of health checks, cost too little to keep anybody else's connection out.
 pub const SHORT_RUN: u8 = 16;
-/// One of so many enters all the same, so that a change is noticed.
+/// Of so many connections to a server with short ones, one enters all the same, so that a change is noticed.
 pub const SAMPLE: u8 = 16;
 
 /// What is known of a server's connections.

@@ -261,71 +261,11 @@ impl PeerKey {
     }
 }
 
-/// Offsets in kernel structures. All are known, or nothing is observed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(C)]
-pub struct FlowKernel {
-    pub sk_cookie: u32,
-    pub sk_state: u32,
-    pub sk_flags: u32,
-    pub sk_err: u32,
-    pub sk_socket: u32,
-    pub sk_user_data: u32,
-    /// `sk_rx_dst_ifindex`: the interface a connection arrived by.
-    pub sk_ifindex: u32,
-    pub tcp_write_seq: u32,
-    pub tcp_copied_seq: u32,
-    pub tcp_rcv_nxt: u32,
-    pub tcp_bytes_acked: u32,
-    pub tcp_bytes_received: u32,
-    pub tcp_srtt_us: u32,
-    pub tcp_total_retrans: u32,
-    pub task_tgid: u32,
-    pub task_comm: u32,
-    /// Redirected bytes that wait: `sk_user_data` -> `sk_psock.ingress_msg`, a list of `sk_msg`.
-    pub psock_ingress: u32,
-    pub msg_list: u32,
-    pub msg_size: u32,
-    /// Their sum, where the kernel keeps it (`sk_psock.msg_tot_len`); 0: it does not.
-    pub psock_total: u32,
-    /// `task_struct.group_leader`: its name is the process's, not the thread's.
-    pub task_leader: u32,
-    pub reserved: u32,
-}
-
-impl FlowKernel {
-    pub const OFF: Self = Self {
-        sk_cookie: 0,
-        sk_state: 0,
-        sk_flags: 0,
-        sk_err: 0,
-        sk_socket: 0,
-        sk_user_data: 0,
-        sk_ifindex: 0,
-        tcp_write_seq: 0,
-        tcp_copied_seq: 0,
-        tcp_rcv_nxt: 0,
-        tcp_bytes_acked: 0,
-        tcp_bytes_received: 0,
-        tcp_srtt_us: 0,
-        tcp_total_retrans: 0,
-        task_tgid: 0,
-        task_comm: 0,
-        psock_ingress: 0,
-        msg_list: 0,
-        msg_size: 0,
-        psock_total: 0,
-        task_leader: 0,
-        reserved: 0,
-    };
-}
-
 const _: () = assert!(size_of::<FlowRecord>() == 192);
 const _: () = assert!(size_of::<PeerKey>() == 40);
 const _: () = assert!(size_of::<Tally>() == 48);
 const _: () = assert!(size_of::<FlowFigures>() == 88);
 const _: () = assert!(size_of::<JournalEntry>() == 296);
-const _: () = assert!(size_of::<FlowKernel>() == 88);
 const _: () = assert!(Reason::COUNT <= 32);
 
 #[cfg(test)]

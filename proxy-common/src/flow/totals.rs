@@ -29,9 +29,9 @@ pub const fn bucket(us: u64) -> usize {
 pub struct Totals {
     /// Established.
     pub opened: u64,
-    /// By [`Close`]; also those that never were established.
+    /// Closed connections by [`Close`], those that never were established too.
     pub closed: [u64; Close::COUNT],
-    /// Of the closed ones.
+    /// What the closed ones have carried.
     pub carried: Carried,
     /// SYN to established.
     pub connect: Histogram,

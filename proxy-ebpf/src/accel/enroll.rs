@@ -105,7 +105,7 @@ pub(crate) fn server(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     if maps::end(&key.reversed()).is_none() {
         return;
     }
-    // Not accepted yet, so that it has no file: its listener stands for it.
+    // The socket is not accepted yet, and has no file: its listener stands for it.
     let event_loop = |_| record::mark_of(sk).is_some_and(|mark| reader::is_event_loop(&mark));
     let entered = admissible(me.slot, sk, event_loop)
         .is_some_and(|number| enter(me, call, sk, number, key, direction_bit::SERVER));
@@ -232,7 +232,7 @@ fn enter(me: &Workload, call: SockOps, sk: *mut bpf_sock, number: u64, key: EndK
     true
 }
 
-/// One of the workload's share is taken.
+/// Takes one of the workload's share.
 #[inline(always)]
 fn count(me: &Workload, record: &mut Record) {
     record.direction.bits |= direction_bit::COUNTED;

@@ -58,7 +58,7 @@ static ACTIVITY: Array<Activity> = Array::with_max_entries(CONNECTIONS, 0);
 #[map]
 static ACCEL_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
 
-/// Slot 0: the program that chooses. A socket keeps the program it was inserted with; this is how it gets a new one.
+/// Entry 0 is the program that chooses paths. A socket keeps the program it was inserted with; this is how it gets a new one.
 #[map]
 static DISPATCH: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
@@ -121,7 +121,7 @@ pub(super) fn server(server: &EndKey) -> Option<&'static mut Server> {
     Some(unsafe { &mut *known })
 }
 
-/// The same, remembered from now on.
+/// What is known of a server, which is remembered from now on.
 #[inline(always)]
 pub(super) fn server_or_new(key: &EndKey) -> Option<&'static mut Server> {
     if server(key).is_none() {

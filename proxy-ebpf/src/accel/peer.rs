@@ -92,7 +92,7 @@ pub(super) fn waits(file: u64) -> Waits {
 /// How a process waits for its socket.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Waits {
-    /// In no epoll set: not yet, or with poll, select or io_uring.
+    /// The socket is in no epoll set: not yet, or its process waits with poll, select or io_uring.
     Otherwise,
     Level,
     Edge,

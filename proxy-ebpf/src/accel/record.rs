@@ -34,7 +34,7 @@ pub(super) fn set_mark(sk: *mut bpf_sock, mark: Mark) {
     }
 }
 
-/// Of an earlier connection of the same socket.
+/// Takes the mark of an earlier connection of the same socket away.
 #[inline(always)]
 pub(super) fn unmark(sk: *mut bpf_sock) {
     if READER_MARKS.get(sk, 0).is_some() {

@@ -77,8 +77,8 @@ fn choose_path(record: &mut Record, off: bool, state: u32, size: u32) -> Result<
     if record.peer.sk == 0 {
         record.peer = maps::end(&record.own.reversed()).ok_or(Reason::NoPeer)?;
     }
-    // Once closed it may be anything's memory by now. What is read there then misleads nobody: it is no longer in the
-    // map, so that the hand-over fails.
+    // The memory of a socket that is closed may be in another use by now. What is read there does no harm: the socket is
+    // no longer in the map, so that the hand-over fails.
     let sk = record.peer.sk;
     // Also what goes over the stack is an answer to the other end.
     let peer_activity = maps::activity(record.sk, sk);
@@ -90,7 +90,7 @@ fn choose_path(record: &mut Record, off: bool, state: u32, size: u32) -> Result<
     if record.peer_file == 0 {
         record.peer_file = peer::file(sk).unwrap_or(0);
     }
-    // Of a workload that is gone nobody knows any more what it wanted. What waits at the receiver has to be followed by
+    // The settings of a workload that is detached are not known any more. What waits at the receiver has to be followed by
     // redirected bytes until it is read, whatever mode they were sent in; nothing is redirected after that.
     let strict = is_attached && other.flags & switch_flag::ANY_READER == 0;
     let limit = if is_attached { other.limit } else { DEFAULT_LIMIT };
@@ -124,12 +124,13 @@ fn is_drained(record: &mut Record) -> Option<bool> {
         return Some(true);
     }
     let drained = peer::copied_seq(record.peer.sk)? == written;
-    // Else a number that is not met again before the next look, however far sequence numbers wrap.
+    // A number that `write_seq` does not have again before the next call, however far sequence numbers wrap.
     record.drained_at = if drained { written } else { written.wrapping_sub(1) };
     Some(drained)
 }
 
-/// Asked until the receiver is in an epoll set; some never are (poll, select, io_uring), and they look again.
+/// Whether the receiver may stop reading with bytes left. The kernel is asked until the receiver is in an epoll set; one
+/// that never is (poll, select, io_uring) looks at its socket again before it waits.
 #[inline(always)]
 fn stops_short(record: &mut Record) -> bool {
     const KNOWN: u8 = direction_bit::LEVEL | direction_bit::EDGE;

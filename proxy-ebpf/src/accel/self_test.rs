@@ -47,7 +47,7 @@ pub(crate) fn self_test(ctx: SkMsgContext) -> u32 {
         u32::from(peer::copied_seq(server).is_some() && peer::copied_seq(server) == peer::write_seq(own));
     trial.nonblocking = u32::from(peer::file(server).is_some_and(peer::is_nonblocking));
     if trial.redirect != 0 {
-        // Its word is the program's own: a message it refuses is lost, which the test notices.
+        // The answer is not looked at: a message that the helper refuses is lost, which the test notices.
         // SAFETY: the context of this very call.
         let _ = unsafe { SELF_TEST_SOCKS.redirect_msg(&ctx, SERVER, BPF_F_INGRESS) };
     }

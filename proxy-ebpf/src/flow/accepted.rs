@@ -29,7 +29,7 @@ use crate::{owner, sock_ops_call::SockOps, storage, workload::Workload};
 #[inline(always)]
 pub(super) fn listening(sk: *mut bpf_sock) {
     let Some(record) = maps::record_or_new(sk) else { return };
-    // Of a connection the socket had before.
+    // The record may be of a connection the socket had before.
     live::leave(record);
     *record = FlowRecord::EMPTY;
     record.flags = flow_flag::LISTENER;

@@ -40,7 +40,7 @@ pub(super) fn changed(me: &Workload, sk: *mut bpf_sock, old: u32, new: u32, now:
     record.closed_at = now;
     record.sent_stacked = socket.sent(record, fin_sent(old));
     record.close = close as u8 + 1;
-    // Nobody will let go of what nobody has: it was never accepted. A connection that never came to be has nothing
+    // No process will let go of a socket that none has: it was never accepted. A connection that never came to be has nothing
     // to read, and its socket may be connected again.
     let alone = !socket.has_owner() || old == state::SYN_SENT;
     let done = if alone { phase::CLOSED | phase::RELEASED } else { phase::CLOSED };
@@ -61,7 +61,7 @@ pub(super) fn released(me: &Workload, sk: *mut bpf_sock) {
         return;
     }
     let socket = Socket::of(sk);
-    // First: see `list.rs`.
+    // This comes before the rest is read: `list.rs` says why.
     record.unread = socket.unread();
     record.received_stacked = socket.received(record);
     if atomic::fetch_or(&mut record.phase, phase::RELEASED) & phase::CLOSED != 0 {
@@ -86,6 +86,6 @@ fn reason(old: u32, error: u32) -> Close {
 fn finish(me: &Workload, sk: *mut bpf_sock, socket: Socket, record: &mut FlowRecord) {
     let tally = journal::write(sk, socket, record);
     journal::sum(me, record, &tally);
-    // Last: in between it is in both, and readers look here first.
+    // This comes last: in between the end is in both, and readers look at open ends first.
     live::leave(record);
 }

@@ -6,7 +6,7 @@ use proxy_common::flow::{ListedEnd, Tally};
 
 use super::{journal, live::OpenEnd, maps, socket::fin_sent};
 
-/// Of a type that every kernel lets userspace run; never attached.
+/// The type is one that every kernel lets userspace run; the program is never attached.
 #[classifier]
 pub(crate) fn flow_list(_: TcContext) -> i32 {
     if let Some(end) = maps::next_listed() {
@@ -22,7 +22,7 @@ fn list_end(end: &mut ListedEnd) {
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let mapped = open.tally(&mut end.figures.tally);
-    // First, while little is known: where it walks a list, the verifier goes through what follows once for each end of
+    // This comes first, while little is known: where it walks a list, the verifier goes through what follows once for each end of
     // the walk, and through the walk once for each way to it (Linux 6.1 gave up after its million instructions).
     let unread = if mapped { open.socket.unread() } else { end.record.unread };
     let record = &end.record;

@@ -20,7 +20,7 @@ use crate::{accel, atomic, kernel_memory::copy, workload::Workload};
 #[inline(always)]
 pub(super) fn enter(me: &Workload, sk: *mut bpf_sock, record: &mut FlowRecord) {
     if let Some(end) = own(record) {
-        // Of the socket's connection before.
+        // The entry has the tally of the socket's connection before.
         end.tally = tally_of(sk);
         return;
     }
@@ -34,7 +34,7 @@ pub(super) fn enter(me: &Workload, sk: *mut bpf_sock, record: &mut FlowRecord) {
     end.tally = tally_of(sk);
     end.tenancy = me.tenancy();
     atomic::add(&mut share.live, 1);
-    // Last: from here on readers look at it. Free until now, so that it is zero.
+    // This comes last: from here on readers look at the entry. It was free until now, so that its cookie is zero.
     atomic::add(&mut end.cookie, record.cookie);
 }
 
@@ -104,7 +104,7 @@ impl OpenEnd {
             return None;
         }
         if socket.cookie() != cookie {
-            // It went when nobody looked: its workload was detached.
+            // The socket went while its workload was detached, and no program saw it.
             free_list::give_back(index, end, cookie);
             return None;
         }

@@ -99,7 +99,7 @@ pub(super) fn free_list() -> Option<&'static mut FreeList> {
 /// The sidecar's SYN to a server on loopback is about to leave.
 #[inline(always)]
 pub(super) fn remember_peer(key: &PeerKey, class: u8) {
-    // Without room the server's end of the connection is one of nobody in particular.
+    // Where the map is full the server's end of the connection does not tell that its client is the sidecar.
     let _ = FLOW_PEERS.insert(key, class, 0);
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn opening(me: &Workload, call: &SockAddr, sk: *mut bpf_sock, out: &O
         me.count_event(Event::FlowNotKept);
         return;
     };
-    // Of an earlier connection, given up without its end being seen. No atomic instruction here, executed or not: Linux
+    // The entry is of an earlier connection, given up without its end being seen. No atomic instruction here, executed or not: Linux
     // 5.10 refuses the whole program for one it does not know.
     let live_index = record.live_index;
     *record = FlowRecord::EMPTY;

@@ -6,7 +6,7 @@ use proxy_common::flow::FlowRecord;
 
 use super::socket::{field, task_offsets};
 
-/// In a sock_addr hook. Only where the caller is the socket's own process.
+/// For a sock_addr hook, and only where the caller is the socket's own process.
 #[inline(always)]
 pub(super) fn calling(record: &mut FlowRecord) {
     if !of_task(record) {

@@ -50,7 +50,7 @@ impl Socket {
         Self(address(sk))
     }
 
-    /// What is left of it, if it is gone: its cookie tells.
+    /// A socket that may be gone. Its cookie tells.
     #[inline(always)]
     pub(super) fn at(address: u64) -> Self {
         Self(address)

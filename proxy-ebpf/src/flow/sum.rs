@@ -30,7 +30,8 @@ fn add_end(end: &mut ListedEnd) {
     totals.active += u64::from(record.has(flow_flag::COUNTS) && record.close == 0);
 }
 
-/// Of an end that does not count TCP is not asked: its sockets are many and cold.
+/// Bytes sent and received over the stack. The socket of an end that does not count is not read: there are many of them, and
+/// their memory is in no cache.
 #[inline(always)]
 fn stacked(open: &OpenEnd, record: &FlowRecord) -> (u64, u64) {
     if !record.has(flow_flag::COUNTS) {

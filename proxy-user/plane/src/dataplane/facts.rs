@@ -22,24 +22,12 @@ pub(super) fn gather() -> (Kernel, Option<String>) {
         Ok(offsets) => (Some(offsets), None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
-    let at = |strukt: &str, member: &str| offsets.and_then(|o| o.get(strukt, member)).unwrap_or(0);
+    let found = Kernel::find(|structure, member| offsets?.get(structure, member));
     let kernel = Kernel {
-        sk_socket: at("sock", "sk_socket"),
-        socket_file: at("socket", "file"),
-        file_cred: at("file", "f_cred"),
-        cred_fsuid: at("cred", "fsuid"),
-        cred_fsgid: at("cred", "fsgid"),
-        inet_opt: at("inet_sock", "inet_opt"),
-        options_srr: at("ip_options_rcu", "opt") + at("ip_options", "srr"),
-        // Without IPv6 there is neither.
-        inet_pinet6: at("inet_sock", "pinet6"),
-        pinet6_opt: at("ipv6_pinfo", "opt"),
-        txoptions_srcrt: at("ipv6_txoptions", "srcrt"),
-        sk_dst_cache: at("sock", "sk_dst_cache"),
-        dst_dev: at("dst_entry", "dev"),
-        dev_ifindex: at("net_device", "ifindex"),
         has_ingress_ifindex: u32::from(Feature::IngressIfindex.probe().is_yes()),
         has_sock_ops_cookie: u32::from(Feature::NetnsCookieInSockOps.probe().is_yes()),
+        // Each of its members is optional.
+        ..found.unwrap_or(Kernel::UNKNOWN)
     };
     (kernel, why)
 }

@@ -6,11 +6,11 @@
 
 mod memory;
 mod report;
-mod workload;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use ::tests::bare_pod::BarePod;
 use ::tests::requirement::Requirement;
 use anyhow::{Context, Result, bail, ensure};
 
@@ -22,7 +22,6 @@ use crate::options::EnrollOptions;
 use crate::own_bpffs;
 use crate::progress::Progress;
 use report::{Level, OneShot, Report};
-use workload::Workload;
 
 /// How many others are there.
 const LEVELS: [usize; 4] = [0, 10, 110, 500];
@@ -53,8 +52,8 @@ pub(crate) fn run(options: &EnrollOptions) -> Result<bool> {
     };
     progress.note("make the namespaces and cgroups");
     let most = LEVELS.into_iter().max().unwrap_or(0);
-    let others = (0..most).map(|number| Workload::make(number as u32)).collect::<Result<Vec<_>>>()?;
-    let subject = Workload::make(most as u32)?;
+    let others = (0..most).map(|number| BarePod::make(number as u32)).collect::<Result<Vec<_>>>()?;
+    let subject = BarePod::make(most as u32)?;
     let started = Instant::now();
     let node = Node::open()?;
     let open_ms = millis(started.elapsed());
@@ -108,7 +107,7 @@ pub(crate) fn run(options: &EnrollOptions) -> Result<bool> {
 }
 
 /// In this process, which is running already.
-fn turns(node: &Node, subject: &Workload, how: &AttachOptions, others: usize, turns: usize) -> Result<Level> {
+fn turns(node: &Node, subject: &BarePod, how: &AttachOptions, others: usize, turns: usize) -> Result<Level> {
     let (mut enroll, mut release) = (Vec::new(), Vec::new());
     // The first may load programs.
     for turn in 0..=turns {
@@ -126,18 +125,18 @@ fn turns(node: &Node, subject: &Workload, how: &AttachOptions, others: usize, tu
 }
 
 /// `sidestep attach` as a command.
-fn one_shots(subject: &Workload, turns: usize) -> Result<OneShot> {
+fn one_shots(subject: &BarePod, turns: usize) -> Result<OneShot> {
     const FLAGS: [&str; 6] = ["-u", "1337", "-i", "*", "-b", "*"];
     let (mut attach, mut rss) = (Vec::new(), 0);
     for turn in 0..turns {
         // Not in the same turns: looking costs time.
         let look = turn < 10;
         let started = Instant::now();
-        rss = rss.max(subject.command("attach", &FLAGS, look)?);
+        rss = rss.max(run_command(subject.command("attach", &FLAGS)?, look)?);
         if !look || turns <= 10 {
             attach.push(millis(started.elapsed()));
         }
-        subject.command("detach", &[], false)?;
+        run_command(subject.command("detach", &[])?, false)?;
     }
     Ok(OneShot::of(attach, rss))
 }

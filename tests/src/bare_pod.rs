@@ -1,4 +1,5 @@
-//! A namespace and a cgroup without processes.
+//! A namespace with an address on lo, and a cgroup, both without processes: what an agent meets when a pod's sandbox has
+//! just been made.
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
@@ -12,10 +13,11 @@ use proxy_plane::cgroup::{self, Cgroup};
 use proxy_plane::dataplane::{AttachOptions, Node, WorkloadPins};
 use proxy_plane::netns::{Netns, add_to_lo, lo_up};
 
-use super::run_command;
+use crate::sidestep;
 
 /// Gone when dropped.
-pub(super) struct Workload {
+#[derive(Debug)]
+pub struct BarePod {
     /// Keeps the namespace.
     _namespace: File,
     netns: Netns,
@@ -23,8 +25,9 @@ pub(super) struct Workload {
     dir: PathBuf,
 }
 
-impl Workload {
-    pub(super) fn make(number: u32) -> Result<Self> {
+impl BarePod {
+    /// Makes one; each number has an address of its own.
+    pub fn make(number: u32) -> Result<Self> {
         let [_, _, c, d] = number.to_be_bytes();
         let address = Ipv4Addr::new(10, 98, c, d);
         let made = std::thread::spawn(move || -> Result<File> {
@@ -35,31 +38,31 @@ impl Workload {
         });
         let namespace = made.join().map_err(|_| anyhow!("the thread panicked"))??;
         let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
-        let dir = cgroup::mount_point()?.join(format!("sidestep-enroll-{}-{number}", std::process::id()));
+        let dir = cgroup::mount_point()?.join(format!("sidestep-bare-{}-{number}", std::process::id()));
         fs::create_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
         let cgroup = Cgroup::open(&dir)?;
         Ok(Self { _namespace: namespace, netns: Netns::open(Path::new(&path))?, cgroup: Some(cgroup), dir })
     }
 
-    pub(super) fn enroll(&self, node: &Node, options: &AttachOptions) -> Result<()> {
+    /// Enrols it in this process; a warning is an error.
+    pub fn enroll(&self, node: &Node, options: &AttachOptions) -> Result<()> {
         let enrolled = node.enroll(&self.netns, self.cgroup()?, options)?;
         anyhow::ensure!(enrolled.warnings.is_empty(), "{:?}", enrolled.warnings);
         Ok(())
     }
 
-    pub(super) fn release(&self, node: &Node) -> Result<()> {
+    /// Takes it out again.
+    pub fn release(&self, node: &Node) -> Result<()> {
         let was = node.release(&WorkloadPins::new(&self.netns, self.cgroup()?))?;
         anyhow::ensure!(was, "{} was not enrolled", self.dir.display());
         Ok(())
     }
 
-    /// `sidestep <verb> --netns ... --cgroup ... <more>`; the most memory it had, in bytes,
-    /// if anybody looks.
-    pub(super) fn command(&self, verb: &str, more: &[&str], look: bool) -> Result<u64> {
-        let binary = ::tests::sidestep::binary()?;
-        let mut command = Command::new(binary);
+    /// `sidestep <verb> --netns ... --cgroup ... <more>`
+    pub fn command(&self, verb: &str, more: &[&str]) -> Result<Command> {
+        let mut command = Command::new(sidestep::binary()?);
         command.arg(verb).arg("--netns").arg(self.netns.path()).arg("--cgroup").arg(&self.dir).args(more);
-        run_command(command, look)
+        Ok(command)
     }
 
     fn cgroup(&self) -> Result<&Cgroup> {
@@ -67,11 +70,11 @@ impl Workload {
     }
 }
 
-impl Drop for Workload {
+impl Drop for BarePod {
     fn drop(&mut self) {
         self.cgroup.take();
         if let Err(error) = fs::remove_dir(&self.dir) {
-            eprintln!("bench: {} stays: {error}", self.dir.display());
+            eprintln!("lab: {} stays: {error}", self.dir.display());
         }
     }
 }
