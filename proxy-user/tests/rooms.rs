@@ -117,6 +117,19 @@ fn the_core_needs_no_data_plane() {
     assert!(tests.contains("proxy-plane = { workspace = true, optional = true }"));
 }
 
+/// Whoever embeds it has its own signals and its own standard output.
+#[test]
+fn what_is_embedded_owns_no_process() {
+    for folder in ["proxy-user/core/src", "proxy-user/plane/src", "proxy-user/src/serve"] {
+        for path in sources(&root().join(folder)) {
+            let text = fs::read_to_string(&path).unwrap();
+            for owned in [" println!", " print!", "stdout()", "::signal", "process::exit"] {
+                assert!(!text.contains(owned), "{}: {owned}", path.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn no_file_is_too_long() {
     let mut long = Vec::new();

@@ -32,7 +32,7 @@ const BPFFS: &str = "/sys/fs/bpf";
 
 /// What to measure, and how often.
 #[derive(Args, Clone, Debug)]
-pub struct BenchArgs {
+pub struct Options {
     #[command(subcommand)]
     role: Option<Role>,
 
@@ -68,7 +68,7 @@ enum Role {
 ///
 /// # Errors
 /// Without root, or when a mode cannot be set up or traffic goes another way than it should.
-pub fn run(args: &BenchArgs) -> Result<Option<Report>> {
+pub fn run(args: &Options) -> Result<Option<Report>> {
     match &args.role {
         Some(Role::Stage(stage)) => stage::serve(stage)?,
         Some(Role::Echo(echo)) => echo::run(echo)?,
@@ -78,7 +78,7 @@ pub fn run(args: &BenchArgs) -> Result<Option<Report>> {
     Ok(None)
 }
 
-fn measure(args: &BenchArgs) -> Result<Report> {
+fn measure(args: &Options) -> Result<Report> {
     if !Uid::effective().is_root() {
         let text = "bench makes network namespaces and cgroups: run it as root";
         return Err(Failure::error(Class::Usage, text));

@@ -12,7 +12,7 @@ use crate::bench;
 #[command(after_help = "Example:\n  sidestep bench --rounds 9 --connections 1,8,32")]
 pub(crate) struct BenchArgs {
     #[command(flatten)]
-    what: bench::BenchArgs,
+    what: bench::Options,
 
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]

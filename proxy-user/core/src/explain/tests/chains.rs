@@ -81,7 +81,8 @@ fn a_call_the_kernel_refuses_meets_no_rule() {
 
 #[test]
 fn a_loopback_source_of_ipv6_is_no_reason_to_refuse() {
-    let place = place(&DEFAULT, &["fd00::2"], Environment::default());
+    let flags = [&DEFAULT[..], &["--dual-stack"]].concat();
+    let place = place(&flags, &["10.0.0.2", "fd00::2"], Environment::default());
     let answer = ask(&place, "1000:1000@::1", "[fd00:96::1]:80");
     assert_eq!(answer.row, Some("O15"), "{answer}");
 }
