@@ -2,6 +2,7 @@
 //! the pod killed where stock TCP would not.
 
 use std::fs;
+use std::sync::{Mutex, PoisonError};
 
 use rstest::rstest;
 use tests::accelerated::{Accelerated, attach_both};
@@ -18,6 +19,9 @@ const FEW: (&str, &str) = ("60", "100M");
 /// With 16 KiB each, from where on a single queue is compared with the limits, these would as well.
 const MANY: (&str, &str) = ("4000", "60M");
 
+/// Thousands of full sockets bring the whole machine near `tcp_mem`, which the other cases would see.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[rstest]
 fn nobody_is_killed(
     #[values("off", "auto")] mode: &str,
@@ -26,6 +30,7 @@ fn nobody_is_killed(
     if !DataPlane::Sidestep.met(&[Requirement::MemoryController, Requirement::Acceleration]) {
         return;
     }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let network = Network::new("memcg").unwrap();
     fs::write(cgroup::mount().unwrap().join("cgroup.subtree_control"), "+memory").unwrap();
     let limited = network.pod.cgroup();

@@ -94,7 +94,7 @@ fn connections_survive() {
     }
     for load in loads {
         let exchanges = load.finish().unwrap();
-        assert!(exchanges.failed.is_empty() && exchanges.completed > 8, "{exchanges:?}");
+        assert!(exchanges.failed.is_empty() && exchanges.completed >= 8, "{exchanges:?}");
     }
 }
 

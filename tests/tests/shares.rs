@@ -91,7 +91,7 @@ fn who_has_its_share_gets_no_more_and_others_get_theirs() {
     wait("both connections have their share", || node.share(&modest.pod)[2..] == [2, 2]);
     for load in [load, calm] {
         let exchanges = load.finish().unwrap();
-        assert!(exchanges.failed.is_empty() && exchanges.completed > 2, "{exchanges:?}");
+        assert!(exchanges.failed.is_empty() && exchanges.completed >= 2, "{exchanges:?}");
     }
     for pod in [&greedy.pod, &greedy.outside, &modest.pod, &modest.outside] {
         wait("they go with the connections", || node.share(pod) == [0; 4]);
