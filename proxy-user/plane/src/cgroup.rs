@@ -14,6 +14,9 @@ use proxy_core::exit::{Class, Failure};
 
 mod charge;
 mod installer;
+mod mounts;
+
+use mounts::{Mount, mounts};
 
 pub(crate) use charge::OutsideLimits;
 pub use installer::default_cgroup;
@@ -83,34 +86,12 @@ impl AsFd for Cgroup {
 
 /// Where cgroup2 is mounted; beside cgroup v1 that is not /sys/fs/cgroup.
 pub fn mount_point() -> Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
-    find_mount(&mounts, "cgroup2").ok_or_else(|| {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+    mounts(&mountinfo).find(Mount::is_cgroup2).map(|mount| mount.point()).ok_or_else(|| {
         Failure::error(
             Class::Unavailable,
             "no cgroup2 is mounted: mount it with `mount -t cgroup2 none /sys/fs/cgroup/unified`, or boot with \
              systemd.unified_cgroup_hierarchy=1",
         )
     })
-}
-
-/// The first mount point of a file system type in a mountinfo text.
-pub(crate) fn find_mount(mountinfo: &str, kind: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
-        let (head, tail) = line.split_once(" - ")?;
-        let found = tail.split_whitespace().next()? == kind;
-        found.then(|| head.split_whitespace().nth(4).map(PathBuf::from))?
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mount_is_found_beside_version_1() {
-        let text = "30 25 0:26 / /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,cpu\n\
-                    31 25 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-        assert_eq!(find_mount(text, "cgroup2"), Some("/sys/fs/cgroup/unified".into()));
-        assert_eq!(find_mount("", "cgroup2"), None);
-    }
 }

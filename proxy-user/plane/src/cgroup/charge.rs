@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::installer::find_own;
+use super::{
+    installer::{find_own, lists},
+    mounts::{Mount, mounts},
+};
 
 /// This process in the root of the memory cgroups, which has no limit; dropped, it is where it was.
 pub(crate) struct OutsideLimits {
@@ -51,12 +54,8 @@ fn memory_cgroup() -> Option<(PathBuf, PathBuf)> {
     let (root, path) = find(&cgroups, &mountinfo)?;
     let named = root.join(path.trim_start_matches('/'));
     let pid = std::process::id();
-    let lists_us = |dir: &Path| {
-        let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-        procs.lines().any(|line| line == pid.to_string())
-    };
     // A cgroup namespace shows other names.
-    let own = if lists_us(&named) { named } else { find_own(&root, pid)? };
+    let own = if lists(&named, pid) { named } else { find_own(&root, pid)? };
     (own != root).then_some((root, own))
 }
 
@@ -67,20 +66,13 @@ fn find(cgroups: &str, mountinfo: &str) -> Option<(PathBuf, String)> {
         let (controllers, path) = rest.split_once(':')?;
         controllers.split(',').any(|controller| controller == "memory").then_some(path)
     });
-    let (kind, path) = match version1 {
-        Some(path) => ("cgroup", path),
-        None => ("cgroup2", cgroups.lines().find_map(|line| line.strip_prefix("0::"))?),
+    // A mount of a part of the hierarchy does not show its root.
+    let mut whole = mounts(mountinfo).filter(|mount| mount.root == "/" || mount.root.starts_with("/.."));
+    let (mount, path) = match version1 {
+        Some(path) => (whole.find(|mount| mount.has_controller("memory"))?, path),
+        None => (whole.find(Mount::is_cgroup2)?, cgroups.lines().find_map(|line| line.strip_prefix("0::"))?),
     };
-    let mount = mountinfo.lines().find_map(|line| {
-        let (head, tail) = line.split_once(" - ")?;
-        let mut tail = tail.split_whitespace();
-        let found = tail.next()? == kind
-            && (kind == "cgroup2" || tail.last()?.split(',').any(|option| option == "memory"));
-        let mut head = head.split_whitespace().skip(3);
-        let (root, point) = (head.next()?, head.next()?);
-        (found && (root == "/" || root.starts_with("/.."))).then(|| PathBuf::from(point))
-    });
-    Some((mount?, path.to_owned()))
+    Some((mount.point(), path.to_owned()))
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context, Result};
 use proxy_core::exit::{Class, Failure};
 
+use super::mounts::{Mount, mounts};
+
 /// Inode number of the first cgroup namespace (include/uapi/linux/nsfs.h: CGROUP_NS_INIT_INO).
 const FIRST_CGROUP_NAMESPACE: &str = "cgroup:[4026531835]";
 /// Cgroups looked through for our own, at most.
@@ -75,19 +77,12 @@ impl Standpoint {
         Ok(Self {
             path: path.to_owned(),
             namespaced: namespace != FIRST_CGROUP_NAMESPACE,
-            mounts: mounts(&mountinfo),
+            mounts: mounts(&mountinfo)
+                .filter(Mount::is_cgroup2)
+                .map(|mount| (mount.root.to_owned(), mount.point()))
+                .collect(),
         })
     }
-}
-
-fn mounts(mountinfo: &str) -> Vec<(String, PathBuf)> {
-    let parse = |line: &str| {
-        let (head, tail) = line.split_once(" - ")?;
-        let mut fields = head.split_whitespace().skip(3);
-        let (root, point) = (fields.next()?, fields.next()?);
-        (tail.split_whitespace().next()? == "cgroup2").then(|| (root.to_owned(), PathBuf::from(point)))
-    };
-    mountinfo.lines().filter_map(parse).collect()
 }
 
 fn choose(from: &Standpoint) -> Choice {
@@ -131,18 +126,22 @@ fn is_pod_name(name: &str) -> bool {
 
 /// The cgroup below `mount` that lists this process: by pid, because a namespace hides its name.
 pub(super) fn find_own(mount: &Path, pid: u32) -> Option<PathBuf> {
-    let pid = pid.to_string();
     let mut left = vec![mount.to_owned()];
     for _ in 0..MOST_CGROUPS {
         let dir = left.pop()?;
-        let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-        if procs.lines().any(|line| line == pid) {
+        if lists(&dir, pid) {
             return Some(dir);
         }
         let entries = fs::read_dir(&dir).into_iter().flatten().flatten();
         left.extend(entries.filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path()));
     }
     None
+}
+
+/// Whether the process is in the cgroup itself.
+pub(super) fn lists(cgroup: &Path, pid: u32) -> bool {
+    let procs = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    procs.lines().any(|line| line.parse() == Ok(pid))
 }
 
 #[cfg(test)]
@@ -207,12 +206,5 @@ mod tests {
         assert_eq!(find_own(root.path(), 77), Some(pod.join("b")));
         assert_eq!(find_own(root.path(), 7), None);
         assert_eq!(pod_of(&pod.join("b")), Some(pod));
-    }
-
-    #[test]
-    fn mounts_are_read() {
-        let text = "30 25 0:26 / /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,cpu\n\
-                    31 25 0:27 /../.. /host rw - cgroup2 cgroup2 rw\n";
-        assert_eq!(mounts(text), [("/../..".to_owned(), PathBuf::from("/host"))]);
     }
 }
