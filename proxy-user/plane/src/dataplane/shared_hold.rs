@@ -1,10 +1,7 @@
 //! What the workloads of a node share goes with the last of them, unless somebody holds it: who enrols pods all day does not
 //! want to load the programs again for the first one after a quiet minute.
 
-use std::{
-    fs::{self, File},
-    path::Path,
-};
+use std::{fs::File, path::Path};
 
 use anyhow::Result;
 use nix::fcntl::Flock;
@@ -25,9 +22,6 @@ impl Drop for SharedHold {
     fn drop(&mut self) {
         self.0.take();
         let removed = (|| {
-            if !fs::exists(bpffs::root())? {
-                return Ok(());
-            }
             let Some(_lock) = Lock::take(&bpffs::root())? else { return Ok(()) };
             release::remove_if_unused()
         })();
