@@ -1,7 +1,7 @@
 //! A socket stays in the acceleration's map as long as it lives, also when its workload is detached. It counts for nobody
 //! who gets the workload's slot afterwards, and it obeys nobody else's switch.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData};
 use serde_json::Value;
@@ -14,6 +14,7 @@ use tests::pod::Pod;
 use tests::requirement::Requirement;
 use tests::server::Server;
 use tests::sidestep::ended_command;
+use tests::wait::until;
 
 const MET_WITHIN: Duration = Duration::from_secs(20);
 const MESSAGES: u64 = 100;
@@ -84,9 +85,5 @@ fn what_is_left_in_the_map_is_not_the_next_ones() {
 }
 
 fn wait(what: &str, met: impl Fn() -> bool) {
-    let deadline = Instant::now() + MET_WITHIN;
-    while !met() {
-        assert!(Instant::now() < deadline, "not within {MET_WITHIN:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(what, MET_WITHIN, met);
 }

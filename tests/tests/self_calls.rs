@@ -2,7 +2,7 @@
 //! from, and an address alone proves nothing (`refresh.rs`).
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rstest::rstest;
 use tests::client::Connect;
@@ -12,6 +12,7 @@ use tests::report::Connected;
 use tests::requirement::Requirement;
 use tests::server::{self, APP_USER, PROXY_USER, Server};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
+use tests::wait::until;
 
 const TRIED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -80,11 +81,7 @@ fn an_address_that_is_still_tried_is_the_pods() {
     let under = DataPlane::Sidestep.under(&network.pod).unwrap();
     let tried = || network.pod.command("ip").args(["-6", "addr", "show", "tentative"]).run().unwrap();
     assert!(tried().contains("fd00:10::77"), "too late to show anything: {}", tried());
-    let begun = Instant::now();
-    while tried().contains("fd00:10::77") {
-        assert!(begun.elapsed() < TRIED_WITHIN, "still tried");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until("it is tried no more", TRIED_WITHIN, || !tried().contains("fd00:10::77"));
     let _sidecar = server::stand_in(&network.pod).start().unwrap();
     let _app = Server::on(&network.pod).listen(at).start().unwrap();
     assert_eq!(taken_by(&network, at, APP_USER), 8080);
