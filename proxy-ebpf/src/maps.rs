@@ -84,15 +84,18 @@ pub(crate) fn pending_insert(key: &ConnectionKey, orig: &OriginalDst) -> bool {
     if share.pending >= limits.pending {
         return false;
     }
-    if PENDING.insert(key, orig, BPF_NOEXIST).is_ok() {
-        atomic::add(&mut share.pending, 1);
-        if orig.is_self_call != 0 {
-            atomic::add(&mut share.self_calls, 1);
+    if PENDING.insert(key, orig, BPF_NOEXIST).is_err() {
+        // There may be an entry of a client that went while no program looked.
+        pending_remove(key);
+        if PENDING.insert(key, orig, BPF_NOEXIST).is_err() {
+            return false;
         }
-        return true;
     }
-    // There is an entry of a client that went while no program looked.
-    PENDING.insert(key, orig, 0).is_ok()
+    atomic::add(&mut share.pending, 1);
+    if orig.is_self_call != 0 {
+        atomic::add(&mut share.self_calls, 1);
+    }
+    true
 }
 
 /// Takes the original destination of a connection that has just been accepted.

@@ -5,11 +5,13 @@
 
 use aya_ebpf::bindings::bpf_sock;
 use proxy_common::{
+    addr::Addr,
+    call::Call,
     counter::Event,
-    egress::{Egress, egress},
+    egress::egress,
     policy::{Table as _, flag, interface_flag},
     verdict::Target,
-    wire::{ConnectionKey, Owner, Route},
+    wire::{ConnectionKey, Owner, Route, route_flag},
 };
 
 use crate::{
@@ -42,22 +44,22 @@ pub(crate) fn left_alone(me: &Workload, call: SockOps, sk: *mut bpf_sock, key: &
     if !are_live() || remote.is_loopback() || !me.captures() || !call.in_netns(me) {
         return false;
     }
-    let known_route = me.route(&remote);
-    let mut over_lo = known_route.is_some_and(Route::is_local);
-    if let Some(interface) = interface(sk) {
-        over_lo = interface == LO;
-        let excluded =
-            me.policy().has(flag::INTERFACES) && me.interface(interface) & interface_flag::EXCLUDED != 0;
-        let is_as_known = over_lo == known_route.is_some_and(Route::is_local)
-            && excluded == known_route.is_some_and(Route::is_excluded)
-            && !known_route.is_some_and(Route::is_unreachable);
-        if !is_as_known && captures(me, sk, key, over_lo, excluded) {
-            me.count_event(Event::RouteChanged);
-            refuse(call);
-            return false;
-        }
+    let known = me.route(&remote).map_or(0, |route| route.flags);
+    let taken = interface(sk).map_or(known, |interface| flags_of(me, interface));
+    if taken != known && captures(me, sk, key, taken) {
+        me.count_event(Event::RouteChanged);
+        refuse(call);
+        return false;
     }
-    over_lo && !local.is_loopback() && !local.is_passthrough_source()
+    taken & route_flag::LOCAL != 0 && !local.is_loopback() && !local.is_passthrough_source()
+}
+
+/// What a route by this interface is to the rules.
+#[inline(always)]
+fn flags_of(me: &Workload, interface: u32) -> u8 {
+    let excluded =
+        me.policy().has(flag::INTERFACES) && me.interface(interface) & interface_flag::EXCLUDED != 0;
+    (if interface == LO { route_flag::LOCAL } else { 0 }) | if excluded { route_flag::EXCLUDED } else { 0 }
 }
 
 /// The interface the kernel has chosen. None: where the kernel keeps it is not known.
@@ -71,26 +73,22 @@ fn interface(sk: *mut bpf_sock) -> Option<u32> {
     read::<u32>(dev, known!(KERNEL.dev_ifindex))
 }
 
-/// What the rules say of the route it takes.
+/// Whether the rules capture by the route it takes.
 #[inline(always)]
-fn captures(me: &Workload, sk: *mut bpf_sock, key: &ConnectionKey, out_lo: bool, out_excluded: bool) -> bool {
+fn captures(me: &Workload, sk: *mut bpf_sock, key: &ConnectionKey, flags: u8) -> bool {
+    let asked = Call {
+        tcp: true,
+        dst: key.sidecar,
+        dport: key.sidecar_port.get(),
+        bound: key.client,
+        mark: load32!(sk, bpf_sock, mark),
+    };
+    let taken = Route { src: Addr::UNSPECIFIED, flags, reserved: [0; 3] };
     // Who made a socket without a file is not known. It is treated as not the sidecar's.
-    let owner = owner::recorded(sk).unwrap_or(Owner { uid: u32::MAX, gid: u32::MAX });
-    let verdict = egress(
-        me,
-        &Egress {
-            tcp: true,
-            src: key.client,
-            dst: key.sidecar,
-            dport: key.sidecar_port.get(),
-            out_lo,
-            out_excluded,
-            uid: owner.uid,
-            gid: owner.gid,
-            mark: load32!(sk, bpf_sock, mark),
-        },
-    );
-    !matches!(verdict.target, Target::Bypass)
+    let owner = || owner::recorded(sk).unwrap_or(Owner { uid: u32::MAX, gid: u32::MAX });
+    asked
+        .gather(Some(&taken), owner)
+        .is_ok_and(|gathered| !matches!(egress(me, &gathered).target, Target::Bypass))
 }
 
 /// Takes the connection its route: by an interface there is none of, so that connect fails with EHOSTUNREACH (6.1), or
