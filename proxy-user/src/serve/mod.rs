@@ -1,7 +1,6 @@
 //! `sidestep serve`: metrics, readiness and the node's page over HTTP. Figures are read from the pins when they are asked
 //! for. What is kept meanwhile, the highest ones shown (`floors`), keeps counters from going back by a moment's difference;
 //! nothing is lost with it, so that a server may come and go.
-
 //!
 //! [`bind`] says what it bound, [`Server::run`] serves until it is told to stop: signals, standard output and the log's
 //! form are the caller's.
