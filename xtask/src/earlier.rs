@@ -40,8 +40,10 @@ fn build(workspace: &Workspace, dir: &Path, commit: &str) -> Result<()> {
     let mut pack = step::command("git");
     pack.arg("-C").arg(&workspace.root).args(["archive", "--output"]).arg(&archive).arg(commit);
     step::run("Packing", format!("the sources of {commit}"), &mut pack)?;
+    // Both are unpacked at one place, and built in one target directory: cargo goes by the files' times, and those of a
+    // commit are older than the build of the other one.
     let mut unpack = step::command("tar");
-    unpack.arg("-xf").arg(&archive).arg("-C").arg(&source);
+    unpack.args(["--touch", "-xf"]).arg(&archive).arg("-C").arg(&source);
     step::run("Unpacking", format!("the sources of {commit}"), &mut unpack)?;
     // The BPF linker is where its build script looks for it.
     let tools = source.join("target");
