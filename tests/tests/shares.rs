@@ -98,6 +98,36 @@ fn who_has_its_share_gets_no_more_and_others_get_theirs() {
     }
 }
 
+/// A listener whose pod had no share left is like any other once there is one again.
+#[test]
+fn a_full_share_is_forgotten() {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
+        return;
+    }
+    let network = Network::new("share-again").unwrap();
+    let node = Node(PinRoot::new().unwrap());
+    for pod in [&network.pod, &network.outside] {
+        node.attach(pod);
+    }
+    node.limit(FEW);
+    let at = network.pod4(7000);
+    let _server = Server::on(&network.pod).listen(at).echo().start().unwrap();
+    let to_itself = Load::lasting(at, 2).start(&network.pod).unwrap();
+    wait("both ends of its own connections use it up", || node.share(&network.pod)[2] == 4);
+    let refused = Load::lasting(at, 1).start(&network.outside).unwrap();
+    wait("the server's end is refused", || {
+        node.of(&network.pod)["acceleration"]["not_enrolled"]["messages"].as_u64().unwrap_or(0) == 1
+    });
+    assert_eq!(node.share(&network.outside)[2], 1);
+    for load in [to_itself, refused] {
+        load.finish().unwrap();
+    }
+    wait("they go with the connections", || node.share(&network.pod)[2] == 0);
+    let load = Load::lasting(at, 1).start(&network.outside).unwrap();
+    wait("the listener's next connection is taken", || node.share(&network.pod)[2] == 1);
+    load.finish().unwrap();
+}
+
 fn wait(what: &str, met: impl Fn() -> bool) {
     until(what, MET_WITHIN, met);
 }

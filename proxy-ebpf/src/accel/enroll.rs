@@ -87,11 +87,10 @@ pub(crate) fn client(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
         return;
     }
     let key = key(me, call, local, remote);
-    let Some(number) = admissible(me.slot, sk, |number| peer::file(number).is_some_and(peer::is_nonblocking))
-    else {
-        return;
-    };
-    enter(me, call, sk, number, key, 0);
+    let Some((number, strict)) = admissible(me.slot, sk) else { return };
+    if reads_alike(me.slot, sk, strict, || peer::file(number).is_some_and(peer::is_nonblocking)) {
+        enter(me, call, sk, number, key, 0);
+    }
 }
 
 /// PASSIVE_ESTABLISHED.
@@ -105,12 +104,16 @@ pub(crate) fn server(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     if maps::end(&key.reversed()).is_none() {
         return;
     }
+    let Some((number, strict)) = admissible(me.slot, sk) else { return };
     // The socket is not accepted yet, and has no file: its listener stands for it.
-    let event_loop = |_| record::mark_of(sk).is_some_and(|mark| reader::is_event_loop(&mark));
-    let entered = admissible(me.slot, sk, event_loop)
-        .is_some_and(|number| enter(me, call, sk, number, key, direction_bit::SERVER));
+    let event_loop = || record::mark_of(sk).is_some_and(|mark| reader::is_event_loop(&mark));
+    if reads_alike(me.slot, sk, strict, event_loop) {
+        enter(me, call, sk, number, key, direction_bit::SERVER);
+        return;
+    }
+    // The listener's next connection will read as this one does. What else keeps one out may be over by then.
     let inner = is_over_lo(&local, &remote) || me.is_local(&remote);
-    if !entered && let Some(server) = maps::server_or_new(&server_key(me, key.local, key.local_port, inner)) {
+    if let Some(server) = maps::server_or_new(&server_key(me, key.local, key.local_port, inner)) {
         server.declined = 1;
     }
 }
@@ -162,8 +165,9 @@ fn is_on_node(me: &Workload, remote: &Addr) -> bool {
     me.is_local(remote) || maps::is_local_workload(remote)
 }
 
+/// The socket as a number, and whether its reader must be one the map changes nothing for.
 #[inline(always)]
-fn admissible(slot: u32, sk: *mut bpf_sock, event_loop: impl FnOnce(u64) -> bool) -> Option<u64> {
+fn admissible(slot: u32, sk: *mut bpf_sock) -> Option<(u64, bool)> {
     let switch = maps::switch(slot)?;
     if switch.enabled == 0 {
         return None;
@@ -177,28 +181,33 @@ fn admissible(slot: u32, sk: *mut bpf_sock, event_loop: impl FnOnce(u64) -> bool
         maps::count(slot, Reason::Mptcp, 0);
         return None;
     }
-    let strict = switch.flags & switch_flag::ANY_READER == 0;
+    Some((number, switch.flags & switch_flag::ANY_READER == 0))
+}
+
+/// Whether the socket's own reads stay as they are in the map.
+#[inline(always)]
+fn reads_alike(slot: u32, sk: *mut bpf_sock, strict: bool, event_loop: impl FnOnce() -> bool) -> bool {
     // Being in the map is enough to change FIONREAD and splice(2), also for what comes over the stack.
     if strict && record::mark_of(sk).is_none_or(|mark| mark.flags & end_flag::TRUSTED == 0) {
         maps::count(slot, Reason::UntrustedReader, 0);
-        return None;
+        return false;
     }
-    if strict && !event_loop(number) {
+    if strict && !event_loop() {
         maps::count(slot, Reason::BlockingSocket, 0);
-        return None;
+        return false;
     }
-    Some(number)
+    true
 }
 
 #[inline(always)]
-fn enter(me: &Workload, call: SockOps, sk: *mut bpf_sock, number: u64, key: EndKey, bits: u8) -> bool {
+fn enter(me: &Workload, call: SockOps, sk: *mut bpf_sock, number: u64, key: EndKey, bits: u8) {
     let slot = me.slot;
-    let Some(cookie) = peer::cookie(number) else { return false };
+    let Some(cookie) = peer::cookie(number) else { return };
     if me.share().is_none_or(|(share, limits)| share.sockets >= limits.sockets) {
         maps::count(slot, Reason::NotEnrolled, 0);
-        return false;
+        return;
     }
-    let Some(record) = record::create(sk) else { return false };
+    let Some(record) = record::create(sk) else { return };
     record.sk = number;
     record.peer = PublishedEnd::NONE;
     record.peer_file = 0;
@@ -215,12 +224,12 @@ fn enter(me: &Workload, call: SockOps, sk: *mut bpf_sock, number: u64, key: EndK
         &PublishedEnd { sk: number, cookie, number: me.number(), slot: slot as u16, flags },
     ) {
         maps::count(slot, Reason::NotEnrolled, 0);
-        return false;
+        return;
     }
     if !maps::enter(call.raw(), cookie) {
         maps::end_remove(&record.own);
         maps::count(slot, Reason::NotEnrolled, 0);
-        return false;
+        return;
     }
     count(me, record);
     if rodata::observes() {
@@ -229,7 +238,6 @@ fn enter(me: &Workload, call: SockOps, sk: *mut bpf_sock, number: u64, key: EndK
     // For the entry's removal.
     call.call_back(BPF_SOCK_OPS_STATE_CB_FLAG);
     maps::count(slot, Reason::Enrolled, 0);
-    true
 }
 
 /// Takes one of the workload's share.
