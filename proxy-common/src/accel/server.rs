@@ -12,7 +12,7 @@ pub const SAMPLE: u8 = 16;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
 pub struct Server {
-    /// Its listener reads in a way the map would change, so that its side stays out: 1.
+    /// Its listener reads in a way the map would change, so that its side stays out: why, [`super::Reason`] + 1.
     pub declined: u8,
     /// Short connections in a row in this second, up to [`SHORT_RUN`].
     pub short_run: u8,

@@ -21,6 +21,7 @@ mod rules;
 mod serve;
 mod settings;
 mod status;
+mod status_share;
 mod verify;
 
 use std::{
