@@ -8,6 +8,7 @@ mod choice;
 mod detach;
 mod doctor;
 mod explain;
+mod explain_pid;
 mod flows;
 mod flows_table;
 mod flows_top;
