@@ -84,7 +84,7 @@ fn reason(old: u32, error: u32) -> Close {
 /// The record is complete: to the journal and the sums.
 #[inline(always)]
 fn finish(me: &Workload, sk: *mut bpf_sock, socket: Socket, record: &mut FlowRecord) {
-    let tally = journal::write(sk, socket, record);
+    let tally = journal::write(me, sk, socket, record);
     journal::sum(me, record, &tally);
     // This comes last: in between the end is in both, and readers look at open ends first.
     live::leave(record);

@@ -12,7 +12,7 @@ use crate::{accel, atomic, workload::Workload};
 
 /// Writes the final record; never waits, the oldest goes.
 #[inline(always)]
-pub(super) fn write(sk: *mut bpf_sock, socket: Socket, record: &FlowRecord) -> Tally {
+pub(super) fn write(me: &Workload, sk: *mut bpf_sock, socket: Socket, record: &FlowRecord) -> Tally {
     let tally = accel::record::tally(sk);
     let mapped = tally.is_some();
     let tally = tally.copied().unwrap_or_default();
@@ -23,6 +23,9 @@ pub(super) fn write(sk: *mut bpf_sock, socket: Socket, record: &FlowRecord) -> T
     entry.figures.tally = tally;
     entry.sum = journal_sum(number, words(entry));
     entry.number = number;
+    if let Some(kept) = maps::next_kept(me.slot) {
+        *kept = *entry;
+    }
     tally
 }
 

@@ -65,7 +65,9 @@ pub use map_usage::MapUsage;
 pub use meta::Meta;
 pub use node::{Node, attach};
 pub use object::{OBJECT, program_stats};
-pub(crate) use observation::{OpenTotalsMap, Reading, is_observed, journal_pins, open_sums, open_totals};
+pub(crate) use observation::{
+    OpenTotalsMap, Reading, is_observed, journal_pins, kept_pin, open_sums, open_totals,
+};
 pub use pins::WorkloadPins;
 pub use place::place;
 pub use privileges::{check as check_privileges, missing_capabilities, raise_memlock};
