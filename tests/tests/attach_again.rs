@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use nix::mount::{MsFlags, mount, umount};
 use tests::client::Connect;
 use tests::data_plane::DataPlane;
 use tests::footprint::Footprint;
 use tests::load::Load;
 use tests::network::Network;
+use tests::pin_root::PinRoot;
 use tests::requirement::Requirement;
 use tests::server::{self, PROXY_USER, Server};
-use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
+use tests::sidestep::{DEFAULT_FLAGS, Sidestep, ended_command};
 
 const BPFTOOL: Requirement = Requirement::Program("bpftool", "bpftool");
 
@@ -120,4 +122,30 @@ fn what_hangs_on_nothing_any_more_is_attached_anew() {
     let said = sidestep.attach_again(&DEFAULT_FLAGS).unwrap();
     assert!(said.starts_with("attached"), "{said}");
     assert_eq!(taken_by(), 15006);
+}
+
+/// The new rules are in force, whatever is left of the old ones.
+#[test]
+fn what_cannot_be_removed_is_said() {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("left").unwrap();
+    let root = PinRoot::new().unwrap();
+    let attach = |flags: &[&str]| {
+        let verb = [&["attach"], &DEFAULT_FLAGS[..], flags].concat();
+        let ended = ended_command(root.for_pod(&verb, &network.pod).unwrap()).unwrap();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.stderr
+    };
+    attach(&["--redirect-dns"]);
+    let links = || root.pins().into_iter().filter(|pin| pin.ends_with("link_sendmsg4")).collect::<Vec<_>>();
+    let [link] = &links()[..] else { panic!("{:?}", root.pins()) };
+    mount(Some("/dev/null"), link, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    let said = attach(&[]);
+    umount(link).unwrap();
+    assert!(said.contains("what it had and does not need could not be removed"), "{said}");
+    assert!(!attach(&[]).contains("could not be removed"));
+    assert!(links().is_empty(), "{:?}", links());
+    assert_eq!(ended_command(root.for_pod(&["detach"], &network.pod).unwrap()).unwrap().code, Some(0));
 }
