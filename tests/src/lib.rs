@@ -46,6 +46,7 @@ pub mod scale;
 pub mod serve;
 pub mod server;
 pub mod settings;
+pub mod shown;
 pub mod sidecar;
 pub mod sidestep;
 pub mod tmux;
