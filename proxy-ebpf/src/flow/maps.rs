@@ -8,8 +8,9 @@ use aya_ebpf::{
 };
 use proxy_common::{
     flow::{
-        BUCKETS, Class, FlowRecord, FreeList, Histogram, JOURNAL as ENTRIES, JournalEntry, KEPT as KEPT_EACH, LISTED as PAGE,
-        LIVE as LIVE_ENDS, ListedEnd, LiveEnd, OpenKey, OpenTotals, PeerKey, Totals, bucket, totals_key,
+        BUCKETS, Class, FlowRecord, FreeList, Histogram, JOURNAL as ENTRIES, JournalEntry, KEPT as KEPT_EACH,
+        LISTED as PAGE, LIVE as LIVE_ENDS, ListedEnd, LiveEnd, OpenKey, OpenTotals, PeerKey, Totals, bucket,
+        totals_key,
     },
     workload::SLOTS,
 };
