@@ -154,6 +154,7 @@ fn every_refusal_and_every_target_are_met() {
             Err(Refusal::Multicast) => "multicast",
         });
     }
-    let all = BTreeSet::from(["bypass", "dns", "inbound", "loopback source", "multicast", "no way", "outbound"]);
+    let all =
+        BTreeSet::from(["bypass", "dns", "inbound", "loopback source", "multicast", "no way", "outbound"]);
     assert_eq!(met, all);
 }
