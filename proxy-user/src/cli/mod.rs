@@ -1,6 +1,7 @@
 //! The command line: one verb per file.
 
 mod acceleration;
+mod advice;
 mod attach;
 mod audit;
 mod bench;
@@ -96,6 +97,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Ok(verb) => verb,
         Err(error) => {
             error.print().ok();
+            if let Some(advice) = advice::about(&error) {
+                eprintln!("\n  note: {advice}");
+            }
             // Help and version are not errors.
             return Ok(ExitCode::from(if error.use_stderr() { Class::Usage.code() } else { 0 }));
         }

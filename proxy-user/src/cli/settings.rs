@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use clap::Args;
 use proxy_core::{
     config::{
-        Capture, Choice as _, ConfigFaults, Defaults, Environment, Host, OptOut, ProxySettings, RunOptions,
-        accelerate_opt_out, from_annotations, opted_out, parse_annotations,
+        Capture, Choice as _, ConfigFaults, Defaults, Environment, Fault, Host, OptOut, ProxySettings,
+        RunOptions, accelerate_opt_out, from_annotations, opted_out, parse_annotations,
         setting::{ANNOTATIONS, DEFAULTS},
     },
     exit::{Class, Failure},
@@ -60,8 +60,8 @@ impl SettingsArgs {
 
     pub(crate) fn resolve(&self, host: &dyn Host) -> Result<Settings> {
         let env = Environment::of_process();
-        let resolved = self.istio.0.resolve(&env, host).map_err(usage)?;
         let Some(path) = &self.annotations else {
+            let resolved = self.istio.0.resolve(&env, host).map_err(usage)?;
             return Ok(Settings {
                 run: resolved.run,
                 capture: Capture::Of(Box::new(resolved.config)),
@@ -70,11 +70,24 @@ impl SettingsArgs {
         };
         let shown = path.display().to_string();
         let annotations = parse_annotations(&shown, &read(path)?).map_err(usage)?;
-        Ok(Settings {
-            run: resolved.run,
-            capture: self.of_annotations(&annotations, env, host).map_err(usage)?,
-            opted_out_of_acceleration: accelerate_opt_out(&annotations).map_err(usage)?,
-        })
+        let run = self.istio.0.run_options(&env);
+        let capture = self.of_annotations(&annotations, env, host);
+        let opted_out = accelerate_opt_out(&annotations);
+        match (run, capture, opted_out) {
+            (Ok(run), Ok(capture), Ok(opted_out)) => {
+                Ok(Settings { run, capture, opted_out_of_acceleration: opted_out })
+            }
+            (run, capture, opted_out) => {
+                let mut faults: Vec<Fault> = Vec::new();
+                for some in [run.err(), capture.err(), opted_out.err()].into_iter().flatten() {
+                    // What the injector's istio-init is told counts among both of the first two.
+                    faults.extend(
+                        some.0.into_iter().filter(|fault| !faults.contains(fault)).collect::<Vec<_>>(),
+                    );
+                }
+                Err(usage(ConfigFaults(faults)))
+            }
+        }
     }
 
     fn of_annotations(
@@ -83,11 +96,12 @@ impl SettingsArgs {
         env: Environment,
         host: &dyn Host,
     ) -> Result<Capture, ConfigFaults> {
-        // That the injector wrote its status is for an agent to ask; who names a pod's annotations means that pod.
-        if opted_out(annotations, &BTreeMap::new(), self.defaults) == Some(OptOut::InjectFalse) {
-            return Ok(Capture::Nothing("sidecar.istio.io/inject is false"));
-        }
         let proxy = ProxySettings { env, given: self.istio.0.clone(), ..ProxySettings::default() };
+        // That the injector wrote its status is for an agent to ask; who names a pod's annotations means that pod.
+        match opted_out(annotations, &BTreeMap::new(), &proxy, self.defaults) {
+            None | Some(OptOut::NotInjected) => {}
+            Some(no) => return Ok(Capture::Nothing(no.reason())),
+        }
         from_annotations(annotations, self.defaults, &proxy, host)
     }
 }

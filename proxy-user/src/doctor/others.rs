@@ -85,7 +85,7 @@ pub(super) fn in_netns() -> Vec<Finding> {
         }
     }
     if !found.is_empty() {
-        let advice = "both would capture: remove the chains before attach (`istio-iptables --cleanup`, or a pod \
+        let advice = "both would capture: remove the chains before attach (`istio-iptables --cleanup-only`, or a pod \
                       without istio-init)";
         return vec![Finding::degraded(CHAINS, found.join("; "), advice)];
     }

@@ -39,7 +39,7 @@ pub use dns::{DnsCapture, DnsServers, parse_resolv_conf};
 pub use environment::Environment;
 pub use extras::{Accelerate, Acceleration, Observe};
 pub use fault::{ConfigFaults, Fault};
-pub use given::{Given, Value};
+pub use given::{Given, Value, warn_of_words};
 pub use owner_groups::{OwnerGroup, OwnerGroups};
 pub use pod_name::{NoPodName, PodName};
 pub use ports::{PortSet, Ports};
