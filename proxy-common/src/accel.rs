@@ -67,6 +67,12 @@ pub struct PublishedEnd {
 }
 
 impl PublishedEnd {
+    /// Of its flags, why the other end stays out: [`Reason`] + 1, or 0.
+    #[inline(always)]
+    pub const fn peer_stays(&self) -> u8 {
+        (self.flags >> PEER_STAYS) as u8
+    }
+
     /// No end is known.
     pub const NONE: Self = Self { sk: 0, cookie: 0, number: 0, slot: 0, flags: 0 };
 }
@@ -155,12 +161,12 @@ pub struct Switch {
 }
 
 pub mod switch_flag {
-    /// Readers that are not trusted or block are accelerated as well.
+    /// Readers that are not trusted or block are accelerated as well. Tests alone set it, in the map.
     pub const ANY_READER: u32 = 1 << 0;
 }
 
-/// Counters of the acceleration: two (messages, bytes) per reason and slot.
-pub const ACCEL_COUNTERS: u32 = SLOTS * Reason::COUNT as u32 * 2;
+/// Counters of the acceleration: three (sockets, messages, bytes) per reason and slot.
+pub const ACCEL_COUNTERS: u32 = SLOTS * Reason::COUNT as u32 * 3;
 /// Connections that have activity counters of their own; more share them, which makes the small-stream rule a little
 /// less sharp, no more.
 pub const ACTIVITY: u32 = 1 << 15;
@@ -192,8 +198,14 @@ impl Activity {
 
 #[inline(always)]
 pub const fn counter_index(slot: u32, reason: Reason) -> u32 {
-    (slot * Reason::COUNT as u32 + reason as u32) * 2
+    (slot * Reason::COUNT as u32 + reason as u32) * 3
 }
+
+/// Bit of an address's workload (`LOCAL_ADDRS`): it is accelerated.
+pub const ACCELERATED: u32 = 1 << 31;
+
+/// Bits of [`PublishedEnd::flags`] in which an end that has entered is told why its other end does not: [`Reason`] + 1.
+pub const PEER_STAYS: u32 = 8;
 
 const _: () = assert!(size_of::<EndKey>() == 48 && size_of::<PublishedEnd>() == 24);
 const _: () = assert!(SLOTS <= 1 << 16, "a slot has 16 bits in an end");

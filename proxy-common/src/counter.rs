@@ -21,6 +21,8 @@ named! {
         OwnRoute = "own_route", "a captured socket names hosts its packets go by (source route, segment routing): refused";
         FlowNotListed = "flow_not_listed", "the workload's share of the list of open connections is used up: it is among the flows when it closes";
         ListenerMptcp = "listener_mptcp", "the sidecar listens with MPTCP (Go programs do unless told): the kernel hands such a socket nothing; not used";
+        OutboundRefused = "outbound_refused", "captured outbound, but no sidecar listens: refused";
+        OutsideCgroup = "outside_cgroup", "a process of the namespace outside the cgroup called the pod: its own calls are not captured";
         RouteChanged = "route_changed", "left alone by the routes that were known, captured by the route the kernel took: refused";
     }
 }

@@ -10,10 +10,10 @@ pub use crate::kernel::FlowKernel;
 
 pub use live::{FreeList, LISTED, LIVE, ListedEnd, LiveEnd};
 pub use record::{
-    FlowFigures, FlowRecord, JOURNAL, JOURNAL_WORDS, JournalEntry, KEPT, PeerKey, Tally, flow_flag,
+    FlowFigures, FlowRecord, JOURNAL, JOURNAL_WORDS, JournalEntry, KEPT, PEERS, PeerKey, Tally, flow_flag,
     journal_sum, phase, tally_path,
 };
-pub use totals::{BUCKETS, Carried, Histogram, OpenKey, OpenTotals, Totals, bucket, totals_key};
+pub use totals::{BUCKETS, Carried, Histogram, OpenKey, OpenTotals, Stayed, Totals, bucket, totals_key};
 
 named! {
     /// Between whom a connection runs.
@@ -52,10 +52,11 @@ named! {
     Close {
         Fin = "fin", "both sides closed in order";
         Rst = "rst", "reset by one side";
-        Timeout = "timeout", "the other side did not answer";
+        Timeout = "timeout", "the other side did not answer, until TCP or its own side gave up";
         Refused = "refused", "nobody listened, or a rule refused it";
         Unreachable = "unreachable", "no route to the other side";
-        Aborted = "aborted", "given up by its own side before it was established";
+        Aborted = "aborted", "given up by its own side at once, before an answer could be expected";
+        Killed = "killed", "the process of one side was killed while it was open";
     }
 }
 
@@ -77,6 +78,12 @@ named! {
 }
 
 impl Class {
+    /// Whether both ends are the workload's own.
+    #[inline(always)]
+    pub const fn is_within(self) -> bool {
+        !matches!(self, Self::Inbound | Self::Upstream | Self::DirectIn | Self::DirectOut)
+    }
+
     pub const fn hop(self) -> Hop {
         match self {
             Self::Inbound => Hop::Inbound,

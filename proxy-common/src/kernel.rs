@@ -74,6 +74,8 @@ tables! {
         sk_dst_cache: optional sock.sk_dst_cache;
         dst_dev: optional dst_entry.dev;
         dev_ifindex: optional net_device.ifindex;
+        /// Why a connection ended.
+        sk_err: optional sock.sk_err;
         /// `bpf_sk_lookup` has `ingress_ifindex` (>= 5.17).
         has_ingress_ifindex;
         /// `bpf_get_netns_cookie` works in sock_ops (>= 5.15).
@@ -140,11 +142,20 @@ tables! {
         tcp_bytes_received: needed tcp_sock.bytes_received;
         tcp_srtt_us: needed tcp_sock.srtt_us;
         tcp_total_retrans: needed tcp_sock.total_retrans;
+        tcp_is_mptcp: optional tcp_sock.is_mptcp;
         /// 0: programs of sock_ops may not ask for the task.
         task_tgid: needed task_struct.tgid;
         task_comm: needed task_struct.comm;
         /// The leading thread, whose name is the process's.
         task_leader: needed task_struct.group_leader;
+        /// How a process ends.
+        task_flags: needed task_struct.flags;
+        task_exit_code: needed task_struct.exit_code;
+        /// The file descriptor it has taken last.
+        task_files: needed task_struct.files;
+        files_next_fd: needed files_struct.next_fd;
+        files_fdt: needed files_struct.fdt;
+        fdt_fd: needed fdtable.fd;
         /// Redirected bytes that wait: `sk_user_data` -> `sk_psock.ingress_msg`, a list of `sk_msg`.
         psock_ingress: needed sk_psock.ingress_msg;
         msg_list: needed sk_msg.list;

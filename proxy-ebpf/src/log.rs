@@ -18,6 +18,7 @@ pub(crate) fn failed(event: Event, times: u64, netns: u64) {
 #[inline(never)]
 fn say(event: u32, times: u64, netns: u64) {
     const NO_LISTENER: u32 = Event::NoListener as u32;
+    const OUTBOUND_REFUSED: u32 = Event::OutboundRefused as u32;
     const STORAGE_FULL: u32 = Event::StorageFull as u32;
     const PENDING_FULL: u32 = Event::PendingFull as u32;
     const LISTENER_FULL: u32 = Event::ListenerFull as u32;
@@ -27,6 +28,14 @@ fn say(event: u32, times: u64, netns: u64) {
             warn!(
                 (),
                 "no_listener: no sidecar listens, refused; netns cookie {}, {} on this CPU", netns, times
+            );
+        }
+        OUTBOUND_REFUSED => {
+            warn!(
+                (),
+                "outbound_refused: no sidecar listens, refused; netns cookie {}, {} on this CPU",
+                netns,
+                times
             );
         }
         STORAGE_FULL => {

@@ -7,6 +7,7 @@ use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
         BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE,
+        BPF_TCP_SYN_SENT, bpf_sock,
     },
     macros::sock_ops,
     programs::SockOpsContext,
@@ -21,9 +22,11 @@ use proxy_common::{
 
 use crate::{
     accel::enroll,
-    guest,
+    guest, kernel_memory,
     listeners::{self, Added},
-    maps, routes,
+    maps,
+    rodata::known,
+    routes,
     sock_ops_call::SockOps,
     storage,
     workload::Workload,
@@ -210,8 +213,21 @@ fn closing(me: &Workload, call: SockOps) {
         {
             maps::pending_remove(&key_of_client(me, call));
         }
+        if call.first_arg() == BPF_TCP_SYN_SENT && is_refused(sk) {
+            me.failed(Event::OutboundRefused);
+        }
         enroll::closed(me, sk);
     }
+}
+
+/// A captured connection that nobody listens for.
+#[inline(always)]
+fn is_refused(sk: *mut bpf_sock) -> bool {
+    const ECONNREFUSED: u32 = 111;
+    let at = known!(KERNEL.sk_err);
+    at != 0
+        && storage::get(sk).is_some_and(|state| state.role == role::CLIENT)
+        && kernel_memory::address(sk).and_then(|sk| kernel_memory::read(sk, at)) == Some(ECONNREFUSED)
 }
 
 #[inline(always)]

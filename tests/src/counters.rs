@@ -29,9 +29,10 @@ pub struct Acceleration {
     pub counters: BTreeMap<String, Paths>,
 }
 
-/// Messages and bytes that took one path for one reason.
+/// Sockets, messages and bytes that took one path for one reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Paths {
+    pub sockets: u64,
     pub messages: u64,
     pub bytes: u64,
 }

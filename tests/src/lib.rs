@@ -10,6 +10,7 @@
 pub mod accelerated;
 pub mod agent;
 pub mod answerer;
+pub mod any_reader;
 #[cfg(feature = "plane")]
 pub mod bare_pod;
 pub mod cgroup;

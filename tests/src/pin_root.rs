@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use crate::any_reader;
 use crate::pod::Pod;
 use crate::sidestep;
 
@@ -65,6 +66,18 @@ impl PinRoot {
         let mut command = self.command(verb)?;
         command.args(sidestep::workload(pod));
         Ok(command)
+    }
+
+    /// Attaches `pod` with these flags, [`any_reader::ANY_READER`] among them or not.
+    pub fn attach(&self, pod: &Pod, flags: &[&str]) -> Result<()> {
+        let (flags, any_reader) = any_reader::of_product(flags);
+        let ended = sidestep::ended_command(self.for_pod(&[&["attach"], &*flags].concat(), pod)?)?;
+        ensure!(ended.code == Some(0), "{ended:?}");
+        if any_reader {
+            let slot = self.status_of(pod)?["meta"]["slot"].as_u64().context("status says no slot")?;
+            any_reader::allow(&self.path().join("sidestep"), slot)?;
+        }
+        Ok(())
     }
 
     /// What `sidestep status` says of `pod`.

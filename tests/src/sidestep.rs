@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::agent;
+use crate::any_reader;
 use crate::counters::Counters;
 use crate::pin_root;
 use crate::pod::Pod;
@@ -50,9 +51,13 @@ impl Sidestep {
         pod.undo_at_end(&[detach])?;
         // A guard from here on: a failing attach that leaves something is detached all the same.
         let mut sidestep = Self { pod: pod.clone(), attached: true, warnings: String::new() };
+        let (flags, any_reader) = any_reader::of_product(flags);
         let mut command = Command::new(binary()?);
         command.arg("attach").args(workload(pod)).args(flags).envs(env.iter().copied());
         sidestep.warnings = output(command)?.1;
+        if any_reader {
+            sidestep.allow_any_reader()?;
+        }
         Ok(sidestep)
     }
 
@@ -63,7 +68,17 @@ impl Sidestep {
 
     /// Runs `sidestep attach` again, with other flags.
     pub fn attach_again(&self, flags: &[&str]) -> Result<String> {
-        run(&[&["attach"], flags].concat(), &self.pod)
+        let (flags, any_reader) = any_reader::of_product(flags);
+        let said = run(&[&["attach"], &*flags].concat(), &self.pod)?;
+        if any_reader {
+            self.allow_any_reader()?;
+        }
+        Ok(said)
+    }
+
+    fn allow_any_reader(&self) -> Result<()> {
+        let slot = self.meta()?["slot"].as_u64().context("the description says no slot")?;
+        any_reader::allow(&pin_root::directory(), slot)
     }
 
     /// Decisions and events so far.

@@ -2,6 +2,7 @@
 
 use rstest::rstest;
 use tests::accelerated::{Accelerated, attach_both};
+use tests::any_reader::ANY_READER;
 use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::network::Network;
@@ -42,7 +43,7 @@ fn at_most_the_limit_more_than_the_stack(#[case] connections: u32, #[values(fals
     }
     let stock = held("off", 4 << 20, connections, two_pods);
     for limit in [100_000, 4 << 20] {
-        let accelerated = held("auto", limit, connections, two_pods);
+        let accelerated = held(ANY_READER, limit, connections, two_pods);
         let most = stock.most + u64::from(limit) + SLACK;
         println!("limit {limit}: {accelerated:?}, stock TCP {stock:?}");
         assert!(accelerated.most <= most, "{accelerated:?} held, stock TCP {stock:?}, limit {limit}");

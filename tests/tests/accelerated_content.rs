@@ -16,11 +16,11 @@ use tests::sidestep::Sidestep;
 
 const BYTES: u64 = 1 << 20;
 
-/// What went directly, and what did not because a reader was not trusted, when `program` serves a stream.
+/// Messages that went directly, and sockets that stayed out because their reader was not trusted, when `program` serves a stream.
 fn served_by(program: &Path, pod: &Pod, port: u16) -> (u64, u64) {
     let count = || {
         let seen = Acceleration::of_pod(pod).unwrap();
-        (seen.of("redirected").messages, seen.of("untrusted_reader").messages)
+        (seen.of("redirected").messages, seen.of("untrusted_reader").sockets)
     };
     let before = count();
     let at: SocketAddr = ([127, 0, 0, 1], port).into();
@@ -43,7 +43,7 @@ fn a_program_that_is_overwritten_is_not_trusted_any_more() {
     let program = pod.scratch().join("server");
     std::fs::copy(agent::path().unwrap(), &program).unwrap();
     let path = program.display().to_string();
-    let mut flags = Accelerated::new("strict").attach_flags();
+    let mut flags = Accelerated::new("safe-readers").attach_flags();
     flags.extend(["--trust-program".to_owned(), path]);
     let _attached = Sidestep::attach(pod, &flags.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use rstest::rstest;
 use tests::accelerated::{Accelerated, attach_both, streams};
+use tests::any_reader::ANY_READER;
 use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::envoy_config::{Forward, SidecarConfig};
@@ -61,10 +62,10 @@ fn assert_intact(name: &str, streams: &Streams, flows: u64, pods: &[&Pod], switc
 }
 
 #[rstest]
-#[case::tiny_limit("strict", TINY, 32_768, BURST, 500)]
-#[case::tiny_limit_any_reader("auto", TINY, 32_768, BURST, 400)]
-#[case::default_limit("strict", 4 << 20, 262_144, 0, 900)]
-#[case::small_messages("strict", 2_000, 1_500, 10_000, 40)]
+#[case::tiny_limit("safe-readers", TINY, 32_768, BURST, 500)]
+#[case::tiny_limit_any_reader(ANY_READER, TINY, 32_768, BURST, 400)]
+#[case::default_limit("safe-readers", 4 << 20, 262_144, 0, 900)]
+#[case::small_messages("safe-readers", 2_000, 1_500, 10_000, 40)]
 fn over_loopback(
     #[case] mode: &str,
     #[case] limit: u32,
@@ -94,7 +95,7 @@ fn between_two_pods(#[case] family: u8, #[case] limit: u32, #[case] burst: usize
         return;
     }
     let network = Network::new("integrity-pods").unwrap();
-    let _attached = attach_both(&network, &Accelerated::new("strict").limit(limit)).unwrap();
+    let _attached = attach_both(&network, &Accelerated::new("safe-readers").limit(limit)).unwrap();
     let flows = 48;
     let at = if family == 4 { network.pod4(7000) } else { network.pod6(7000) };
     let _server = streams::serve(&network.pod, at, &[]).unwrap();
@@ -112,7 +113,7 @@ fn through_envoy(#[case] limit: u32, #[case] burst: usize) {
         return;
     }
     let network = Network::new("integrity-envoy").unwrap();
-    let accelerated = Accelerated::new("strict").limit(limit);
+    let accelerated = Accelerated::new("safe-readers").limit(limit);
     let _outside = accelerated.attach(&network.outside).unwrap();
     let own = accelerated.flags();
     let flags: Vec<&str> = DEFAULT_FLAGS.into_iter().chain(own.iter().map(String::as_str)).collect();
@@ -134,7 +135,8 @@ fn as_the_sidecar() {
         return;
     }
     let network = Network::new("integrity-proxy").unwrap();
-    let _attached = Accelerated::new("strict").trusting_nobody().limit(TINY).attach(&network.pod).unwrap();
+    let _attached =
+        Accelerated::new("safe-readers").trusting_nobody().limit(TINY).attach(&network.pod).unwrap();
     let at: SocketAddr = "127.0.0.1:7000".parse().unwrap();
     let _server = streams::serve_as(PROXY_USER, &network.pod, at, &[]).unwrap();
     let client = streams::Client::to(at, 8, share(40, 8)).user(PROXY_USER).burst(BURST);

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rstest::rstest;
 use tests::accelerated::{Accelerated, attach_both};
+use tests::any_reader::ANY_READER;
 use tests::cgroup;
 use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
@@ -24,7 +25,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 #[rstest]
 fn nobody_is_killed(
-    #[values("off", "auto")] mode: &str,
+    #[values("off", ANY_READER)] mode: &str,
     #[values(FEW, MANY)] (connections, limit): (&str, &str),
 ) {
     if !DataPlane::Sidestep.met(&[Requirement::MemoryController, Requirement::Acceleration]) {
@@ -49,7 +50,7 @@ fn nobody_is_killed(
     assert!(events.lines().any(|line| line == "oom_kill 0"), "{mode}: {events}");
     assert!(server.processes().iter().all(tests::process::Process::is_running), "{mode}: the server is gone");
     assert_eq!(filled.error, "EAGAIN", "{mode}: the senders are stopped as by stock TCP");
-    if mode == "auto" && counters.reason_if_not.is_none() {
+    if mode == ANY_READER && counters.reason_if_not.is_none() {
         assert!(counters.of("redirected").bytes > 0 && counters.of("memory").messages > 0, "{counters:?}");
     }
 }

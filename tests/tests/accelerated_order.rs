@@ -3,6 +3,7 @@
 
 use rstest::rstest;
 use tests::accelerated::{Accelerated, attach_both, streams};
+use tests::any_reader::ANY_READER;
 use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::network::Network;
@@ -12,7 +13,7 @@ const STREAMS: u64 = 200;
 
 #[rstest]
 fn nothing_overtakes(
-    #[values("strict", "auto")] mode: &str,
+    #[values("safe-readers", ANY_READER)] mode: &str,
     #[values(("plain", &[][..], false), ("defer accept", &["--defer"][..], false), ("fast open", &[][..], true))]
     (name, server, fast_open): (&str, &[&str], bool),
     #[values(false, true)] two_pods: bool,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rstest::rstest;
 use tests::accelerated::{Accelerated, attach_both, streams};
+use tests::any_reader::ANY_READER;
 use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::load::Load;
@@ -49,7 +50,7 @@ fn killed(pod: &Sidestep, flags: &[&str], round: u32) {
 
 /// Off and on again: what is on its way has to arrive first, in either direction.
 fn switched(pod: &Sidestep, flags: &[&str], round: u32) {
-    let off: Vec<&str> = flags.iter().map(|word| if *word == "auto" { "off" } else { *word }).collect();
+    let off: Vec<&str> = flags.iter().map(|word| if *word == ANY_READER { "off" } else { *word }).collect();
     pod.attach_again(if round.is_multiple_of(2) { &off } else { flags }).unwrap();
 }
 
@@ -62,7 +63,7 @@ fn nothing_breaks(#[case] disturb: Disturbance) {
         return;
     }
     let network = Network::new("restart").unwrap();
-    let accelerated = Accelerated::new("auto").limit(100_000);
+    let accelerated = Accelerated::new(ANY_READER).limit(100_000);
     let [pod, outside] = attach_both(&network, &accelerated).unwrap();
     let (echo, stream) = (network.pod4(7000), network.pod4(7001));
     let _echo = Server::on(&network.pod).listen(echo).echo().start().unwrap();
@@ -106,7 +107,7 @@ fn detach_under_load_leaves_the_stack_in_charge() {
         return;
     }
     let network = Network::new("restart-detach").unwrap();
-    let [pod, outside] = attach_both(&network, &Accelerated::new("auto").limit(100_000)).unwrap();
+    let [pod, outside] = attach_both(&network, &Accelerated::new(ANY_READER).limit(100_000)).unwrap();
     let at = network.pod4(7001);
     let _streams = streams::serve(&network.pod, at, &[]).unwrap();
     let flows = 16;

@@ -12,7 +12,7 @@ fn what_differs_shows_in_the_status() {
         return;
     }
     let network = Network::new("self-test").unwrap();
-    let _attached = Accelerated::new("strict").attach(&network.pod).unwrap();
+    let _attached = Accelerated::new("safe-readers").attach(&network.pod).unwrap();
     let status: Value =
         serde_json::from_str(&sidestep::ended(["status", "--output", "json"]).unwrap().stdout).unwrap();
     let cgroup = network.pod.cgroup().display().to_string();

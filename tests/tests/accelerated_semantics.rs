@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use tests::accelerated::Accelerated;
+use tests::any_reader::ANY_READER;
 use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::network::Network;
@@ -43,13 +44,13 @@ const REDIRECTED: &[Difference] = &[
 const ENTERED: &[Difference] =
     &[("kernel TLS", "EPERM of our own: what was handed over before would be plain text")];
 
-/// What only a user who asked for `auto`, or who vouched for a program that does splice, sees.
+/// What only a user who has no such switch vouched for a program that does splice, sees.
 const SPLICING: &[Difference] = &[(
     "splice out",
     "tcp_splice_read: does not see the redirected queue; strict keeps such readers on the stack",
 )];
 
-/// Readers that block, in the map: `auto` only.
+/// Readers that block, in the map: [`ANY_READER`] only.
 const BLOCKING: &[Difference] = &[
     (
         "reset of an idle reader",
@@ -95,11 +96,11 @@ fn as_over_the_stack() {
     assert_same("twice without", &plain, &again, &[]);
 
     // lab-agent can splice: strict finds that out by itself, and nothing differs.
-    let (strict, seen) = outcomes(&Accelerated::new("strict").trusting_nobody());
+    let (strict, seen) = outcomes(&Accelerated::new("safe-readers").trusting_nobody());
     assert_eq!(messages(&seen, "redirected"), 0, "a program that may splice is not accelerated");
-    assert_same("strict", &plain, &strict, &[]);
+    assert_same("safe-readers", &plain, &strict, &[]);
 
-    let (trusted, seen) = outcomes(&Accelerated::new("strict"));
+    let (trusted, seen) = outcomes(&Accelerated::new("safe-readers"));
     assert!(messages(&seen, "redirected") > 100, "{seen:?}");
     assert_eq!(messages(&seen, "edge_reader"), 0, "it was vouched for: {seen:?}");
     let blocking_differs: Vec<_> = plain
@@ -109,13 +110,13 @@ fn as_over_the_stack() {
     assert!(blocking_differs.is_empty(), "strict leaves blocking sockets alone: {blocking_differs:#?}");
     assert_same("strict, trusted", &plain, &trusted, &[REDIRECTED, ENTERED, SPLICING]);
 
-    let (auto, seen) = outcomes(&Accelerated::new("auto"));
+    let (auto, seen) = outcomes(&Accelerated::new(ANY_READER));
     assert!(messages(&seen, "redirected") > 200, "{seen:?}");
-    assert_same("auto", &plain, &auto, &[REDIRECTED, ENTERED, SPLICING, BLOCKING]);
+    assert_same(ANY_READER, &plain, &auto, &[REDIRECTED, ENTERED, SPLICING, BLOCKING]);
 
     // The same, but nobody says that it reads until nothing is left: how it waits decides. A limit that little reaches
     // would make a seam in what waits.
-    for unknown in [Accelerated::new("auto"), Accelerated::new("auto").limit(64)] {
+    for unknown in [Accelerated::new(ANY_READER), Accelerated::new(ANY_READER).limit(64)] {
         let (outcomes, seen) = outcomes(&unknown.clone().trusting_nobody());
         assert_same(&format!("{unknown:?}"), &plain, &outcomes, &[REDIRECTED, ENTERED, SPLICING, BLOCKING]);
         assert!(messages(&seen, "edge_reader") > 0, "{seen:?}");

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tests::accelerated::{Accelerated, attach_both};
+use tests::any_reader::ANY_READER;
 use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::load::Load;
@@ -28,10 +29,11 @@ fn short_ones_stay_out_until_they_are_long() {
         return;
     }
     let network = Network::new("short").unwrap();
-    let _attached = attach_both(&network, &Accelerated::new("auto")).unwrap();
+    let _attached = attach_both(&network, &Accelerated::new(ANY_READER)).unwrap();
     let at = network.pod4(7000);
     let _server = Server::on(&network.pod).listen(at).echo().start().unwrap();
-    let seen = |reason| Acceleration::of_pod(&network.outside).unwrap().of(reason).messages;
+    let of = |reason| Acceleration::of_pod(&network.outside).unwrap().of(reason);
+    let seen = |reason| of(reason).sockets;
 
     let began = Instant::now();
     let short = Load::churning(at, WORKERS).pause_ms(PAUSE_MS).start(&network.outside).unwrap();
@@ -52,8 +54,9 @@ fn short_ones_stay_out_until_they_are_long() {
 
     // Among so many one is a sample, and shows that it lasts.
     let sampled = Load::lasting(at, SAMPLE as u32).pause_ms(PAUSE_MS).start(&network.outside).unwrap();
-    let before = seen("redirected");
-    until("50 messages of the one that was let in", SEEN_WITHIN, || seen("redirected") >= before + 50);
+    let redirected = || of("redirected").messages;
+    let before = redirected();
+    until("50 messages of the one that was let in", SEEN_WITHIN, || redirected() >= before + 50);
     let stayed_out = seen("short_lived");
     let lasting = Load::lasting(at, 8).start(&network.outside).unwrap();
     assert_eq!(seen("short_lived"), stayed_out, "they enter again");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aya::maps::{Array, Map, MapData};
 use serde_json::Value;
 use tests::accelerated::Accelerated;
+use tests::any_reader::ANY_READER;
 use tests::data_plane::DataPlane;
 use tests::load::Load;
 use tests::network::Network;
@@ -28,9 +29,8 @@ impl Node {
     }
 
     fn attach(&self, pod: &Pod) {
-        let flags = Accelerated::new("auto").attach_flags();
-        let verb: Vec<&str> = ["attach"].into_iter().chain(flags.iter().map(String::as_str)).collect();
-        self.run(&verb, pod);
+        let flags = Accelerated::new(ANY_READER).attach_flags();
+        self.0.attach(pod, &flags.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
     }
 
     fn slot(&self, pod: &Pod) -> u64 {

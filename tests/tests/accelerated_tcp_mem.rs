@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use tests::accelerated::Accelerated;
+use tests::any_reader::ANY_READER;
 use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::network::Network;
@@ -31,7 +32,7 @@ fn tcp_mem_bounds_them() {
         return;
     }
     let network = Network::new("tcp-mem").unwrap();
-    let _attached = Accelerated::new("auto").attach(&network.pod).unwrap();
+    let _attached = Accelerated::new(ANY_READER).attach(&network.pod).unwrap();
     let at = network.pod4(7000);
     let _server = Server::on(&network.pod).listen(at).silent().hold().start().unwrap();
     let command = network.pod.agent_as_app("fill").unwrap();

@@ -69,7 +69,7 @@ fn a_cgroup_of_version_1() {
 #[case::uid(&["-u", "12x"], &["12x", "-u"])]
 #[case::unknown_flag(&["--no-such-flag"], &["--no-such-flag"])]
 #[case::inflight_limit(&["--inflight-limit", "lots"], &["lots", "--inflight-limit"])]
-#[case::accelerate(&["--accelerate", "turbo"], &["turbo", "--accelerate", "strict"])]
+#[case::accelerate(&["--accelerate", "turbo"], &["turbo", "--accelerate", "safe-readers"])]
 #[case::trusted_program(&["--trust-program", "/no/such/program"], &["/no/such/program", "No such file"])]
 fn a_flag_that_is_wrong(#[case] flags: &[&str], #[case] words: &[&str]) {
     if !DataPlane::Sidestep.met(&[]) {

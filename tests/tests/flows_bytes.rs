@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use rstest::rstest;
 use serde_json::Value;
 use tests::accelerated::{Accelerated, attach_both, streams};
+use tests::any_reader::ANY_READER;
 use tests::data_plane::DataPlane;
 use tests::flows::{split, total, wait_closed};
 use tests::network::Network;
@@ -17,8 +18,8 @@ const TINY: u32 = 20_000;
 /// Random chunks in both directions; every stream carries as much as the others.
 #[rstest]
 #[case::stacked("off", 4 << 20)]
-#[case::redirected("strict", 4 << 20)]
-#[case::switching("strict", TINY)]
+#[case::redirected("safe-readers", 4 << 20)]
+#[case::switching("safe-readers", TINY)]
 fn streams_sum_up(#[case] mode: &str, #[case] limit: u32) {
     if !DataPlane::Sidestep.met(&[Requirement::Observation]) {
         return;
@@ -49,7 +50,7 @@ fn streams_sum_up(#[case] mode: &str, #[case] limit: u32) {
     }
     assert_eq!(redirected > 0, mode != "off");
     // Also what was sent before the other end was seen to be non-blocking.
-    assert!(stacked > 0 || (mode, limit) == ("strict", 4 << 20), "{redirected} {stacked}");
+    assert!(stacked > 0 || (mode, limit) == ("safe-readers", 4 << 20), "{redirected} {stacked}");
     assert!(switches > 10 || limit > TINY, "{switches}");
 }
 
@@ -61,7 +62,7 @@ fn ledger(pod: &Pod, at: SocketAddr, story: &str) -> Value {
 
 #[rstest]
 fn every_ending_sums_up(
-    #[values("off", "auto")] mode: &str,
+    #[values("off", ANY_READER)] mode: &str,
     #[values(
         ("plain", "fin"),
         ("half-close", "fin"),
@@ -92,9 +93,9 @@ fn every_ending_sums_up(
         }
     }
     let redirected = split(flow, "/upload/written").0 + split(flow, "/download/written").0;
-    assert_eq!(redirected > 0, mode == "auto", "{flow:#}");
+    assert_eq!(redirected > 0, mode == ANY_READER, "{flow:#}");
     // A redirected reader that leaves bytes unread does not reset: the stack knows of none.
-    let expected = if mode == "auto" && story == "leaves-bytes-unread" { "fin" } else { close };
+    let expected = if mode == ANY_READER && story == "leaves-bytes-unread" { "fin" } else { close };
     assert_eq!(flow["close"], expected, "{story}: {flow:#}");
     assert_eq!(flow["client_process"]["comm"], "lab-agent", "{flow:#}");
     assert_eq!(flow["server_process"]["comm"], "lab-agent", "{flow:#}");
@@ -102,7 +103,7 @@ fn every_ending_sums_up(
 
 /// Each pod has a flow of its own, with the other's process.
 #[rstest]
-fn between_pods_each_has_its_flow(#[values("off", "strict")] mode: &str) {
+fn between_pods_each_has_its_flow(#[values("off", "safe-readers")] mode: &str) {
     if !DataPlane::Sidestep.met(&[Requirement::Observation]) {
         return;
     }
@@ -117,7 +118,7 @@ fn between_pods_each_has_its_flow(#[values("off", "strict")] mode: &str) {
         let flows = wait_closed(pod, &["--port", "7000"], 4).unwrap();
         assert_eq!(flows.len(), 4, "{flows:#?}");
         let redirected: u64 = flows.iter().map(|flow| split(flow, "/download/written").0).sum();
-        assert_eq!(redirected > 0, mode == "strict", "{flows:#?}");
+        assert_eq!(redirected > 0, mode == "safe-readers", "{flows:#?}");
         for flow in &flows {
             assert_eq!((&flow["direction"], &flow["hop"]), (&direction.into(), &"direct".into()), "{flow:#}");
             assert_eq!(total(flow, "/upload/written"), total(flow, "/upload/read"), "{flow:#}");

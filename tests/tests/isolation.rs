@@ -25,7 +25,7 @@ fn an_end_that_is_made_up_is_nobodys_peer() {
         return;
     }
     let network = Network::new("made-up").unwrap();
-    let _attached = attach_both(&network, &Accelerated::new("strict")).unwrap();
+    let _attached = attach_both(&network, &Accelerated::new("safe-readers")).unwrap();
     let victim = network.pod.lab_agent("repair").unwrap().args(["victim", "--port", "8080"]).hold_input();
     let mut victim = victim.spawn().unwrap();
     victim.wait_for("ready").unwrap();
@@ -57,7 +57,7 @@ fn a_socket_begins_its_second_life_with_nothing() {
         return;
     }
     let network = Network::new("lives").unwrap();
-    let trusting = Accelerated::new("strict").flags();
+    let trusting = Accelerated::new("safe-readers").flags();
     let trusting: Vec<&str> = trusting.iter().map(String::as_str).collect();
     let _sidestep = Sidestep::attach(&network.pod, &[&DEFAULT_FLAGS[..], &trusting].concat()).unwrap();
     let _sidecar = server::stand_in(&network.pod).start().unwrap();

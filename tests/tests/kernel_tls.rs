@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rstest::rstest;
 use tests::accelerated::Accelerated;
+use tests::any_reader::ANY_READER;
 use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::network::Network;
@@ -17,8 +18,8 @@ const ON_THE_STACK: &str = "6, 6 before, 0, 5, 5 after";
 #[rstest]
 #[case::not_accelerated("off", ON_THE_STACK, ON_THE_STACK)]
 // Strict leaves sockets that block out of the map.
-#[case::only_event_loops("strict", ON_THE_STACK, IN_THE_MAP)]
-#[case::every_reader("auto", IN_THE_MAP, IN_THE_MAP)]
+#[case::only_event_loops("safe-readers", ON_THE_STACK, IN_THE_MAP)]
+#[case::every_reader(ANY_READER, IN_THE_MAP, IN_THE_MAP)]
 fn upper_layer(#[case] mode: &str, #[case] blocking: &str, #[case] event_loop: &str) {
     if !DataPlane::Sidestep.met(&[Requirement::Acceleration, Requirement::KernelTls]) {
         return;
@@ -31,5 +32,5 @@ fn upper_layer(#[case] mode: &str, #[case] blocking: &str, #[case] event_loop: &
     assert_eq!(outcomes, [("kernel TLS, blocking", blocking), ("kernel TLS, event loop", event_loop)]);
     let refused = [blocking, event_loop].iter().filter(|outcome| **outcome == IN_THE_MAP).count();
     let status = Acceleration::of_pod(&network.pod).unwrap();
-    assert_eq!(status.of("ktls").messages, refused as u64, "{status:?}");
+    assert_eq!(status.of("ktls").sockets, refused as u64, "{status:?}");
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rstest::rstest;
 use tests::accelerated::{Accelerated, NO_CAPTURE, attach_both, streams};
+use tests::any_reader::ANY_READER;
 use tests::client::Connect;
 use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
@@ -15,7 +16,7 @@ use tests::report::Outcome;
 use tests::requirement::{Requirement, met};
 use tests::serve::{self, Serve};
 use tests::server;
-use tests::sidestep::{DEFAULT_FLAGS, Sidestep, ended, ended_command};
+use tests::sidestep::{DEFAULT_FLAGS, Sidestep, ended};
 
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -84,7 +85,7 @@ fn bytes_by_path_are_those_of_the_acceleration() {
         return;
     }
     let network = Network::new("serve-bytes").unwrap();
-    let _attached = attach_both(&network, &Accelerated::new("auto")).unwrap();
+    let _attached = attach_both(&network, &Accelerated::new(ANY_READER)).unwrap();
     let serve = Serve::start(&[]).unwrap();
     let at = network.pod4(7000);
     let _server = streams::serve(&network.pod, at, &[]).unwrap();
@@ -107,12 +108,10 @@ fn entries_of_maps_are_counted() {
     let network = Network::new("serve-fill").unwrap();
     // A node of its own: other tests' sockets are in other maps.
     let root = PinRoot::new().unwrap();
-    let accelerated = Accelerated::new("auto").flags();
+    let accelerated = Accelerated::new(ANY_READER).flags();
     for pod in [&network.pod, &network.outside] {
         let flags = accelerated.iter().map(String::as_str);
-        let verb: Vec<&str> = ["attach"].into_iter().chain(NO_CAPTURE).chain(flags).collect();
-        let ended = ended_command(root.for_pod(&verb, pod).unwrap()).unwrap();
-        assert_eq!(ended.code, Some(0), "{ended:?}");
+        root.attach(pod, &NO_CAPTURE.into_iter().chain(flags).collect::<Vec<_>>()).unwrap();
     }
     let serve = Serve::start_with(&[], &[(pin_root::VARIABLE, &root.path().display().to_string())]).unwrap();
     let at = network.pod4(7000);

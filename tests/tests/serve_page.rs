@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tests::accelerated::Accelerated;
 use tests::agent;
+use tests::any_reader::ANY_READER;
 use tests::data_plane::DataPlane;
 use tests::envoy_config::{Forward, SidecarConfig};
 use tests::load::Load;
@@ -57,9 +58,9 @@ fn the_page_shows_the_workload_wide_and_on_a_phone() {
         return;
     }
     let network = Network::new("page").unwrap();
-    let own = Accelerated::new("auto").flags();
+    let own = Accelerated::new(ANY_READER).flags();
     let flags: Vec<&str> = DEFAULT_FLAGS.into_iter().chain(own.iter().map(String::as_str)).collect();
-    let _client = Accelerated::new("auto").attach(&network.outside).unwrap();
+    let _client = Accelerated::new(ANY_READER).attach(&network.outside).unwrap();
     let sidestep = Sidestep::attach(&network.pod, &flags).unwrap();
     let _sidecar = Sidecar::start(&network.pod, &SidecarConfig::new(Forward::Passthrough, &[8080])).unwrap();
     let _app = Server::on(&network.pod).listen(network.pod4(8080)).echo().start().unwrap();

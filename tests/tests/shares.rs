@@ -5,6 +5,7 @@ use std::time::Duration;
 use aya::maps::{Array, Map, MapData};
 use serde_json::Value;
 use tests::accelerated::Accelerated;
+use tests::any_reader::ANY_READER;
 use tests::data_plane::DataPlane;
 use tests::load::Load;
 use tests::network::Network;
@@ -12,7 +13,6 @@ use tests::pin_root::PinRoot;
 use tests::pod::Pod;
 use tests::requirement::Requirement;
 use tests::server::Server;
-use tests::sidestep::ended_command;
 use tests::wait::until;
 
 /// Nothing is captured; sockets of both pods are accelerated.
@@ -26,11 +26,9 @@ struct Node(PinRoot);
 
 impl Node {
     fn attach(&self, pod: &Pod) {
-        let flags = Accelerated::new("auto").flags();
-        let verb: Vec<&str> =
-            ["attach"].into_iter().chain(NO_CAPTURE).chain(flags.iter().map(String::as_str)).collect();
-        let ended = ended_command(self.0.for_pod(&verb, pod).unwrap()).unwrap();
-        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let flags = Accelerated::new(ANY_READER).flags();
+        let flags: Vec<&str> = NO_CAPTURE.into_iter().chain(flags.iter().map(String::as_str)).collect();
+        self.0.attach(pod, &flags).unwrap();
     }
 
     fn map(&self, name: &str) -> Array<MapData, [u64; 4]> {
@@ -71,7 +69,7 @@ fn who_has_its_share_gets_no_more_and_others_get_theirs() {
     let refused = |pod: &Pod| {
         let seen = node.of(pod);
         let listed = seen["counters"]["events"]["flow_not_listed"].as_u64().unwrap_or(0);
-        let enrolled = seen["acceleration"]["not_enrolled"]["messages"].as_u64().unwrap_or(0);
+        let enrolled = seen["acceleration"]["not_enrolled"]["sockets"].as_u64().unwrap_or(0);
         (listed, enrolled)
     };
     wait("the client's end is refused", || {
@@ -116,7 +114,7 @@ fn a_full_share_is_forgotten() {
     wait("both ends of its own connections use it up", || node.share(&network.pod)[2] == 4);
     let refused = Load::lasting(at, 1).start(&network.outside).unwrap();
     wait("the server's end is refused", || {
-        node.of(&network.pod)["acceleration"]["not_enrolled"]["messages"].as_u64().unwrap_or(0) == 1
+        node.of(&network.pod)["acceleration"]["not_enrolled"]["sockets"].as_u64().unwrap_or(0) == 1
     });
     assert_eq!(node.share(&network.outside)[2], 1);
     for load in [to_itself, refused] {

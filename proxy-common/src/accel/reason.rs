@@ -7,7 +7,7 @@ named! {
     Reason {
         Redirected = "redirected", "handed over directly";
         Off = "off", "switched off, or the workload is gone";
-        NoPeer = "no_peer", "the other end is not in the map";
+        NoPeer = "no_peer", "the other end is not in the map: it is no workload's, or stays out in its own workload for a reason told there";
         PeerGone = "peer_gone", "the other end has left the map: it has closed";
         NotOpen = "not_open", "this end is not open for sending";
         Draining = "draining", "bytes that went over the stack are not read yet";
@@ -23,5 +23,6 @@ named! {
         Ktls = "ktls", "kernel TLS was refused for a socket in the map: it goes on in user space";
         ShortLived = "short_lived", "connections to this server are short: entering the map would cost more than it saves";
         BlockingSocket = "blocking_socket", "a blocking socket stays out: in the map its recv would behave differently";
+        Elsewhere = "elsewhere", "the other end is in no workload of this node: nothing to skip";
     }
 }

@@ -58,8 +58,14 @@ pub struct FlowRecord {
     pub flags: u8,
     /// [`super::Close`] + 1; 0: open.
     pub close: u8,
-    pub padding: [u8; 3],
+    /// Why this end is not in the acceleration's map: [`Reason`] + 1, with [`PEERS`] where that is the other end's doing; 0:
+    /// it is, or its own side says nothing against it.
+    pub stays: u8,
+    pub padding: [u8; 2],
 }
+
+/// Bit of [`FlowRecord::stays`].
+pub const PEERS: u8 = 1 << 7;
 
 /// Bits of [`FlowRecord::flags`].
 pub mod flow_flag {
@@ -72,6 +78,12 @@ pub mod flow_flag {
     pub const COUNTS: u8 = 1 << 3;
     /// This end closed before it saw the other's FIN, or reset.
     pub const CLOSED_FIRST: u8 = 1 << 4;
+    /// The other end's address is a workload's of this node: the acceleration could have carried it.
+    pub const NEAR: u8 = 1 << 5;
+    /// Its process was killed while it had the connection.
+    pub const KILLED: u8 = 1 << 6;
+    /// The process that has the connection has been seen with it.
+    pub const TAKEN: u8 = 1 << 7;
 }
 
 /// How far the end of a socket has come.
@@ -115,7 +127,8 @@ impl FlowRecord {
         target: 0,
         flags: 0,
         close: 0,
-        padding: [0; 3],
+        stays: 0,
+        padding: [0; 2],
     };
 
     #[inline(always)]
@@ -141,7 +154,9 @@ pub struct Tally {
     pub last_reason: u8,
     /// One of [`tally_path`].
     pub path: u8,
-    pub reserved: [u8; 6],
+    /// Why the other end is not in the map: [`Reason`] + 1; 0: it is, or has not said so.
+    pub peer_stays: u8,
+    pub reserved: [u8; 5],
 }
 
 pub mod tally_path {

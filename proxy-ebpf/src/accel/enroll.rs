@@ -14,7 +14,7 @@ use proxy_common::{
         DirectionState, EndKey, LONG, PublishedEnd, Reason, Record, direction_bit, end_flag, switch_flag,
     },
     addr::{Addr, Port},
-    flow::Tally,
+    flow::{PEERS, Tally},
     ingress::is_over_lo,
 };
 
@@ -40,10 +40,18 @@ pub(crate) fn connecting(me: &Workload, call: SockOps, sk: *mut bpf_sock, remote
         return;
     }
     begin_anew(sk);
-    if call.in_netns(me) && is_on_node(me, &remote) && is_worth_entering(me, remote, remote_port) {
-        reader::mark(me, sk);
+    let stays = if !call.in_netns(me) || !is_on_node(me, &remote) {
+        // Where the other end is a workload's, that one's acceleration is off.
+        Some((Reason::Off, PEERS))
     } else {
-        record::unmark(sk);
+        reason_to_skip(me, remote, remote_port)
+    };
+    match stays {
+        None => reader::mark(me, sk),
+        Some((reason, whose)) => {
+            record::unmark(sk);
+            flow::stays(sk, reason, whose);
+        }
     }
 }
 
@@ -65,18 +73,21 @@ fn is_own(me: &Workload, call: SockOps, local: &Addr) -> bool {
     call.in_netns(me) && me.is_local(local)
 }
 
+/// Why this connection is not worth entering, if it is not, and whether that is the other end's doing ([`PEERS`]).
 #[inline(always)]
-fn is_worth_entering(me: &Workload, remote: Addr, remote_port: Port) -> bool {
+fn reason_to_skip(me: &Workload, remote: Addr, remote_port: Port) -> Option<(Reason, u8)> {
     let inner = me.is_local(&remote);
-    if maps::server(&server_key(me, remote, remote_port, inner)).is_some_and(|server| server.declined != 0) {
-        return false;
+    let declined =
+        maps::server(&server_key(me, remote, remote_port, inner)).and_then(|server| server.declines(now()));
+    if let Some(reason) = declined {
+        return Some((reason, PEERS));
     }
-    let Some(server) = maps::server(&client_key(me, remote, remote_port)) else { return true };
-    let skip = server.skips_next(now());
-    if skip {
-        maps::count(me.slot, Reason::ShortLived, 0);
+    let server = maps::server(&client_key(me, remote, remote_port))?;
+    if !server.skips_next(now()) {
+        return None;
     }
-    !skip
+    maps::count_socket(me.slot, Reason::ShortLived);
+    Some((Reason::ShortLived, 0))
 }
 
 /// ACTIVE_ESTABLISHED.
@@ -87,10 +98,22 @@ pub(crate) fn client(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
         return;
     }
     let key = key(me, call, local, remote);
-    let Some((number, strict)) = admissible(me.slot, sk) else { return };
-    if reads_alike(me.slot, sk, strict, || peer::file(number).is_some_and(peer::is_nonblocking)) {
-        enter(me, call, sk, number, key, 0);
+    let entered = admissible(me.slot, sk).and_then(|(number, strict)| {
+        reads_alike(sk, strict, || peer::file(number).is_some_and(peer::is_nonblocking))?;
+        enter(me, call, sk, number, key, 0)
+    });
+    if let Err(reason) = entered {
+        stays_out(me, sk, reason);
     }
+}
+
+/// A socket that could have entered.
+#[inline(always)]
+fn stays_out(me: &Workload, sk: *mut bpf_sock, reason: Reason) {
+    if !matches!(reason, Reason::Off) {
+        maps::count_socket(me.slot, reason);
+    }
+    flow::stays(sk, reason, 0);
 }
 
 /// PASSIVE_ESTABLISHED.
@@ -104,17 +127,21 @@ pub(crate) fn server(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     if maps::end(&key.reversed()).is_none() {
         return;
     }
-    let Some((number, strict)) = admissible(me.slot, sk) else { return };
-    // The socket is not accepted yet, and has no file: its listener stands for it.
-    let event_loop = || record::mark_of(sk).is_some_and(|mark| reader::is_event_loop(&mark));
-    if reads_alike(me.slot, sk, strict, event_loop) {
-        enter(me, call, sk, number, key, direction_bit::SERVER);
+    let entered = admissible(me.slot, sk).and_then(|(number, strict)| {
+        // The socket is not accepted yet, and has no file: its listener stands for it.
+        reads_alike(sk, strict, || record::mark_of(sk).is_some_and(|mark| reader::is_event_loop(&mark)))?;
+        enter(me, call, sk, number, key, direction_bit::SERVER)
+    });
+    let Err(reason) = entered else { return };
+    stays_out(me, sk, reason);
+    maps::tell_peer(&key.reversed(), reason);
+    // The listener's next connection will read as this one does. What else keeps one out may be over by then.
+    if !matches!(reason, Reason::UntrustedReader | Reason::BlockingSocket) {
         return;
     }
-    // The listener's next connection will read as this one does. What else keeps one out may be over by then.
     let inner = is_over_lo(&local, &remote) || me.is_local(&remote);
     if let Some(server) = maps::server_or_new(&server_key(me, key.local, key.local_port, inner)) {
-        server.declined = 1;
+        server.has_declined(reason, now());
     }
 }
 
@@ -125,6 +152,10 @@ pub(crate) fn closed(me: &Workload, sk: *mut bpf_sock) {
         return;
     }
     let Some(record) = record::get(sk) else { return };
+    if record.peer.sk == 0 {
+        // It may have sent nothing, and not have asked.
+        record.tally.peer_stays = maps::end(&record.own).map_or(0, |own| own.peer_stays());
+    }
     maps::end_remove(&record.own);
     uncount(record);
     // The client tells: what the server answers in one piece is the same conversation.
@@ -144,7 +175,7 @@ pub(crate) fn refuses_tls(sk: *mut bpf_sock) -> bool {
     }
     let Some(record) = record::get(sk) else { return false };
     if maps::switch(record.slot).is_some_and(|switch| switch.number == record.number) {
-        maps::count(record.slot, Reason::Ktls, 0);
+        maps::count_socket(record.slot, Reason::Ktls);
     }
     true
 }
@@ -162,52 +193,54 @@ pub(super) fn long(record: &Record) {
 /// Local to the namespace, or the address of another workload.
 #[inline(always)]
 fn is_on_node(me: &Workload, remote: &Addr) -> bool {
-    me.is_local(remote) || maps::is_local_workload(remote)
+    me.is_local(remote) || maps::is_accelerated_workload(remote)
 }
 
-/// The socket as a number, and whether its reader must be one the map changes nothing for.
+/// The socket as a number, and whether its reader must be one the map changes nothing for. An error: why it stays out.
 #[inline(always)]
-fn admissible(slot: u32, sk: *mut bpf_sock) -> Option<(u64, bool)> {
-    let switch = maps::switch(slot)?;
+fn admissible(slot: u32, sk: *mut bpf_sock) -> Result<(u64, bool), Reason> {
+    let switch = maps::switch(slot).ok_or(Reason::Off)?;
     if switch.enabled == 0 {
-        return None;
+        return Err(Reason::Off);
     }
-    let number = peer::number(sk)?;
+    let number = peer::number(sk).ok_or(Reason::Off)?;
     if peer::is_made_up(number) {
-        maps::count(slot, Reason::NotEnrolled, 0);
-        return None;
+        return Err(Reason::NotEnrolled);
     }
     if peer::is_mptcp(number) {
-        maps::count(slot, Reason::Mptcp, 0);
-        return None;
+        return Err(Reason::Mptcp);
     }
-    Some((number, switch.flags & switch_flag::ANY_READER == 0))
+    Ok((number, switch.flags & switch_flag::ANY_READER == 0))
 }
 
 /// Whether the socket's own reads stay as they are in the map.
 #[inline(always)]
-fn reads_alike(slot: u32, sk: *mut bpf_sock, strict: bool, event_loop: impl FnOnce() -> bool) -> bool {
+fn reads_alike(sk: *mut bpf_sock, strict: bool, event_loop: impl FnOnce() -> bool) -> Result<(), Reason> {
     // Being in the map is enough to change FIONREAD and splice(2), also for what comes over the stack.
     if strict && record::mark_of(sk).is_none_or(|mark| mark.flags & end_flag::TRUSTED == 0) {
-        maps::count(slot, Reason::UntrustedReader, 0);
-        return false;
+        return Err(Reason::UntrustedReader);
     }
     if strict && !event_loop() {
-        maps::count(slot, Reason::BlockingSocket, 0);
-        return false;
+        return Err(Reason::BlockingSocket);
     }
-    true
+    Ok(())
 }
 
 #[inline(always)]
-fn enter(me: &Workload, call: SockOps, sk: *mut bpf_sock, number: u64, key: EndKey, bits: u8) {
+fn enter(
+    me: &Workload,
+    call: SockOps,
+    sk: *mut bpf_sock,
+    number: u64,
+    key: EndKey,
+    bits: u8,
+) -> Result<(), Reason> {
     let slot = me.slot;
-    let Some(cookie) = peer::cookie(number) else { return };
+    let cookie = peer::cookie(number).ok_or(Reason::NotEnrolled)?;
     if me.share().is_none_or(|(share, limits)| share.sockets >= limits.sockets) {
-        maps::count(slot, Reason::NotEnrolled, 0);
-        return;
+        return Err(Reason::NotEnrolled);
     }
-    let Some(record) = record::create(sk) else { return };
+    let record = record::create(sk).ok_or(Reason::NotEnrolled)?;
     record.sk = number;
     record.peer = PublishedEnd::NONE;
     record.peer_file = 0;
@@ -223,13 +256,11 @@ fn enter(me: &Workload, call: SockOps, sk: *mut bpf_sock, number: u64, key: EndK
         &key,
         &PublishedEnd { sk: number, cookie, number: me.number(), slot: slot as u16, flags },
     ) {
-        maps::count(slot, Reason::NotEnrolled, 0);
-        return;
+        return Err(Reason::NotEnrolled);
     }
     if !maps::enter(call.raw(), cookie) {
         maps::end_remove(&record.own);
-        maps::count(slot, Reason::NotEnrolled, 0);
-        return;
+        return Err(Reason::NotEnrolled);
     }
     count(me, record);
     if rodata::observes() {
@@ -237,7 +268,8 @@ fn enter(me: &Workload, call: SockOps, sk: *mut bpf_sock, number: u64, key: EndK
     }
     // For the entry's removal.
     call.call_back(BPF_SOCK_OPS_STATE_CB_FLAG);
-    maps::count(slot, Reason::Enrolled, 0);
+    maps::count_socket(slot, Reason::Enrolled);
+    Ok(())
 }
 
 /// Takes one of the workload's share.

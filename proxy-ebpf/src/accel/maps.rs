@@ -12,8 +12,8 @@ use aya_ebpf::{
 };
 use proxy_common::{
     accel::{
-        ACCEL_COUNTERS as COUNTERS, ACTIVITY as CONNECTIONS, Activity, EndKey, Executable, PublishedEnd,
-        Reason, Server, Switch, counter_index,
+        ACCEL_COUNTERS as COUNTERS, ACCELERATED, ACTIVITY as CONNECTIONS, Activity, EndKey, Executable,
+        PEER_STAYS, PublishedEnd, Reason, Server, Switch, counter_index,
     },
     addr::Addr,
     workload::{SLOTS, SOCKETS},
@@ -37,7 +37,8 @@ static ENDS: HashMap<EndKey, PublishedEnd> = HashMap::with_max_entries(131_072, 
 #[map]
 static SWITCHES: Array<Switch> = Array::with_max_entries(SLOTS, 0);
 
-/// Addresses of attached workloads, and whose (slot + 1). Userspace writes; sock_ops reads: another address cannot be local.
+/// Addresses of attached workloads, and whose: slot + 1, with [`ACCELERATED`]. Userspace writes; sock_ops reads: another
+/// address cannot be local.
 #[map]
 static LOCAL_ADDRS: HashMap<Addr, u32> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
 
@@ -54,7 +55,7 @@ static SERVERS: LruHashMap<EndKey, Server> = LruHashMap::with_max_entries(4096, 
 #[map]
 static ACTIVITY: Array<Activity> = Array::with_max_entries(CONNECTIONS, 0);
 
-/// Messages and bytes by workload and reason.
+/// Sockets, messages and bytes by workload and reason.
 #[map]
 static ACCEL_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
 
@@ -93,6 +94,15 @@ pub(super) fn end(key: &EndKey) -> Option<PublishedEnd> {
     unsafe { ENDS.get(key) }.copied()
 }
 
+/// Tells an end that has entered why its other end does not. It lives as long as the other end's handshake needs it.
+#[inline(always)]
+pub(super) fn tell_peer(peer: &EndKey, reason: Reason) {
+    if let Some(end) = ENDS.get_ptr_mut(peer) {
+        // SAFETY: a value of this map; nobody else writes this field once the end is there.
+        unsafe { (*end).flags |= (reason as u16 + 1) << PEER_STAYS }
+    }
+}
+
 #[inline(always)]
 pub(super) fn end_remove(key: &EndKey) {
     let _ = ENDS.remove(key);
@@ -103,9 +113,17 @@ pub(super) fn switch(slot: u32) -> Option<&'static Switch> {
     SWITCHES.get(slot)
 }
 
+/// Whether an address is a workload's of this node.
 #[inline(always)]
-pub(super) fn is_local_workload(addr: &Addr) -> bool {
+pub(crate) fn is_workload(addr: &Addr) -> bool {
     LOCAL_ADDRS.get_ptr(addr).is_some()
+}
+
+/// Whether an address is an accelerated workload's.
+#[inline(always)]
+pub(super) fn is_accelerated_workload(addr: &Addr) -> bool {
+    // SAFETY: plain bytes.
+    unsafe { LOCAL_ADDRS.get(addr) }.is_some_and(|whose| whose & ACCELERATED != 0)
 }
 
 #[inline(always)]
@@ -138,9 +156,19 @@ pub(super) fn activity(sk: u64, peer: u64) -> u32 {
     unsafe { &mut *shared }.sent(sk, peer)
 }
 
+/// A socket that entered, or stays out.
+#[inline(always)]
+pub(super) fn count_socket(slot: u32, reason: Reason) {
+    if let Some(sockets) = ACCEL_COUNTERS.get_ptr_mut(counter_index(slot, reason)) {
+        // SAFETY: this CPU's own counter.
+        unsafe { *sockets += 1 }
+    }
+}
+
+/// A message.
 #[inline(always)]
 pub(super) fn count(slot: u32, reason: Reason, bytes: u32) {
-    let index = counter_index(slot, reason);
+    let index = counter_index(slot, reason) + 1;
     if let Some(messages) = ACCEL_COUNTERS.get_ptr_mut(index) {
         // SAFETY: this CPU's own counter.
         unsafe { *messages += 1 }

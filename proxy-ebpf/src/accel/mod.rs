@@ -2,7 +2,7 @@
 //! the other without TCP/IP. Redirection never depends on it.
 
 pub(crate) mod enroll;
-mod maps;
+pub(crate) mod maps;
 mod memory;
 mod peer;
 mod reader;

@@ -75,7 +75,7 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
 #[inline(always)]
 fn choose_path(record: &mut Record, off: bool, state: u32, size: u32) -> Result<Path, Reason> {
     if record.peer.sk == 0 {
-        record.peer = maps::end(&record.own.reversed()).ok_or(Reason::NoPeer)?;
+        record.peer = maps::end(&record.own.reversed()).ok_or_else(|| no_peer(record))?;
     }
     // The memory of a socket that is closed may be in another use by now. What is read there does no harm: the socket is
     // no longer in the map, so that the hand-over fails.
@@ -114,6 +114,15 @@ fn choose_path(record: &mut Record, off: bool, state: u32, size: u32) -> Result<
         reads_blocking: !strict && record.peer_file != 0 && !peer::is_nonblocking(record.peer_file),
     };
     Ok(choose(&mut record.direction, &inputs))
+}
+
+/// Why there is no other end: what its side has said, where it has.
+#[inline(always)]
+fn no_peer(record: &mut Record) -> Reason {
+    if record.tally.peer_stays == 0 {
+        record.tally.peer_stays = maps::end(&record.own).map_or(0, |own| own.peer_stays());
+    }
+    Reason::from_index(record.tally.peer_stays.wrapping_sub(1)).unwrap_or(Reason::NoPeer)
 }
 
 /// Whether the receiver has read every byte ever given to TCP. Once it has, it stays so until there are more.

@@ -19,7 +19,7 @@ use proxy_common::{
 
 use super::{
     live, maps,
-    opening::opened,
+    opening::{is_near, opened},
     process,
     socket::{self, Socket},
 };
@@ -36,6 +36,9 @@ pub(super) fn listening(sk: *mut bpf_sock) {
     process::of_task(record);
     record.uid = owner::recorded(sk).map_or(0, |owner| owner.uid);
 }
+
+/// `include/net/flow.h: LOOPBACK_IFINDEX`, in every namespace.
+const LO: u32 = 1;
 
 /// What an accepted connection is.
 struct Classified {
@@ -72,19 +75,32 @@ pub(super) fn accepted(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     record.rule = classified.verdict.map_or(0, |verdict| verdict.rule as u8 + 1);
     record.target = target(&classified) as u8;
     record.flags = flow_flag::ESTABLISHED | if classified.counts { flow_flag::COUNTS } else { 0 };
-    if record.class == Class::DirectSelf as u8 && record.remote.is_loopback() {
-        from_sidecar(record);
+    if record.class == Class::DirectSelf as u8 {
+        of_client(me, socket, record);
+    } else if record.class == Class::Inbound as u8 && socket.interface() == LO && me.is_local(&record.remote)
+    {
+        // A call of the workload to itself would not have been turned.
+        me.count_event(Event::OutsideCgroup);
+    }
+    if is_near(me, record) {
+        record.flags |= flow_flag::NEAR;
     }
     live::enter(me, sk, record);
     call.call_back(BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
     opened(me, record);
 }
 
-/// Over loopback only the client's end knows that it is the sidecar's.
+/// Within the pod only the client's end knows whether it is the sidecar's. One that no program has seen is of a process
+/// outside the cgroup: nobody else counts its connection.
 #[inline(always)]
-fn from_sidecar(record: &mut FlowRecord) {
+fn of_client(me: &Workload, socket: Socket, record: &mut FlowRecord) {
     if let Some(class) = maps::take_peer(&PeerKey::of_server(record)) {
         record.class = class;
+    } else if !socket.is_mptcp() {
+        // (The record of an MPTCP client is with another socket than the one that connects.)
+        record.class = Class::DirectIn as u8;
+        record.flags |= flow_flag::COUNTS;
+        me.count_event(Event::OutsideCgroup);
     }
 }
 
@@ -155,16 +171,20 @@ fn classify(
 #[inline(always)]
 pub(crate) fn taken(me: &Workload, sk: *mut bpf_sock) {
     let Some(record) = maps::record(sk) else { return };
-    if record.accepted_at != 0
-        || record.has(flow_flag::CLIENT | flow_flag::LISTENER)
+    if record.has(flow_flag::CLIENT | flow_flag::LISTENER | flow_flag::TAKEN)
         || !record.has(flow_flag::ESTABLISHED)
     {
         return;
     }
-    // SAFETY: no arguments.
-    record.accepted_at = unsafe { bpf_ktime_get_ns() };
+    record.flags |= flow_flag::TAKEN;
     process::calling(record);
     record.uid = owner::recorded(sk).map_or(record.uid, |owner| owner.uid);
+    // Who accepts without an address may ask for it whenever it likes: when it accepted is not known then.
+    if !process::is_opening_a_file() {
+        return;
+    }
+    // SAFETY: no arguments.
+    record.accepted_at = unsafe { bpf_ktime_get_ns() };
     if let Some(totals) = maps::totals(me, record.class) {
         // SAFETY: a field of a map value.
         unsafe {

@@ -4,10 +4,10 @@ use aya_ebpf::bindings::bpf_sock;
 use proxy_common::flow::{Close, FlowRecord, flow_flag, phase};
 
 use super::{
-    journal, live, maps,
+    journal, live, maps, process,
     socket::{Socket, fin_sent, state},
 };
-use crate::{atomic, workload::Workload};
+use crate::{accel, atomic, workload::Workload};
 
 /// Errors of a socket (asm-generic/errno.h).
 mod errno {
@@ -16,6 +16,10 @@ mod errno {
     pub(super) const ECONNREFUSED: u32 = 111;
     pub(super) const EHOSTUNREACH: u32 = 113;
 }
+
+/// Who gives up a connection after this long gives up on the other side: TCP itself waits no less for an answer
+/// (`include/net/tcp.h: TCP_RTO_MIN`).
+const ANSWERS_WITHIN_NS: u64 = 200_000_000;
 
 /// STATE_CB. The socket still has its old state.
 #[inline(always)]
@@ -33,8 +37,12 @@ pub(super) fn changed(me: &Workload, sk: *mut bpf_sock, old: u32, new: u32, now:
     }
     let socket = Socket::of(sk);
     let error = socket.error();
-    let close = reason(old, error);
-    if matches!(close, Close::Rst) && error == 0 {
+    let close = if record.has(flow_flag::KILLED) && matches!(error, 0) && old != state::SYN_SENT {
+        Close::Killed
+    } else {
+        reason(old, error, now.wrapping_sub(record.syn_at))
+    };
+    if matches!(close, Close::Rst | Close::Killed) && error == 0 {
         record.flags |= flow_flag::CLOSED_FIRST;
     }
     record.closed_at = now;
@@ -61,6 +69,9 @@ pub(super) fn released(me: &Workload, sk: *mut bpf_sock) {
         return;
     }
     let socket = Socket::of(sk);
+    if record.close == 0 && process::is_killed() {
+        record.flags |= flow_flag::KILLED;
+    }
     // This comes before the rest is read: `list.rs` says why.
     record.unread = socket.unread();
     record.received_stacked = socket.received(record);
@@ -70,11 +81,12 @@ pub(super) fn released(me: &Workload, sk: *mut bpf_sock) {
 }
 
 #[inline(always)]
-fn reason(old: u32, error: u32) -> Close {
+fn reason(old: u32, error: u32, waited_ns: u64) -> Close {
     match (old, error) {
         (_, errno::ETIMEDOUT) => Close::Timeout,
         (_, errno::ENETUNREACH | errno::EHOSTUNREACH) => Close::Unreachable,
         (state::SYN_SENT, errno::ECONNREFUSED) => Close::Refused,
+        (state::SYN_SENT, _) if waited_ns >= ANSWERS_WITHIN_NS => Close::Timeout,
         (state::SYN_SENT, _) => Close::Aborted,
         (_, 0) if fin_sent(old) => Close::Fin,
         _ => Close::Rst,
@@ -84,8 +96,9 @@ fn reason(old: u32, error: u32) -> Close {
 /// The record is complete: to the journal and the sums.
 #[inline(always)]
 fn finish(me: &Workload, sk: *mut bpf_sock, socket: Socket, record: &mut FlowRecord) {
-    let tally = journal::write(me, sk, socket, record);
-    journal::sum(me, record, &tally);
+    let tally = accel::record::tally(sk);
+    journal::write(me, socket, record, tally);
+    journal::sum(me, record, tally);
     // This comes last: in between the end is in both, and readers look at open ends first.
     live::leave(record);
 }

@@ -20,4 +20,4 @@ mod sum;
 
 pub(crate) use accepted::taken;
 pub(crate) use live::mapped;
-pub(crate) use opening::opening;
+pub(crate) use opening::{opening, stays};

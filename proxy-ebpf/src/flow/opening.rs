@@ -6,6 +6,7 @@ use aya_ebpf::{
     helpers::bpf_ktime_get_ns,
 };
 use proxy_common::{
+    accel::Reason,
     counter::Event,
     flow::{Class, FlowRecord, PeerKey, flow_flag},
     policy::{Table as _, flag},
@@ -19,7 +20,7 @@ use super::{
     socket::{self, Socket},
 };
 use crate::{
-    atomic, outgoing::Outgoing, rodata, sock_addr::SockAddr, sock_ops_call::SockOps, storage,
+    accel, atomic, outgoing::Outgoing, rodata, sock_addr::SockAddr, sock_ops_call::SockOps, storage,
     workload::Workload,
 };
 
@@ -91,13 +92,37 @@ pub(super) fn connecting(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     if record.target != Target::Bypass as u8 {
         record.listener_port = record.remote_port;
     }
-    if record.class == Class::InnerLo as u8 {
+    if is_near(me, record) {
+        record.flags |= flow_flag::NEAR;
+    }
+    if record.class == Class::InnerLo as u8 || record.class == Class::DirectSelf as u8 {
         maps::remember_peer(&PeerKey::of_client(record), record.class);
     }
     // The SYN takes one number.
     record.snd_base = Socket::of(sk).write_seq().wrapping_add(1);
     live::enter(me, sk, record);
     call.call_back(BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+/// Whether the other end is of this workload, or at an address of another workload of this node.
+#[inline(always)]
+pub(super) fn is_near(me: &Workload, record: &FlowRecord) -> bool {
+    if Class::from_index(record.class).is_some_and(Class::is_within) {
+        return true;
+    }
+    // What is at an address of its own and not within it is a process outside the cgroup.
+    !me.is_local(&record.remote) && accel::maps::is_workload(&record.remote)
+}
+
+/// The socket does not enter the acceleration's map; `whose`: [`PEERS`] where that is the other end's doing. Its record may
+/// not be there yet.
+#[inline(always)]
+pub(crate) fn stays(sk: *mut bpf_sock, reason: Reason, whose: u8) {
+    if rodata::observes()
+        && let Some(record) = maps::record_or_new(sk)
+    {
+        record.stays = reason as u8 + 1 | whose;
+    }
 }
 
 /// ACTIVE_ESTABLISHED.

@@ -5,6 +5,7 @@ use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_
 use proxy_common::flow::FlowRecord;
 
 use super::socket::{field, task_offsets};
+use crate::{kernel_memory, rodata::known};
 
 /// For a sock_addr hook, and only where the caller is the socket's own process.
 #[inline(always)]
@@ -25,4 +26,38 @@ pub(super) fn of_task(record: &mut FlowRecord) -> bool {
     record.pid = field(task, at.tgid);
     record.comm = field(field(task, at.leader), at.comm);
     true
+}
+
+/// Whether the calling process has a file descriptor that has no file yet, as accept has from its beginning to its end. A
+/// thread that opens a file at the same moment looks alike.
+#[inline(always)]
+pub(super) fn is_opening_a_file() -> bool {
+    if task_offsets().is_none() {
+        return false;
+    }
+    // SAFETY: no arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let files: u64 = field(task, known!(FLOW.task_files));
+    // The kernel looks for the next one behind the last one taken (`fs/file.c: alloc_fd`).
+    let next: u32 = field(files, known!(FLOW.files_next_fd));
+    let table: u64 = field(files, known!(FLOW.files_fdt));
+    let descriptors: u64 = field(table, known!(FLOW.fdt_fd));
+    descriptors != 0
+        && next != 0
+        && kernel_memory::read::<u64>(descriptors + u64::from(next - 1) * 8, 0) == Some(0)
+}
+
+/// Whether the calling process is ending by a signal.
+#[inline(always)]
+pub(super) fn is_killed() -> bool {
+    /// `include/linux/sched.h`.
+    const PF_EXITING: u32 = 0x4;
+    const SIGNAL: u32 = 0x7f;
+    if task_offsets().is_none() {
+        return false;
+    }
+    // SAFETY: no arguments.
+    let task = unsafe { bpf_get_current_task() };
+    field::<u32>(task, known!(FLOW.task_flags)) & PF_EXITING != 0
+        && field::<u32>(task, known!(FLOW.task_exit_code)) & SIGNAL != 0
 }

@@ -71,6 +71,12 @@ impl Socket {
         field(self.0, known!(FLOW.sk_err))
     }
 
+    #[inline(always)]
+    pub(super) fn is_mptcp(self) -> bool {
+        let at = known!(FLOW.tcp_is_mptcp);
+        at != 0 && field::<u8>(self.0, at) != 0
+    }
+
     /// Whether a process has it: not before accept, not after close.
     #[inline(always)]
     pub(super) fn has_owner(self) -> bool {

@@ -2,7 +2,10 @@
 #![allow(unsafe_code, reason = "the entry point is exported by name")]
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
-use proxy_common::flow::{Carried, FlowRecord, ListedEnd, OpenKey, flow_flag};
+use proxy_common::{
+    accel::Reason,
+    flow::{Carried, Class, FlowRecord, ListedEnd, OpenKey, Stayed, flow_flag},
+};
 
 use super::{live::OpenEnd, maps, socket::fin_sent};
 
@@ -27,6 +30,13 @@ fn add_end(end: &mut ListedEnd) {
     let key = OpenKey { cgroup: record.cgroup, netns: record.netns, class: record.class.into() };
     let Some(totals) = maps::open_totals(&key) else { return };
     totals.carried.add(&Carried::of(record, sent, received, tally));
+    if let Some(class) = Class::from_index(record.class) {
+        let stayed = Stayed::of(record, class, sent, received, tally);
+        let reason = usize::from(stayed.reason) & 31;
+        if reason < Reason::COUNT {
+            totals.stayed[reason] += stayed.bytes;
+        }
+    }
     totals.active += u64::from(record.has(flow_flag::COUNTS) && record.close == 0);
 }
 

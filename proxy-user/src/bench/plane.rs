@@ -62,7 +62,7 @@ pub(super) fn attach(mode: Mode, netns: &Path, cgroup: &Path) -> Result<()> {
     let accelerate = match mode {
         Mode::None | Mode::Iptables => return Ok(()),
         Mode::SidestepNoaccel => "off",
-        Mode::Sidestep => "strict",
+        Mode::Sidestep => "safe-readers",
     };
     let own = own()?;
     let mut command = Command::new(&own);

@@ -40,7 +40,7 @@ fn end(addr: SocketAddr, process: Option<&Process>) -> String {
 }
 
 /// Three digits and a unit.
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["B", "K", "M", "G", "T", "P"];
     let mut value = count as f64;
     let mut unit = 0;

@@ -22,6 +22,7 @@ mod rules;
 mod serve;
 mod settings;
 mod status;
+mod status_share;
 mod verify;
 
 use std::{

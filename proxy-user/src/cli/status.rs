@@ -5,10 +5,13 @@ use std::{collections::BTreeMap, process::ExitCode};
 use anyhow::Result;
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
-use proxy_common::accel::Reason;
-use proxy_plane::dataplane::{self, Hazardous, WorkloadStatus};
+use proxy_plane::dataplane::{self, WorkloadStatus};
+use serde_json::Value;
 
-use super::Output;
+use super::{
+    Output,
+    status_share::{self, OfWorkload},
+};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  sidestep status --output json")]
@@ -20,12 +23,17 @@ pub(crate) struct StatusArgs {
 
 pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode> {
     let (workloads, unreadable) = dataplane::status()?;
+    let shares = status_share::of(&workloads)?;
     match args.output {
         Output::Json => println!(
             "{}",
-            serde_json::json!({ "schema": 1, "workloads": workloads, "unreadable": unreadable })
+            serde_json::json!({
+                "schema": 1,
+                "workloads": with_shares(&workloads, &shares)?,
+                "unreadable": unreadable,
+            })
         ),
-        Output::Table => print_table(&workloads),
+        Output::Table => print_table(&workloads, &shares),
     }
     for line in &unreadable {
         eprintln!("sidestep: {line}; run `sidestep attach` again, or `sidestep detach --all`");
@@ -33,7 +41,18 @@ pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode> {
     Ok(if unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print_table(workloads: &[WorkloadStatus]) {
+/// Each workload with what there is to say of its acceleration.
+fn with_shares(workloads: &[WorkloadStatus], shares: &[OfWorkload]) -> Result<Vec<Value>> {
+    let of = |(workload, of): (&WorkloadStatus, &OfWorkload)| -> Result<Value> {
+        let mut value = serde_json::to_value(workload)?;
+        value["share"] = serde_json::to_value(&of.share)?;
+        value["stacked_by"] = serde_json::to_value(&of.programs)?;
+        Ok(value)
+    };
+    workloads.iter().zip(shares).map(of).collect()
+}
+
+fn print_table(workloads: &[WorkloadStatus], shares: &[OfWorkload]) {
     if workloads.is_empty() {
         println!("no workload is attached");
         return;
@@ -41,7 +60,7 @@ fn print_table(workloads: &[WorkloadStatus]) {
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["WORKLOAD", "MODE", "IP", "PROGRAMS", "CGROUP", "DECISIONS", "EVENTS", "ACCELERATED"]);
-    for workload in workloads {
+    for (workload, of) in workloads.iter().zip(shares) {
         let config = &workload.meta.config;
         let programs = format!(
             "{}{}",
@@ -56,13 +75,13 @@ fn print_table(workloads: &[WorkloadStatus]) {
             workload.meta.cgroup_path.display().to_string(),
             counts(&workload.counters.rules),
             counts(&workload.counters.events),
-            accelerated(workload),
+            status_share::summary(workload, of),
         ]);
     }
     println!("{table}");
-    for workload in workloads {
-        for Hazardous { program, reason } in &workload.meta.hazardous {
-            println!("{}: {} stays on the stack: it {reason}", workload.workload, program.display());
+    for (workload, of) in workloads.iter().zip(shares) {
+        for line in status_share::lines(workload, of) {
+            println!("{}: {line}", workload.workload);
         }
         if let Some(reason) = &workload.meta.not_observed {
             println!("{}: connections are not observed: {reason}", workload.workload);
@@ -75,20 +94,6 @@ fn name(workload: &WorkloadStatus) -> String {
     match &workload.meta.pod {
         Some(pod) => format!("{}\n{pod}", workload.workload),
         None => workload.workload.clone(),
-    }
-}
-
-/// How much of the local connections' data skipped the stack, or why none does.
-fn accelerated(workload: &WorkloadStatus) -> String {
-    if let Some(reason) = &workload.meta.not_accelerated {
-        return format!("no: {reason}");
-    }
-    let bytes: u64 = workload.acceleration.values().map(|traffic| traffic.bytes).sum();
-    let redirected = workload.acceleration.get(Reason::Redirected.name()).map_or(0, |traffic| traffic.bytes);
-    let mode = format!("{:?}", workload.meta.acceleration.mode).to_lowercase();
-    match (u128::from(redirected) * 100).checked_div(u128::from(bytes)) {
-        Some(share) => format!("{mode}: {share} % of {bytes} bytes"),
-        None => mode,
     }
 }
 

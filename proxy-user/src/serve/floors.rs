@@ -6,14 +6,19 @@
 
 use std::collections::HashMap;
 
-use proxy_common::flow::{Carried, Class};
+use proxy_common::{
+    accel::Reason,
+    flow::{Class, Totals},
+};
 use proxy_plane::{dataplane::WorkloadStatus, flows::ClassTotals};
 
 use super::snapshot::names;
 
+const FIGURES: usize = 8 + Reason::COUNT;
+
 /// The highest figures shown so far, by workload, when that was attached, and class.
 #[derive(Debug, Default)]
-pub(super) struct Floors(HashMap<(String, u64, Class), [u64; 6]>);
+pub(super) struct Floors(HashMap<(String, u64, Class), [u64; FIGURES]>);
 
 impl Floors {
     /// Raises what is below what was shown before; forgets workloads that are gone or were attached anew.
@@ -25,8 +30,8 @@ impl Floors {
             };
             let key = (of.workload.clone(), workload.meta.attached_at, of.class);
             let before = self.0.get(&key).copied().unwrap_or_default();
-            let mut shown = [0; 6];
-            for (index, figure) in figures(&mut of.totals.carried).into_iter().enumerate() {
+            let mut shown = [0; FIGURES];
+            for (index, figure) in figures(&mut of.totals).enumerate() {
                 *figure = before[index].max(*figure);
                 shown[index] = *figure;
             }
@@ -37,13 +42,17 @@ impl Floors {
 }
 
 /// The figures with a share of open flows.
-fn figures(carried: &mut Carried) -> [&mut u64; 6] {
-    [
+fn figures(totals: &mut Totals) -> impl Iterator<Item = &mut u64> {
+    let carried = &mut totals.carried;
+    let sums = [
         &mut carried.sent_redirected,
         &mut carried.sent_stacked,
         &mut carried.received_redirected,
         &mut carried.received_stacked,
         &mut carried.messages_redirected,
         &mut carried.messages_stacked,
-    ]
+        &mut carried.sent_far,
+        &mut carried.received_far,
+    ];
+    sums.into_iter().chain(&mut totals.stayed)
 }

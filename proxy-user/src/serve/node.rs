@@ -6,14 +6,15 @@ use std::{
 };
 
 use proxy_common::{accel::Reason, counter::Event, verdict::Rule};
+use proxy_core::config::Choice as _;
 use proxy_plane::{
     dataplane::{Hazardous, Traffic, WorkloadStatus},
-    flows::{Busiest, Flow},
+    flows::{Accounted, Busiest, ClassTotals, Flow, Share},
 };
 use serde::Serialize;
 
 use super::{
-    metrics::{is_message, is_refusal},
+    metrics::is_refusal,
     paths::{self, Path},
     snapshot::{Snapshot, mode_name, names},
 };
@@ -22,7 +23,7 @@ use super::{
 pub(super) const FLOWS: usize = 200;
 
 /// Raised when a field changes its meaning or goes.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Node<'a> {
@@ -38,9 +39,11 @@ pub(super) struct Node<'a> {
     flows_live: usize,
     /// Closed ones that are still in the kernel's journal.
     flows_closed: usize,
+    /// Of all workloads.
+    share: Share,
+    percent: Option<u64>,
     unreadable: &'a [String],
     refusals: Vec<&'static str>,
-    message_reasons: Vec<&'static str>,
     /// What rules, events and reasons mean.
     describe: BTreeMap<&'static str, &'static str>,
 }
@@ -51,7 +54,7 @@ struct Workload<'a> {
     namespace: &'a str,
     mode: String,
     ip: &'static str,
-    accelerate: String,
+    accelerate: &'static str,
     not_accelerated: Option<&'a str>,
     /// Programs that stay on the stack.
     hazardous: &'a [Hazardous],
@@ -63,11 +66,13 @@ struct Workload<'a> {
     events: &'a BTreeMap<&'static str, u64>,
     acceleration: &'a BTreeMap<&'static str, Traffic>,
     classes: Vec<Path>,
+    share: Accounted,
 }
 
 impl<'a> Node<'a> {
     pub(super) fn of(seen: &'a Snapshot, flows: Busiest) -> Self {
         let paths = paths::of(&seen.totals);
+        let share: Share = seen.totals.iter().map(|of| Share::of_class(of.class, &of.totals.carried)).sum();
         let rules = Rule::ALL.iter().map(|rule| (rule.name(), rule.describe()));
         let events = Event::ALL.iter().map(|event| (event.name(), event.describe()));
         let reasons = Reason::ALL.iter().map(|reason| (reason.name(), reason.describe()));
@@ -78,20 +83,21 @@ impl<'a> Node<'a> {
             node: host.unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION"),
             time_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
-            workloads: seen.workloads.iter().map(|workload| Workload::of(workload, &paths)).collect(),
+            workloads: seen
+                .workloads
+                .iter()
+                .map(|workload| Workload::of(workload, &paths, &seen.totals))
+                .collect(),
             flows: flows.flows,
             flows_live: flows.live,
             flows_closed: flows.closed,
+            share,
+            percent: share.percent(),
             unreadable: &seen.unreadable,
             refusals: Event::ALL
                 .iter()
                 .filter(|event| is_refusal(**event))
                 .map(|event| event.name())
-                .collect(),
-            message_reasons: Reason::ALL
-                .iter()
-                .filter(|reason| is_message(**reason))
-                .map(|reason| reason.name())
                 .collect(),
             describe: rules.chain(events).chain(reasons).collect(),
         }
@@ -99,7 +105,7 @@ impl<'a> Node<'a> {
 }
 
 impl<'a> Workload<'a> {
-    fn of(status: &'a WorkloadStatus, paths: &[(String, Path)]) -> Self {
+    fn of(status: &'a WorkloadStatus, paths: &[(String, Path)], totals: &[ClassTotals]) -> Self {
         let [workload, namespace] = names(status);
         let meta = &status.meta;
         Self {
@@ -107,7 +113,7 @@ impl<'a> Workload<'a> {
             namespace,
             mode: mode_name(status),
             ip: if meta.ipv6 { "4+6" } else { "4" },
-            accelerate: format!("{:?}", meta.acceleration.mode).to_lowercase(),
+            accelerate: meta.acceleration.mode.word(),
             not_accelerated: meta.not_accelerated.as_deref(),
             hazardous: &meta.hazardous,
             not_observed: meta.not_observed.as_deref(),
@@ -117,6 +123,7 @@ impl<'a> Workload<'a> {
             rules: &status.counters.rules,
             events: &status.counters.events,
             acceleration: &status.acceleration,
+            share: Accounted::of(workload, totals, &status.acceleration),
             classes: paths.iter().filter(|(of, _)| of == workload).map(|(_, path)| path.clone()).collect(),
         }
     }

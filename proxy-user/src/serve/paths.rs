@@ -1,7 +1,7 @@
 //! The edges of the page's picture: sums over the connections of one hop.
 
 use proxy_common::flow::Histogram;
-use proxy_plane::flows::{ClassTotals, Named};
+use proxy_plane::flows::{ClassTotals, Named, Share};
 use serde::Serialize;
 
 #[derive(Clone, Debug, Serialize)]
@@ -13,8 +13,8 @@ pub(super) struct Path {
     opened: u64,
     active: u64,
     /// Both ways; of what another workload's end redirected to this one nothing is known here.
-    bytes_redirected: u64,
-    bytes_stacked: u64,
+    bytes: u64,
+    share: Share,
     /// Half of the connections were established faster.
     connect_us: Option<u64>,
 }
@@ -23,6 +23,7 @@ pub(super) struct Path {
 pub(super) fn of(totals: &[ClassTotals]) -> Vec<(String, Path)> {
     let path = |of: &ClassTotals| {
         let (class, totals) = (of.class, &of.totals);
+        let carried = &totals.carried;
         let path = Path {
             class: class.name(),
             direction: class.direction().name(),
@@ -30,8 +31,11 @@ pub(super) fn of(totals: &[ClassTotals]) -> Vec<(String, Path)> {
             forward: class.forward().map(Named::label),
             opened: totals.opened,
             active: of.active,
-            bytes_redirected: totals.carried.sent_redirected + totals.carried.received_redirected,
-            bytes_stacked: totals.carried.sent_stacked + totals.carried.received_stacked,
+            bytes: carried.sent_redirected
+                + carried.received_redirected
+                + carried.sent_stacked
+                + carried.received_stacked,
+            share: Share::of_class(class, carried),
             connect_us: median_us(&totals.connect),
         };
         (of.workload.clone(), path)

@@ -6,7 +6,7 @@ use proxy_common::{
     accel::Reason,
     flow::{Direction, Forward, Hop},
 };
-use proxy_plane::flows::{Split, State};
+use proxy_plane::flows::{Share, Split, State};
 
 use super::rates::{Interval, Rated};
 
@@ -20,8 +20,8 @@ pub struct HopSum {
     /// Bytes per second.
     pub up: Option<f64>,
     pub down: Option<f64>,
-    /// Share of the bytes that were redirected: of the interval's, else of all.
-    pub redirected: Option<f64>,
+    /// By path: the interval's bytes, else all.
+    pub share: Share,
     /// Medians, in microseconds.
     pub connect_us: Option<u64>,
     /// Established, until the server's process took it.
@@ -77,24 +77,20 @@ impl HopSum {
             })
         };
         let (up, down) = (moved(|rated| rated.up), moved(|rated| rated.down));
-        let now = Split { redirected: up.redirected + down.redirected, stacked: up.stacked + down.stacked };
-        let all = moved(|rated| rated.flow.bytes());
+        let now: Share = flows.iter().map(|rated| Share::of_part(&rated.flow, rated.up, rated.down)).sum();
+        let all: Share = flows.iter().map(|rated| Share::of_flow(&rated.flow)).sum();
         Self {
             live: flows.iter().filter(|rated| rated.flow.state == State::Live).count(),
             opened: per_second(flows.iter().filter(|rated| rated.new).count() as u64),
             up: per_second(up.total()),
             down: per_second(down.total()),
-            redirected: share(now).or_else(|| share(all)),
+            share: if now == Share::default() { all } else { now },
             connect_us: median(flows.iter().filter_map(|rated| rated.flow.connect_us())),
             hand_off_us: median(flows.iter().filter_map(|rated| rated.flow.hand_off_us())),
             rtt_us: median(flows.iter().filter_map(|rated| rated.flow.rtt_us.map(u64::from))),
             reason: most_frequent(flows),
         }
     }
-}
-
-fn share(split: Split) -> Option<f64> {
-    (split.total() > 0).then(|| split.redirected as f64 / split.total() as f64)
 }
 
 fn median(values: impl Iterator<Item = u64>) -> Option<u64> {

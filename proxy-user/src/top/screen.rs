@@ -108,7 +108,7 @@ fn draw_path(frame: &mut Frame<'_>, area: Rect, path: &Path) {
 
 /// A hop: heavy lines and green where it is redirected, thin and yellow where the stack carries it.
 fn hop(nodes: &[&str; 3], sum: &HopSum, name: &str, width: usize) -> Paragraph<'static> {
-    let redirected = sum.redirected.unwrap_or(0.0) >= 0.5;
+    let redirected = sum.share.percent().is_some_and(|percent| percent >= 50);
     let (line, color) = if redirected { ("━", Color::Green) } else { ("─", Color::Yellow) };
     let text: usize = nodes.iter().map(|node| node.len()).sum();
     // Two arrows, each with its head and a space on both sides.
@@ -123,12 +123,13 @@ fn hop(nodes: &[&str; 3], sum: &HopSum, name: &str, width: usize) -> Paragraph<'
         Span::raw(nodes[2].to_owned()),
     ]);
     let opened = sum.opened.map_or("-".to_owned(), |opened| format!("{opened:.1}"));
-    let how = match (sum.redirected, sum.reason) {
+    let how = match (sum.share.percent(), sum.reason) {
+        (None, _) if sum.share.elsewhere > 0 => "one end elsewhere: nothing to skip".to_owned(),
         (None, _) => "no bytes yet".to_owned(),
-        (Some(share), Some(reason)) if share < 0.995 => {
-            format!("redirected {:.0} %, stack: {}", share * 100.0, reason.name())
+        (Some(percent), Some(reason)) if sum.share.stacked > 0 => {
+            format!("redirected {percent} %, stack: {}", reason.name())
         }
-        (Some(share), _) => format!("redirected {:.0} %", share * 100.0),
+        (Some(percent), _) => format!("redirected {percent} %"),
     };
     let lines = [
         format!("{name}: {} flows, {opened} new/s", sum.live),

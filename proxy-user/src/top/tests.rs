@@ -30,7 +30,11 @@ const WORKLOAD: &str = "4026532185-28487";
 fn flow(id: u64, hop: Hop, forward: Option<Forward>, up: Split, down: Split) -> Flow {
     let stream = |split: Split| Stream {
         written: Some(split),
-        last_reason: (split.stacked > 0).then_some(Reason::NoPeer),
+        last_reason: (split.stacked > 0).then_some(if hop == Hop::Inner {
+            Reason::SmallStream
+        } else {
+            Reason::Elsewhere
+        }),
         ..Stream::default()
     };
     let (upload, download) = (stream(up), stream(down));
@@ -40,6 +44,7 @@ fn flow(id: u64, hop: Hop, forward: Option<Forward>, up: Split, down: Split) -> 
         workload: Arc::from(WORKLOAD),
         direction: Direction::Inbound,
         hop,
+        local: hop == Hop::Inner,
         forward,
         client: "10.10.0.9:40000".parse().unwrap(),
         server: "10.10.0.26:8080".parse().unwrap(),
@@ -110,12 +115,13 @@ fn rates_are_what_came_since_the_look_before() {
     let path = Path::of(&interval(), Direction::Inbound, None);
     assert_eq!((path.first.up, path.first.down), (Some(1_000.0), Some(10_000.0)));
     assert_eq!((path.first.live, path.first.opened), (1, Some(0.0)));
-    assert_eq!((path.first.redirected, path.first.rtt_us), (Some(0.0), Some(41)));
+    assert_eq!((path.first.share.percent(), path.first.rtt_us), (None, Some(41)));
+    assert_eq!(path.first.share.elsewhere, 22_000);
     let [(Some(Forward::Lo), inner)] = &path.second[..] else { panic!("{path:?}") };
     // A connection that came and went between two looks counts with all it carried.
     assert_eq!((inner.up, inner.down, inner.opened), (Some(1_005.0), Some(10_005.0), Some(0.5)));
     assert_eq!((inner.live, inner.connect_us, inner.rtt_us), (1, Some(52), None));
-    assert!(inner.redirected.is_some_and(|share| share > 0.999), "{inner:?}");
+    assert_eq!(inner.share.percent(), Some(99), "{inner:?}");
 }
 
 #[test]
@@ -159,7 +165,7 @@ fn the_path_is_drawn_hop_by_hop_in_80_columns() {
         (4, "inbound: 1 flows, 0.0 new/s", "to the app, mode lo: 1 flows, 0.5 new/s"),
         (5, "up 1.0 kB/s  down 10.0 kB/s  rtt 41 us", "up 1.0 kB/s  down 10.0 kB/s  rtt -"),
         (6, "connect 52 us  accepted after 9 us", "connect 52 us  accepted after 9 us"),
-        (7, "redirected 0 %, stack: no_peer", "redirected 100 %"),
+        (7, "one end elsewhere: nothing to skip", "redirected 99 %, stack: small_stream"),
     ] {
         let (l, r) = (lines[line].chars().take(40).collect::<String>(), lines[line].chars().skip(40));
         assert_eq!((l.trim_end(), r.collect::<String>().as_str()), (left, right), "{all}");

@@ -18,11 +18,12 @@ pub enum Observe {
 
 /// Which connections are accelerated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Accelerate {
+    /// Earlier builds pinned other words.
     #[default]
-    Strict,
-    Auto,
+    #[serde(alias = "strict", alias = "auto")]
+    SafeReaders,
     Off,
     Require,
 }
@@ -51,21 +52,16 @@ impl Choice for Observe {
 }
 
 impl Choice for Accelerate {
+    const FORMER: &'static [(&'static str, &'static str)] = &[("strict", "safe-readers")];
     const ALL: &'static [(Self, &'static str, &'static str)] = &[
         (
-            Self::Strict,
-            "strict",
+            Self::SafeReaders,
+            "safe-readers",
             "Event loops (O_NONBLOCK) whose program is known to read what it is sent; without it where the kernel is \
              not safe",
         ),
-        (
-            Self::Auto,
-            "auto",
-            "Every reader: a blocking recv may return early, splice(2) and on some kernels FIONREAD do not see all \
-             data",
-        ),
         (Self::Off, "off", "Redirection only"),
-        (Self::Require, "require", "As strict, but fail where the kernel is not safe"),
+        (Self::Require, "require", "As safe-readers, but fail where the kernel is not safe"),
     ];
 }
 
@@ -84,6 +80,6 @@ mod tests {
             }
         }
         check::<Observe>(2);
-        check::<Accelerate>(4);
+        check::<Accelerate>(3);
     }
 }

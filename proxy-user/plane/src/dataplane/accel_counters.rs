@@ -15,9 +15,10 @@ use super::{
     pins::{map_in, pinned},
 };
 
-/// Messages (for the reasons about sockets: sockets) and their bytes.
+/// Sockets that entered or stayed out; messages of sockets that entered, and their bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Traffic {
+    pub sockets: u64,
     pub messages: u64,
     pub bytes: u64,
 }
@@ -38,7 +39,7 @@ pub(super) fn read(slot: u32) -> Result<BTreeMap<&'static str, Traffic>> {
     let mut found = BTreeMap::new();
     for reason in Reason::ALL {
         let index = counter_index(slot, *reason);
-        let traffic = Traffic { messages: sum(index)?, bytes: sum(index + 1)? };
+        let traffic = Traffic { sockets: sum(index)?, messages: sum(index + 1)?, bytes: sum(index + 2)? };
         if traffic != Traffic::default() {
             found.insert(reason.name(), traffic);
         }

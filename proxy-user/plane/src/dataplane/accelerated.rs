@@ -8,7 +8,9 @@ use aya::{
     util::nr_cpus,
 };
 use proxy_common::{
-    accel::{DEFAULT_LIMIT, EndKey, Executable, Reason, Server, Switch, counter_index, end_flag},
+    accel::{
+        ACCELERATED, DEFAULT_LIMIT, EndKey, Executable, Reason, Server, Switch, counter_index, end_flag,
+    },
     addr::Addr,
     names::map,
 };
@@ -34,7 +36,7 @@ pub(super) fn begin(dir: &Path, slot: u32, number: u32) -> Result<()> {
     let cpus = nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
     for reason in Reason::ALL {
         let index = counter_index(slot, *reason);
-        for index in [index, index + 1] {
+        for index in index..index + 3 {
             counters.set(index, PerCpuValues::try_from(vec![0; cpus])?, 0).context("reset a counter")?;
         }
     }
@@ -44,14 +46,15 @@ pub(super) fn begin(dir: &Path, slot: u32, number: u32) -> Result<()> {
 /// Sets the workload's switch and makes its addresses known.
 pub(super) fn switch_on(dir: &Path, slot: u32, switch: Switch, addresses: &[IpAddr]) -> Result<()> {
     switches(dir)?.set(slot, Raw(switch), 0).context("set the workload's switch")?;
-    publish(dir, slot, addresses)
+    publish(dir, slot, addresses, true)
 }
 
-/// Makes its addresses known: what talks to them may be accelerated.
-pub(super) fn publish(dir: &Path, slot: u32, addresses: &[IpAddr]) -> Result<()> {
+/// Makes its addresses known: what talks to them talks to a workload of this node, and may be accelerated if it is.
+pub(super) fn publish(dir: &Path, slot: u32, addresses: &[IpAddr], accelerated: bool) -> Result<()> {
+    let whose = slot + 1 | if accelerated { ACCELERATED } else { 0 };
     let known = open_map(dir, map::LOCAL_ADDRS)?;
     for ip in addresses {
-        bpf_map_elem::update(known.as_fd(), bytes(&Addr::from(*ip)), &(slot + 1).to_ne_bytes(), 0)
+        bpf_map_elem::update(known.as_fd(), bytes(&Addr::from(*ip)), &whose.to_ne_bytes(), 0)
             .with_context(|| format!("publish the address {ip}"))?;
     }
     Ok(())
@@ -77,7 +80,7 @@ pub(super) fn withdraw<'a>(dir: &Path, slot: u32, addresses: impl Iterator<Item 
         let mut whose = [0; 4];
         // Another workload may have the address by now.
         if bpf_map_elem::lookup(known.as_fd(), bytes(&key), &mut whose).context("look up an address")?
-            && u32::from_ne_bytes(whose) == slot + 1
+            && u32::from_ne_bytes(whose) & !ACCELERATED == slot + 1
         {
             bpf_map_elem::delete(known.as_fd(), bytes(&key)).context("withdraw an address")?;
         }

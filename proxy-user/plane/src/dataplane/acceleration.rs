@@ -32,7 +32,7 @@ impl Plan {
             Ok((_, findings)) => Ok(Self { reason: None, findings: findings.clone(), switched_off: false }),
             Err(reason) if wanted.mode == Accelerate::Require => Err(Failure::error(
                 Class::Unavailable,
-                format!("--accelerate require: {reason}; use --accelerate strict to go without"),
+                format!("--accelerate require: {reason}; use --accelerate safe-readers to go without"),
             )),
             Err(reason) => Ok(Self::not(reason.clone())),
         }

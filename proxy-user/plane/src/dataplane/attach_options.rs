@@ -1,7 +1,7 @@
 //! How the user wants a workload to be attached.
 
-use proxy_common::accel::{Switch, switch_flag};
-use proxy_core::config::{Accelerate, Acceleration, Config, Observe, PodName};
+use proxy_common::accel::Switch;
+use proxy_core::config::{Acceleration, Config, Observe, PodName};
 
 #[derive(Clone, Debug)]
 pub struct AttachOptions {
@@ -14,6 +14,5 @@ pub struct AttachOptions {
 
 /// The switch of a workload with this number.
 pub(super) fn switch(wanted: &Acceleration, number: u32) -> Switch {
-    let any = if wanted.mode == Accelerate::Auto { switch_flag::ANY_READER } else { 0 };
-    Switch { enabled: 1, limit: wanted.inflight_limit, flags: any, number }
+    Switch { enabled: 1, limit: wanted.inflight_limit, flags: 0, number }
 }

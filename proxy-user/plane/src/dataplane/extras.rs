@@ -62,7 +62,7 @@ impl Extras {
         if self.require {
             return Err(Failure::error(
                 Class::Unavailable,
-                format!("--accelerate require: {reason}; use --accelerate strict to go without"),
+                format!("--accelerate require: {reason}; use --accelerate safe-readers to go without"),
             ));
         }
         self.plan = Plan::not(reason);
@@ -104,7 +104,7 @@ mod tests {
     #[case::both_were_it(&[program::SOCK_OPS, program::CONNECT4], (false, false))]
     #[case::one_each(&[program::FLOW_LIST, program::DISPATCH], (false, false))]
     fn what_is_refused_is_given_up(#[case] programs: &[&str], #[case] left: (bool, bool)) {
-        let mut extras = both(Accelerate::Strict);
+        let mut extras = both(Accelerate::SafeReaders);
         for program in programs {
             extras.without_cause_of(refusal(program)).unwrap();
         }
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn capture_itself_is_not_given_up() {
-        let mut extras = both(Accelerate::Strict);
+        let mut extras = both(Accelerate::SafeReaders);
         let ends = (0..4).find_map(|_| extras.without_cause_of(refusal(program::CONNECT4)).err());
         assert!(format!("{:#}", ends.unwrap()).contains(program::CONNECT4));
         let other = extras.without_cause_of(anyhow::anyhow!("no such cgroup")).unwrap_err();

@@ -24,6 +24,8 @@ pub struct Flow {
     pub direction: Direction,
     #[serde(serialize_with = "named")]
     pub hop: Hop,
+    /// Both ends are in workloads of this node: what it carries could skip the stack.
+    pub local: bool,
     /// Of an inner hop only.
     #[serde(serialize_with = "maybe_named")]
     pub forward: Option<Forward>,
@@ -115,6 +117,8 @@ pub struct Stream {
     /// The latest of them.
     #[serde(serialize_with = "maybe_named")]
     pub last_reason: Option<Reason>,
+    /// The end whose process is that reason, where it is one's.
+    pub because_of: Option<Side>,
 }
 
 /// By path.
@@ -233,7 +237,7 @@ impl fmt::Display for Path {
     }
 }
 
-fn named<T: Named, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn named<T: Named, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(value.label())
 }
 

@@ -9,7 +9,7 @@ use std::{
 use proxy_common::{
     accel::Reason,
     addr::{Addr, Port},
-    flow::{Class, Close, flow_flag},
+    flow::{Class, Close, PEERS, flow_flag},
     verdict::{Rule, Target},
 };
 
@@ -68,8 +68,9 @@ fn flow(end: &End, other: Option<&End>, clock: Clock, workload: Arc<str>) -> Flo
         Some(client) => (local(client), remote(client)),
         None => (remote(end), local(end)),
     };
-    let upload = stream(client, server);
-    let download = stream(server, client);
+    let is_local = end.record.has(flow_flag::NEAR);
+    let upload = stream((Side::Client, client), (Side::Server, server), is_local);
+    let download = stream((Side::Server, server), (Side::Client, client), is_local);
     let ends = [Some(end), other].into_iter().flatten();
     let is_open = ends.clone().any(|end| !end.is_closed());
     let byte = |get: fn(&End) -> u64| value(get(end)).or_else(|| other.and_then(|other| value(get(other))));
@@ -79,6 +80,7 @@ fn flow(end: &End, other: Option<&End>, clock: Clock, workload: Arc<str>) -> Flo
         workload,
         direction: class.direction(),
         hop: class.hop(),
+        local: is_local,
         forward: class.forward(),
         client: client_addr,
         server: server_addr,
@@ -165,7 +167,11 @@ fn first_byte(end: &End) -> Option<u64> {
 }
 
 /// What one end sends and the other reads.
-fn stream(from: Option<&End>, to: Option<&End>) -> Stream {
+fn stream(
+    (sender, from): (Side, Option<&End>),
+    (reader, to): (Side, Option<&End>),
+    is_local: bool,
+) -> Stream {
     let written = from.map(|from| Split {
         redirected: from.figures.tally.redirected_bytes,
         stacked: from.figures.sent_stacked,
@@ -179,18 +185,70 @@ fn stream(from: Option<&End>, to: Option<&End>) -> Stream {
         };
         Some(Split { redirected, stacked: to.figures.received_stacked })
     });
-    let Some(from) = from else { return Stream { written, read, ..Stream::default() } };
+    let Some(from) = from.filter(|from| from.figures.mapped != 0) else {
+        // No message was looked at: what keeps the sender out of the map is the reason for each byte.
+        let any = written.or(read).is_some_and(|split| split.stacked > 0);
+        let why = any.then(|| why_out(from, to, is_local));
+        return Stream {
+            written,
+            read,
+            reasons: why.iter().map(|(reason, _)| *reason).collect(),
+            last_reason: why.map(|(reason, _)| reason),
+            because_of: why
+                .and_then(|(_, whose)| whose.map(|is_sender| if is_sender { sender } else { reader })),
+            ..Stream::default()
+        };
+    };
     let tally = &from.figures.tally;
     let reason = |index: usize| Reason::ALL.get(index).copied();
+    let last_reason = usize::from(tally.last_reason).checked_sub(1).and_then(reason);
     Stream {
         written,
         read,
-        messages: (from.figures.mapped != 0)
-            .then_some(Split { redirected: tally.redirected_messages, stacked: tally.stacked_messages }),
+        messages: Some(Split { redirected: tally.redirected_messages, stacked: tally.stacked_messages }),
         switches: tally.switches,
         reasons: (0..32).filter(|bit| tally.reasons >> bit & 1 != 0).filter_map(reason).collect(),
-        last_reason: usize::from(tally.last_reason).checked_sub(1).and_then(reason),
+        last_reason,
+        because_of: last_reason.filter(|reason| is_of_process(*reason)).map(|reason| match reason {
+            Reason::SmallStream => sender,
+            _ => reader,
+        }),
     }
+}
+
+/// Why a sender is not in the map, and whose process that is: the sender's (true) or the reader's.
+fn why_out(from: Option<&End>, to: Option<&End>, is_local: bool) -> (Reason, Option<bool>) {
+    if !is_local {
+        return (Reason::Elsewhere, None);
+    }
+    for (end, is_sender) in [(from, true), (to, false)] {
+        if let Some((reason, is_own)) = end.and_then(stays) {
+            return (reason, is_of_process(reason).then_some(is_own == is_sender));
+        }
+    }
+    let is_in_map = |end: Option<&End>| end.is_some_and(|end| end.figures.mapped != 0);
+    let is_other_known = from.is_some() && to.is_some();
+    (if is_in_map(to) || !is_other_known { Reason::NoPeer } else { Reason::Off }, None)
+}
+
+/// Why an end is not in the map, as its own side says, and whether that is its own doing.
+fn stays(end: &End) -> Option<(Reason, bool)> {
+    let reason = Reason::from_index((end.record.stays & !PEERS).checked_sub(1)?)?;
+    Some((reason, end.record.stays & PEERS == 0))
+}
+
+/// Whether a reason is how a process reads or writes.
+fn is_of_process(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::UntrustedReader
+            | Reason::BlockingSocket
+            | Reason::BlockingReader
+            | Reason::EdgeReader
+            | Reason::Mptcp
+            | Reason::SmallStream
+            | Reason::Limit
+    )
 }
 
 /// A reset, or whatever went wrong, over the FIN of the other end.

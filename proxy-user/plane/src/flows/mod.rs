@@ -5,6 +5,7 @@
 //! [`totals`] at the sums.
 
 mod clock;
+mod culprits;
 mod end;
 mod filter;
 mod flow;
@@ -13,13 +14,16 @@ mod join;
 mod journal;
 mod list;
 mod open;
+mod share;
 mod snapshot;
 mod totals;
 mod walk;
 
+pub use culprits::{Culprit, culprits};
 pub use filter::{Filter, Verdict, one_of};
 pub use flow::{Flow, Named, Path, Process, SCHEMA, Side, Split, State, Stream, Times};
 pub use follow::{Batch, Journal};
 pub use journal::{Records, records};
+pub use share::{Accounted, Share};
 pub use snapshot::{Busiest, busiest, live, recent};
 pub use totals::{ClassTotals, totals};

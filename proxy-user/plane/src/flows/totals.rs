@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use proxy_common::{
+    accel::Reason,
     flow::{BUCKETS, Class, Close, Histogram, OpenTotals, Totals, totals_key},
     names::map,
 };
@@ -31,8 +32,9 @@ pub fn totals() -> Result<Vec<ClassTotals>> {
         let Ok(meta) = Meta::read(&pins.map(map::META)) else { continue };
         for class in Class::ALL {
             let Ok(values) = sums.get(&totals_key(meta.slot, *class), 0) else { continue };
-            let OpenTotals { active, carried } = open.remove(&(pins.name(), *class)).unwrap_or_default();
-            let mut totals = Totals { carried, ..Totals::default() };
+            let OpenTotals { active, carried, stayed } =
+                open.remove(&(pins.name(), *class)).unwrap_or_default();
+            let mut totals = Totals { carried, stayed, ..Totals::default() };
             for value in values.iter() {
                 add(&mut totals, &value.0);
             }
@@ -48,6 +50,9 @@ fn add(sum: &mut Totals, more: &Totals) {
         sum.closed[i] += more.closed[i];
     }
     sum.carried.add(&more.carried);
+    for i in 0..Reason::COUNT {
+        sum.stayed[i] += more.stayed[i];
+    }
     add_histogram(&mut sum.connect, &more.connect);
     add_histogram(&mut sum.hand_off, &more.hand_off);
 }

@@ -44,6 +44,8 @@ const STRUCTURES: &[&str] = &[
     "sk_psock",
     "sk_msg",
     "sk_msg_sg",
+    "files_struct",
+    "fdtable",
 ];
 
 /// Where named members are: `(struct, member)`.

@@ -2,7 +2,7 @@ use std::fmt;
 
 use prometheus_client::registry::Unit;
 use proxy_common::accel::Reason;
-use proxy_plane::dataplane::Traffic;
+use proxy_plane::{dataplane::Traffic, flows::Accounted};
 
 use super::{Family, Kind, Page, Snapshot, Source, Values};
 use crate::serve::snapshot::names;
@@ -19,7 +19,8 @@ static BYTES: Family = Family {
     name: "acceleration",
     kind: Kind::Counter,
     unit: Some(Unit::Bytes),
-    help: "Bytes of enrolled sockets: redirected past the stack, or left to it and why",
+    help: "Bytes that could be redirected (both ends in workloads of this node): redirected past the stack, or left to it \
+           and why",
     labels: &["workload", "namespace", "path", "reason"],
 };
 
@@ -34,38 +35,27 @@ static SOCKETS: Family = Family {
 #[derive(Debug)]
 pub(super) struct Acceleration;
 
-/// What a reason is counted for.
-enum Counts {
-    Messages(&'static str),
-    Sockets,
+/// Whether messages and bytes are counted by the reason.
+fn is_message(reason: Reason) -> bool {
+    !matches!(reason, Reason::Enrolled | Reason::Ktls | Reason::Elsewhere)
 }
 
-fn counts(reason: Reason) -> Counts {
-    match reason {
-        Reason::Redirected => Counts::Messages("redirected"),
-        Reason::Off
-        | Reason::NoPeer
-        | Reason::PeerGone
-        | Reason::NotOpen
-        | Reason::Draining
-        | Reason::Limit
-        | Reason::Memory
-        | Reason::SmallStream
-        | Reason::BlockingReader
-        | Reason::UntrustedReader
-        | Reason::EdgeReader => Counts::Messages("stacked"),
+/// Whether sockets are: they entered the map, or stayed out.
+fn is_socket(reason: Reason) -> bool {
+    matches!(
+        reason,
         Reason::Enrolled
-        | Reason::NotEnrolled
-        | Reason::Mptcp
-        | Reason::BlockingSocket
-        | Reason::ShortLived
-        | Reason::Ktls => Counts::Sockets,
-    }
+            | Reason::NotEnrolled
+            | Reason::Mptcp
+            | Reason::BlockingSocket
+            | Reason::UntrustedReader
+            | Reason::ShortLived
+            | Reason::Ktls
+    )
 }
 
-/// Whether the reason is one of messages, not of sockets.
-pub fn is_message(reason: Reason) -> bool {
-    matches!(counts(reason), Counts::Messages(_))
+fn path(reason: Reason) -> &'static str {
+    if reason == Reason::Redirected { "redirected" } else { "stacked" }
 }
 
 impl Source for Acceleration {
@@ -74,40 +64,47 @@ impl Source for Acceleration {
     }
 
     fn values(&self) -> Vec<Values> {
-        let of = |sockets: bool| {
-            let wanted = |reason: &&Reason| is_message(**reason) != sockets;
+        let of = |wanted: fn(Reason) -> bool| {
+            let wanted = |reason: &&Reason| wanted(**reason);
             Reason::ALL.iter().filter(wanted).map(|reason| (reason.name(), reason.describe())).collect()
         };
         vec![
-            Values { label: "reason", of: vec![&MESSAGES, &BYTES], values: of(false) },
-            Values { label: "reason", of: vec![&SOCKETS], values: of(true) },
+            Values { label: "reason", of: vec![&MESSAGES, &BYTES], values: of(is_message) },
+            Values { label: "reason", of: vec![&SOCKETS], values: of(is_socket) },
         ]
     }
 
     fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result {
-        type Value = fn(&Traffic) -> u64;
-        let messages: Value = |traffic| traffic.messages;
-        let bytes: Value = |traffic| traffic.bytes;
-        for (family, value) in [(&MESSAGES, messages), (&BYTES, bytes)] {
-            let mut samples = page.family(family)?;
-            each(seen, |[name, namespace], reason, traffic| match counts(reason) {
-                Counts::Messages(path) => {
-                    samples.count(&[name, namespace, path, reason.name()], value(traffic))
-                }
-                Counts::Sockets => Ok(()),
-            })?;
+        let mut messages = page.family(&MESSAGES)?;
+        each(seen, is_message, |[name, namespace], reason, traffic| {
+            messages.count(&[name, namespace, path(reason), reason.name()], traffic.messages)
+        })?;
+        let mut bytes = page.family(&BYTES)?;
+        for workload in &seen.workloads {
+            let [name, namespace] = names(workload);
+            let accounted = Accounted::of(name, &seen.totals, &workload.acceleration);
+            for reason in Reason::ALL.iter().filter(|reason| is_message(**reason)) {
+                let sum = match reason {
+                    Reason::Redirected => accounted.share.redirected,
+                    other => accounted.reasons.get(other.name()).copied().unwrap_or(0),
+                };
+                bytes.count(&[name, namespace, path(*reason), reason.name()], sum)?;
+            }
         }
         let mut sockets = page.family(&SOCKETS)?;
-        each(seen, |[name, namespace], reason, traffic| match counts(reason) {
-            Counts::Messages(_) => Ok(()),
-            Counts::Sockets => sockets.count(&[name, namespace, reason.name()], traffic.messages),
+        each(seen, is_socket, |[name, namespace], reason, traffic| {
+            sockets.count(&[name, namespace, reason.name()], traffic.sockets)
         })
     }
 }
 
-fn each(seen: &Snapshot, mut write: impl FnMut([&str; 2], Reason, &Traffic) -> fmt::Result) -> fmt::Result {
+fn each(
+    seen: &Snapshot,
+    wanted: fn(Reason) -> bool,
+    mut write: impl FnMut([&str; 2], Reason, &Traffic) -> fmt::Result,
+) -> fmt::Result {
     for workload in &seen.workloads {
-        for reason in Reason::ALL {
+        for reason in Reason::ALL.iter().filter(|reason| wanted(**reason)) {
             let traffic = workload.acceleration.get(reason.name()).copied().unwrap_or_default();
             write(names(workload), *reason, &traffic)?;
         }

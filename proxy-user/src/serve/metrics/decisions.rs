@@ -30,7 +30,8 @@ static EVENTS: Family = Family {
 };
 
 /// The events that are refusals.
-const REFUSALS: [Event; 3] = [Event::NoListener, Event::StorageFull, Event::GuestRefused];
+const REFUSALS: [Event; 4] =
+    [Event::NoListener, Event::OutboundRefused, Event::StorageFull, Event::GuestRefused];
 
 /// Whether the event is a refused connection.
 pub fn is_refusal(event: Event) -> bool {

@@ -2,7 +2,7 @@ use std::fmt;
 
 use prometheus_client::registry::Unit;
 use proxy_common::flow::{Close, Histogram};
-use proxy_plane::flows::{ClassTotals, Named};
+use proxy_plane::flows::{ClassTotals, Named, Share};
 
 use super::{Family, Kind, Page, Snapshot, Source, Values};
 use crate::serve::snapshot::names;
@@ -38,6 +38,15 @@ static BYTES: Family = Family {
     help: "Bytes of connections, open ones included, at the end that counts for the workload: what it sent and what \
            it received (redirected by another workload: only in that one's sent bytes)",
     labels: &["workload", "namespace", "direction", "hop", "forward", "way", "path"],
+};
+
+static CARRIED: Family = Family {
+    name: "carried",
+    kind: Kind::Counter,
+    unit: Some(Unit::Bytes),
+    help: "Bytes of connections, each counted once (between two workloads: at the one that sends), by what carried them: \
+           the share that was redirected is redirected / (redirected + stacked)",
+    labels: &["workload", "namespace", "direction", "hop", "forward", "path"],
 };
 
 static MESSAGES: Family = Family {
@@ -88,12 +97,23 @@ pub(super) struct Flows;
 
 impl Source for Flows {
     fn families(&self) -> Vec<&'static Family> {
-        vec![&CONNECTIONS, &CLOSED, &ACTIVE, &BYTES, &MESSAGES, &CONNECT, &HAND_OFF, &RECORDS, &OVERWRITTEN]
+        vec![
+            &CONNECTIONS,
+            &CLOSED,
+            &ACTIVE,
+            &BYTES,
+            &CARRIED,
+            &MESSAGES,
+            &CONNECT,
+            &HAND_OFF,
+            &RECORDS,
+            &OVERWRITTEN,
+        ]
     }
 
     fn values(&self) -> Vec<Values> {
         use proxy_common::flow::{Direction, Forward, Hop};
-        let all = || vec![&CONNECTIONS, &CLOSED, &ACTIVE, &BYTES, &MESSAGES, &CONNECT, &HAND_OFF];
+        let all = || vec![&CONNECTIONS, &CLOSED, &ACTIVE, &BYTES, &CARRIED, &MESSAGES, &CONNECT, &HAND_OFF];
         let of = |label, of, values| Values { label, of, values };
         vec![
             of("direction", all(), Direction::ALL.iter().map(|v| (v.name(), v.describe())).collect()),
@@ -105,6 +125,15 @@ impl Source for Flows {
                 "path",
                 vec![&BYTES, &MESSAGES],
                 vec![("redirected", "past the stack"), ("stacked", "over the stack")],
+            ),
+            of(
+                "path",
+                vec![&CARRIED],
+                vec![
+                    ("redirected", "past the stack"),
+                    ("stacked", "over the stack, though both ends are in workloads of this node"),
+                    ("elsewhere", "over the stack, because one end is in no workload of this node"),
+                ],
             ),
         ]
     }
@@ -125,6 +154,13 @@ impl Source for Flows {
             bytes.count(&[a, b, c, d, e, "sent", "stacked"], of.totals.carried.sent_stacked)?;
             bytes.count(&[a, b, c, d, e, "received", "redirected"], of.totals.carried.received_redirected)?;
             bytes.count(&[a, b, c, d, e, "received", "stacked"], of.totals.carried.received_stacked)
+        })?;
+        let mut carried = page.family(&CARRIED)?;
+        each(seen, |[a, b, c, d, e], of| {
+            let share = Share::of_class(of.class, &of.totals.carried);
+            carried.count(&[a, b, c, d, e, "redirected"], share.redirected)?;
+            carried.count(&[a, b, c, d, e, "stacked"], share.stacked)?;
+            carried.count(&[a, b, c, d, e, "elsewhere"], share.elsewhere)
         })?;
         let mut messages = page.family(&MESSAGES)?;
         each(seen, |[a, b, c, d, e], of| {

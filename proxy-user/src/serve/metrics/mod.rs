@@ -22,7 +22,6 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, regis
 
 use self::page::Page;
 pub use self::{
-    acceleration::is_message,
     decisions::is_refusal,
     exposition::{Format, render},
     family::{Family, Kind, PREFIX, Values},

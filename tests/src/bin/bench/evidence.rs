@@ -55,8 +55,8 @@ impl Evidence {
         let count = |reason, what| workload["acceleration"][reason][what].as_u64().unwrap_or(0);
         self.messages += count("redirected", "messages");
         self.message_bytes += count("redirected", "bytes");
-        self.short_lived += count("short_lived", "messages");
-        self.enrolled += count("enrolled", "messages");
+        self.short_lived += count("short_lived", "sockets");
+        self.enrolled += count("enrolled", "sockets");
     }
 
     /// What was added since `before`.

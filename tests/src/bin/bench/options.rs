@@ -48,7 +48,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MODE", value_delimiter = ',')]
     pub(crate) modes: Vec<Mode>,
     /// How sidestep accelerates
-    #[arg(long, value_name = "MODE", default_value = "strict")]
+    #[arg(long, value_name = "MODE", default_value = "safe-readers")]
     pub(crate) accelerate: String,
     /// The CPU to pin to [default: the last one]
     #[arg(long)]

@@ -127,7 +127,8 @@ fn complete(
     }
     let accelerated = (|| {
         if !found.extras.plan.is_on() {
-            return accelerated::switch_off(node_dir, meta.slot, &meta.addresses);
+            accelerated::switch_off(node_dir, meta.slot, &meta.addresses)?;
+            return accelerated::publish(node_dir, meta.slot, &meta.addresses, false);
         }
         accelerated::trust(node_dir, &found.programs?, &found.trusted)?;
         found.readers.mark_listeners(netns, &found.compiled.policy, node_dir, &found.trusted)?;

@@ -121,7 +121,10 @@ impl<'a> Survey<'a> {
             acceleration: options.acceleration.clone(),
             not_accelerated: None,
             kernel_differs: self.extras.plan.findings.differs.clone(),
-            hazardous: self.programs.as_ref().map_or_else(|_| Vec::new(), readers::Programs::named),
+            hazardous: self
+                .programs
+                .as_ref()
+                .map_or_else(|_| Vec::new(), |programs| programs.named(&self.trusted)),
             observe: options.observe,
             not_observed: None,
             slot: 0,

@@ -39,9 +39,10 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Those that stay on the stack, for people to see.
-    pub(super) fn named(&self) -> Vec<Hazardous> {
-        self.hazardous.values().cloned().collect()
+    /// Those that stay on the stack, for people to see. Those the user vouches for do not.
+    pub(super) fn named(&self, vouched: &[Executable]) -> Vec<Hazardous> {
+        let stays = |(program, _): &(&Executable, &Hazardous)| !vouched.contains(program);
+        self.hazardous.iter().filter(stays).map(|(_, hazardous)| hazardous.clone()).collect()
     }
 }
 
