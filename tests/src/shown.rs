@@ -53,7 +53,7 @@ pub fn shown(document: &str) -> Vec<Shown> {
 }
 
 /// What is left of a line when all is taken away that differs from run to run: numbers the kernel gives (inodes,
-/// ephemeral ports, pids behind a program's name), times, and the widths that they make.
+/// ephemeral ports, pids behind a program's name), bytes that programs of other versions send, and the widths they make.
 pub fn shape(line: &str) -> String {
     let mut shape = String::new();
     let mut word = String::new();
@@ -63,7 +63,8 @@ pub fn shape(line: &str) -> String {
             continue;
         }
         if !word.is_empty() {
-            let given = word.parse::<u64>().is_ok_and(|number| number >= 32768) || follows_a_program(&shape);
+            let is_large = word.parse::<u64>().is_ok_and(|number| number >= 32768);
+            let given = is_large || letter == 'B' || follows_a_program(&shape);
             shape.push_str(if given { "N" } else { &word });
             word.clear();
         }
@@ -116,6 +117,7 @@ mod tests {
         assert!(same("workload 4026532185-98487: ok", "workload 4026532999-1234567: ok"));
         assert!(same(" A      B\n────", " A  B\n──────────"));
         assert!(!same("PROGRAMS 7", "PROGRAMS 10"));
+        assert!(same("562B", "570B") && !same("O15 1", "O15 2"));
         assert!(same("python3 21201 x", "python3 88 x") && !same("port 8080", "port 8081"));
         assert!(same("a\n...\nz", "a\nb\nc\nz") && same("a\n...\nz", "a\nz") && !same("a\n...\nz", "a\nb"));
         assert!(same("only a, b, ...", "only a, b, c, d") && !same("a\nb", "a"));
