@@ -151,11 +151,15 @@ tables! {
         /// How a process ends.
         task_flags: needed task_struct.flags;
         task_exit_code: needed task_struct.exit_code;
-        /// The file descriptor it has taken last.
+        /// Its table of files, who shares that, and the descriptor taken last.
         task_files: needed task_struct.files;
+        files_count: needed files_struct.count;
         files_next_fd: needed files_struct.next_fd;
         files_fdt: needed files_struct.fdt;
         fdt_fd: needed fdtable.fd;
+        /// References to a file: one is 0 in the first (>= 6.13), 1 in the second, which may stand at offset 0.
+        file_ref: optional file.f_ref;
+        file_count: optional file.f_count;
         /// Redirected bytes that wait: `sk_user_data` -> `sk_psock.ingress_msg`, a list of `sk_msg`.
         psock_ingress: needed sk_psock.ingress_msg;
         msg_list: needed sk_msg.list;

@@ -122,6 +122,12 @@ impl Server {
         self
     }
 
+    /// Accepts without an address, and asks for it so much later.
+    pub fn ask_later(mut self, later: Duration) -> Self {
+        self.flags.extend(["--ask-later-ms".into(), later.as_millis().to_string()]);
+        self
+    }
+
     /// Starts it; returns once it listens.
     pub fn start(self) -> Result<RunningServer> {
         let processes = (0..self.processes).map(|_| self.command()?.spawn()).collect::<Result<Vec<_>>>()?;

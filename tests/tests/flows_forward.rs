@@ -188,9 +188,10 @@ fn refused() {
         return;
     }
     let network = Network::new("flow-refused").unwrap();
-    let _attached = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let attached = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
     let seen = Connect::to("10.96.7.7:80".parse().unwrap()).from(&network.pod).unwrap();
     assert_eq!(seen.outcome(), Outcome::Refused, "{seen:?}");
+    assert_eq!(attached.event("outbound_refused").unwrap(), 1);
     let flows = wait_closed(&network.pod, &["--verdict", "refused"], 1).unwrap();
     let [flow] = flows.as_slice() else { panic!("{flows:#?}") };
     expect(

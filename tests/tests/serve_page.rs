@@ -78,6 +78,12 @@ fn the_page_shows_the_workload_wide_and_on_a_phone() {
         "eight connections in, and to the application: {dom}"
     );
     assert!(dom.contains("to 15006") && dom.contains("10.10.0.26:8080"), "{dom}");
+    // The client's pod sends around a sidecar, the other one's service is reached around it: two lines.
+    for line in [">in, not captured", ">out, not captured"] {
+        assert_eq!(dom.matches(line).count(), 2, "{line}, once for each workload: {dom}");
+    }
+    let captured = format!("{} open calls", 8 + 3);
+    assert!(dom.replace("</b><span class=\"dim\">", " ").contains(&captured), "{captured}: {dom}");
     assert!(dom.contains(">live<") && !dom.contains(">not answering"), "{dom}");
 
     let wide = screenshot(&serve, "page", WIDE);

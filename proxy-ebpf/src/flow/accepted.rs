@@ -180,7 +180,7 @@ pub(crate) fn taken(me: &Workload, sk: *mut bpf_sock) {
     process::calling(record);
     record.uid = owner::recorded(sk).map_or(record.uid, |owner| owner.uid);
     // Who accepts without an address may ask for it whenever it likes: when it accepted is not known then.
-    if !process::is_opening_a_file() {
+    if !process::is_accepting(sk) {
         return;
     }
     // SAFETY: no arguments.

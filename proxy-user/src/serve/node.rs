@@ -37,6 +37,8 @@ pub(super) struct Node<'a> {
     /// Those with most bytes, open ones first.
     flows: Vec<Flow>,
     flows_live: usize,
+    /// Of those the ones a call begins with: its further hops are not added.
+    calls_live: usize,
     /// Closed ones that are still in the kernel's journal.
     flows_closed: usize,
     /// Of all workloads.
@@ -90,6 +92,7 @@ impl<'a> Node<'a> {
                 .collect(),
             flows: flows.flows,
             flows_live: flows.live,
+            calls_live: flows.calls,
             flows_closed: flows.closed,
             share,
             percent: share.percent(),

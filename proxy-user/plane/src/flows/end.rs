@@ -69,6 +69,20 @@ impl End {
         Class::from_index(self.record.class).unwrap_or(Class::DirectSelf)
     }
 
+    /// Whether a call begins with it: its client is an application of the workload, or elsewhere. What a sidecar goes on
+    /// with, and what another workload of the node begins, is a hop of a call that began before.
+    pub(super) fn begins_a_call(&self) -> bool {
+        match self.class() {
+            Class::Outbound | Class::Dns | Class::DirectOut | Class::DirectSelf => true,
+            Class::Inbound | Class::DirectIn => !self.record.has(flow_flag::NEAR),
+            Class::InnerLo
+            | Class::InnerEth0
+            | Class::InnerTproxy
+            | Class::Upstream
+            | Class::SelfCall => false,
+        }
+    }
+
     pub(super) fn is_same_workload(&self, other: &Self) -> bool {
         self.workload_id() == other.workload_id()
     }

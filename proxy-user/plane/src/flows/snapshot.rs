@@ -52,6 +52,9 @@ pub struct Busiest {
     /// How many are open, and how many closed ones are still in the journal.
     pub live: usize,
     pub closed: usize,
+    /// Of the open ones those that begin at an application, or come from elsewhere: the hops of one call through sidecars
+    /// are not added.
+    pub calls: usize,
 }
 
 /// The flows that carried most bytes, open ones first. Looks twice, and keeps only these: there may be very many.
@@ -69,7 +72,9 @@ pub fn busiest(most: usize) -> Result<Busiest> {
         seen.entry(end.key().connection()).or_default().add(end);
     }
     list::each_live(|end| {
-        busiest.live += usize::from(end.counts() && !end.is_closed());
+        let is_open = end.counts() && !end.is_closed();
+        busiest.live += usize::from(is_open);
+        busiest.calls += usize::from(is_open && end.begins_a_call());
         seen.entry(end.key().connection()).or_default().add(end);
     })?;
     let mut ranked: Vec<_> = seen.into_iter().collect();

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +51,9 @@ pub(crate) struct Serve {
     /// Share the addresses with other processes.
     #[arg(long)]
     reuseport: bool,
+    /// Accept without an address, and ask for it so much later.
+    #[arg(long)]
+    ask_later_ms: Option<u64>,
     /// Buffer offered to SO_ORIGINAL_DST.
     #[arg(long, default_value_t = 128)]
     optlen: u32,
@@ -114,7 +117,7 @@ impl Serve {
     fn accept(self: &Arc<Self>, address: SocketAddr, listener: &TcpListener) -> Result<()> {
         let mut held = Vec::new();
         loop {
-            let (mut stream, peer) = match listener.accept() {
+            let (mut stream, peer) = match self.take(listener) {
                 Ok(accepted) => accepted,
                 // The client left between its handshake and this call.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
@@ -130,6 +133,18 @@ impl Serve {
             let server = Arc::clone(self);
             std::thread::spawn(move || server.converse(stream, &record));
         }
+    }
+
+    fn take(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        let Some(later) = self.ask_later_ms else { return listener.accept() };
+        let none = std::ptr::null_mut();
+        // SAFETY: no address is asked for.
+        let fd = unsafe { libc::accept4(listener.as_raw_fd(), none, none.cast(), libc::SOCK_CLOEXEC) };
+        // SAFETY: the kernel gave it to us alone.
+        let stream = TcpStream::from(unsafe { OwnedFd::from_raw_fd(Errno::result(fd)?) });
+        std::thread::sleep(Duration::from_millis(later));
+        let peer = stream.peer_addr()?;
+        Ok((stream, peer))
     }
 
     fn record(&self, listener: SocketAddr, stream: &TcpStream, peer: SocketAddr) -> Result<String> {

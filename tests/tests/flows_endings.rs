@@ -1,0 +1,171 @@
+//! How connections begin and end, said as it was: when a server took one, who gave up, whose process was killed; and the
+//! counters of one connection agree with each other.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rstest::rstest;
+use serde_json::{Value, json};
+use tests::client::Connect;
+use tests::data_plane::DataPlane;
+use tests::envoy_config::{Forward, SidecarConfig};
+use tests::flows::{of_pod, wait_closed};
+use tests::load::Load;
+use tests::network::Network;
+use tests::pod::Pod;
+use tests::report::Outcome;
+use tests::requirement::{Requirement, met};
+use tests::serve::Serve;
+use tests::server::{PROXY_USER, Server, stand_in};
+use tests::sidecar::{Kind, Sidecar};
+use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
+use tests::wait::until;
+
+const LATER: Duration = Duration::from_millis(400);
+const SEEN_WITHIN: Duration = Duration::from_secs(20);
+
+fn one(flows: &[Value]) -> &Value {
+    let [flow] = flows else { panic!("{flows:#?}") };
+    flow
+}
+
+/// `workload="…"`.
+fn label(pod: &Pod) -> String {
+    format!("workload=\"{}-{}\"", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap())
+}
+
+#[rstest]
+#[case::asks_in_accept(None)]
+#[case::asks_later(Some(LATER))]
+fn the_hand_off_is_known_where_accept_asks_for_the_address(#[case] later: Option<Duration>) {
+    if !DataPlane::Sidestep.met(&[Requirement::Observation, Requirement::Program("curl", "curl")]) {
+        return;
+    }
+    let network = Network::new("hand-off").unwrap();
+    let _attached = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let at: SocketAddr = "127.0.0.1:7000".parse().unwrap();
+    let server = Server::on(&network.pod).listen(at);
+    let server = if let Some(later) = later { server.ask_later(later) } else { server };
+    let _server = server.start().unwrap();
+    let seen = Connect::to(at).from(&network.pod).unwrap();
+    assert_eq!(seen.outcome(), Outcome::Answered, "{seen:?}");
+    let flows = wait_closed(&network.pod, &["--port", "7000"], 1).unwrap();
+    let flow = one(&flows);
+    assert_eq!(flow["server_process"]["comm"], "lab-agent", "{flow:#}");
+    let metrics = Serve::start(&[]).unwrap().metrics().unwrap();
+    let measured = metrics.of("sidestep_hand_off_duration_seconds_count", &[&label(&network.pod)]);
+    if later.is_some() {
+        assert_eq!((&flow["times"]["accepted"], measured), (&Value::Null, 0.0), "{flow:#}");
+    } else {
+        let at = |name: &str| flow["times"][name].as_u64().unwrap_or_else(|| panic!("{name}: {flow:#}"));
+        assert!(at("accepted") - at("established") < LATER.as_micros() as u64, "{flow:#}");
+        assert_eq!(measured, 1.0);
+    }
+}
+
+/// The sidecar calls an address where nobody answers, and gives up by itself.
+#[rstest]
+#[case::after_its_timeout(600, "timeout")]
+#[case::at_once(30, "aborted")]
+fn who_gives_up_after_a_while_was_not_answered(#[case] after_ms: u64, #[case] close: &str) {
+    if !DataPlane::Sidestep.met(&[Requirement::Observation]) {
+        return;
+    }
+    let network = Network::new("give-up").unwrap();
+    let _attached = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let nobody: SocketAddr = "10.10.0.77:80".parse().unwrap();
+    let within = Duration::from_millis(after_ms);
+    let connect = Connect::to(nobody).user(PROXY_USER).nonblocking().within(within);
+    connect.from(&network.pod).ok();
+    let flows = wait_closed(&network.pod, &["--port", "80"], 1).unwrap();
+    assert_eq!(one(&flows)["close"], close, "{flows:#?}");
+}
+
+#[test]
+fn a_killed_sidecar_is_no_orderly_end() {
+    if !DataPlane::Sidestep.met(&[Requirement::Observation]) {
+        return;
+    }
+    let network = Network::new("killed").unwrap();
+    let _attached = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let sidecar = stand_in(&network.pod).hold().start().unwrap();
+    let service: SocketAddr = "10.96.7.7:80".parse().unwrap();
+    let orderly = Connect::to(service).one_line().from(&network.pod).unwrap();
+    assert_eq!(orderly.outcome(), Outcome::Answered, "{orderly:?}");
+    let held = Connect::to(service).command(&network.pod).unwrap().spawn().unwrap();
+    let outside = Connect::to(network.pod4(8080)).command(&network.outside).unwrap().spawn().unwrap();
+    sidecar.wait_accepted_count(3).unwrap();
+    for process in sidecar.processes() {
+        process.signal(Signal::SIGKILL).unwrap();
+    }
+    for mut client in [held, outside] {
+        client.wait(SEEN_WITHIN).unwrap();
+    }
+    let flows = wait_closed(&network.pod, &[], 3).unwrap();
+    let ends: Vec<(&Value, &Value)> = flows.iter().map(|flow| (&flow["hop"], &flow["close"])).collect();
+    let of = |hop: &str, close: &str| {
+        ends.iter().filter(|(on, by)| (*on, *by) == (&json!(hop), &json!(close))).count()
+    };
+    assert_eq!((of("outbound", "killed"), of("inbound", "killed")), (2, 1), "{flows:#?}");
+}
+
+/// Connections of the workload to itself, and of a process that is in its namespace and not in its cgroup.
+#[test]
+fn the_counters_of_a_direct_connection_agree() {
+    const CALLS: u64 = 3;
+    if !DataPlane::Sidestep.met(&[Requirement::Observation, Requirement::Program("curl", "curl")]) {
+        return;
+    }
+    let network = Network::new("agree").unwrap();
+    let attached = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let at: SocketAddr = "127.0.0.1:7000".parse().unwrap();
+    let _server = Server::on(&network.pod).listen(at).start().unwrap();
+    for _ in 0..CALLS {
+        let seen = Connect::to(at).from(&network.pod).unwrap();
+        assert_eq!(seen.outcome(), Outcome::Answered, "{seen:?}");
+    }
+    assert_eq!(attached.event("outside_cgroup").unwrap(), 0);
+    let stranger = Connect::to(at).command(&network.pod).unwrap().outside_cgroup().unwrap();
+    stranger.run().unwrap();
+    assert_eq!(attached.event("outside_cgroup").unwrap(), 1);
+    let flows = wait_closed(&network.pod, &["--port", "7000"], CALLS as usize + 1).unwrap();
+    assert_eq!(flows.len(), CALLS as usize + 1, "{flows:#?}");
+    let metrics = Serve::start(&[]).unwrap().metrics().unwrap();
+    let pod = label(&network.pod);
+    for (direction, calls) in [("self", CALLS), ("inbound", 1)] {
+        let of = |name: &str| {
+            metrics.of(name, &[&pod, &format!("direction=\"{direction}\",hop=\"direct\"")]) as u64
+        };
+        assert_eq!(of("sidestep_connections_total"), calls, "{direction}: {metrics:?}");
+        assert_eq!(of("sidestep_closed_connections_total"), calls, "{direction}: {metrics:?}");
+        assert_eq!(of("sidestep_connect_duration_seconds_count"), calls, "{direction}: {metrics:?}");
+        assert_eq!(of("sidestep_hand_off_duration_seconds_count"), calls, "{direction}: {metrics:?}");
+        let listed = flows.iter().filter(|flow| flow["direction"] == direction).count();
+        assert_eq!(listed as u64, calls, "{direction}: {flows:#?}");
+    }
+}
+
+/// A call through the sidecar has two hops here, and is one call.
+#[test]
+fn the_hops_of_a_call_are_not_added() {
+    const CALLS: u32 = 5;
+    if !met(&[Requirement::Envoy, Requirement::Program("curl", "curl")])
+        || !DataPlane::Sidestep.met(&[Requirement::Observation])
+    {
+        return;
+    }
+    let network = Network::new("hops").unwrap();
+    let _attached = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let config = SidecarConfig::new(Forward::Passthrough, &[8080]);
+    let _sidecar = Sidecar::start_kind(Kind::Envoy, &network.pod, &config).unwrap();
+    let _app = Server::on(&network.pod).listen(network.pod4(8080)).echo().start().unwrap();
+    let load = Load::lasting(network.pod4(8080), CALLS).start(&network.outside).unwrap();
+    until("every call has both hops", SEEN_WITHIN, || {
+        of_pod(&network.pod, &["--port", "8080"]).unwrap().len() == 2 * CALLS as usize
+    });
+    let serve = Serve::start(&[]).unwrap();
+    let page: Value = serde_json::from_str(&serve.get("/api/v1/node", &[]).unwrap().body).unwrap();
+    assert_eq!((&page["flows_live"], &page["calls_live"]), (&json!(2 * CALLS), &json!(CALLS)), "{page:#}");
+    load.finish().unwrap();
+}
