@@ -32,6 +32,7 @@ pub mod keeper;
 pub mod kernel;
 pub mod load;
 pub mod network;
+pub mod nobody;
 pub mod oracle;
 pub mod pin_root;
 pub mod plane;

@@ -41,7 +41,7 @@ pub(crate) struct IstioIptablesArgs {
 
 /// Redirect a pod's or this machine's traffic through its sidecar, with eBPF in place of iptables.
 #[derive(Parser, Debug)]
-#[command(name = "istio-iptables", version)]
+#[command(name = "istio-iptables", version = super::version::version())]
 pub(crate) struct IstioIptables {
     #[command(flatten)]
     pub(crate) args: IstioIptablesArgs,
@@ -49,7 +49,14 @@ pub(crate) struct IstioIptables {
 
 pub(crate) fn run(args: &IstioIptablesArgs) -> Result<ExitCode> {
     warn_of_words(&args.words);
-    let workload = Workload { netns: None, cgroup: args.cgroup.as_deref(), pod: None };
+    let workload = Workload {
+        netns: None,
+        cgroup: args.cgroup.as_deref(),
+        pod: None,
+        // Istio's scripts mean both.
+        may_be_the_machine: true,
+        may_capture_nothing: true,
+    };
     install::run(&args.settings, &workload, &args.acceleration, &args.observation, || {
         Cgroup::open(&default_cgroup()?)
     })

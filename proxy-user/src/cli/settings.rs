@@ -7,8 +7,8 @@ use clap::Args;
 use proxy_core::{
     config::{
         Capture, Choice as _, ConfigFaults, Defaults, Environment, Fault, Host, OptOut, ProxySettings,
-        RunOptions, accelerate_opt_out, from_annotations, opted_out, parse_annotations,
-        setting::{ANNOTATIONS, DEFAULTS},
+        RunOptions, Value, accelerate_opt_out, from_annotations, opted_out, parse_annotations,
+        setting::{ANNOTATIONS, DEFAULTS, OUTBOUND_PORTS_EXCLUDE},
     },
     exit::{Class, Failure},
 };
@@ -17,6 +17,7 @@ use super::{
     Output, choice,
     istio_args::{IstioArgs, said_by_annotations},
 };
+use crate::out;
 
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct SettingsArgs {
@@ -59,6 +60,7 @@ impl SettingsArgs {
     }
 
     pub(crate) fn resolve(&self, host: &dyn Host) -> Result<Settings> {
+        self.refuse_output()?;
         let env = Environment::of_process();
         let Some(path) = &self.annotations else {
             let resolved = self.istio.0.resolve(&env, host).map_err(usage)?;
@@ -90,6 +92,23 @@ impl SettingsArgs {
         }
     }
 
+    /// `-o` is istio-iptables' here, for ports; who writes `-o json` means something else.
+    fn refuse_output(&self) -> Result<()> {
+        let given = self.istio.0.get(&OUTBOUND_PORTS_EXCLUDE);
+        match given {
+            Some(Value::Text(text)) if matches!(text.as_str(), "json" | "yaml" | "table") => {
+                Err(Failure::error(
+                    Class::Usage,
+                    format!(
+                        "-o {text}: -o is istio-iptables' -o, a list of outbound ports to leave alone; verbs that print for \
+                     programs take --output {text}"
+                    ),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn of_annotations(
         &self,
         annotations: &BTreeMap<String, String>,
@@ -107,12 +126,10 @@ impl SettingsArgs {
 }
 
 /// Says that a verb has nothing to do, and why.
-pub(crate) fn say_nothing(output: Output, done: &str, reason: &str) {
+pub(crate) fn say_nothing(output: Output, done: &str, reason: &str) -> Result<()> {
     match output {
-        Output::Table => println!("nothing is {done}: {reason}"),
-        Output::Json => {
-            println!("{}", serde_json::json!({ "schema": 1, "captured": false, "reason": reason }))
-        }
+        Output::Table => out::line(format!("nothing is {done}: {reason}")),
+        Output::Json => out::json(serde_json::json!({ "schema": 1, "captured": false, "reason": reason })),
     }
 }
 

@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 use proxy_common::accel::Reason;
-use proxy_core::config::Choice as _;
+use proxy_core::{
+    config::Choice as _,
+    harmless::{harmless, harmless_path},
+};
 use proxy_plane::{
     dataplane::{Hazardous, WorkloadStatus},
     flows::{self, Accounted, Culprit, Filter, Share},
@@ -57,7 +60,7 @@ pub(super) fn lines(status: &WorkloadStatus, of: &OfWorkload) -> Vec<String> {
         lines.extend(on_the_stack(accounted));
     }
     for Hazardous { program, reason } in &status.meta.hazardous {
-        lines.push(format!("{} stays on the stack: it {reason}", program.display()));
+        lines.push(format!("{} stays on the stack: it {reason}", harmless_path(program)));
     }
     for culprit in &of.programs {
         // What attach has found is said above.
@@ -67,7 +70,7 @@ pub(super) fn lines(status: &WorkloadStatus, of: &OfWorkload) -> Vec<String> {
         }
         lines.push(format!(
             "{} keeps {} on the stack, {}: {}",
-            culprit.program,
+            harmless(&culprit.program),
             bytes(culprit.bytes),
             culprit.reason.name(),
             match culprit.reason {

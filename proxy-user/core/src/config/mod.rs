@@ -9,6 +9,7 @@ mod accounts;
 mod annotation_checks;
 mod annotations;
 mod annotations_file;
+mod captures;
 mod choice;
 mod cidr;
 mod dns;
