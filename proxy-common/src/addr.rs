@@ -46,6 +46,16 @@ impl Addr {
         self.0 == Self::UNSPECIFIED.0 || self.0 == Self::v4([0; 4]).0
     }
 
+    /// 224.0.0.0/4, 255.255.255.255 or ff00::/8.
+    #[inline(always)]
+    pub fn is_multicast(&self) -> bool {
+        if self.is_v4() {
+            self.0[12] & 0xf0 == 0xe0 || self.0 == Self::v4([255; 4]).0
+        } else {
+            self.0[0] == 0xff
+        }
+    }
+
     /// 127.0.0.0/8 or ::1.
     #[inline(always)]
     pub fn is_loopback(&self) -> bool {
@@ -125,6 +135,10 @@ mod tests {
         let addr = |s: &str| Addr::from(s.parse::<IpAddr>().unwrap());
         assert!(addr("127.9.9.9").is_loopback() && addr("::1").is_loopback());
         assert!(!addr("::6").is_loopback() && !addr("10.0.0.1").is_loopback());
+        assert!(addr("224.0.0.1").is_multicast() && addr("239.1.1.1").is_multicast());
+        assert!(addr("255.255.255.255").is_multicast() && addr("ff02::1").is_multicast());
+        assert!(!addr("223.0.0.1").is_multicast() && !addr("240.0.0.1").is_multicast());
+        assert!(!addr("fe80::1").is_multicast());
         assert!(addr("::6").is_passthrough_source() && addr("127.0.0.6").is_passthrough_source());
     }
 }

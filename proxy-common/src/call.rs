@@ -12,6 +12,7 @@ use crate::{
 pub struct Call {
     /// TCP, otherwise UDP.
     pub tcp: bool,
+    /// Where the kernel sends it: see [`destination`].
     pub dst: Addr,
     pub dport: u16,
     /// The address the socket is bound to; unspecified if it is not bound.
@@ -28,6 +29,8 @@ pub enum Refusal {
     /// The socket is bound to a loopback address of IPv4, and the destination is another host
     /// (`net/ipv4/route.c: ip_route_output_key_hash_rcu`). IPv6 has no such check.
     LoopbackSource,
+    /// TCP to many hosts (`net/ipv4/tcp_ipv4.c: tcp_v4_connect`, `net/ipv6/tcp_ipv6.c: tcp_v6_connect`).
+    Multicast,
 }
 
 impl Refusal {
@@ -35,8 +38,24 @@ impl Refusal {
         match self {
             Self::NoWay => "the routing table has no way to it (ENETUNREACH, EACCES or EINVAL)",
             Self::LoopbackSource => "an IPv4 loopback source cannot leave the pod (EINVAL)",
+            Self::Multicast => "TCP has no connections to many hosts (ENETUNREACH)",
         }
     }
+}
+
+/// Where the kernel sends what is sent to `given`. No address (0.0.0.0, `::`) means this host, and the kernel replaces it
+/// after the hooks and before any rule: 0.0.0.0 by the socket's own address, else by 127.0.0.1
+/// (`net/ipv4/route.c: ip_route_output_key_hash_rcu`); `::` by `::1`, or 127.0.0.1 if the socket is bound for IPv4
+/// (`net/ipv6/tcp_ipv6.c: tcp_v6_connect`). `bound`: the socket's own address, or the one a datagram is sent from.
+#[inline(always)]
+pub fn destination(given: Addr, bound: &Addr) -> Addr {
+    if !given.is_unspecified() {
+        return given;
+    }
+    if !given.is_v4() {
+        return if bound.is_v4() { Addr::V4_LOOPBACK } else { Addr::V6_LOOPBACK };
+    }
+    if bound.is_v4() && !bound.is_unspecified() { *bound } else { Addr::V4_LOOPBACK }
 }
 
 impl Call {
@@ -54,6 +73,9 @@ impl Call {
         };
         if self.bound.is_v4() && self.bound.is_loopback() && !out_lo {
             return Err(Refusal::LoopbackSource);
+        }
+        if self.tcp && self.dst.is_multicast() {
+            return Err(Refusal::Multicast);
         }
         let src = self.source(route);
         let Owner { uid, gid } = owner();
@@ -133,6 +155,33 @@ mod tests {
     fn an_unreachable_route_comes_before_everything_else() {
         let way = route("10.0.0.2", route_flag::UNREACHABLE | route_flag::EXCLUDED);
         assert_eq!(gather(&call("127.0.0.1", "10.96.0.1"), Some(&way)).err(), Some(Refusal::NoWay));
+    }
+
+    #[test]
+    fn no_address_is_this_host() {
+        for (given, bound, meant) in [
+            ("0.0.0.0", "0.0.0.0", "127.0.0.1"),
+            ("0.0.0.0", "::", "127.0.0.1"),
+            ("0.0.0.0", "10.0.0.2", "10.0.0.2"),
+            ("0.0.0.0", "127.0.0.6", "127.0.0.6"),
+            ("::", "::", "::1"),
+            ("::", "fd00::2", "::1"),
+            ("::", "10.0.0.2", "127.0.0.1"),
+            ("::", "0.0.0.0", "127.0.0.1"),
+            ("10.96.0.1", "10.0.0.2", "10.96.0.1"),
+            ("fd00:96::1", "::", "fd00:96::1"),
+        ] {
+            assert_eq!(destination(addr(given), &addr(bound)), addr(meant), "{given} from {bound}");
+        }
+    }
+
+    #[test]
+    fn tcp_alone_has_no_connections_to_many_hosts() {
+        for dst in ["224.0.0.1", "255.255.255.255", "ff02::1"] {
+            let tcp = call("::", dst);
+            assert_eq!(gather(&tcp, None).err(), Some(Refusal::Multicast), "{dst}");
+            assert!(gather(&Call { tcp: false, ..tcp }, None).is_ok(), "{dst}");
+        }
     }
 
     #[test]

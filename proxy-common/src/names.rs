@@ -108,6 +108,8 @@ pub mod map {
         LISTED_HEAD = "LISTED_HEAD";
         JOURNAL = "JOURNAL";
         JOURNAL_HEAD = "JOURNAL_HEAD";
+        KEPT = "KEPT";
+        KEPT_HEADS = "KEPT_HEADS";
         FLOW_TOTALS = "FLOW_TOTALS";
         OPEN_TOTALS = "OPEN_TOTALS";
 
@@ -161,6 +163,8 @@ pub mod map {
         LISTED_HEAD,
         JOURNAL,
         JOURNAL_HEAD,
+        KEPT,
+        KEPT_HEADS,
         FLOW_TOTALS,
         OPEN_TOTALS,
     ];

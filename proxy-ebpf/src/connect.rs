@@ -37,7 +37,7 @@ fn connect(call: &SockAddr) -> i32 {
         return ALLOW;
     }
     let Some(me) = Workload::of_cgroup().filter(Workload::captures) else { return ALLOW };
-    let Some(out) = outgoing::decide(&me, call, sk) else { return ALLOW };
+    let Some(out) = outgoing::decide(&me, call, sk, call.bound(sk)) else { return ALLOW };
     let policy = me.policy();
     flow::opening(&me, call, sk, &out);
     match out.verdict.target {

@@ -54,7 +54,9 @@ fn sendmsg(call: &SockAddr) -> i32 {
         reply(call);
         return ALLOW;
     }
-    let Some(out) = outgoing::decide(&me, call, sk) else { return ALLOW };
+    let given = call.source();
+    let from = if given.is_unspecified() { call.bound(sk) } else { given };
+    let Some(out) = outgoing::decide(&me, call, sk, from) else { return ALLOW };
     if out.verdict.target != Target::Dns {
         return ALLOW;
     }

@@ -33,7 +33,9 @@ fn say(event: u32, times: u64, netns: u64) {
         OUTBOUND_REFUSED => {
             warn!(
                 (),
-                "outbound_refused: no sidecar listens, refused; netns cookie {}, {} on this CPU", netns, times
+                "outbound_refused: no sidecar listens, refused; netns cookie {}, {} on this CPU",
+                netns,
+                times
             );
         }
         STORAGE_FULL => {

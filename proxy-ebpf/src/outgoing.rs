@@ -3,10 +3,10 @@
 use aya_ebpf::bindings::bpf_sock;
 use proxy_common::{
     addr::{Addr, Port},
-    call::Call,
+    call::{Call, destination},
     counter::Event,
     egress::egress,
-    verdict::Verdict,
+    verdict::{Target, Verdict},
     wire::Owner,
 };
 
@@ -24,23 +24,23 @@ pub(crate) struct Outgoing {
     pub(crate) owner: Owner,
 }
 
-/// Gathers and decides. None: no rule is asked, because the call is made in another namespace or the kernel refuses it.
+/// Gathers and decides. `bound`: the address it is sent from, unspecified if the route chooses it. None: no rule is asked, because the call is made in another namespace or the kernel refuses it.
 #[inline(always)]
-pub(crate) fn decide(me: &Workload, call: &SockAddr, sk: *mut bpf_sock) -> Option<Outgoing> {
+pub(crate) fn decide(me: &Workload, call: &SockAddr, sk: *mut bpf_sock, bound: Addr) -> Option<Outgoing> {
     if !call.in_netns(me.netns_cookie()) {
         me.count_event(Event::OtherNetns);
         return None;
     }
-    let (dst, port) = (call.addr(), call.port());
+    let (dst, port) = (destination(call.addr(), &bound), call.port());
     let route = me.route(&dst);
-    if route.is_none() {
-        me.count_event(Event::NoRoute);
-    }
-    let asked =
-        Call { tcp: call.is_tcp(), dst, dport: port.get(), bound: call.bound(sk), mark: call.mark(sk) };
+    let asked = Call { tcp: call.is_tcp(), dst, dport: port.get(), bound, mark: call.mark(sk) };
     let gathered = asked.gather(route, || owner::of(sk)).ok()?;
     let verdict = egress(me, &gathered);
     me.count_rule(verdict.rule);
+    // What is left alone is the kernel's to route: resolvers connect UDP sockets to find out whether it can.
+    if route.is_none() && verdict.target != Target::Bypass {
+        me.count_event(Event::NoRoute);
+    }
     Some(Outgoing {
         verdict,
         dst,

@@ -18,11 +18,14 @@
 //! All state is in the kernel's pins: `attach` is a process that ends, and everything else reads what it left.
 //! `docs/architecture.md` says how the data plane works.
 #![deny(unsafe_code)]
+// These panic when who reads has gone; `out` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod audit;
 pub mod bench;
 pub mod cli;
 pub mod doctor;
+mod out;
 pub mod relay;
 pub mod serve;
 pub mod top;

@@ -2,15 +2,6 @@
 
 use std::process::ExitCode;
 
-use proxy_core::exit::Class;
-use proxy_user::cli;
-
 fn main() -> ExitCode {
-    match cli::main(std::env::args_os()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("sidestep: {error:#}");
-            ExitCode::from(Class::of(&error).code())
-        }
-    }
+    proxy_user::cli::main(std::env::args_os())
 }

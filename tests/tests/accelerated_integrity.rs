@@ -135,7 +135,8 @@ fn as_the_sidecar() {
         return;
     }
     let network = Network::new("integrity-proxy").unwrap();
-    let _attached = Accelerated::new("safe-readers").trusting_nobody().limit(TINY).attach(&network.pod).unwrap();
+    let _attached =
+        Accelerated::new("safe-readers").trusting_nobody().limit(TINY).attach(&network.pod).unwrap();
     let at: SocketAddr = "127.0.0.1:7000".parse().unwrap();
     let _server = streams::serve_as(PROXY_USER, &network.pod, at, &[]).unwrap();
     let client = streams::Client::to(at, 8, share(40, 8)).user(PROXY_USER).burst(BURST);

@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use nix::mount::{MsFlags, mount, umount};
 use tests::client::Connect;
 use tests::data_plane::DataPlane;
 use tests::footprint::Footprint;
 use tests::load::Load;
 use tests::network::Network;
+use tests::pin_root::PinRoot;
 use tests::requirement::Requirement;
 use tests::server::{self, PROXY_USER, Server};
-use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
+use tests::sidestep::{DEFAULT_FLAGS, Sidestep, ended, ended_command, workload};
 
 const BPFTOOL: Requirement = Requirement::Program("bpftool", "bpftool");
 
@@ -120,4 +122,85 @@ fn what_hangs_on_nothing_any_more_is_attached_anew() {
     let said = sidestep.attach_again(&DEFAULT_FLAGS).unwrap();
     assert!(said.starts_with("attached"), "{said}");
     assert_eq!(taken_by(), 15006);
+}
+
+/// The new rules are in force, whatever is left of the old ones.
+#[test]
+fn what_cannot_be_removed_is_said() {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("left").unwrap();
+    let root = PinRoot::new().unwrap();
+    let attach = |flags: &[&str]| {
+        let verb = [&["attach"], &DEFAULT_FLAGS[..], flags].concat();
+        let ended = ended_command(root.for_pod(&verb, &network.pod).unwrap()).unwrap();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.stderr
+    };
+    attach(&["--redirect-dns"]);
+    let links = || root.pins().into_iter().filter(|pin| pin.ends_with("link_sendmsg4")).collect::<Vec<_>>();
+    let [link] = &links()[..] else { panic!("{:?}", root.pins()) };
+    mount(Some("/dev/null"), link, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    let said = attach(&[]);
+    umount(link).unwrap();
+    assert!(said.contains("what it had and does not need could not be removed"), "{said}");
+    assert!(!attach(&[]).contains("could not be removed"));
+    assert!(links().is_empty(), "{:?}", links());
+    assert_eq!(ended_command(root.for_pod(&["detach"], &network.pod).unwrap()).unwrap().code, Some(0));
+}
+
+#[test]
+fn what_changes_is_said() {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("diff").unwrap();
+    let sidestep =
+        Sidestep::attach(&network.pod, &[&DEFAULT_FLAGS[..], &["--pod", "shop/web-0"]].concat()).unwrap();
+    let lines = |said: &str| said.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    let said = sidestep.attach_again(&DEFAULT_FLAGS).unwrap();
+    assert_eq!(lines(&said), [""; 0], "nothing changed: {said}");
+    let mut flags = DEFAULT_FLAGS.to_vec();
+    let at = flags.iter().position(|flag| *flag == "-i").unwrap();
+    flags[at + 1] = "10.96.0.0/16";
+    let said = sidestep.attach_again(&[&flags[..], &["--observe", "off"]].concat()).unwrap();
+    assert_eq!(lines(&said), ["  -i (--istio-service-cidr): * -> 10.96.0.0/16", "  --observe: on -> off"]);
+    // Nobody has to say again which pod it is.
+    assert_eq!(sidestep.meta().unwrap()["pod"]["name"], "web-0");
+    let said = sidestep.attach_again(&[&flags[..], &["--pod", "shop/web-1"]].concat()).unwrap();
+    assert_eq!(lines(&said), ["  --observe: off -> on", "  --pod: shop/web-0 -> shop/web-1"]);
+}
+
+/// Who leaves the flags out means a small change, not the end of all capture.
+#[test]
+fn capture_does_not_end_by_leaving_flags_out() {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("nothing").unwrap();
+    let sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    for flags in [&[][..], &["-u", "1337"], &["--accelerate", "off"], &["-x", "10.0.0.0/8", "-d", "80"]] {
+        let place = workload(&network.pod);
+        let args =
+            ["attach"].into_iter().chain(place.iter().map(String::as_str)).chain(flags.iter().copied());
+        let said = ended(args).unwrap();
+        assert_eq!(said.code, Some(64), "{flags:?}: {said:?}");
+        assert!(
+            said.stderr.contains("no -i, no -b") && said.stderr.contains("--capture-nothing"),
+            "{said:?}"
+        );
+        assert_eq!(sidestep.meta().unwrap()["config"]["outbound_include"], "All");
+    }
+    let said = sidestep.attach_again(&["--capture-nothing"]).unwrap();
+    assert!(said.contains("-i (--istio-service-cidr): * -> none"), "{said}");
+    // What captures nothing already has nothing to lose.
+    sidestep.attach_again(&[]).unwrap();
+    drop(sidestep);
+    let first = Sidestep::attach(&network.pod, &[]).unwrap();
+    assert!(
+        first.warnings().contains("sidestep: warning: nothing is captured: no -i, no -b"),
+        "{}",
+        first.warnings()
+    );
 }

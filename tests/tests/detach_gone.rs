@@ -40,8 +40,9 @@ fn it_is_detached_by_name_and_the_others_stay() {
     let said = succeed(root.command(&["detach", "--workload", &going[0]]).unwrap());
     assert_eq!(said, format!("detached workload {}\n", going[0]));
     assert_eq!(names(&root), staying);
-    let again = succeed(root.command(&["detach", "--workload", &going[0]]).unwrap());
-    assert_eq!(again, "nothing was attached\n");
+    let again = ended_command(root.command(&["detach", "--workload", &going[0]]).unwrap()).unwrap();
+    assert_eq!(again.code, Some(64), "{again:?}");
+    assert!(again.stderr.contains(&format!("no workload '{}' is attached", going[0])), "{again:?}");
 
     succeed(root.command(&["detach", "--workload", &staying[0]]).unwrap());
     assert_eq!(root.pins(), Vec::<std::path::PathBuf>::new());

@@ -192,3 +192,27 @@ fn a_process_outside_the_cgroup_is_not_captured_and_that_is_said() {
     let gone = explain(&strings(&["--pid", "4194304", "--to", "10.96.7.7:80"])).unwrap_err();
     assert!(gone.1.contains("--pid 4194304"), "{gone:?}");
 }
+
+/// An answer about a pod without rules is right, and not what was meant.
+#[test]
+fn without_a_workload_and_without_rules_it_says_so() {
+    if !met(&[Requirement::Sidestep]) {
+        return;
+    }
+    let question = strings(&["--from", "1000:1000", "--to", "10.96.7.7:80"]);
+    let (code, said) = explain(&question).unwrap_err();
+    assert_eq!(code, 64, "{said}");
+    assert!(
+        said.starts_with("sidestep: nothing is captured: no -i, no -b") && said.contains("--workload"),
+        "{said}"
+    );
+    // Rules that capture nothing are rules.
+    let mut command = Command::new(sidestep::binary().unwrap());
+    let output = command.arg("explain").args(&question).args(["-u", "1337"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.starts_with("sidestep: warning: nothing is captured: no -i, no -b"),
+        "{said}"
+    );
+    assert!(String::from_utf8_lossy(&output.stdout).contains("verdict     bypass"), "{output:?}");
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use proxy_common::flow::JOURNAL;
+use proxy_common::flow::{JOURNAL, KEPT};
 use serde_json::Value;
 use tests::crowd::Crowd;
 use tests::data_plane::DataPlane;
@@ -75,7 +75,7 @@ fn succeed(command: std::process::Command) -> String {
     ended.stdout
 }
 
-/// Clients elsewhere, so that each connection is one record.
+/// Clients elsewhere, so that each connection is one record. What a neighbour had closed before is still told.
 #[test]
 fn twenty_thousand_are_all_counted() {
     if !DataPlane::Sidestep.met(&[Requirement::Observation]) {
@@ -85,7 +85,21 @@ fn twenty_thousand_are_all_counted() {
     let root = PinRoot::new().unwrap();
     // Nothing is captured.
     let flags = ["attach", "-u", "1337", "-i", "", "-b", ""];
-    succeed(root.for_pod(&flags, &network.pod).unwrap());
+    let quiet = Network::new("flow-quiet").unwrap();
+    for pod in [&network.pod, &quiet.pod] {
+        succeed(root.for_pod(&flags, pod).unwrap());
+    }
+    let calls = KEPT as usize + 1;
+    let neighbour = Server::on(&quiet.pod).listen(quiet.pod4(8070)).start().unwrap();
+    for _ in 0..calls {
+        tests::client::Connect::to(quiet.pod4(8070)).from(&quiet.outside).unwrap();
+    }
+    drop(neighbour);
+    let told_of_the_neighbour = || {
+        let told = succeed(root.command(&["flows", "--output", "json", "--port", "8070"]).unwrap());
+        told.lines().count()
+    };
+    assert_eq!(told_of_the_neighbour(), calls);
     let server = Server::on(&network.pod)
         .listen(network.pod4(8080))
         .listen(network.pod4(8081))
@@ -126,7 +140,10 @@ fn twenty_thousand_are_all_counted() {
         (JOURNAL as usize, MANY - JOURNAL as usize),
         "what is gone is counted exactly"
     );
-    succeed(root.for_pod(&["detach"], &network.pod).unwrap());
+    assert_eq!(told_of_the_neighbour(), KEPT as usize, "its last ones");
+    for pod in [&network.pod, &quiet.pod] {
+        succeed(root.for_pod(&["detach"], pod).unwrap());
+    }
     assert!(root.pins().is_empty(), "{:?}", root.pins());
 }
 

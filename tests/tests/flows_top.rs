@@ -1,6 +1,11 @@
 //! `sidestep flows --top` in a real terminal: it shows the path of what flows, and gives the terminal back.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -140,4 +145,49 @@ fn a_terminal_it_cannot_use_is_left_alone() {
     dumb.type_line(&format!("TERM=dumb {}", stage.top())).unwrap();
     let screen = dumb.wait(|screen| screen.contains("exit 64")).unwrap();
     assert!(screen.replace('\n', "").contains("TERM says"), "{screen}");
+}
+
+/// A terminal that goes away takes the program with it, also one that gets no SIGHUP, because it is another session's.
+#[rstest]
+#[case::its_terminal_goes(None)]
+#[case::told_to_end(Some(Signal::SIGTERM))]
+#[case::hung_up(Some(Signal::SIGHUP))]
+fn without_its_terminal_it_ends(#[case] signal: Option<Signal>) {
+    let Some(stage) = Stage::new("top-gone", Forward::Passthrough) else { return };
+    let size = nix::pty::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    let pty = nix::pty::openpty(&size, None).unwrap();
+    let end = |fd: &OwnedFd| Stdio::from(fd.try_clone().unwrap());
+    let mut command = Command::new(sidestep::binary().unwrap());
+    command.args(["flows", "--top", "--workload", &stage.workload()]).env("TERM", "xterm-256color");
+    let mut child =
+        command.stdin(end(&pty.slave)).stdout(end(&pty.slave)).stderr(end(&pty.slave)).spawn().unwrap();
+    drop((command, pty.slave));
+    // It shows something.
+    let mut screen = File::from(pty.master);
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("CLIENT") {
+        let mut some = [0; 4096];
+        let count = screen.read(&mut some).unwrap();
+        seen.extend_from_slice(&some[..count]);
+    }
+    if signal.is_none() {
+        drop(screen);
+    } else {
+        // Nobody reads what it still writes, and its terminal goes in the same moment.
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+        drop(screen);
+    }
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("it outlives its terminal");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(matches!(status.code(), Some(0 | 1)), "{status:?}");
 }

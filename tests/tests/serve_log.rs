@@ -50,3 +50,35 @@ fn a_refusal_is_said_with_its_reason() {
     let lines = said(&mut serve);
     assert!(lines.len() >= 2 && lines.len() <= 6 * cpus, "{lines:#?}");
 }
+
+/// The first one reads until it ends; the second one says so, and goes on where the first one stopped.
+#[test]
+fn of_two_servers_one_reads_and_the_other_says_so() {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("log-two").unwrap();
+    let root = PinRoot::new().unwrap();
+    let attach = root.for_pod(&[&["attach"], &DEFAULT_FLAGS[..]].concat(), &network.pod).unwrap();
+    assert_eq!(ended_command(attach).unwrap().code, Some(0));
+    let path = root.path().display().to_string();
+    let start = || Serve::start_with(&["--log-format", "json"], &[(pin_root::VARIABLE, &path)]).unwrap();
+    let said = |serve: &mut Serve, what: &str| {
+        serve.process().errors().wait(SAID_WITHIN, |text| text.contains(what).then_some(())).unwrap();
+    };
+    let mut first = start();
+    refused(&network, 1);
+    said(&mut first, "no_listener");
+    let mut second = start();
+    said(&mut second, "another process passes on what the BPF programs say");
+    first.process().terminate(SAID_WITHIN).unwrap();
+    said(&mut second, "comes here from now on");
+    // The next power of two, on whichever CPU.
+    refused(&network, 40);
+    said(&mut second, "no_listener");
+
+    // Who reads the log keeps nothing of the node.
+    let detach = root.for_pod(&["detach"], &network.pod).unwrap();
+    assert_eq!(ended_command(detach).unwrap().code, Some(0));
+    assert_eq!(root.pins(), Vec::<std::path::PathBuf>::new());
+}

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use tests::accelerated::Accelerated;
-use tests::any_reader::ANY_READER;
 use tests::agent;
+use tests::any_reader::ANY_READER;
 use tests::data_plane::DataPlane;
 use tests::envoy_config::{Forward, SidecarConfig};
 use tests::load::Load;

@@ -78,7 +78,10 @@ fn one_share_and_the_true_one() {
     let status = of_workload(&status(), &name);
     let share = &status["share"];
     let (redirected, stacked) = (number(share, "/redirected"), number(share, "/stacked"));
-    assert!(about(redirected + stacked, 2 * (REDIRECTED + TO_STRANGER * STACKED), 1 + TO_STRANGER), "{share:#}");
+    assert!(
+        about(redirected + stacked, 2 * (REDIRECTED + TO_STRANGER * STACKED), 1 + TO_STRANGER),
+        "{share:#}"
+    );
     assert!(about(number(share, "/elsewhere"), 2 * ELSEWHERE, 1), "{share:#}");
     assert_eq!(number(share, "/percent"), redirected * 100 / (redirected + stacked), "{share:#}");
     let truth = 100 * REDIRECTED / (REDIRECTED + TO_STRANGER * STACKED);
@@ -92,7 +95,11 @@ fn one_share_and_the_true_one() {
     assert!(stacked.abs_diff(all) <= stacked / 100, "{stacked} bytes, reasons for {all}: {share:#}");
     assert!(reasons.get("no_peer").is_none_or(|bytes| bytes.as_u64() < Some(10_000)), "{share:#}");
     let named = &status["stacked_by"][0];
-    assert_eq!((&named["program"], &named["reason"]), (&"stranger".into(), &"untrusted_reader".into()), "{named}");
+    assert_eq!(
+        (&named["program"], &named["reason"]),
+        (&"stranger".into(), &"untrusted_reader".into()),
+        "{named}"
+    );
     assert_eq!(number(named, "/connections"), TO_STRANGER, "{named}");
 
     // From the flows themselves.
@@ -121,5 +128,8 @@ fn one_share_and_the_true_one() {
     let of_reason = |reason: &str| {
         metrics.of("sidestep_acceleration_bytes_total", &[&label, &format!("reason=\"{reason}\"")])
     };
-    assert_eq!((of_reason("redirected"), of_reason("untrusted_reader")), (redirected as f64, untrusted as f64));
+    assert_eq!(
+        (of_reason("redirected"), of_reason("untrusted_reader")),
+        (redirected as f64, untrusted as f64)
+    );
 }

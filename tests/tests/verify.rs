@@ -1,6 +1,7 @@
 //! `sidestep verify` tells a workload that is redirected from one that is not, and leaves nothing behind.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Command;
 
 use serde_json::Value;
@@ -8,6 +9,7 @@ use tests::envoy_config::{Forward, SidecarConfig};
 use tests::network::Network;
 use tests::pod::Pod;
 use tests::requirement::{Requirement, met};
+use tests::server::{PROXY_USER, Server};
 use tests::sidecar::Sidecar;
 use tests::sidestep::{self, DEFAULT_FLAGS, Sidestep, workload};
 
@@ -26,8 +28,9 @@ fn verify(args: &[String]) -> (i32, Value, String) {
     (output.status.code().unwrap(), report, stderr)
 }
 
+/// No sidecar is expected, unless a test says so.
 fn verify_pod(pod: &Pod) -> (i32, Value, String) {
-    verify(&workload(pod))
+    verify(&[&["--no-sidecar".to_owned()], &workload(pod)[..]].concat())
 }
 
 fn outcomes(report: &Value) -> Vec<(&str, &str)> {
@@ -57,8 +60,9 @@ fn an_attached_workload_passes_without_a_sidecar() {
     let _sidestep = Sidestep::attach(&network.pod, &flags(DUAL_STACK)).unwrap();
     let (code, report, stderr) = verify_pod(&network.pod);
     assert_eq!(code, 0, "{report:#} {stderr}");
-    assert!(outcomes(&report).iter().all(|(_, outcome)| *outcome == "pass"), "{report:#}");
-    assert_eq!(outcomes(&report).len(), 10, "{report:#}");
+    let passes = outcomes(&report).into_iter().filter(|(_, outcome)| *outcome == "pass");
+    assert_eq!(passes.count(), 10, "{report:#}");
+    assert_eq!((outcomes(&report).len(), outcome(&report, "sidecar")), (11, "skip"), "{report:#}");
     assert_eq!(child_cgroups(&network.pod), 0);
 }
 
@@ -71,7 +75,7 @@ fn an_attached_workload_passes_with_a_sidecar() {
     let _sidestep = Sidestep::attach(&network.pod, &flags(DUAL_STACK)).unwrap();
     let config = SidecarConfig::new(Forward::Passthrough, &[]);
     let _sidecar = Sidecar::start(&network.pod, &config).unwrap();
-    let (code, report, stderr) = verify_pod(&network.pod);
+    let (code, report, stderr) = verify(&workload(&network.pod));
     assert_eq!(code, 0, "{report:#} {stderr}");
     assert!(outcomes(&report).iter().all(|(_, outcome)| *outcome == "pass"), "{report:#}");
 }
@@ -84,7 +88,7 @@ fn by_name_it_is_the_same() {
     let network = Network::new("verify-name").unwrap();
     let _sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
     let name = name(&network.pod);
-    let (code, report, stderr) = verify(&["--workload".into(), name.clone()]);
+    let (code, report, stderr) = verify(&["--no-sidecar".into(), "--workload".into(), name.clone()]);
     assert_eq!((code, report["workload"].as_str()), (0, Some(name.as_str())), "{report:#} {stderr}");
     assert_eq!(outcome(&report, "outbound-ipv6"), "skip", "no IPv6 rules: {report:#}");
 }
@@ -132,4 +136,30 @@ fn what_is_not_captured_is_skipped_and_says_so() {
     assert_eq!(outcome(&report, "validation-ipv4"), "pass", "{report:#}");
     assert_eq!(outcome(&report, "outbound-ipv4"), "skip", "{report:#}");
     assert_eq!(outcome(&report, "inbound-ipv4"), "skip", "{report:#}");
+}
+
+/// Everything else is as it should be, and every connection is refused.
+#[test]
+fn a_dead_sidecar_fails() {
+    if !met(&[Requirement::Sidestep]) {
+        return;
+    }
+    let network = Network::new("verify-dead").unwrap();
+    let _sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let (code, report, stderr) = verify(&workload(&network.pod));
+    assert_eq!((code, outcome(&report, "sidecar")), (126, "fail"), "{report:#}");
+    let others = outcomes(&report).into_iter().filter(|(name, _)| *name != "sidecar");
+    assert!(others.map(|(_, outcome)| outcome).all(|outcome| outcome != "fail"), "{report:#}");
+    let words = ["failed at step sidecar", "nobody listens on ports 15001 and 15006", "--no-sidecar"];
+    assert!(words.iter().all(|word| stderr.contains(word)), "{stderr}");
+
+    // Half of one is none.
+    let _half = Server::on(&network.pod)
+        .user(PROXY_USER)
+        .listen("0.0.0.0:15006".parse::<SocketAddr>().unwrap())
+        .start()
+        .unwrap();
+    let (code, _, stderr) = verify(&workload(&network.pod));
+    assert!(code == 126 && stderr.contains("nobody listens on port 15001:"), "{code} {stderr}");
+    assert_eq!(child_cgroups(&network.pod), 0);
 }

@@ -1,16 +1,10 @@
 //! Debian packages: which are missing, and installing them.
 
-use std::{
-    fs,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
-    path::Path,
-};
+use std::{fs, os::unix::fs::MetadataExt as _};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 
-use crate::step;
-
-const POLICY: &str = "/usr/sbin/policy-rc.d";
+use crate::{services::Asleep, step};
 
 /// Those of `packages` that dpkg does not call installed; all of them where there is no dpkg.
 pub(crate) fn absent(packages: &[&'static str]) -> Vec<&'static str> {
@@ -48,7 +42,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     if !is_root() {
         bail!("missing packages: {list}; installing them needs root: `sudo apt-get install {list}`");
     }
-    let _quiet = NoServices::begin()?;
+    let _asleep = Asleep::begin()?;
     // A mirror of some third party being down is no reason to stop: what counts is whether the install works.
     if let Err(error) = step::run("Updating", "package lists (apt-get update)", apt_get().arg("update")) {
         step::say("Warning", format!("{error:#}"));
@@ -64,35 +58,4 @@ fn apt_get() -> std::process::Command {
     let mut command = step::command("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", "DPkg::Lock::Timeout=300"]);
     command
-}
-
-/// While this lives, freshly installed packages do not start their services: the tests need the nginx and
-/// haproxy binaries, and nobody asked for a web server on port 80 of this machine.
-struct NoServices {
-    ours: bool,
-}
-
-impl NoServices {
-    fn begin() -> Result<Self> {
-        let ours = !Path::new(POLICY).exists();
-        if ours {
-            fs::write(
-                POLICY,
-                "#!/bin/sh\n# cargo xtask setup: no services during this installation\nexit 101\n",
-            )
-            .with_context(|| format!("write {POLICY}"))?;
-            fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))
-                .with_context(|| format!("chmod {POLICY}"))?;
-        }
-        Ok(Self { ours })
-    }
-}
-
-impl Drop for NoServices {
-    fn drop(&mut self) {
-        if self.ours {
-            // Left behind, it would only keep services from starting on later installs; nothing to do about it here.
-            let _ = fs::remove_file(POLICY);
-        }
-    }
 }

@@ -13,6 +13,7 @@ mod earlier;
 mod envoy;
 mod lab;
 mod lint;
+mod services;
 mod setup;
 mod step;
 mod tally;

@@ -2,11 +2,22 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::{apt, bpf_compiler::BpfCompiler, bpf_linker, envoy, step, test_tools, workspace::Workspace};
+use crate::{
+    apt,
+    bpf_compiler::BpfCompiler,
+    bpf_linker, envoy, step,
+    test_tools::{self, For},
+    workspace::Workspace,
+};
 
-/// The BPF toolchain, the test tools and Envoy.
+/// The BPF toolchain, the tests' tools and Envoy.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
-    let mut packages = test_tools::absent_packages();
+    with_tools(workspace, For::Tests)
+}
+
+/// The BPF toolchain, these tools and Envoy.
+pub(crate) fn with_tools(workspace: &Workspace, whose: For) -> Result<()> {
+    let mut packages = test_tools::absent_packages(whose);
     packages.extend(envoy::absent_packages(workspace));
     install(workspace, packages)?;
     match envoy::ensure(workspace) {

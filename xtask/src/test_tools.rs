@@ -2,6 +2,10 @@
 
 use crate::step;
 
+/// What the demo runs besides Envoy.
+const OF_THE_DEMO: &[(&str, &str)] =
+    &[("iptables-restore", "iptables"), ("ip6tables-restore", "iptables"), ("python3", "python3")];
+
 const TOOLS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("ss", "iproute2"),
@@ -30,10 +34,21 @@ const TOOLS: &[(&str, &str)] = &[
     ("chromium", "chromium"),
 ];
 
+/// Whose tools.
+#[derive(Clone, Copy)]
+pub(crate) enum For {
+    Demo,
+    Tests,
+}
+
 /// Packages of the programs that are nowhere on PATH. Programs are looked for, not packages, so that a tool
 /// installed by other means counts.
-pub(crate) fn absent_packages() -> Vec<&'static str> {
-    let mut packages: Vec<_> = TOOLS
+pub(crate) fn absent_packages(whose: For) -> Vec<&'static str> {
+    let tools = match whose {
+        For::Demo => OF_THE_DEMO,
+        For::Tests => TOOLS,
+    };
+    let mut packages: Vec<_> = tools
         .iter()
         .filter(|(program, _)| step::find(program).is_none())
         .map(|(_, package)| *package)

@@ -14,6 +14,10 @@ const DIRECTORY: &str = "deploy/vagrant";
 const MIRROR: &str = "http://deb.debian.org";
 const AUTHORITIES: &str = "/usr/local/share/ca-certificates";
 
+/// Packages that bring a service were installed for their programs.
+const NOTHING_AT_BOOT: &str = "! ls \"$1/etc/systemd/system/multi-user.target.wants\" \"$1/etc/rc3.d\" 2>&1 \
+    | grep -E '^(S..)?(nginx|haproxy|redis-server|prometheus|postgresql|apache2)'";
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Also run the bootstrap's install step in a fresh Debian of this suite (bullseye, bookworm, trixie); repeatable,
@@ -82,6 +86,7 @@ fn install(workspace: &Workspace, suite: &str) -> Result<()> {
         ))
         // A second time there is nothing to do: a provisioner may be run again.
         .args([&bootstrap, &bootstrap])
+        .arg(format!("--customize-hook={NOTHING_AT_BOOT}"))
         .args([suite, "-"])
         .arg(format!("deb {MIRROR}/debian {suite} main"))
         .arg(format!("deb {MIRROR}/debian-security {suite}-security main"));

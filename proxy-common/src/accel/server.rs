@@ -1,4 +1,6 @@
-//! Which servers have connections too short to gain.
+//! Which servers have connections too short to gain, or listeners that keep out.
+
+use super::Reason;
 
 /// A connection in which one end has sent so many messages has paid for its place in the map.
 pub const LONG: u8 = 6;
@@ -7,18 +9,22 @@ pub const LONG: u8 = 6;
 pub const SHORT_RUN: u8 = 16;
 /// Of so many connections to a server with short ones, one enters all the same, so that a change is noticed.
 pub const SAMPLE: u8 = 16;
+/// After so many seconds one connection tries a listener again: another one may have its address by now. Not each second:
+/// the client of a connection that tried in vain stays in the map for as long as that lasts.
+const HELD: u8 = 60;
 
-/// What is known of a server's connections.
+/// What is known of a server's connections, or of how its listener reads; the two are remembered under different keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
 pub struct Server {
-    /// Its listener reads in a way the map would change, so that its side stays out: why, [`super::Reason`] + 1.
+    /// Its listener reads in a way the map would change, so that its side stays out: why,
+    /// [`super::Reason`] + 1. It is known for [`HELD`] seconds.
     pub declined: u8,
     /// Short connections in a row in this second, up to [`SHORT_RUN`].
     pub short_run: u8,
     /// Connections since the last sample.
     pub skipped: u8,
-    /// The second, of 2^30 nanoseconds, modulo 256.
+    /// When that was.
     pub second: u8,
 }
 
@@ -32,6 +38,22 @@ impl Server {
         }
         self.skipped = self.skipped.wrapping_add(1) % SAMPLE;
         self.skipped != 0
+    }
+
+    /// Why its side of a new connection would stay out.
+    #[inline(always)]
+    pub fn declines(&mut self, now: u64) -> Option<Reason> {
+        if second(now).wrapping_sub(self.second) > HELD {
+            self.declined = 0;
+        }
+        Reason::from_index(self.declined.wrapping_sub(1))
+    }
+
+    /// Its side of a connection stayed out for what its listener is.
+    #[inline(always)]
+    pub fn has_declined(&mut self, reason: Reason, now: u64) {
+        self.second = second(now);
+        self.declined = reason as u8 + 1;
     }
 
     /// A connection in the map ended before it was long.
@@ -51,12 +73,17 @@ impl Server {
 
     #[inline(always)]
     fn turn_to(&mut self, now: u64) {
-        let second = (now >> 30) as u8;
+        let second = second(now);
         if second != self.second {
             self.second = second;
             self.short_run = 0;
         }
     }
+}
+
+/// A second of 2^30 nanoseconds, modulo 256.
+const fn second(now: u64) -> u8 {
+    (now >> 30) as u8
 }
 
 const _: () = assert!(size_of::<Server>() == 4);
@@ -78,6 +105,17 @@ mod tests {
         assert_eq!(entered, 10);
         server.is_long();
         assert!(!server.skips_next(SECOND));
+    }
+
+    #[test]
+    fn a_listener_that_declined_is_tried_again_after_a_while() {
+        let mut server = Server::default();
+        assert_eq!(server.declines(300 * SECOND), None);
+        server.has_declined(Reason::BlockingSocket, 300 * SECOND);
+        let held = u64::from(HELD);
+        assert_eq!(server.declines((300 + held) * SECOND), Some(Reason::BlockingSocket));
+        assert_eq!(server.declines((301 + held) * SECOND), None);
+        assert_eq!(server.declines(300 * SECOND), None);
     }
 
     #[test]

@@ -212,6 +212,9 @@ pub struct FlowFigures {
 /// Entries of the journal.
 pub const JOURNAL: u32 = 16384;
 
+/// A workload's last closed ends, which only its own ones drive out.
+pub const KEPT: u32 = 8;
+
 /// One closed end in the journal. Readers copy it and believe it if the sum is right: no writer waits for a reader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]

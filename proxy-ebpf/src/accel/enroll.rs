@@ -77,8 +77,8 @@ fn is_own(me: &Workload, call: SockOps, local: &Addr) -> bool {
 #[inline(always)]
 fn reason_to_skip(me: &Workload, remote: Addr, remote_port: Port) -> Option<(Reason, u8)> {
     let inner = me.is_local(&remote);
-    let declined = maps::server(&server_key(me, remote, remote_port, inner))
-        .and_then(|server| Reason::from_index(server.declined.wrapping_sub(1)));
+    let declined =
+        maps::server(&server_key(me, remote, remote_port, inner)).and_then(|server| server.declines(now()));
     if let Some(reason) = declined {
         return Some((reason, PEERS));
     }
@@ -141,7 +141,7 @@ pub(crate) fn server(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     }
     let inner = is_over_lo(&local, &remote) || me.is_local(&remote);
     if let Some(server) = maps::server_or_new(&server_key(me, key.local, key.local_port, inner)) {
-        server.declined = reason as u8 + 1;
+        server.has_declined(reason, now());
     }
 }
 

@@ -77,9 +77,7 @@ pub(super) fn accepted(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     record.flags = flow_flag::ESTABLISHED | if classified.counts { flow_flag::COUNTS } else { 0 };
     if record.class == Class::DirectSelf as u8 {
         of_client(me, socket, record);
-    } else if record.class == Class::Inbound as u8
-        && socket.interface() == LO
-        && me.is_local(&record.remote)
+    } else if record.class == Class::Inbound as u8 && socket.interface() == LO && me.is_local(&record.remote)
     {
         // A call of the workload to itself would not have been turned.
         me.count_event(Event::OutsideCgroup);

@@ -97,7 +97,7 @@ fn reason(old: u32, error: u32, waited_ns: u64) -> Close {
 #[inline(always)]
 fn finish(me: &Workload, sk: *mut bpf_sock, socket: Socket, record: &mut FlowRecord) {
     let tally = accel::record::tally(sk);
-    journal::write(socket, record, tally);
+    journal::write(me, socket, record, tally);
     journal::sum(me, record, tally);
     // This comes last: in between the end is in both, and readers look at open ends first.
     live::leave(record);

@@ -1,17 +1,20 @@
 //! Closed flows: one entry each, and what they add to the sums.
 #![allow(unsafe_code, reason = "map values are reached through raw pointers the verifier has checked")]
 
-use proxy_common::{accel::Reason, flow::{
-    Carried, Class, Close, FlowFigures, FlowRecord, JOURNAL_WORDS, JournalEntry, Tally, flow_flag, journal_sum,
-    phase, Stayed,
-}};
+use proxy_common::{
+    accel::Reason,
+    flow::{
+        Carried, Class, Close, FlowFigures, FlowRecord, JOURNAL_WORDS, JournalEntry, Stayed, Tally,
+        flow_flag, journal_sum, phase,
+    },
+};
 
 use super::{maps, socket::Socket};
 use crate::{atomic, workload::Workload};
 
 /// Writes the final record; never waits, the oldest goes.
 #[inline(always)]
-pub(super) fn write(socket: Socket, record: &FlowRecord, tally: Option<&Tally>) {
+pub(super) fn write(me: &Workload, socket: Socket, record: &FlowRecord, tally: Option<&Tally>) {
     let Some((number, entry)) = maps::next_entry() else { return };
     entry.record = *record;
     entry.record.phase = phase::CLOSED | phase::RELEASED;
@@ -19,6 +22,9 @@ pub(super) fn write(socket: Socket, record: &FlowRecord, tally: Option<&Tally>) 
     entry.figures.tally = tally.copied().unwrap_or_default();
     entry.sum = journal_sum(number, words(entry));
     entry.number = number;
+    if let Some(kept) = maps::next_kept(me.slot) {
+        *kept = *entry;
+    }
 }
 
 /// What is read of the socket besides the record.

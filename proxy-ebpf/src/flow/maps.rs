@@ -8,8 +8,9 @@ use aya_ebpf::{
 };
 use proxy_common::{
     flow::{
-        BUCKETS, Class, FlowRecord, FreeList, Histogram, JOURNAL as ENTRIES, JournalEntry, LISTED as PAGE,
-        LIVE as LIVE_ENDS, ListedEnd, LiveEnd, OpenKey, OpenTotals, PeerKey, Totals, bucket, totals_key,
+        BUCKETS, Class, FlowRecord, FreeList, Histogram, JOURNAL as ENTRIES, JournalEntry, KEPT as KEPT_EACH,
+        LISTED as PAGE, LIVE as LIVE_ENDS, ListedEnd, LiveEnd, OpenKey, OpenTotals, PeerKey, Totals, bucket,
+        totals_key,
     },
     workload::SLOTS,
 };
@@ -52,6 +53,14 @@ static JOURNAL: Array<JournalEntry> = Array::with_max_entries(ENTRIES, BPF_F_MMA
 /// How many entries were begun.
 #[map]
 static JOURNAL_HEAD: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Each workload's last closed ends once more: what others close does not drive them out.
+#[map]
+static KEPT: Array<JournalEntry> = Array::with_max_entries(SLOTS * KEPT_EACH, BPF_F_MMAPABLE);
+
+/// How many of a workload's were begun.
+#[map]
+static KEPT_HEADS: Array<u64> = Array::with_max_entries(SLOTS, 0);
 
 /// Sums by workload and class. Userspace makes and removes a workload's.
 #[map]
@@ -121,6 +130,16 @@ pub(super) fn next_entry() -> Option<(u64, &'static mut JournalEntry)> {
     // SAFETY: a map value. Another writer could have the same one only after all other entries were written while
     // this one stood still; the sum tells.
     Some((number, unsafe { &mut *entry }))
+}
+
+/// Where the workload's own copy of an entry goes.
+#[inline(always)]
+pub(super) fn next_kept(slot: u32) -> Option<&'static mut JournalEntry> {
+    let head = KEPT_HEADS.get_ptr_mut(slot)?;
+    let turn = (atomic::fetch_add(head, 1) % u64::from(KEPT_EACH)) as u32;
+    let entry = KEPT.get_ptr_mut(slot * KEPT_EACH + turn)?;
+    // SAFETY: a map value. Of two writers with the same one the sum tells.
+    Some(unsafe { &mut *entry })
 }
 
 #[inline(always)]

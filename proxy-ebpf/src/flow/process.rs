@@ -57,7 +57,9 @@ fn is_opening_a_file(files: u64) -> bool {
     let next: u32 = field(files, known!(FLOW.files_next_fd));
     let table: u64 = field(files, known!(FLOW.files_fdt));
     let descriptors: u64 = field(table, known!(FLOW.fdt_fd));
-    next != 0 && kernel_memory::read::<u64>(descriptors, next.wrapping_sub(1).wrapping_mul(8)) == Some(0)
+    descriptors != 0
+        && next != 0
+        && kernel_memory::read::<u64>(descriptors, next.wrapping_sub(1).wrapping_mul(8)) == Some(0)
 }
 
 /// Whether the calling process is ending by a signal.

@@ -8,5 +8,6 @@ pub mod compile;
 pub mod config;
 pub mod exit;
 pub mod explain;
+pub mod harmless;
 pub mod network;
 pub mod rules;

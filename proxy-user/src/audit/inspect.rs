@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 use proxy_common::verdict::Rule;
+use proxy_core::harmless::harmless;
 use proxy_plane::netns::Netns;
 
 use super::{
@@ -218,7 +219,7 @@ fn is_link_local(ip: IpAddr) -> bool {
 fn identities(ground: &Ground, proxies: &ProxyProcesses) -> Vec<Finding> {
     let each = proxies.others.iter().map(|process| {
         Finding::about(
-            format!("pid {} ({})", process.pid, process.name),
+            format!("pid {} ({})", process.pid, harmless(&process.name)),
             Kind::ProxyIdentity,
             None,
             format!(

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use proxy_core::harmless::harmless;
 use serde::Serialize;
 
 use super::{
@@ -39,7 +40,8 @@ impl Row {
 
     fn cells(&self) -> [String; 6] {
         let first = self.server.processes.first();
-        let name = first.map_or("?".to_owned(), |process| format!("{} {}", process.name, process.pid));
+        let name =
+            first.map_or("?".to_owned(), |process| format!("{} {}", harmless(&process.name), process.pid));
         let more = self.server.processes.len().saturating_sub(1);
         let process = if more > 0 { format!("{name} (+{more})") } else { name };
         let sockets =

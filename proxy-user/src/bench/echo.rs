@@ -9,6 +9,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+use crate::out;
+
 /// Source of a sidecar's inner connections.
 const INNER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
 
@@ -26,7 +28,7 @@ pub(super) fn run(args: &EchoArgs) -> Result<()> {
     runtime.block_on(async {
         let listener =
             TcpListener::bind(args.listen).await.with_context(|| format!("listen on {}", args.listen))?;
-        println!("ready");
+        out::line("ready")?;
         loop {
             let (stream, peer) = listener.accept().await.context("accept")?;
             if (peer.ip() == INNER) == args.behind_sidecar {

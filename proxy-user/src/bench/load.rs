@@ -13,6 +13,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use crate::out;
+
 #[derive(Args, Clone, Debug)]
 pub(super) struct LoadArgs {
     #[arg(long)]
@@ -63,7 +65,7 @@ pub(super) fn run(args: &LoadArgs) -> Result<()> {
         p50_us: at(0.5),
         p99_us: at(0.99),
     };
-    println!("{}", serde_json::to_string(&exchanged)?);
+    out::json(serde_json::to_string(&exchanged)?)?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@
 //! What they measure is not comparable, and neither would be simpler with the other's stage.
 
 mod echo;
+mod interrupt;
 mod load;
 mod plane;
 mod report;
@@ -26,7 +27,7 @@ use nix::{
 use proxy_core::exit::{Class, Failure};
 
 pub use self::report::Report;
-use self::{plane::Mode, report::Run, stage::Stage};
+use self::{interrupt::Interrupt, plane::Mode, report::Run, stage::Stage};
 
 const BPFFS: &str = "/sys/fs/bpf";
 
@@ -81,13 +82,23 @@ pub fn run(args: &Options) -> Result<Option<Report>> {
 fn measure(args: &Options) -> Result<Report> {
     if !Uid::effective().is_root() {
         let text = "bench makes network namespaces and cgroups: run it as root";
-        return Err(Failure::error(Class::Usage, text));
+        return Err(Failure::error(Class::Permission, text));
     }
     let cpu = pin()?;
+    stage::remove_forgotten()?;
     own_bpffs()?;
+    let interrupt = Interrupt::catch()?;
+    let runs = rounds(args, &interrupt);
+    // Whatever a stage says that was ended, this is the reason.
+    interrupt.check()?;
+    Ok(Report::of(args.size, args.seconds, cpu, runs?))
+}
+
+fn rounds(args: &Options, interrupt: &Interrupt) -> Result<Vec<Run>> {
     let mut stages = Vec::new();
     for mode in Mode::available() {
-        stages.push(Stage::start(mode).with_context(|| format!("set up {}", mode.name()))?);
+        interrupt.check()?;
+        stages.push(Stage::start(mode, interrupt).with_context(|| format!("set up {}", mode.name()))?);
     }
     let mut runs = Vec::new();
     for &connections in &args.connections {
@@ -97,12 +108,13 @@ fn measure(args: &Options) -> Result<Report> {
                 let at = (turn + round as usize) % stages.len();
                 let stage = &mut stages[at];
                 let mode = stage.mode();
+                interrupt.check()?;
                 let run = stage.run(connections, args.size, args.seconds);
                 runs.push(Run::new(mode, connections, round, run.with_context(|| mode.name())?));
             }
         }
     }
-    Ok(Report::of(args.size, args.seconds, cpu, runs))
+    Ok(runs)
 }
 
 /// Everything on the last CPU: between CPUs, where a process wakes decides more than the data plane.

@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
+use crate::out;
+
 #[rustfmt::skip]
 const FLAGS: [&str; 16] = [
     "-p", "15001", "-z", "15006", "-u", "1337", "-g", "1337", "-m", "REDIRECT",
@@ -41,7 +43,7 @@ impl Mode {
         let asked = Command::new("iptables-restore").arg("--version").stdout(Stdio::null()).status();
         match asked {
             Ok(status) if status.success() => all.push(Self::Iptables),
-            _ => eprintln!("sidestep: without iptables: no iptables-restore here"),
+            _ => out::complain("without iptables: no iptables-restore here"),
         }
         all.extend([Self::SidestepNoaccel, Self::Sidestep]);
         all
@@ -85,7 +87,7 @@ pub(super) fn detach(mode: Mode, netns: &Path, cgroup: &Path) -> Result<()> {
 /// Loads istio-init's rules into the caller's namespace.
 pub(super) fn load_rules() -> Result<()> {
     let rules = Command::new(own()?).arg("rules").args(FLAGS).output().context("run sidestep rules")?;
-    ensure!(rules.status.success(), "sidestep rules: {}", String::from_utf8_lossy(&rules.stderr).trim());
+    ensure!(rules.status.success(), "sidestep rules: {}", out::said_by(&rules.stderr));
     let mut restore =
         Command::new("iptables-restore").stdin(Stdio::piped()).spawn().context("iptables-restore")?;
     if let Some(mut input) = restore.stdin.take() {
@@ -98,6 +100,6 @@ pub(super) fn load_rules() -> Result<()> {
 
 fn succeed(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("run {command:?}"))?;
-    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    ensure!(output.status.success(), "{command:?}: {}", out::said_by(&output.stderr));
     Ok(())
 }

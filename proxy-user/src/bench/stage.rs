@@ -1,10 +1,10 @@
 //! A namespace and a cgroup with relay, server and client: the process that holds them, and its handle.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{BufRead as _, BufReader, Write as _},
     net::Ipv4Addr,
-    os::unix::process::CommandExt as _,
+    os::{fd::AsRawFd, unix::process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::Duration,
@@ -16,9 +16,14 @@ use nix::sched::{CloneFlags, unshare};
 use proxy_plane::{cgroup, dataplane, netns};
 
 use super::{
+    interrupt::Interrupt,
     load::Exchanged,
     plane::{self, Mode},
 };
+use crate::out;
+
+/// Of the cgroup of a stage; the process's number and the mode follow.
+const PREFIX: &str = "sidestep-bench-";
 
 /// The stage's own address, on lo (TEST-NET-1).
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -54,15 +59,15 @@ pub(super) fn serve(args: &StageArgs) -> Result<()> {
     }
     let echo = ["bench", "echo", "--listen", SERVER, "--behind-sidecar"];
     children.push(Ended(until_ready(APP, &echo[..if args.sidecar { 5 } else { 4 }])?));
-    println!("ready");
+    out::line("ready")?;
     for line in std::io::stdin().lines() {
         let line = line?;
         let [connections, size, seconds] = line.split(' ').collect::<Vec<_>>()[..] else { continue };
         let load = ["bench", "load", "--to", SERVER, "--connections", connections, "--size", size];
         let output =
             command(PROXY, &load)?.args(["--seconds", seconds]).output().context("run the client")?;
-        ensure!(output.status.success(), "client: {}", String::from_utf8_lossy(&output.stderr).trim());
-        print!("{}", String::from_utf8_lossy(&output.stdout));
+        ensure!(output.status.success(), "client: {}", out::said_by(&output.stderr));
+        out::text(String::from_utf8_lossy(&output.stdout))?;
     }
     Ok(())
 }
@@ -100,12 +105,14 @@ pub(super) struct Stage {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
+    netns: Option<File>,
     attached: bool,
 }
 
 impl Stage {
-    pub(super) fn start(mode: Mode) -> Result<Self> {
-        let name = format!("sidestep-bench-{}-{}", std::process::id(), mode.name());
+    /// What an interrupt ends.
+    pub(super) fn start(mode: Mode, interrupt: &Interrupt) -> Result<Self> {
+        let name = format!("{PREFIX}{}-{}", std::process::id(), mode.name());
         let cgroup = cgroup::mount_point()?.join(name);
         fs::create_dir(&cgroup).with_context(|| format!("make {}", cgroup.display()))?;
         let mut command = Command::new(plane::own()?);
@@ -116,13 +123,17 @@ impl Stage {
         if mode == Mode::Iptables {
             command.arg("--iptables");
         }
-        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        // A group of its own: Ctrl-C is for the bench, which takes everything away in order.
+        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0).spawn();
         let mut child = spawned.context("start the stage").inspect_err(|_| drop(fs::remove_dir(&cgroup)))?;
+        interrupt.ends(child.id());
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().context("no stdout")?);
-        let mut stage = Self { mode, cgroup, child, input, output, attached: false };
+        let mut stage = Self { mode, cgroup, child, input, output, netns: None, attached: false };
         let line = stage.line()?;
         ensure!(line == "ready", "the stage said {line:?}");
+        stage.netns =
+            Some(File::open(format!("/proc/{}/ns/net", stage.child.id())).context("its namespace")?);
         stage.attached = true;
         plane::attach(mode, &stage.netns(), &stage.cgroup)?;
         Ok(stage)
@@ -132,8 +143,10 @@ impl Stage {
         self.mode
     }
 
+    /// A path that lasts: the stage may have been ended.
     fn netns(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/ns/net", self.child.id()))
+        let fd = self.netns.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        PathBuf::from(format!("/proc/{}/fd/{fd}", std::process::id()))
     }
 
     fn line(&mut self) -> Result<String> {
@@ -170,15 +183,30 @@ fn redirected(cgroup: &Path) -> Result<u64> {
     Ok(own.and_then(|own| own.acceleration.get("redirected")).map_or(0, |traffic| traffic.messages))
 }
 
+/// Removes the cgroups that a killed bench left. Its processes have ended with it.
+pub(super) fn remove_forgotten() -> Result<()> {
+    for entry in fs::read_dir(cgroup::mount_point()?).context("list the cgroups")?.flatten() {
+        let name = entry.file_name();
+        let rest = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let pid = rest.and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+    Ok(())
+}
+
 impl Drop for Stage {
     fn drop(&mut self) {
         if self.attached
             && let Err(error) = plane::detach(self.mode, &self.netns(), &self.cgroup)
         {
-            eprintln!("sidestep: {error:#}");
+            out::complain(format!("{error:#}"));
         }
         self.input = None;
         self.child.wait().ok();
+        // Of a stage that was ended nobody has ended what it started (Linux 5.14; before, the interrupt has).
+        let _ = fs::write(self.cgroup.join("cgroup.kill"), "1");
         // The last process may still be on its way out.
         for _ in 0..200 {
             if fs::remove_dir(&self.cgroup).is_ok() {
@@ -186,6 +214,6 @@ impl Drop for Stage {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        eprintln!("sidestep: {} is still in use", self.cgroup.display());
+        out::complain(format!("{} is still in use", self.cgroup.display()));
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use proxy_core::config::PodName;
-use proxy_plane::cgroup::Cgroup;
+use proxy_plane::cgroup::{Cgroup, mount_point};
 
 use super::{
     acceleration::AccelerationArgs,
@@ -26,9 +26,15 @@ use super::{
 pub(crate) struct AttachArgs {
     #[command(flatten)]
     place: PlaceArgs,
-    /// The Kubernetes pod this is, for `status` and the labels of the metrics
+    /// The Kubernetes pod this is, for `status` and the labels of the metrics [default: what it was]
     #[arg(long, value_name = "NAMESPACE/NAME", help_heading = "Workload")]
     pod: Option<PodName>,
+    /// This machine, as on a VM: its own network namespace, and all processes unless --cgroup names some
+    #[arg(long, conflicts_with = "netns", help_heading = "Workload")]
+    host: bool,
+    /// Let a workload that is attached be captured no more: neither -i nor -b nor anything else says what
+    #[arg(long, help_heading = "Workload")]
+    capture_nothing: bool,
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
@@ -42,6 +48,9 @@ pub(crate) fn run(args: &AttachArgs) -> Result<ExitCode> {
         netns: args.place.netns.as_deref(),
         cgroup: args.place.cgroup.as_deref(),
         pod: args.pod.as_ref(),
+        may_be_the_machine: args.host,
+        may_capture_nothing: args.capture_nothing,
     };
-    install::run(&args.settings, &workload, &args.acceleration, &args.observation, Cgroup::own)
+    let default = || if args.host { Cgroup::open(&mount_point()?) } else { Cgroup::own() };
+    install::run(&args.settings, &workload, &args.acceleration, &args.observation, default)
 }

@@ -11,7 +11,10 @@ use proxy_core::{
 use proxy_plane::netns::Netns;
 
 use super::{Output, place::PlaceArgs, settings::SettingsArgs};
-use crate::audit::{Forward, Ground, Options, audit};
+use crate::{
+    audit::{Forward, Ground, Options, audit},
+    out,
+};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
@@ -33,7 +36,7 @@ pub(crate) struct AuditArgs {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     declared_port: Vec<u16>,
 
-    /// Attached workload to look at, as `sidestep status` names it
+    /// Attached workload to look at, as `sidestep status` names it, or its pod, as NAMESPACE/NAME
     #[arg(long, value_name = "NAME", conflicts_with = "cgroup", help_heading = "Workload")]
     workload: Option<String>,
 
@@ -67,12 +70,12 @@ pub(crate) fn run(args: &AuditArgs) -> Result<ExitCode> {
     };
     let report = audit(&ground, &netns, &options)?;
     match args.output {
-        Output::Table => print!("{report}"),
+        Output::Table => out::text(&report)?,
         Output::Json => {
             let mut json = serde_json::to_value(&report)?;
             json["schema"] = 1.into();
             json["clean"] = report.is_clean().into();
-            println!("{json}");
+            out::json(json)?;
         }
     }
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -85,7 +88,7 @@ fn ground(args: &AuditArgs) -> Result<Option<(Ground, Netns)>> {
     let by_name = args.workload.is_some() && args.place.netns.is_none();
     let netns = if by_name { None } else { Some(args.place.netns()?) };
     let selector = args.place.selector(args.workload.as_deref())?;
-    match (selector.find()?.as_slice(), netns) {
+    match (args.place.attached(args.workload.as_deref())?.as_slice(), netns) {
         ([_, ..], _) if described => Err(usage(format!(
             "{selector} is attached and has its configuration already: leave the istio options and --annotations out"
         ))),
@@ -94,7 +97,7 @@ fn ground(args: &AuditArgs) -> Result<Option<(Ground, Netns)>> {
             match args.settings.resolve(&ThisHost)?.capture {
                 Capture::Of(config) => Ok(Some((Ground::of_config(*config, &netns)?, netns))),
                 Capture::Nothing(reason) => {
-                    super::settings::say_nothing(args.output, "audited", reason);
+                    super::settings::say_nothing(args.output, "audited", reason)?;
                     Ok(None)
                 }
             }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::Output;
-use crate::bench;
+use crate::{bench, out};
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example:\n  sidestep bench --rounds 9 --connections 1,8,32")]
@@ -22,8 +22,8 @@ pub(crate) struct BenchArgs {
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     if let Some(report) = bench::run(&args.what)? {
         match args.output {
-            Output::Table => println!("{}", report.table()),
-            Output::Json => println!("{}", serde_json::to_string(&report)?),
+            Output::Table => out::line(report.table())?,
+            Output::Json => out::json(serde_json::to_string(&report)?)?,
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use proxy_plane::dataplane;
+use proxy_core::exit::{Class, Failure};
+use proxy_plane::dataplane::{self, WorkloadPins};
 
 use super::place::PlaceArgs;
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sidestep detach --netns /proc/4711/ns/net\n  sidestep detach --workload 4026532247-27670\n  sidestep detach --all"
+    after_help = "Examples:\n  sidestep detach --netns /proc/4711/ns/net\n  sidestep detach --workload shop/reviews-0\n  sidestep detach --all"
 )]
 pub(crate) struct DetachArgs {
     #[command(flatten)]
@@ -18,7 +19,7 @@ pub(crate) struct DetachArgs {
     /// Every workload of this node, also those whose namespace is gone
     #[arg(long, conflicts_with_all = ["netns", "cgroup", "workload"])]
     all: bool,
-    /// The workload `sidestep status` names so, also if its namespace is gone
+    /// The workload that `sidestep status` names so, or a pod, as NAMESPACE/NAME; also if its namespace is gone
     #[arg(long, value_name = "NAME", conflicts_with_all = ["netns", "cgroup"])]
     workload: Option<String>,
 }
@@ -27,10 +28,23 @@ pub(crate) fn run(args: &DetachArgs) -> Result<ExitCode> {
     let gone = if args.all {
         dataplane::detach_all()?
     } else if let Some(name) = &args.workload {
-        dataplane::detach_named(name)?
+        dataplane::detach_these(&one_of(name)?)?
     } else {
         dataplane::detach(args.place.netns()?.id().ino, args.place.cgroup.as_deref())?
     };
-    super::install::say_detached(&gone);
+    super::install::say_detached(&gone)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A name that nobody has is a slip, not something that is done already.
+fn one_of(name: &str) -> Result<Vec<WorkloadPins>> {
+    let found = dataplane::attached_as(name)?;
+    if found.len() > 1 {
+        let names: Vec<String> = found.iter().map(WorkloadPins::name).collect();
+        return Err(Failure::error(
+            Class::Usage,
+            format!("pod {name} has several workloads: name one with --workload, {}", names.join(" or ")),
+        ));
+    }
+    Ok(found)
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{Output, place::PlaceArgs};
-use crate::doctor;
+use crate::{doctor, out};
 
 #[derive(Args, Debug)]
 #[command(
@@ -27,8 +27,8 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let cgroup = args.place.cgroup.is_some().then(|| args.place.cgroup()).transpose()?;
     let diagnosis = doctor::examine(netns.as_ref(), cgroup.as_ref())?;
     match args.output {
-        Output::Table => println!("{diagnosis}"),
-        Output::Json => println!("{}", serde_json::to_string(&diagnosis)?),
+        Output::Table => out::line(&diagnosis)?,
+        Output::Json => out::json(serde_json::to_string(&diagnosis)?)?,
     }
     Ok(ExitCode::from(diagnosis.exit_code()))
 }

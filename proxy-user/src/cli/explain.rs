@@ -14,9 +14,11 @@ use proxy_plane::dataplane::{self, WorkloadPins};
 use super::{
     Output,
     explain_pid::{Process, SeenBy},
+    install::NOTHING_IS_CAPTURED,
     place::PlaceArgs,
     settings::SettingsArgs,
 };
+use crate::out;
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
@@ -58,7 +60,7 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "IP", conflicts_with_all = ["netns", "cgroup", "workload"])]
     pod_ip: Vec<IpAddr>,
 
-    /// Attached workload to ask, as `sidestep status` names it
+    /// Attached workload to ask, as `sidestep status` names it, or its pod, as NAMESPACE/NAME
     #[arg(long, value_name = "NAME", conflicts_with_all = ["netns", "cgroup"], help_heading = "Workload")]
     workload: Option<String>,
 
@@ -102,12 +104,12 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
 
 fn print(output: Output, answer: &Answer, workload: Option<String>) -> Result<ExitCode> {
     match output {
-        Output::Table => print!("{answer}"),
+        Output::Table => out::text(answer)?,
         Output::Json => {
-            let mut json = serde_json::to_value(&answer)?;
+            let mut json = serde_json::to_value(answer)?;
             json["schema"] = 1.into();
             json["workload"] = workload.into();
-            println!("{json}");
+            out::json(json)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -117,12 +119,35 @@ fn print(output: Output, answer: &Answer, workload: Option<String>) -> Result<Ex
 fn of_flags(args: &ExplainArgs) -> Result<Option<Place>> {
     let way_out = args.interface.as_deref().filter(|_| !args.inbound);
     match args.settings.resolve(&NoHost)?.capture {
-        Capture::Of(config) => Ok(Some(Place::of_flags(*config, &args.pod_ip, way_out))),
+        Capture::Of(config) => {
+            if config.captures_nothing() {
+                say_nothing_is_captured(args)?;
+            }
+            Ok(Some(Place::of_flags(*config, &args.pod_ip, way_out)))
+        }
         Capture::Nothing(reason) => {
-            super::settings::say_nothing(args.output, "explained", reason);
+            super::settings::say_nothing(args.output, "explained", reason)?;
             Ok(None)
         }
     }
+}
+
+/// An answer about a pod without rules is right, and hardly what was meant.
+///
+/// # Errors
+/// When nothing was said of rules at all.
+fn say_nothing_is_captured(args: &ExplainArgs) -> Result<()> {
+    if args.settings.are_given() {
+        out::complain(format!("warning: {NOTHING_IS_CAPTURED}: this pod has no rules that capture anything"));
+        return Ok(());
+    }
+    Err(Failure::error(
+        Class::Usage,
+        format!(
+            "{NOTHING_IS_CAPTURED}: say which rules the pod has with the istio options (-b, -i, ...) or --annotations, \
+             or name what is attached with --workload or --netns; `sidestep status` shows it"
+        ),
+    ))
 }
 
 /// What asks about a configuration has no place beside a workload.
@@ -150,7 +175,7 @@ fn of_workload(args: &ExplainArgs) -> Result<Place> {
     let usage = |message: String| Failure::error(Class::Usage, message);
     let netns = args.place.netns.as_ref().map(|_| args.place.netns()).transpose()?;
     let selector = args.place.selector(args.workload.as_deref())?;
-    match selector.find()?.as_slice() {
+    match args.place.attached(args.workload.as_deref())?.as_slice() {
         [pins] => dataplane::place(pins, netns.as_ref()),
         [] => Err(Failure::error(
             Class::Usage,

@@ -1,12 +1,6 @@
 //! `sidestep flows`.
 
-use std::{
-    collections::HashSet,
-    io::{self, Write as _},
-    process::ExitCode,
-    thread,
-    time::Duration,
-};
+use std::{collections::HashSet, fmt::Write as _, process::ExitCode, thread, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -16,12 +10,12 @@ use proxy_common::{
 };
 use proxy_core::exit::{Class, Failure};
 use proxy_plane::{
-    dataplane::{Meta, WorkloadPins},
+    dataplane::{self, Meta, WorkloadPins},
     flows::{self, Filter, Flow, Journal, Path, State, Verdict, one_of},
 };
 
-use super::{Output, flows_table, flows_top::Records};
-use crate::top;
+use super::{Output, flows_table, flows_top::Records, port};
+use crate::{out, top};
 
 /// How often a follower looks. The journal has room for what closes meanwhile, see `docs/flows.md`.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -44,12 +38,13 @@ pub(crate) struct FlowsArgs {
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
 
-    /// Only of this workload, as `sidestep status` names it; repeatable, as all filters are
+    /// Only of this workload, as `sidestep status` names it, or of this pod, as NAMESPACE/NAME; repeatable, as all
+    /// filters are
     #[arg(long, value_name = "NAME", help_heading = "Filters")]
     workload: Vec<String>,
 
-    /// Port of the client, the server, the original destination or the listener
-    #[arg(long, value_name = "PORT", help_heading = "Filters")]
+    /// Port of the client, the server, the original destination or the listener: a number, or a service as http
+    #[arg(long, value_name = "PORT", value_parser = port::parse, help_heading = "Filters")]
     port: Vec<u16>,
 
     /// inbound, outbound, self or dns
@@ -71,7 +66,7 @@ pub(crate) struct FlowsArgs {
 
 pub(crate) fn run(args: &FlowsArgs) -> Result<ExitCode> {
     let filter = Filter {
-        workloads: args.workload.clone(),
+        workloads: names_of(&args.workload)?,
         ports: args.port.clone(),
         directions: args.direction.clone(),
         forwards: args.forward.clone(),
@@ -86,31 +81,27 @@ pub(crate) fn run(args: &FlowsArgs) -> Result<ExitCode> {
     let journal = if args.follow { Some(Journal::open(false)?) } else { None };
     let flows = flows::recent(&filter)?;
     let mut printer = Printer { output: args.output, has_head: false };
-    let printed = printer.print(&flows, journal.is_none()).and_then(|()| match journal {
-        None => Ok(()),
-        Some(journal) => {
-            // What closed between the two looks is in both.
-            let listed = flows.iter().filter(|flow| flow.state == State::Closed).map(|flow| flow.id);
-            follow(journal, &filter, &mut printer, listed.collect())
-        }
-    });
-    match printed {
-        // `sidestep flows | head`
-        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
-        other => other.map(|()| ExitCode::SUCCESS),
+    let is_read = printer.print(&flows, journal.is_none())?;
+    if let Some(journal) = journal.filter(|_| is_read) {
+        // What closed between the two looks is in both.
+        let listed = flows.iter().filter(|flow| flow.state == State::Closed).map(|flow| flow.id);
+        follow(journal, &filter, &mut printer, listed.collect())?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The workloads of these names, under those that their records have.
+fn names_of(named: &[String]) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for name in named {
+        names.extend(dataplane::attached_as(name)?.iter().map(WorkloadPins::name));
+    }
+    Ok(names)
 }
 
 /// Whether there is anything to look at.
 fn check(filter: &Filter) -> Result<()> {
     let attached = WorkloadPins::all().context("list the attached workloads")?;
-    if let Some(name) = filter.workloads.iter().find(|name| attached.iter().all(|pins| pins.name() != **name))
-    {
-        let names: Vec<String> = attached.iter().map(WorkloadPins::name).collect();
-        let there =
-            if names.is_empty() { "none is".to_owned() } else { format!("attached: {}", names.join(", ")) };
-        return Err(Failure::error(Class::Usage, format!("no workload '{name}' is attached; {there}")));
-    }
     if attached.is_empty() {
         return Err(Failure::error(Class::Other, "no workload is attached: run `sidestep attach` first"));
     }
@@ -147,10 +138,13 @@ fn follow(
         let batch = if gone.is_some() { journal.drain() } else { journal.read() }?;
         let mut flows = batch.flows;
         flows.retain(|flow| filter.matches(flow) && !listed.remove(&flow.id));
-        printer.print(&flows, false)?;
+        let mut is_read = printer.print(&flows, false)?;
         if batch.lost > lost {
-            printer.say_lost(batch.lost - lost, batch.lost)?;
+            is_read &= printer.say_lost(batch.lost - lost, batch.lost)?;
             lost = batch.lost;
+        }
+        if !is_read {
+            return Ok(());
         }
         if let Some(name) = gone {
             return Err(detached(&name));
@@ -203,46 +197,44 @@ struct Printer {
 }
 
 impl Printer {
-    fn print(&mut self, flows: &[Flow], is_all: bool) -> Result<()> {
-        let mut out = io::stdout().lock();
+    /// False: nobody reads any more.
+    fn print(&mut self, flows: &[Flow], is_all: bool) -> Result<bool> {
+        let mut text = String::new();
         match self.output {
             Output::Json => {
                 for flow in flows {
-                    writeln!(out, "{}", flow.to_json().context("encode a flow")?)?;
+                    writeln!(text, "{}", flow.to_json().context("encode a flow")?)?;
                 }
+                out::json_lines(&text)
             }
-            Output::Table if flows.is_empty() && is_all => writeln!(out, "no flows")?,
+            Output::Table if flows.is_empty() && is_all => out::lines("no flows\n"),
             Output::Table => {
                 if !self.has_head {
-                    writeln!(out, "{}", flows_table::HEAD)?;
+                    writeln!(text, "{}", flows_table::HEAD)?;
                     self.has_head = true;
                 }
                 for flow in flows {
-                    writeln!(out, "{}", flows_table::row(flow))?;
+                    writeln!(text, "{}", flows_table::row(flow))?;
                 }
+                out::lines(&text)
             }
         }
-        Ok(out.flush()?)
     }
 
     /// As an object of its own among the JSON lines; beside a table on stderr, so that its lines stay one flow each.
-    fn say_lost(&self, now: u64, total: u64) -> Result<()> {
+    fn say_lost(&self, now: u64, total: u64) -> Result<bool> {
         let text = format!("{now} records were overwritten before they could be read ({total} so far)");
         match self.output {
             Output::Json => {
                 let line = serde_json::json!({ "schema": flows::SCHEMA, "lost": now, "lost_total": total });
-                writeln!(io::stdout().lock(), "{line}")?;
+                out::json_lines(&format!("{line}\n"))
             }
-            Output::Table => eprintln!(
-                "sidestep: {text}; a filter on the reader's side does not help, fewer flows or a faster terminal do"
-            ),
+            Output::Table => {
+                out::complain(format!(
+                    "{text}; a filter on the reader's side does not help, fewer flows or a faster terminal do"
+                ));
+                Ok(true)
+            }
         }
-        Ok(())
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    })
 }

@@ -1,7 +1,8 @@
 //! A flow as a line for people, within 80 columns where addresses are short.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
+use proxy_core::harmless::harmless;
 use proxy_plane::flows::{Flow, Named as _, Path, Process};
 
 pub(crate) const HEAD: &str =
@@ -33,8 +34,7 @@ pub(crate) fn row(flow: &Flow) -> String {
 /// The process where the address says nothing.
 fn end(addr: SocketAddr, process: Option<&Process>) -> String {
     match (addr.ip(), process) {
-        (IpAddr::V4(ip), Some(process)) if ip.is_loopback() => format!("{}:{}", process.comm, addr.port()),
-        (IpAddr::V6(ip), Some(process)) if ip.is_loopback() => format!("{}:{}", process.comm, addr.port()),
+        (ip, Some(process)) if ip.is_loopback() => format!("{}:{}", harmless(&process.comm), addr.port()),
         _ => addr.to_string(),
     }
 }

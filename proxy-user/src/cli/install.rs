@@ -3,6 +3,7 @@
 use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
+use proxy_common::names::map;
 use proxy_core::{
     config::{Capture, Config, PodName, RunOptions, ThisHost},
     exit::{Class, Failure},
@@ -10,18 +11,27 @@ use proxy_core::{
 };
 use proxy_plane::{
     cgroup::Cgroup,
-    dataplane::{self, AttachOptions, WorkloadPins},
+    dataplane::{self, AttachOptions, Meta, WorkloadPins},
     netns::{self, Netns},
 };
 
-use super::{acceleration::AccelerationArgs, observation::ObservationArgs, settings::SettingsArgs};
-use crate::verify::{self, Validation};
+use super::{
+    acceleration::AccelerationArgs, difference, observation::ObservationArgs, settings::SettingsArgs,
+};
+use crate::{
+    out,
+    verify::{self, Validation},
+};
 
 /// What the command line names; the rest is the caller's.
 pub(crate) struct Workload<'a> {
     pub(crate) netns: Option<&'a Path>,
     pub(crate) cgroup: Option<&'a Path>,
     pub(crate) pod: Option<&'a PodName>,
+    /// Nobody has to name a namespace: the machine's own may be meant.
+    pub(crate) may_be_the_machine: bool,
+    /// What is attached may lose all of its capture.
+    pub(crate) may_capture_nothing: bool,
 }
 
 pub(crate) fn run(
@@ -45,7 +55,7 @@ pub(crate) fn run(
     let config = match &settings.capture {
         Capture::Of(config) => config,
         Capture::Nothing(reason) => {
-            println!("nothing is attached: {reason}");
+            out::line(format!("nothing is attached: {reason}"))?;
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -55,6 +65,9 @@ pub(crate) fn run(
     }
     if !run.skip_rule_apply {
         let cgroup = workload.cgroup.map_or_else(default_cgroup, Cgroup::open)?;
+        if netns.is_none() && !workload.may_be_the_machine {
+            refuse_the_machine()?;
+        }
         let netns = netns.as_ref().map_or_else(Netns::own, |netns| Netns::open(netns.path()))?;
         let options = AttachOptions {
             config: Config::clone(config),
@@ -62,13 +75,13 @@ pub(crate) fn run(
             observe: observation.observe,
             pod: workload.pod.cloned(),
         };
-        attach(&netns, &cgroup, &options)?;
+        attach(&netns, &cgroup, &options, workload.may_capture_nothing)?;
     }
     if run.run_validation {
         let cgroup = workload.cgroup.map(Cgroup::open).transpose()?;
         let validation = Validation { config, run, netns: netns.as_ref(), cgroup: cgroup.as_ref() };
         let report = verify::validate(&validation)?;
-        print!("{report}");
+        out::text(&report)?;
         report.result()?;
     }
     Ok(ExitCode::SUCCESS)
@@ -90,27 +103,116 @@ fn named_netns(workload: &Workload<'_>, run: &RunOptions) -> Result<Option<Netns
     }
 }
 
-fn attach(netns: &Netns, cgroup: &Cgroup, options: &AttachOptions) -> Result<()> {
+fn attach(netns: &Netns, cgroup: &Cgroup, options: &AttachOptions, may_capture_nothing: bool) -> Result<()> {
+    let there = WorkloadPins::new(netns, cgroup);
+    let old = Meta::read(&there.map(map::META))
+        .ok()
+        .filter(|old| old.netns_cookie == netns.cookie().ok().flatten());
+    if options.config.captures_nothing() {
+        match &old {
+            Some(old) if !may_capture_nothing && !old.config.captures_nothing() => {
+                return Err(would_capture_nothing(&there));
+            }
+            Some(_) => {}
+            None => tracing::warn!("{NOTHING_IS_CAPTURED}"),
+        }
+    }
     let attached = dataplane::attach(netns, cgroup, options)?;
     for warning in &attached.warnings {
         tracing::warn!("{warning}");
     }
+    if let Some(chains) = istio_chains(netns) {
+        tracing::warn!(
+            "Istio's iptables chains are in this network namespace too ({chains}): both capture; start the pod without \
+             istio-init and istio-cni, or remove the chains (`istio-clean-iptables`, or the real `istio-iptables \
+             --cleanup-only`)"
+        );
+    }
     let done = if attached.updated { "updated" } else { "attached" };
-    println!("{done} workload {}: {}", attached.pins.name(), attached.pins.dir().display());
-    Ok(())
+    out::line(format!("{done} workload {}: {}", attached.pins.name(), attached.pins.dir().display()))?;
+    if let Some(old) = old.filter(|_| attached.updated) {
+        say_difference(&old, options)?;
+    }
+    attached.pruned.iter().try_for_each(|pins| {
+        out::line(format!("removed workload {}: its network namespace is gone", pins.name()))
+    })
+}
+
+/// What is not said again is as it was: only the pod's name.
+fn say_difference(old: &Meta, new: &AttachOptions) -> Result<()> {
+    let changes = difference::lines(
+        &difference::Settings {
+            pod: old.pod.as_ref(),
+            config: &old.config,
+            acceleration: &old.acceleration,
+            observe: old.observe,
+        },
+        &difference::Settings {
+            pod: new.pod.as_ref().or(old.pod.as_ref()),
+            config: &new.config,
+            acceleration: &new.acceleration,
+            observe: new.observe,
+        },
+    );
+    changes.iter().try_for_each(|line| out::line(format!("  {line}")))
+}
+
+/// Nobody forgets to name a pod and redirects the machine's own traffic.
+fn refuse_the_machine() -> Result<()> {
+    let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    // net/core/sysctl_net_core.c: net_core_table is only in the namespace the machine started with.
+    let is_first = Path::new("/proc/sys/net/core/netdev_max_backlog").exists();
+    if !is_first && (of("1").is_none() || of("1") != of("self")) {
+        return Ok(());
+    }
+    Err(Failure::error(
+        Class::Usage,
+        "attach without --netns would redirect this machine's own traffic: name a pod's network namespace (--netns \
+         /proc/<pid>/ns/net or a name of `ip netns`) and its cgroup (--cgroup), or say --host if the machine is meant, \
+         as on a VM",
+    ))
+}
+
+pub(crate) const NOTHING_IS_CAPTURED: &str = "nothing is captured: no -i, no -b";
+
+fn would_capture_nothing(pins: &WorkloadPins) -> anyhow::Error {
+    Failure::error(
+        Class::Usage,
+        format!(
+            "this would end the capture of workload {}, which has some: no -i, no -b. An attach says all settings \
+             again, not only those that change; `sidestep status --output json` has the present ones. Say \
+             --capture-nothing if that is meant, or run `sidestep detach`",
+            pins.name()
+        ),
+    )
+}
+
+/// Where they cannot be looked at, nothing is said: `sidestep doctor` says that.
+fn istio_chains(netns: &Netns) -> Option<String> {
+    let found = netns.within(|| Ok(crate::doctor::istio_chains())).ok()?;
+    found.0.first().map(|_| found.0.join("; "))
 }
 
 /// A namespace has one workload; its cgroup may be gone already.
 fn clean_up(run: &RunOptions, netns: Option<&Netns>, cgroup: Option<&Path>) -> Result<ExitCode> {
     if run.dry_run || run.skip_rule_apply {
-        println!("nothing is detached: --dry-run or --skip-rule-apply was given");
+        out::line("nothing is detached: --dry-run or --skip-rule-apply was given")?;
         return Ok(ExitCode::SUCCESS);
     }
     let id = match netns {
         Some(netns) => netns.id(),
         None => Netns::own()?.id(),
     };
-    say_detached(&dataplane::detach(id.ino, cgroup)?);
+    match WorkloadPins::all() {
+        // A VM's start script cleans up before anything was ever attached.
+        Err(error) if Class::of(&error) == Class::Unavailable => {
+            out::line(format!("nothing is detached: {error:#}"))?;
+        }
+        known => {
+            known?;
+            say_detached(&dataplane::detach(id.ino, cgroup)?)?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -122,13 +224,11 @@ fn no_address() -> anyhow::Error {
 }
 
 /// Says which workloads are gone.
-pub(crate) fn say_detached(gone: &[WorkloadPins]) {
+pub(crate) fn say_detached(gone: &[WorkloadPins]) -> Result<()> {
     if gone.is_empty() {
-        println!("nothing was attached");
+        out::line("nothing was attached")?;
     }
-    for pins in gone {
-        println!("detached workload {}", pins.name());
-    }
+    gone.iter().try_for_each(|pins| out::line(format!("detached workload {}", pins.name())))
 }
 
 /// IPv6 rules too if the namespace would get some; where it cannot be looked at, if dual stack asks for them. A namespace
@@ -146,7 +246,7 @@ fn dry_run(config: &Config, netns: Option<&Netns>, file: Option<&Path>) -> Resul
     if ipv6 {
         text.push_str(&rules::render_family(config, Family::V6));
     }
-    print!("{text}");
+    out::text(&text)?;
     if let Some(file) = file {
         fs::write(file, &text).with_context(|| {
             format!("env DRY_RUN_FILE_PATH: write {}; name a file in a directory that exists", file.display())

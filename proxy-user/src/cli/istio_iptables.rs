@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Args, Parser};
+use proxy_core::config::warn_of_words;
 use proxy_plane::cgroup::{Cgroup, default_cgroup};
 
 use super::{
@@ -33,19 +34,59 @@ pub(crate) struct IstioIptablesArgs {
     acceleration: AccelerationArgs,
     #[command(flatten)]
     observation: ObservationArgs,
+    /// Ignored, as istio-iptables does: `init` of scripts, `true` of `--redirect-dns true`.
+    #[arg(hide = true, value_name = "WORD")]
+    words: Vec<String>,
 }
 
 /// Redirect a pod's or this machine's traffic through its sidecar, with eBPF in place of iptables.
 #[derive(Parser, Debug)]
-#[command(name = "istio-iptables", version)]
+#[command(name = "istio-iptables", version = super::version::version())]
 pub(crate) struct IstioIptables {
     #[command(flatten)]
     pub(crate) args: IstioIptablesArgs,
 }
 
 pub(crate) fn run(args: &IstioIptablesArgs) -> Result<ExitCode> {
-    let workload = Workload { netns: None, cgroup: args.cgroup.as_deref(), pod: None };
+    warn_of_words(&args.words);
+    let workload = Workload {
+        netns: None,
+        cgroup: args.cgroup.as_deref(),
+        pod: None,
+        // Istio's scripts mean both.
+        may_be_the_machine: true,
+        may_capture_nothing: true,
+    };
     install::run(&args.settings, &workload, &args.acceleration, &args.observation, || {
         Cgroup::open(&default_cgroup()?)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proxy_core::config::{Given, setting::DUAL_STACK};
+
+    use super::*;
+
+    /// Whoever has only the words of a command line reads them as this does.
+    #[test]
+    fn words_that_are_no_flags_are_taken() {
+        for line in [
+            "init -p 15001 -u 1337",
+            "-b 80 init -i *",
+            "--redirect-dns true",
+            "--dual-stack false -b 80",
+            "-nb 80",
+            "-nb80 clean",
+            "-b 80 -- -b 81",
+        ] {
+            let words: Vec<&str> = line.split(' ').collect();
+            let parsed = IstioIptables::try_parse_from(["istio-iptables"].iter().chain(&words));
+            let parsed = parsed.unwrap_or_else(|error| panic!("{line}: {error}")).args;
+            assert_eq!(Given::from_words(&words), Ok(parsed.settings.istio.0), "{line}");
+        }
+        let parsed = IstioIptables::try_parse_from(["istio-iptables", "--dual-stack", "false"]).unwrap().args;
+        let value = format!("{:?}", parsed.settings.istio.0.get(&DUAL_STACK));
+        assert_eq!((parsed.words, value.as_str()), (vec!["false".to_owned()], "Some(Text(\"true\"))"));
+    }
 }

@@ -1,9 +1,20 @@
 //! The log, on standard error.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    fmt,
+    io::{self, IsTerminal as _},
+};
 
 use clap::ValueEnum;
-use tracing_subscriber::{EnvFilter, fmt};
+use proxy_core::harmless::harmless;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    registry::LookupSpan,
+};
+
+use crate::out::{self, PREFIX};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -15,19 +26,55 @@ pub(crate) enum LogFormat {
 
 /// Starts it. `RUST_LOG` says what is logged, else `default`. Records of the `log` crate come along.
 pub(super) fn start(default: &str, format: LogFormat) {
-    let filter = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| !text.is_empty());
-    let filter = filter.map_or_else(
-        || EnvFilter::new(default),
-        |text| {
-            EnvFilter::try_new(&text).unwrap_or_else(|error| {
-                eprintln!("sidestep: RUST_LOG = {text:?}: {error}; write levels as in RUST_LOG=info");
-                EnvFilter::new(default)
-            })
-        },
-    );
-    let log = fmt().with_env_filter(filter).with_writer(io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter(default)).with_writer(io::stderr);
     let _ = match format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
+}
+
+/// Starts the log of a verb that ends soon: its lines are messages as others are.
+pub(super) fn start_for_people(default: &str) {
+    let log = tracing_subscriber::fmt().with_env_filter(filter(default)).with_writer(io::stderr);
+    let _ = log.event_format(Message).try_init();
+}
+
+fn filter(default: &str) -> EnvFilter {
+    let filter = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| !text.is_empty());
+    filter.map_or_else(
+        || EnvFilter::new(default),
+        |text| {
+            EnvFilter::try_new(&text).unwrap_or_else(|error| {
+                out::complain(format!("RUST_LOG = {text:?}: {error}; write levels as in RUST_LOG=info"));
+                EnvFilter::new(default)
+            })
+        },
+    )
+}
+
+/// `sidestep: warning: what it is about`
+struct Message;
+
+impl<S, N> FormatEvent<S, N> for Message
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut to: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut fields = String::new();
+        context.format_fields(Writer::new(&mut fields), event)?;
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error: ",
+            Level::WARN => "warning: ",
+            Level::INFO => "",
+            Level::DEBUG => "debug: ",
+            Level::TRACE => "trace: ",
+        };
+        writeln!(to, "{PREFIX}{level}{}", harmless(&fields))
+    }
 }

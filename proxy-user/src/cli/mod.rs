@@ -1,29 +1,36 @@
 //! The command line: one verb per file.
 
 mod acceleration;
+mod advice;
 mod attach;
 mod audit;
 mod bench;
 mod choice;
 mod detach;
+mod difference;
 mod doctor;
 mod explain;
 mod explain_pid;
 mod flows;
 mod flows_table;
 mod flows_top;
+mod help;
 mod install;
 mod istio_args;
 mod istio_iptables;
 mod log;
 mod observation;
+mod pages;
 mod place;
+mod port;
+mod prune;
 mod rules;
 mod serve;
 mod settings;
 mod status;
 mod status_share;
 mod verify;
+mod version;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -32,15 +39,17 @@ use std::{
 };
 
 use anyhow::Result;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{
+    Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, error::ErrorKind,
+};
 use proxy_core::exit::Class;
 
-use self::{istio_iptables::IstioIptables, log::LogFormat};
-use crate::relay;
+use self::istio_iptables::IstioIptables;
+use crate::{out, relay};
 
 /// Istio sidecar redirection with eBPF in place of iptables.
 #[derive(Parser, Debug)]
-#[command(name = "sidestep", version, propagate_version = true)]
+#[command(name = "sidestep", version = version::version(), propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -52,6 +61,8 @@ enum Verb {
     Attach(attach::AttachArgs),
     /// Remove every program, map and pin of a workload; live connections survive
     Detach(detach::DetachArgs),
+    /// Remove what is left of workloads whose network namespaces are gone
+    Prune(prune::PruneArgs),
     /// Show attached workloads, their decisions and events
     Status(status::StatusArgs),
     /// Show connections, live and recent: who, where to, by which rule, how many bytes by which path
@@ -76,6 +87,10 @@ enum Verb {
     Serve(serve::ServeArgs),
     /// Measure this node: redirection and acceleration against iptables, with the embedded sidecar
     Bench(bench::BenchArgs),
+    /// Print a shell's completions of this command line
+    Completions(pages::CompletionsArgs),
+    /// Print the manual page of a verb, or write all of them
+    Man(pages::ManArgs),
 }
 
 /// How results are printed.
@@ -86,29 +101,56 @@ pub(crate) enum Output {
     Json,
 }
 
-/// Runs the command line. clap's own errors exit with the usage code.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
+/// Runs the command line. An error is said, and its class becomes the exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    run(args).unwrap_or_else(|error| {
+        out::complain(format!("{error:#}"));
+        ExitCode::from(Class::of(&error).code())
+    })
+}
+
+/// clap's own errors exit with the usage code.
+fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
     let args: Vec<OsString> = args.into_iter().collect();
     let verb = if is_istio_iptables(args.first()) {
-        IstioIptables::try_parse_from(args).map(|alone| Verb::IstioIptables(alone.args))
+        let found = help::arrange_verb(IstioIptables::command(), false).try_get_matches_from(args);
+        found
+            .and_then(|found| IstioIptables::from_arg_matches(&found))
+            .map(|alone| Verb::IstioIptables(alone.args))
     } else {
-        Cli::try_parse_from(args).map(|cli| cli.verb)
+        let found = command().try_get_matches_from(args);
+        found.and_then(|found| Cli::from_arg_matches(&found)).map(|cli| cli.verb)
     };
     let verb = match verb {
         Ok(verb) => verb,
-        Err(error) => {
+        // Help and version are not errors.
+        Err(error) if !error.use_stderr() => {
             error.print().ok();
-            // Help and version are not errors.
-            return Ok(ExitCode::from(if error.use_stderr() { Class::Usage.code() } else { 0 }));
+            return Ok(ExitCode::SUCCESS);
+        }
+        // The whole help, to who said nothing.
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            error.print().ok();
+            return Ok(ExitCode::from(Class::Usage.code()));
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let mut text = text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned();
+            if let Some(advice) = advice::about(&error) {
+                text.push_str(&format!("\n\n  note: {advice}"));
+            }
+            out::complain(text);
+            return Ok(ExitCode::from(Class::Usage.code()));
         }
     };
     match &verb {
         Verb::Serve(args) => log::start("info", args.log_format),
-        _ => log::start("warn", LogFormat::Text),
+        _ => log::start_for_people("warn"),
     }
     match verb {
         Verb::Attach(args) => attach::run(&args),
         Verb::Detach(args) => detach::run(&args),
+        Verb::Prune(args) => prune::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Flows(args) => flows::run(&args),
         Verb::Explain(args) => explain::run(&args),
@@ -120,11 +162,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Verb::VerifyProbe(args) => verify::run_probe(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Serve(args) => serve::run(&args),
+        Verb::Completions(args) => pages::completions(&args, command()),
+        Verb::Man(args) => pages::man(&args, command()),
         Verb::Relay(args) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(relay::run(args)).map(|()| ExitCode::SUCCESS)
         }
     }
+}
+
+fn command() -> Command {
+    help::arrange(Cli::command())
 }
 
 /// Called by the name of what it replaces.
@@ -134,13 +182,60 @@ fn is_istio_iptables(program: Option<&OsString>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn clap_accepts_its_own_definition() {
         Cli::command().debug_assert();
         IstioIptables::command().debug_assert();
+    }
+
+    fn help(verb: &str, long: bool) -> String {
+        let mut all = command();
+        let verb = all.find_subcommand_mut(verb).unwrap();
+        if long { verb.render_long_help().to_string() } else { verb.render_help().to_string() }
+    }
+
+    #[test]
+    fn help_shows_what_has_a_meaning_and_the_usual_first() {
+        for verb in ["attach", "istio-iptables", "rules", "explain", "audit"] {
+            for long in [false, true] {
+                let text = help(verb, long);
+                assert!(!text.contains("no-op") && !text.contains("--force-apply"), "{verb}: {text}");
+                let acts = matches!(verb, "attach" | "istio-iptables");
+                assert_eq!(text.contains("--cleanup-only"), acts && long, "{verb}: {text}");
+                assert_eq!(text.contains("--dry-run"), acts, "{verb}: {text}");
+                assert_eq!(text.contains("--istio-inbound-tproxy-mark"), long, "{verb}: {text}");
+            }
+            let text = help(verb, true);
+            let at = |flag: &str| text.find(flag).unwrap_or_else(|| panic!("{verb} has no {flag}"));
+            assert!(at("--istio-inbound-ports") < at("--inbound-tunnel-port"), "{verb}: {text}");
+            assert!(at("--dual-stack") < at("--kube-virt-interfaces"), "{verb}: {text}");
+        }
+    }
+
+    /// What is not shown is taken all the same.
+    #[test]
+    fn every_flag_of_istio_is_taken_by_each_verb() {
+        for verb in ["attach", "istio-iptables", "rules"] {
+            let line = [
+                "sidestep",
+                verb,
+                "--force-apply",
+                "--reconcile",
+                "--cni-mode",
+                "--log_as_json",
+                "--cleanup-only",
+            ];
+            assert!(command().try_get_matches_from(line).is_ok(), "{verb}");
+        }
+    }
+
+    #[test]
+    fn the_version_says_where_it_is_from() {
+        let text = command().render_version();
+        let rest = text.strip_prefix(concat!("sidestep ", env!("CARGO_PKG_VERSION"), " (")).unwrap();
+        let layout = format!("layout {})\n", proxy_plane::dataplane::LAYOUT);
+        assert!(rest.contains(env!("SIDESTEP_COMMIT")) && rest.ends_with(&layout), "{text}");
     }
 }

@@ -10,6 +10,7 @@ use proxy_core::{
 };
 
 use super::settings::SettingsArgs;
+use crate::out;
 
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  sidestep rules -u 1337 -b '*' -i '*' | iptables-restore --test")]
@@ -20,9 +21,9 @@ pub(crate) struct RulesArgs {
 
 pub(crate) fn run(args: &RulesArgs) -> Result<ExitCode> {
     match args.settings.resolve(&NoHost)?.capture {
-        Capture::Of(config) => print!("{}", rules::render(&config)),
+        Capture::Of(config) => out::text(rules::render(&config))?,
         // A comment, so that what reads rules reads none.
-        Capture::Nothing(reason) => println!("# no rules: {reason}"),
+        Capture::Nothing(reason) => out::line(format!("# no rules: {reason}"))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,28 +1,31 @@
 //! `sidestep serve`.
 
-use std::{
-    io::{self, Write as _},
-    net::SocketAddr,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::log::LogFormat;
-use crate::serve::{self, DEFAULT_LISTEN};
+use crate::{
+    out,
+    serve::{self, DEFAULT_LISTEN, Listen},
+};
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:\n  \
     sidestep serve\n  \
     sidestep serve --listen 0.0.0.0:15095 --program-stats\n  \
+    sidestep serve --listen unix:/run/sidestep.sock\n  \
     curl http://127.0.0.1:15095/metrics")]
 pub(crate) struct ServeArgs {
-    /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN)]
-    listen: SocketAddr,
+    /// Where to listen: ADDR:PORT, HOST:PORT, PORT alone for 127.0.0.1, or unix:/PATH; port 0 takes a free one
+    #[arg(long, value_name = "WHERE", default_value = DEFAULT_LISTEN)]
+    listen: Listen,
+
+    /// Name under which clients call it, besides its addresses and localhost; repeatable
+    #[arg(long, value_name = "NAME")]
+    host_name: Vec<String>,
 
     /// Have the kernel count runs and time of BPF programs while this runs: costs a few ns a run, of all programs
     #[arg(long)]
@@ -40,7 +43,8 @@ pub(crate) struct ServeArgs {
 /// Serves until SIGTERM or SIGINT. Prints the bound address (`listening http://127.0.0.1:15095`) and `ready` on stdout.
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode> {
     let options = serve::Options {
-        listen: args.listen,
+        listen: args.listen.clone(),
+        hosts: args.host_name.clone(),
         program_stats: args.program_stats,
         drain: Duration::from_secs(args.drain),
     };
@@ -50,7 +54,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode> {
         let mut terminate = signal(SignalKind::terminate()).context("catch SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("catch SIGINT")?;
         let server = serve::bind(&options).await?;
-        announce(server.address()).context("print the address")?;
+        out::text(format!("listening {}\nready\n", server.url()))?;
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -60,10 +64,4 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode> {
         server.run(stop).await
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn announce(address: SocketAddr) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "listening http://{address}\nready")?;
-    stdout.flush()
 }

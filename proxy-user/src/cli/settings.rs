@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 use proxy_core::{
     config::{
-        Capture, Choice as _, ConfigFaults, Defaults, Environment, Host, OptOut, ProxySettings, RunOptions,
-        accelerate_opt_out, from_annotations, opted_out, parse_annotations,
-        setting::{ANNOTATIONS, DEFAULTS},
+        Capture, Choice as _, ConfigFaults, Defaults, Environment, Fault, Host, OptOut, ProxySettings,
+        RunOptions, Value, accelerate_opt_out, from_annotations, opted_out, parse_annotations,
+        setting::{ANNOTATIONS, DEFAULTS, OUTBOUND_PORTS_EXCLUDE},
     },
     exit::{Class, Failure},
 };
@@ -17,6 +17,7 @@ use super::{
     Output, choice,
     istio_args::{IstioArgs, said_by_annotations},
 };
+use crate::out;
 
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct SettingsArgs {
@@ -59,9 +60,10 @@ impl SettingsArgs {
     }
 
     pub(crate) fn resolve(&self, host: &dyn Host) -> Result<Settings> {
+        self.refuse_output()?;
         let env = Environment::of_process();
-        let resolved = self.istio.0.resolve(&env, host).map_err(usage)?;
         let Some(path) = &self.annotations else {
+            let resolved = self.istio.0.resolve(&env, host).map_err(usage)?;
             return Ok(Settings {
                 run: resolved.run,
                 capture: Capture::Of(Box::new(resolved.config)),
@@ -70,11 +72,41 @@ impl SettingsArgs {
         };
         let shown = path.display().to_string();
         let annotations = parse_annotations(&shown, &read(path)?).map_err(usage)?;
-        Ok(Settings {
-            run: resolved.run,
-            capture: self.of_annotations(&annotations, env, host).map_err(usage)?,
-            opted_out_of_acceleration: accelerate_opt_out(&annotations).map_err(usage)?,
-        })
+        let run = self.istio.0.run_options(&env);
+        let capture = self.of_annotations(&annotations, env, host);
+        let opted_out = accelerate_opt_out(&annotations);
+        match (run, capture, opted_out) {
+            (Ok(run), Ok(capture), Ok(opted_out)) => {
+                Ok(Settings { run, capture, opted_out_of_acceleration: opted_out })
+            }
+            (run, capture, opted_out) => {
+                let mut faults: Vec<Fault> = Vec::new();
+                for some in [run.err(), capture.err(), opted_out.err()].into_iter().flatten() {
+                    // What the injector's istio-init is told counts among both of the first two.
+                    faults.extend(
+                        some.0.into_iter().filter(|fault| !faults.contains(fault)).collect::<Vec<_>>(),
+                    );
+                }
+                Err(usage(ConfigFaults(faults)))
+            }
+        }
+    }
+
+    /// `-o` is istio-iptables' here, for ports; who writes `-o json` means something else.
+    fn refuse_output(&self) -> Result<()> {
+        let given = self.istio.0.get(&OUTBOUND_PORTS_EXCLUDE);
+        match given {
+            Some(Value::Text(text)) if matches!(text.as_str(), "json" | "yaml" | "table") => {
+                Err(Failure::error(
+                    Class::Usage,
+                    format!(
+                        "-o {text}: -o is istio-iptables' -o, a list of outbound ports to leave alone; verbs that print for \
+                     programs take --output {text}"
+                    ),
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn of_annotations(
@@ -83,22 +115,21 @@ impl SettingsArgs {
         env: Environment,
         host: &dyn Host,
     ) -> Result<Capture, ConfigFaults> {
-        // That the injector wrote its status is for an agent to ask; who names a pod's annotations means that pod.
-        if opted_out(annotations, &BTreeMap::new(), self.defaults) == Some(OptOut::InjectFalse) {
-            return Ok(Capture::Nothing("sidecar.istio.io/inject is false"));
-        }
         let proxy = ProxySettings { env, given: self.istio.0.clone(), ..ProxySettings::default() };
+        // That the injector wrote its status is for an agent to ask; who names a pod's annotations means that pod.
+        match opted_out(annotations, &BTreeMap::new(), &proxy, self.defaults) {
+            None | Some(OptOut::NotInjected) => {}
+            Some(no) => return Ok(Capture::Nothing(no.reason())),
+        }
         from_annotations(annotations, self.defaults, &proxy, host)
     }
 }
 
 /// Says that a verb has nothing to do, and why.
-pub(crate) fn say_nothing(output: Output, done: &str, reason: &str) {
+pub(crate) fn say_nothing(output: Output, done: &str, reason: &str) -> Result<()> {
     match output {
-        Output::Table => println!("nothing is {done}: {reason}"),
-        Output::Json => {
-            println!("{}", serde_json::json!({ "schema": 1, "captured": false, "reason": reason }))
-        }
+        Output::Table => out::line(format!("nothing is {done}: {reason}")),
+        Output::Json => out::json(serde_json::json!({ "schema": 1, "captured": false, "reason": reason })),
     }
 }
 

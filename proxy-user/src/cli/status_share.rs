@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 use proxy_common::accel::Reason;
-use proxy_core::config::Choice as _;
+use proxy_core::{
+    config::Choice as _,
+    harmless::{harmless, harmless_path},
+};
 use proxy_plane::{
     dataplane::{Hazardous, WorkloadStatus},
     flows::{self, Accounted, Culprit, Filter, Share},
@@ -57,7 +60,7 @@ pub(super) fn lines(status: &WorkloadStatus, of: &OfWorkload) -> Vec<String> {
         lines.extend(on_the_stack(accounted));
     }
     for Hazardous { program, reason } in &status.meta.hazardous {
-        lines.push(format!("{} stays on the stack: it {reason}", program.display()));
+        lines.push(format!("{} stays on the stack: it {reason}", harmless_path(program)));
     }
     for culprit in &of.programs {
         // What attach has found is said above.
@@ -67,7 +70,7 @@ pub(super) fn lines(status: &WorkloadStatus, of: &OfWorkload) -> Vec<String> {
         }
         lines.push(format!(
             "{} keeps {} on the stack, {}: {}",
-            culprit.program,
+            harmless(&culprit.program),
             bytes(culprit.bytes),
             culprit.reason.name(),
             match culprit.reason {
@@ -88,8 +91,9 @@ fn on_the_stack(accounted: &Accounted) -> Option<String> {
     let reasons: Vec<String> =
         by_size.into_iter().map(|(reason, count)| format!("{reason} {}", bytes(count))).collect();
     let stacked = (stacked > 0).then(|| format!("{} on the stack: {}", bytes(stacked), reasons.join(", ")));
-    let elsewhere = (elsewhere > 0)
-        .then(|| format!("{} could not be redirected: one end is in no workload of this node", bytes(elsewhere)));
+    let elsewhere = (elsewhere > 0).then(|| {
+        format!("{} could not be redirected: one end is in no workload of this node", bytes(elsewhere))
+    });
     let parts: Vec<String> = [stacked, elsewhere].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }

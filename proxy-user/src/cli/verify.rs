@@ -6,22 +6,30 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::{Output, place::PlaceArgs};
-use crate::verify::{
-    probe::{self, Orders, Said},
-    verify,
+use crate::{
+    out,
+    verify::{
+        Sidecar,
+        probe::{self, Orders, Said},
+        verify,
+    },
 };
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     sidestep verify --netns /run/netns/pod\n  \
     sidestep verify --workload 4026532618-103 --output json\n\n\
-    Exits with 126 if a step fails. Where no sidecar listens yet, verify listens in its place while it runs.")]
+    Exits with 126 if a step fails.")]
 pub(crate) struct VerifyArgs {
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
 
-    /// Attached workload to check, as `sidestep status` names it
+    /// No sidecar is expected to listen yet: verify listens in its place while it runs
+    #[arg(long)]
+    no_sidecar: bool,
+
+    /// Attached workload to check, as `sidestep status` names it, or its pod, as NAMESPACE/NAME
     #[arg(long, value_name = "NAME", conflicts_with = "cgroup", help_heading = "Workload")]
     workload: Option<String>,
 
@@ -38,18 +46,16 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let by_name = args.workload.is_some() && args.place.netns.is_none();
     let netns = if by_name { None } else { Some(args.place.netns()?) };
     let selector = args.place.selector(args.workload.as_deref())?;
-    let report = verify(&selector, netns.as_ref())?;
+    let report =
+        verify(&selector, netns.as_ref(), if args.no_sidecar { Sidecar::NotYet } else { Sidecar::Expected })?;
     match args.output {
-        Output::Table => print!("{report}"),
-        Output::Json => println!(
-            "{}",
-            serde_json::json!({
-                "schema": 1,
-                "workload": report.workload,
-                "passed": report.passed(),
-                "steps": report.steps,
-            })
-        ),
+        Output::Table => out::text(&report)?,
+        Output::Json => out::json(serde_json::json!({
+            "schema": 1,
+            "workload": report.workload,
+            "passed": report.passed(),
+            "steps": report.steps,
+        }))?,
     }
     report.result().map(|()| ExitCode::SUCCESS)
 }

@@ -24,6 +24,7 @@ use proxy_plane::{
 use serde::Serialize;
 
 pub use finding::{Finding, Level};
+pub(crate) use others::istio_chains_here as istio_chains;
 
 /// All findings, and the feature table as this kernel fills it.
 #[derive(Clone, Debug, Serialize)]

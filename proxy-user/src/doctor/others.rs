@@ -63,6 +63,22 @@ pub(super) fn on_cgroup(cgroup: Option<&Cgroup>) -> Vec<Finding> {
 
 /// In the calling thread's network namespace.
 pub(super) fn in_netns() -> Vec<Finding> {
+    let (found, unseen) = istio_chains_here();
+    if !found.is_empty() {
+        let advice = "both would capture: remove the chains before attach (the real `istio-iptables --cleanup-only`, or \
+                      a pod without istio-init)";
+        return vec![Finding::degraded(CHAINS, found.join("; "), advice)];
+    }
+    if !unseen.is_empty() {
+        let advice = "run doctor as root, with iptables installed";
+        return vec![Finding::unseen(CHAINS, unseen.join("; "), advice)];
+    }
+    vec![Finding::ok(CHAINS, "none in this network namespace")]
+}
+
+/// Istio's chains in the calling thread's network namespace, by the program that lists them, and what could not be looked
+/// at.
+pub(crate) fn istio_chains_here() -> (Vec<String>, Vec<String>) {
     let mut found = Vec::new();
     let mut unseen = Vec::new();
     // Asking a backend that is not in use would load its modules.
@@ -84,16 +100,7 @@ pub(super) fn in_netns() -> Vec<Finding> {
             Err(error) => unseen.push(error),
         }
     }
-    if !found.is_empty() {
-        let advice = "both would capture: remove the chains before attach (`istio-iptables --cleanup`, or a pod \
-                      without istio-init)";
-        return vec![Finding::degraded(CHAINS, found.join("; "), advice)];
-    }
-    if !unseen.is_empty() {
-        let advice = "run doctor as root, with iptables installed";
-        return vec![Finding::unseen(CHAINS, unseen.join("; "), advice)];
-    }
-    vec![Finding::ok(CHAINS, "none in this network namespace")]
+    (found, unseen)
 }
 
 /// Whether nf_tables is in the kernel, loaded or built in: sysfs does not list what is built in.

@@ -1,19 +1,31 @@
 //! Put together: what is bound, what is held while it runs, and its end.
 
-use std::{future::Future, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{future::Future, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use aya::sys::{Stats, enable_stats};
-use proxy_core::exit::{Class, Failure};
-use tokio::{net::TcpListener, sync::oneshot, time::timeout};
+use proxy_plane::dataplane;
+use tokio::time::{sleep, timeout};
 
-use super::{program_log::ProgramLog, routes, snapshot::Reader};
+use super::{
+    connections::Connections,
+    hosts::Hosts,
+    listen::{Listen, Listener},
+    program_log::ProgramLog,
+    routes,
+    snapshot::Reader,
+};
+
+/// Out of descriptors, and the like: the next one may fail at once.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How to serve.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Port 0 takes a free one.
-    pub listen: SocketAddr,
+    pub listen: Listen,
+    /// Names of this server besides its addresses and localhost, as clients say them.
+    pub hosts: Vec<String>,
     /// Have the kernel count runs and time of BPF programs meanwhile.
     pub program_stats: bool,
     /// How long requests under way may still take once it is told to stop.
@@ -22,8 +34,10 @@ pub struct Options {
 
 /// Bound, and not serving yet.
 pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Listener,
+    url: String,
+    /// None: who may connect to a unix socket is no web page.
+    hosts: Option<Hosts>,
     reader: Arc<Reader>,
     drain: Duration,
     /// The kernel counts as long as this is open.
@@ -33,22 +47,28 @@ pub struct Server {
 /// # Errors
 /// When the address is taken, when the pins cannot be read, when the kernel does not count; nothing runs then.
 pub async fn bind(options: &Options) -> Result<Server> {
-    let Options { listen, program_stats, drain } = *options;
-    let listener = TcpListener::bind(listen).await.map_err(|error| cannot_listen(listen, &error))?;
-    let address = listener.local_addr().context("the address that was bound")?;
+    // What cannot be read, now or later, is said now, to the one who started it.
+    dataplane::check_reading()?;
     let reader = Arc::new(Reader::default());
-    // What cannot be read now is said now, to the one who started it.
     reader.read().context("read the attached workloads")?;
-    let program_stats = program_stats
+    let listener = Listener::bind(&options.listen).await?;
+    let url = listener.url().context("the address that was bound")?;
+    let hosts = match &listener {
+        Listener::Tcp(_) => Some(Hosts::and(&options.hosts)),
+        Listener::Unix(..) => None,
+    };
+    let program_stats = options
+        .program_stats
         .then(|| enable_stats(Stats::RunTime))
         .transpose()
         .context("--program-stats: the kernel does not count (Linux 5.8, CAP_SYS_ADMIN); leave it out")?;
-    Ok(Server { listener, address, reader, drain, _program_stats: program_stats })
+    Ok(Server { listener, url, hosts, reader, drain: options.drain, _program_stats: program_stats })
 }
 
 impl Server {
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it listens: `http://127.0.0.1:15095`, `unix:/run/sidestep.sock`.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Serves, and passes on what the BPF programs say, until `stop` resolves.
@@ -66,38 +86,35 @@ impl Server {
     }
 
     async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let drain = self.drain;
-        let (stopped, was_stopped) = oneshot::channel();
-        let stop = async move {
-            stop.await;
-            let _ = stopped.send(());
-        };
-        let server = axum::serve(self.listener, routes::all(self.reader)).with_graceful_shutdown(stop);
-        let mut server = std::pin::pin!(server.into_future());
-        tokio::select! {
-            ended = &mut server => return ended.context("serve"),
-            _ = was_stopped => {}
-        }
-        match timeout(drain, server).await {
-            Ok(ended) => ended.context("serve"),
-            // Said, but no failure: who holds a request open longer has been told how long it may.
-            Err(_) => {
-                tracing::warn!("requests were still open after {} s", drain.as_secs());
-                Ok(())
+        let mut connections = Connections::of(routes::all(self.reader, self.hosts));
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                accepted = self.listener.accept() => match accepted {
+                    Ok(stream) => connections.add(stream),
+                    Err(error) if is_of_one(&error) => {}
+                    Err(error) => {
+                        tracing::warn!("a connection could not be accepted: {error}");
+                        sleep(PAUSE).await;
+                    }
+                },
             }
         }
+        // Nobody new gets in while the rest is answered.
+        drop(self.listener);
+        if timeout(self.drain, connections.drain()).await.is_err() {
+            // Said, but no failure: who holds a request open longer has been told how long it may.
+            tracing::warn!("requests were still open after {} s", self.drain.as_secs());
+        }
+        Ok(())
     }
 }
 
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
-    let next = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "somebody else listens there (`ss -ltnp`); stop it, or choose another with --listen"
-        }
-        io::ErrorKind::AddrNotAvailable => "this host has no such address; choose another with --listen",
-        _ => "choose another address with --listen",
-    };
-    let class =
-        if error.kind() == io::ErrorKind::PermissionDenied { Class::Permission } else { Class::Unavailable };
-    Failure::error(class, format!("listen on {address}: {error}; {next}"))
+/// An error of a connection that is gone already (accept(2)).
+fn is_of_one(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
 }

@@ -6,7 +6,10 @@
 //! form are the caller's.
 
 mod app;
+mod connections;
 mod floors;
+mod hosts;
+mod listen;
 pub mod metrics;
 mod node;
 mod paths;
@@ -15,6 +18,7 @@ mod routes;
 pub mod snapshot;
 
 pub use app::{Options, Server, bind};
+pub use listen::Listen;
 
 /// Where Istio, Kubernetes and the usual exporters listen to nothing; see docs/metrics.md.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:15095";

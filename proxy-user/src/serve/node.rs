@@ -6,11 +6,11 @@ use std::{
 };
 
 use proxy_common::{accel::Reason, counter::Event, verdict::Rule};
+use proxy_core::config::Choice as _;
 use proxy_plane::{
     dataplane::{Hazardous, Traffic, WorkloadStatus},
     flows::{Accounted, Busiest, ClassTotals, Flow, Share},
 };
-use proxy_core::config::Choice as _;
 use serde::Serialize;
 
 use super::{
@@ -74,8 +74,7 @@ struct Workload<'a> {
 impl<'a> Node<'a> {
     pub(super) fn of(seen: &'a Snapshot, flows: Busiest) -> Self {
         let paths = paths::of(&seen.totals);
-        let share: Share =
-            seen.totals.iter().map(|of| Share::of_class(of.class, &of.totals.carried)).sum();
+        let share: Share = seen.totals.iter().map(|of| Share::of_class(of.class, &of.totals.carried)).sum();
         let rules = Rule::ALL.iter().map(|rule| (rule.name(), rule.describe()));
         let events = Event::ALL.iter().map(|event| (event.name(), event.describe()));
         let reasons = Reason::ALL.iter().map(|reason| (reason.name(), reason.describe()));
@@ -86,7 +85,11 @@ impl<'a> Node<'a> {
             node: host.unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION"),
             time_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
-            workloads: seen.workloads.iter().map(|workload| Workload::of(workload, &paths, &seen.totals)).collect(),
+            workloads: seen
+                .workloads
+                .iter()
+                .map(|workload| Workload::of(workload, &paths, &seen.totals))
+                .collect(),
             flows: flows.flows,
             flows_live: flows.live,
             calls_live: flows.calls,

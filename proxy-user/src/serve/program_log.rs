@@ -1,12 +1,13 @@
 //! What the BPF programs say, passed on to the log: aya-log's ring, pinned once for all workloads of the node.
 //!
-//! A ring has one reader. Two servers would take lines from each other: the first one has a lock on the node's pins.
+//! A ring has one reader. Two servers would take lines from each other: the first one has a lock, the other says so, and
+//! reads once the first has ended.
 
 use std::{convert::Infallible, time::Duration};
 
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
-use proxy_plane::dataplane::LogRing;
+use proxy_plane::dataplane::{Claim, LogRing};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often the ring is looked into, and whether it is still the node's: the last detach takes it away, the next
@@ -17,7 +18,11 @@ type Logger = EbpfLogger<&'static dyn log::Log>;
 
 /// The ring, once there is one and nobody else reads it.
 #[derive(Default)]
-pub(super) struct ProgramLog(Option<(LogRing, Logger)>);
+pub(super) struct ProgramLog {
+    ring: Option<(LogRing, Logger)>,
+    /// That somebody else reads it has been said.
+    said_taken: bool,
+}
 
 impl ProgramLog {
     /// Passes lines on, for as long as it is polled.
@@ -32,25 +37,39 @@ impl ProgramLog {
 
     /// What there is now; also what was said while nobody read.
     pub(super) fn pass_on(&mut self) {
-        if self.0.is_none() {
-            match claim() {
-                Ok(claimed) => self.0 = claimed,
-                Err(error) => tracing::debug!("no log of the BPF programs: {error:#}"),
-            }
+        if self.ring.is_none()
+            && let Err(error) = self.claim()
+        {
+            tracing::debug!("no log of the BPF programs: {error:#}");
         }
-        if let Some((ring, logger)) = &mut self.0 {
+        if let Some((ring, logger)) = &mut self.ring {
             logger.flush();
             if !ring.is_current() {
-                self.0 = None;
+                self.ring = None;
             }
         }
     }
-}
 
-/// None: no workload, or another reader.
-fn claim() -> Result<Option<(LogRing, Logger)>> {
-    let Some(ring) = LogRing::claim()? else { return Ok(None) };
-    let logger =
-        EbpfLogger::init_from_id(ring.program()).context("open the ring of the BPF programs' log")?;
-    Ok(Some((ring, logger)))
+    fn claim(&mut self) -> Result<()> {
+        match LogRing::claim()? {
+            Claim::Absent => {}
+            Claim::Taken if self.said_taken => {}
+            Claim::Taken => {
+                self.said_taken = true;
+                tracing::warn!(
+                    "another process passes on what the BPF programs say: their lines are in its log, and come here \
+                     once it has ended"
+                );
+            }
+            Claim::Granted(ring) => {
+                let logger = EbpfLogger::init_from_id(ring.program())
+                    .context("open the ring of the BPF programs' log")?;
+                if std::mem::take(&mut self.said_taken) {
+                    tracing::warn!("what the BPF programs say comes here from now on");
+                }
+                self.ring = Some((ring, logger));
+            }
+        }
+        Ok(())
+    }
 }

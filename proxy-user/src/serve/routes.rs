@@ -5,8 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use axum::{
     Router,
-    extract::State,
+    extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
+    middleware::{Next, from_fn_with_state},
     response::{Html, IntoResponse, Response},
     routing::get,
 };
@@ -14,20 +15,42 @@ use proxy_plane::flows;
 use tower_http::compression::CompressionLayer;
 
 use super::{
+    hosts::Hosts,
     metrics::{self, Format},
     node::{FLOWS, Node},
     snapshot::{Reader, Snapshot},
 };
 
-pub(super) fn all(reader: Arc<Reader>) -> Router {
-    Router::new()
+/// `hosts`: under which names it answers; without them under any.
+pub(super) fn all(reader: Arc<Reader>, hosts: Option<Hosts>) -> Router {
+    let routes = Router::new()
         .route("/", get(page))
         .route("/api/v1/node", get(node))
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .layer(CompressionLayer::new())
-        .with_state(reader)
+        .with_state(reader);
+    match hosts {
+        Some(hosts) => routes.layer(from_fn_with_state(hosts, check_host)),
+        None => routes,
+    }
+}
+
+/// See [`Hosts`].
+async fn check_host(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+    // A request for a proxy names it in its first line, and that is what counts then (RFC 9112, section 3.2.2).
+    let in_target = request.uri().host().map(str::to_owned);
+    let host = in_target.or_else(|| {
+        let value = request.headers().get(header::HOST)?;
+        Some(value.to_str().unwrap_or_default().to_owned())
+    });
+    if hosts.allow(host.as_deref()) {
+        return next.run(request).await;
+    }
+    const SAID: &str =
+        "this server answers under its addresses and localhost; start it with --host-name for another name\n";
+    (StatusCode::MISDIRECTED_REQUEST, SAID).into_response()
 }
 
 /// One file with everything in it: nothing is fetched from elsewhere, and the browser is told so.

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use proxy_plane::{
-    dataplane::{self, MapUsage, Programs, Run, WorkloadStatus},
+    dataplane::{self, Gone, MapUsage, Programs, Run, WorkloadStatus},
     flows::{self, ClassTotals, Records},
 };
 
@@ -16,6 +16,8 @@ use super::floors::Floors;
 #[derive(Debug)]
 pub struct Snapshot {
     pub workloads: Vec<WorkloadStatus>,
+    /// Workloads whose namespaces are gone: what is left of them is nobody's any more.
+    pub gone: usize,
     /// Workloads whose pins cannot be read, with the reason.
     pub unreadable: Vec<String>,
     pub details: Vec<Details>,
@@ -74,14 +76,18 @@ impl Snapshot {
     fn take() -> Result<Self> {
         let taken = Instant::now();
         let (mut workloads, mut unreadable) = dataplane::status()?;
+        let over = |workload: &WorkloadStatus| workload.gone.is_some_and(Gone::is_over);
+        let gone: Vec<WorkloadStatus> = workloads.extract_if(.., |workload| over(workload)).collect();
         let (details, failed) = read_each(&mut workloads, Details::of, WorkloadStatus::is_attached);
         unreadable.extend(failed);
         let node = Details { workload: String::new(), usages: MapUsage::of_node()? };
         let runs = Programs::loaded().of_node()?;
-        let totals = flows::totals()?;
+        let mut totals = flows::totals()?;
+        totals.retain(|of| gone.iter().all(|gone| gone.workload != of.workload));
         let records = flows::records()?;
         Ok(Self {
             workloads,
+            gone: gone.len(),
             unreadable,
             details,
             node,

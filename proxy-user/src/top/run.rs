@@ -31,13 +31,23 @@ pub fn run(source: &mut dyn Source) -> Result<()> {
     let mut due = Instant::now() + EVERY;
     loop {
         let draw = |frame: &mut ratatui::Frame<'_>| screen::draw(frame, &interval, &view);
-        screen.terminal.draw(draw).context("draw")?;
+        if let Err(error) = screen.terminal.draw(draw) {
+            // Nobody to draw for.
+            if screen.is_ended() {
+                return Ok(());
+            }
+            return Err(error).context("draw");
+        }
         loop {
             if screen.is_ended() {
                 return Ok(());
             }
             let wait = due.saturating_duration_since(Instant::now()).min(NOTICE_WITHIN);
-            if event::poll(wait).context("wait for a key")? {
+            let key = event::poll(wait);
+            if screen.is_ended() {
+                return Ok(());
+            }
+            if key.context("wait for a key")? {
                 match event::read().context("read a key")? {
                     Event::Key(key) if view.press(key, &interval) == After::Quit => return Ok(()),
                     Event::Key(_) | Event::Resize(..) => break,

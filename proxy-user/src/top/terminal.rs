@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal, Stdout, stdin, stdout},
+    os::fd::AsFd as _,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use proxy_core::exit::{Class, Failure};
 use ratatui::{DefaultTerminal, Terminal, backend::CrosstermBackend, crossterm};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -66,7 +68,7 @@ impl Screen {
         end_in_any_case(Arc::clone(&ended));
         let terminal: Terminal<CrosstermBackend<Stdout>> = ratatui::try_init()
             // It may have got half way.
-            .inspect_err(|_| ratatui::restore())
+            .inspect_err(|_| drop(ratatui::try_restore()))
             .context("take the terminal")?;
         Ok(Self { terminal, ended })
     }
@@ -77,20 +79,39 @@ impl Screen {
     }
 }
 
+/// Whether the other end of the terminal is gone. Not everybody gets SIGHUP then: only the terminal's own session does.
+fn is_hung_up() -> bool {
+    let input = stdin();
+    let mut input = [PollFd::new(input.as_fd(), PollFlags::empty())];
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    poll(&mut input, PollTimeout::ZERO).is_ok()
+        && input[0].revents().is_some_and(|events| events.intersects(gone))
+}
+
+/// There is nobody to show anything to, and nothing to give back. ratatui would say on the same terminal that it cannot.
+fn end_if_hung_up() {
+    if is_hung_up() {
+        std::process::exit(1);
+    }
+}
+
 /// Who waits for a key of a terminal that is gone waits for ever, and busily (crossterm reads nothing again and again).
+/// Nothing here may print: that fails, and a thread that panics ends nobody.
 fn end_in_any_case(ended: Arc<AtomicBool>) {
     thread::spawn(move || {
         while !ended.load(Ordering::Relaxed) {
             thread::sleep(LOOK_EVERY);
+            end_if_hung_up();
         }
         thread::sleep(LONGEST_END);
-        ratatui::restore();
+        let _ = ratatui::try_restore();
         std::process::exit(1);
     });
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        ratatui::restore();
+        end_if_hung_up();
+        let _ = ratatui::try_restore();
     }
 }

@@ -16,4 +16,4 @@ mod workload;
 
 pub use report::{Report, Step, StepOutcome};
 pub use validation::{Validation, validate};
-pub use workload::verify;
+pub use workload::{Sidecar, verify};

@@ -26,7 +26,7 @@ use nix::{
 use proxy_plane::netns::Netns;
 use serde::{Deserialize, Serialize};
 
-use crate::relay::original_dst;
+use crate::{out, relay::original_dst};
 
 /// However it is forgotten, a probe ends.
 const LIFE: Duration = Duration::from_secs(60);
@@ -94,7 +94,8 @@ pub fn run(orders: &Orders) -> Result<()> {
 /// One line, at once: the other side waits for it.
 pub fn say(said: &Said) {
     if let Ok(line) = serde_json::to_string(said) {
-        println!("{line}");
+        // Who does not listen any more does not need to know.
+        let _ = out::json(line);
     }
 }
 

@@ -33,8 +33,15 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Ranges tried when most are not captured.
 const MOST_RANGES: usize = 16;
 
+/// Whether the sidecar has to be there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sidecar {
+    Expected,
+    NotYet,
+}
+
 /// Checks it. `netns` is how the caller reaches its namespace, if not by the path it was attached with.
-pub fn verify(selector: &WorkloadSelector, netns: Option<&Netns>) -> Result<Report> {
+pub fn verify(selector: &WorkloadSelector, netns: Option<&Netns>, sidecar: Sidecar) -> Result<Report> {
     let mut report = Report::default();
     let (all, unreadable) = dataplane::status()?;
     let pins = selector.find()?;
@@ -46,11 +53,7 @@ pub fn verify(selector: &WorkloadSelector, netns: Option<&Netns>) -> Result<Repo
             "attached",
             Err(match broken {
                 Some(line) => anyhow!("{line}; run `sidestep attach` again"),
-                None => {
-                    anyhow!(
-                        "{selector} is not attached; run `sidestep attach`, `sidestep status` shows what is"
-                    )
-                }
+                None => not_attached(selector),
             }),
         );
         return Ok(report);
@@ -59,10 +62,22 @@ pub fn verify(selector: &WorkloadSelector, netns: Option<&Netns>) -> Result<Repo
     report.pass("attached", format!("workload {}, by sidestep {}", status.workload, status.meta.version));
     let path = netns.map(Netns::path);
     let Some(ground) = attachment::check(&mut report, pins, status, path) else { return Ok(report) };
-    if let Err(error) = connections(&mut report, pins, &ground, &status.meta) {
+    if let Err(error) = connections(&mut report, pins, &ground, &status.meta, sidecar) {
         report.add("probes", Err(error));
     }
     Ok(report)
+}
+
+fn not_attached(selector: &WorkloadSelector) -> anyhow::Error {
+    match selector {
+        WorkloadSelector::Named(name) => match dataplane::attached_as(name) {
+            Err(error) => error,
+            Ok(_) => anyhow!("workload {name} was attached this moment; try again"),
+        },
+        WorkloadSelector::At { .. } => {
+            anyhow!("{selector} is not attached; run `sidestep attach`, `sidestep status` shows what is")
+        }
+    }
 }
 
 fn connections(
@@ -70,6 +85,7 @@ fn connections(
     pins: &WorkloadPins,
     place: &attachment::Ground,
     meta: &Described,
+    sidecar: Sidecar,
 ) -> Result<()> {
     let ipv6 = meta.ipv6;
     let tables = dataplane::place(pins, Some(&place.netns))?;
@@ -79,6 +95,7 @@ fn connections(
     let taken = listening_ports(Some(&place.netns))?;
     let free: Vec<u16> =
         [ports.outbound, ports.inbound].into_iter().filter(|port| !taken.contains(port)).collect();
+    listens(report, &tables.config, &free, sidecar);
     let listener = stand_in(&ground, &tables.config, &free, ipv6)?;
     let bench =
         Bench { slot: meta.slot, tables: &tables, ground: &ground, listener: listener.as_ref(), free: &free };
@@ -104,6 +121,34 @@ fn connections(
         }
     }
     Ok(())
+}
+
+/// Step `sidecar`. What is captured in a direction is refused as long as nobody listens for it.
+fn listens(report: &mut Report, config: &Config, free: &[u16], sidecar: Sidecar) {
+    const STEP: &str = "sidecar";
+    let (ports, words) = (config.ports, |ports: &[u16]| {
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        format!("port{} {}", if ports.len() == 1 { "" } else { "s" }, ports.join(" and "))
+    });
+    let wanted = [(ports.outbound, config.captures_outbound()), (ports.inbound, config.captures_inbound())];
+    let wanted: Vec<u16> =
+        wanted.into_iter().filter(|(_, captured)| *captured).map(|(port, _)| port).collect();
+    let missing: Vec<u16> = wanted.iter().filter(|port| free.contains(port)).copied().collect();
+    match sidecar {
+        _ if wanted.is_empty() => report.skip(STEP, "this configuration captures nothing that would need it"),
+        _ if missing.is_empty() => report.pass(STEP, format!("it listens on {}", words(&wanted))),
+        Sidecar::NotYet => {
+            report.skip(STEP, format!("nobody listens on {} yet: verify does, while it runs", words(&missing)));
+        }
+        Sidecar::Expected => report.fail(
+            STEP,
+            format!(
+                "nobody listens on {}: what is captured is refused; start the sidecar, or say --no-sidecar if it is not \
+                 expected yet",
+                words(&missing)
+            ),
+        ),
+    }
 }
 
 fn names(v6: bool) -> [&'static str; 3] {

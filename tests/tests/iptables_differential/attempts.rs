@@ -1,6 +1,6 @@
 //! Random connections, most of them to where the settings make a difference.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -30,18 +30,25 @@ pub(crate) const FAR: [&str; 13] = [
     "10.99.1.1",
 ];
 
+/// No host's: the kernel takes the first two for the pod itself, and has no TCP to the others.
+const NO_HOST: [&str; 5] = ["0.0.0.0", "::", "224.0.0.7", "255.255.255.255", "ff02::7"];
+
 /// From a process in the pod.
 pub(crate) fn inside(set: &RuleSet) -> impl Strategy<Value = Attempt> + use<> {
     let to = prop_oneof![
         3 => select([&OWN4[..], &OWN6[..]].concat()),
         2 => select(&LOOPBACK[..]),
         6 => select(&FAR[..]),
+        1 => select(&NO_HOST[..]),
     ];
     let uids = [&set.uids[..], &[0, 1000, 1337]].concat();
     let gids = [&set.gids[..], &set.groups, &[0, 1000, 1337]].concat();
     let from = (select(uids), select(gids), 0..8u8, 0..8u8);
     (transport(), to, port(set), from).prop_map(|(transport, to, port, (uid, gid, bound, mapped))| {
         let to: IpAddr = to.parse().expect("an address");
+        // Datagrams to many hosts are answered by whoever hears them.
+        let many = to.is_multicast() || to == IpAddr::V4(Ipv4Addr::BROADCAST);
+        let transport = if many { Transport::Tcp } else { transport };
         Attempt {
             transport,
             to: SocketAddr::new(to, port),

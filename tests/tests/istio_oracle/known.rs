@@ -80,19 +80,9 @@ pub(crate) const KNOWN: &[Known] = &[
         why: "a variable that is no boolean or number: Istio takes the default without a word",
     },
     Known {
-        applies: |settings| is(settings, &[Kind::TwoWords, Kind::Positional]),
-        difference: OursRefuses,
-        why: "words that are no flag: Istio does not look at them",
-    },
-    Known {
         applies: |settings| is(settings, &[Kind::NegativeTimeout]),
         difference: OursRefuses,
         why: "a negative time to wait",
-    },
-    Known {
-        applies: |settings| is(settings, &[Kind::Wrong, Kind::Blank]) && is_not_read(settings),
-        difference: OursRefuses,
-        why: "a wrong value of a setting that the other settings leave unread",
     },
     Known {
         applies: |settings| is(settings, &[Kind::Blank, Kind::PortList]),
@@ -128,17 +118,4 @@ fn is(settings: &Settings, kinds: &[Kind]) -> bool {
 fn says_mark(settings: &Settings) -> bool {
     let odd = settings.odd.and_then(|odd| odd.name);
     odd == Some(&name::TPROXY_MARK) || odd == Some(&name::TPROXY_TABLE)
-}
-
-/// Whether Istio does not look at what is odd: inbound excludes without -b '*', and what only TPROXY takes.
-fn is_not_read(settings: &Settings) -> bool {
-    let says = |name, text: &str| settings.text_of(name).is_some_and(|said| said == text);
-    let odd = settings.odd.and_then(|odd| odd.name);
-    if odd == Some(&name::INBOUND_EXCLUDE) {
-        return !says(&name::INBOUND_PORTS, "*");
-    }
-    let inbound = settings.text_of(&name::INBOUND_PORTS).is_some_and(|text| !text.is_empty());
-    says_mark(settings) && !(says(&name::MODE, "TPROXY") && inbound)
-        || odd == Some(&name::OWNER_GROUPS_EXCLUDE)
-            && settings.text_of(&name::OWNER_GROUPS).is_some_and(|text| text != "*")
 }

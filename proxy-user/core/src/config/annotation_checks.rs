@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{
     annotations::Defaults,
     cidr::parse_cidr,
-    go_value::{LEADING_ZERO, parse_number},
+    go_value::{LEADING_ZERO, items, parse_number},
     interfaces::check_name,
     setting::{self, Setting},
 };
@@ -66,10 +66,12 @@ pub(super) fn inbound_exclude(defaults: Defaults) -> Check {
     }
 }
 
-/// The injector does not look at this one, and iptables fails on what is no port.
+/// The injector does not look at this one: istio-iptables drops empty items, and iptables fails on what is no port.
 pub(super) fn outbound_include(defaults: Defaults) -> Check {
     match defaults {
-        Defaults::Injector => |value| injector_ports("includeOutboundPorts", value),
+        Defaults::Injector => {
+            |value| injector_ports("includeOutboundPorts", &items(value).collect::<Vec<_>>().join(","))
+        }
         Defaults::Cni => cni_ports,
     }
 }

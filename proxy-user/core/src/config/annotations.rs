@@ -3,7 +3,7 @@
 //! Both turn annotations into istio-iptables settings, with different checks and defaults. So does this: the checks
 //! and their texts are Istio's (pkg/kube/inject/validate.go, cni/pkg/plugin/sidecar_redirect.go), the rest is done by
 //! [`Given::resolve`]. `proxy.istio.io/config` is not read: what matters of it (proxyMetadata) arrives as the
-//! environment of the sidecar.
+//! environment of the sidecar; its interceptionMode as a flag of istio-init or, for the CNI plugin, in the annotation.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -45,6 +45,8 @@ pub struct ProxySettings {
     pub gid: Option<u32>,
     /// The environment of istio-proxy.
     pub env: Environment,
+    /// Its arguments: `proxy sidecar ...`.
+    pub args: Vec<String>,
     /// What no annotation says: ports, marks, DNS, owners. What annotations do say is ignored here.
     pub given: Given,
 }
@@ -56,6 +58,23 @@ pub enum OptOut {
     InjectFalse,
     /// The injector never wrote sidecar.istio.io/status.
     NotInjected,
+    /// The sidecar runs no Envoy: DISABLE_ENVOY is true in its environment.
+    NoEnvoy,
+    /// The proxy is no sidecar but, say, a router (a gateway).
+    NoSidecar,
+}
+
+impl OptOut {
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::InjectFalse => "sidecar.istio.io/inject is false",
+            Self::NotInjected => {
+                "the annotation sidecar.istio.io/status is missing, so no sidecar was injected"
+            }
+            Self::NoEnvoy => "DISABLE_ENVOY is true in the sidecar's environment",
+            Self::NoSidecar => "the proxy's arguments say another type than sidecar",
+        }
+    }
 }
 
 /// Reads the annotations of a pod; `host` serves the pod's group names and resolv.conf.
@@ -66,6 +85,10 @@ pub fn from_annotations(
     host: &dyn Host,
 ) -> Result<Capture, ConfigFaults> {
     let mut reader = Reader { annotations, defaults, faults: ConfigFaults::default() };
+    if annotations.get(setting::PROXY_CONFIG.annotation).is_some_and(|text| text.contains("interceptionMode"))
+    {
+        warn!("{}", MODE_IN_PROXY_CONFIG);
+    }
     let mode = reader.get(&setting::MODE, "REDIRECT", checks::mode(defaults));
     let given = reader.given(mode, proxy);
     if mode == "NONE" {
@@ -97,13 +120,27 @@ pub fn accelerate_opt_out(annotations: &BTreeMap<String, String>) -> Result<bool
     }
 }
 
-/// Whether the pod is out of the mesh. The label of the same name comes before the annotation. A value of `inject`
-/// that means nothing is ignored, as Istio does.
+/// Whether the pod is to be left alone. The label of the same name comes before the annotation. A value of `inject`
+/// that means nothing is ignored, as Istio does. The sidecar's environment and arguments are the CNI plugin's to look at
+/// (cni/pkg/plugin/plugin.go: doAddRun): istio-init is there or it is not.
 pub fn opted_out(
     annotations: &BTreeMap<String, String>,
     labels: &BTreeMap<String, String>,
+    proxy: &ProxySettings,
     defaults: Defaults,
 ) -> Option<OptOut> {
+    if defaults == Defaults::Cni {
+        if proxy.env.variable("DISABLE_ENVOY").and_then(parse_bool) == Some(true) {
+            return Some(OptOut::NoEnvoy);
+        }
+        if let [proxy, kind, ..] = proxy.args.as_slice()
+            && proxy == "proxy"
+            && !kind.is_empty()
+            && kind != "sidecar"
+        {
+            return Some(OptOut::NoSidecar);
+        }
+    }
     let inject = setting::INJECT.annotation;
     let inject = labels.get(inject).or_else(|| annotations.get(inject)).map(String::as_str);
     let refused = match (defaults, inject) {
@@ -117,6 +154,9 @@ pub fn opted_out(
     let written = defaults == Defaults::Injector || annotations.contains_key(setting::STATUS.annotation);
     (!written).then_some(OptOut::NotInjected)
 }
+
+const MODE_IN_PROXY_CONFIG: &str = "annotation proxy.istio.io/config is not read, and an interceptionMode in it is \
+                                    ignored: say it with annotation sidecar.istio.io/interceptionMode";
 
 struct Reader<'a> {
     annotations: &'a BTreeMap<String, String>,
@@ -197,11 +237,14 @@ impl<'a> Reader<'a> {
         ports.into_iter().map(str::to_owned).collect()
     }
 
-    /// The deprecated annotation counts only without the other one.
+    /// The deprecated annotation counts only without the other one. The injector checks it all the same, the CNI plugin
+    /// does not look at it then.
     fn virtual_interfaces(&mut self) -> String {
         let new = &setting::KUBE_VIRT_INTERFACES;
         let there = self.annotations.contains_key(new.annotation);
-        self.get(if there { new } else { &setting::KUBEVIRT }, "", checks::interfaces).to_owned()
+        let skips_old = there && self.defaults == Defaults::Cni;
+        let old = if skips_old { "" } else { self.get(&setting::KUBEVIRT, "", checks::interfaces) };
+        if there { self.get(new, "", checks::interfaces) } else { old }.to_owned()
     }
 }
 

@@ -3,9 +3,11 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use tracing::warn;
+
 use super::{
     Environment,
-    go_value::items,
+    go_value::{items, parse_bool},
     setting::{ISTIO, Kind, Setting},
 };
 
@@ -100,35 +102,85 @@ impl Given {
     }
 
     /// Reads flags of istio-iptables as pflag does: `-b 80`, `-b80`, `-b=80`, `--name value`, `--name=value`, and of a
-    /// switch `--name` or `--name=false`. For who has the words and no command line: a pod's init container, a test.
+    /// switch `--name` or `--name=false`; `-nb80` is `-n -b80`. Other words are left out, as istio-iptables does, and
+    /// said. For who has the words and no command line: a pod's init container, a test.
     pub fn from_words<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> Result<Self, String> {
         let mut given = Self::default();
         let mut words = words.into_iter();
+        let mut no_flags = Vec::new();
         while let Some(word) = words.next() {
             let word = word.as_ref();
-            let (setting, attached) = split(word).ok_or_else(|| {
-                format!("{word:?} is no flag of istio-iptables; `sidestep rules --help` lists them")
-            })?;
-            match (attached, setting.kind) {
-                (Some(text), _) => given.add_flag(setting, text),
-                (None, Kind::Switch) => given.add_flag(setting, "true"),
-                (None, _) => {
-                    let text =
-                        words.next().ok_or_else(|| format!("{word} has no value; write {word} VALUE"))?;
-                    given.add_flag(setting, text.as_ref());
+            if word == "--" {
+                no_flags.extend(words.map(|word| word.as_ref().to_owned()));
+                break;
+            }
+            if !word.starts_with('-') || word == "-" {
+                no_flags.push(word.to_owned());
+                continue;
+            }
+            let mut word = word.to_owned();
+            loop {
+                let (setting, attached) = split(&word).ok_or_else(|| {
+                    format!("{word:?} is no flag of istio-iptables; `sidestep rules --help` lists them")
+                })?;
+                match (attached, setting.kind) {
+                    (Some(Attached::Letters(more)), Kind::Switch) => {
+                        given.add_flag(setting, "true");
+                        word = format!("-{more}");
+                        continue;
+                    }
+                    (Some(Attached::Value(text) | Attached::Letters(text)), _) => {
+                        given.add_flag(setting, text);
+                    }
+                    (None, Kind::Switch) => given.add_flag(setting, "true"),
+                    (None, _) => {
+                        let text =
+                            words.next().ok_or_else(|| format!("{word} has no value; write {word} VALUE"))?;
+                        given.add_flag(setting, text.as_ref());
+                    }
                 }
+                break;
             }
         }
+        warn_of_words(&no_flags);
         Ok(given)
     }
 }
 
+/// Says which words of a command line mean nothing. istio-iptables ignores them without a word, among them the `true` of
+/// `--redirect-dns true` and, which is worse, the `false` of `--dual-stack false`.
+pub fn warn_of_words(words: &[String]) {
+    for word in words {
+        warn!("{}", about_word(word));
+    }
+}
+
+fn about_word(word: &str) -> String {
+    let mut text = format!("{word:?} is no flag and ignored, as istio-iptables ignores it");
+    if parse_bool(word).is_some() {
+        text.push_str(&format!(
+            "; a switch without = is true: write --redirect-dns={word} where {word} is its value"
+        ));
+    } else if word.starts_with("clean") {
+        text.push_str("; --cleanup-only removes what is attached");
+    }
+    text
+}
+
+/// What stands behind a flag in the same word.
+enum Attached<'a> {
+    /// After `=`.
+    Value(&'a str),
+    /// After the letter of a short flag: its value, or more letters.
+    Letters(&'a str),
+}
+
 /// The setting a word names, and the value in the same word.
-fn split(word: &str) -> Option<(&'static Setting, Option<&str>)> {
+fn split(word: &str) -> Option<(&'static Setting, Option<Attached<'_>>)> {
     let find = |is: &dyn Fn(&Setting) -> bool| ISTIO.iter().copied().find(|setting| is(setting));
     if let Some(long) = word.strip_prefix("--") {
         let (name, value) = match long.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
+            Some((name, value)) => (name, Some(Attached::Value(value))),
             None => (long, None),
         };
         return Some((find(&|setting| !name.is_empty() && setting.flag == name)?, value));
@@ -137,13 +189,17 @@ fn split(word: &str) -> Option<(&'static Setting, Option<&str>)> {
     let short = rest.next()?;
     let setting = find(&|setting| setting.short == Some(short))?;
     let rest = rest.as_str();
-    Some((setting, (!rest.is_empty()).then(|| rest.strip_prefix('=').unwrap_or(rest))))
+    let attached = match rest.strip_prefix('=') {
+        Some(value) => Some(Attached::Value(value)),
+        None => (!rest.is_empty()).then_some(Attached::Letters(rest)),
+    };
+    Some((setting, attached))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::setting::{DNS_SERVER, INBOUND_PORTS, REDIRECT_DNS};
+    use crate::config::setting::{DNS_SERVER, DRY_RUN, INBOUND_PORTS, REDIRECT_DNS};
 
     #[test]
     fn words_as_pflag_reads_them() {
@@ -154,11 +210,25 @@ mod tests {
         let given = Given::from_words(["--dns-server", "a", "--redirect-dns", "--dns-server=b"]).unwrap();
         assert_eq!(given.items(&DNS_SERVER), ["a", "b"]);
         assert_eq!(given.text(&REDIRECT_DNS), Some("true"));
+        let both = Given::from_words(["-nb80"]).unwrap();
+        assert_eq!((both.text(&INBOUND_PORTS), both.text(&DRY_RUN)), (Some("80"), Some("true")));
+        assert_eq!(Given::from_words(["-nb", "80"]), Ok(both));
         for (words, says) in
-            [("x", "no flag"), ("--", "no flag"), ("-b", "no value"), ("--nope=1", "no flag")]
+            [("-y", "no flag"), ("-ny", "no flag"), ("-b", "no value"), ("--nope=1", "no flag")]
         {
             assert!(Given::from_words([words]).unwrap_err().contains(says), "{words}");
         }
+    }
+
+    #[test]
+    fn words_that_are_no_flags_are_ignored() {
+        let with = |words: &[&str]| Given::from_words(words).unwrap();
+        assert_eq!(with(&["init", "-b", "80", "-"]), with(&["-b", "80"]));
+        assert_eq!(with(&["--dual-stack", "false"]), with(&["--dual-stack=true"]));
+        assert_eq!(with(&["-b", "80", "--", "-b", "81"]), with(&["-b", "80"]));
+        assert!(about_word("false").contains("write --redirect-dns=false"));
+        assert!(about_word("clean").contains("--cleanup-only"));
+        assert_eq!(about_word("init"), "\"init\" is no flag and ignored, as istio-iptables ignores it");
     }
 
     #[test]

@@ -45,9 +45,15 @@ impl OwnerGroups {
     }
 
     /// Excludes count only when the include list is exactly `*` (istio: ParseInterceptFilter).
-    pub(super) fn parse(include: &str, exclude: &str, host: &dyn Host, faults: &mut ConfigFaults) -> Self {
+    pub(super) fn parse(
+        include: &str,
+        exclude: &str,
+        host: &dyn Host,
+        faults: &mut ConfigFaults,
+        of_excluded: &mut ConfigFaults,
+    ) -> Self {
         // Parsed even when it does not count, so that a typo there is reported.
-        let excluded = parse_groups(&OWNER_GROUPS_EXCLUDE, exclude, host, faults);
+        let excluded = parse_groups(&OWNER_GROUPS_EXCLUDE, exclude, host, of_excluded);
         if include.trim() == "*" {
             return if excluded.is_empty() { OwnerGroups::Everyone } else { OwnerGroups::Except(excluded) };
         }

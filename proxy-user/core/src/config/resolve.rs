@@ -2,8 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use tracing::warn;
+
 use super::{
-    Config, DnsCapture, Environment, Host, IptablesBinary, Mode, OwnerGroups, PortSet, Ports, RunOptions,
+    Config, DnsCapture, Environment, Host, IptablesBinary, Mode, NoHost, OwnerGroups, PortSet, Ports,
+    RunOptions,
     accounts::Lookup,
     cidr::{self, CidrSet},
     dns,
@@ -41,21 +44,40 @@ impl Given {
         let run = resolver.run_options();
         resolver.faults.or(Resolved { config, run })
     }
+
+    /// What is to be done alone, for who takes the rest from annotations.
+    pub fn run_options(&self, env: &Environment) -> Result<RunOptions, ConfigFaults> {
+        let (mut given, mut env, mut faults) = (self.clone(), env.clone(), ConfigFaults::default());
+        env.add_files(self.files(&setting::ENV_FILE), &mut faults);
+        given.add_variables(&env);
+        let mut resolver = Resolver { given, host: &NoHost, faults };
+        let run = resolver.run_options();
+        resolver.faults.or(run)
+    }
 }
 
 impl Resolver<'_> {
     fn config(&mut self) -> Config {
         let defaults = Config::default();
         let (proxy_uids, proxy_gids) = self.owners();
+        let mode = self.mode();
+        let inbound_include = self.parse(&setting::INBOUND_PORTS, PortSet::parse);
+        let unread = (mode != Mode::Tproxy || inbound_include == PortSet::None)
+            .then_some("only TPROXY mode with inbound ports reads it");
+        let tproxy_mark = self.unless(unread, |it| it.mark(&setting::TPROXY_MARK, defaults.tproxy_mark));
+        let tproxy_route_table =
+            self.unless(unread, |it| it.mark(&setting::TPROXY_ROUTE_TABLE, defaults.tproxy_route_table));
+        let unread = (inbound_include != PortSet::All).then_some("only -b '*' has it read");
+        let inbound_exclude = self.unless(unread, |it| it.port_list(&setting::INBOUND_EXCLUDE));
         Config {
             proxy_uids,
             proxy_gids,
             ports: self.ports(defaults.ports),
-            mode: self.mode(),
-            tproxy_mark: self.mark(&setting::TPROXY_MARK, defaults.tproxy_mark),
-            tproxy_route_table: self.mark(&setting::TPROXY_ROUTE_TABLE, defaults.tproxy_route_table),
-            inbound_include: self.parse(&setting::INBOUND_PORTS, PortSet::parse),
-            inbound_exclude: self.port_list(&setting::INBOUND_EXCLUDE),
+            mode,
+            tproxy_mark,
+            tproxy_route_table,
+            inbound_include,
+            inbound_exclude,
             outbound_ports_include: self.port_list(&setting::OUTBOUND_PORTS),
             outbound_ports_exclude: self.port_list(&setting::OUTBOUND_PORTS_EXCLUDE),
             outbound_include: self.parse(&setting::SERVICE_CIDR, CidrSet::parse),
@@ -70,7 +92,8 @@ impl Resolver<'_> {
                 None => defaults.loopback_cidr,
             },
             drop_invalid: self.boolean(&setting::DROP_INVALID),
-            dual_stack: self.boolean(&setting::DUAL_STACK),
+            // Istio's nftables rules are of both families.
+            dual_stack: self.boolean(&setting::DUAL_STACK) | self.is_on(&setting::NATIVE_NFTABLES),
         }
     }
 
@@ -104,6 +127,26 @@ impl Resolver<'_> {
 
     fn port_list(&mut self, setting: &Setting) -> Vec<u16> {
         parse_ports(setting, self.given.items(setting), &mut self.faults)
+    }
+
+    /// A value that Istio does not look at, for the reason given: what is wrong about it is said and no fault.
+    fn unless<T>(&mut self, unread: Option<&str>, parse: impl FnOnce(&mut Self) -> T) -> T {
+        let Some(why) = unread else { return parse(self) };
+        let before = self.faults.0.len();
+        let value = parse(self);
+        for fault in self.faults.0.drain(before..) {
+            warn!("ignored: {fault}; {why}");
+        }
+        value
+    }
+
+    /// Whether a switch is on that somebody else reports the faults of.
+    fn is_on(&self, setting: &Setting) -> bool {
+        match self.given.get(setting) {
+            Some(Value::Switch(on)) => *on,
+            Some(Value::Text(text)) => parse_bool(text) == Some(true),
+            _ => false,
+        }
     }
 
     fn boolean(&mut self, setting: &Setting) -> bool {
@@ -203,7 +246,12 @@ impl Resolver<'_> {
     fn owner_groups(&mut self) -> OwnerGroups {
         let include = self.given.text(&setting::OWNER_GROUPS).unwrap_or("*");
         let exclude = self.given.text(&setting::OWNER_GROUPS_EXCLUDE).unwrap_or_default();
-        OwnerGroups::parse(include, exclude, self.host, &mut self.faults)
+        let (mut of_excluded, mut faults) = (ConfigFaults::default(), ConfigFaults::default());
+        let groups = OwnerGroups::parse(include, exclude, self.host, &mut faults, &mut of_excluded);
+        let unread = (include.trim() != "*").then_some("only ISTIO_OUTBOUND_OWNER_GROUPS=* has it read");
+        self.unless(unread, |it| it.faults.0.extend(of_excluded.0));
+        self.faults.0.extend(faults.0);
+        groups
     }
 
     fn dns(&mut self) -> Option<DnsCapture> {

@@ -20,7 +20,7 @@ pub struct RunOptions {
     pub network_namespace: Option<PathBuf>,
     /// Accepted, without effect: there is no xtables lock to share with the host.
     pub cni_mode: bool,
-    /// Accepted, without effect: there are no nftables rules.
+    /// There are no nftables rules; see [`super::Config::dual_stack`].
     pub native_nftables: bool,
     /// Accepted, without effect: no iptables binary is run.
     pub iptables_binary: Option<IptablesBinary>,

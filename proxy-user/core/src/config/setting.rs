@@ -141,7 +141,8 @@ settings! {
         .says("How long the validation tries, as 5s or 1m30s");
     NETWORK_NAMESPACE = flag("network-namespace", "PATH").default("the caller's")
         .env(&["NETWORK_NAMESPACE"])
-        .says("Network namespace to act on");
+        .says("Network namespace to act on")
+        .remark("in Istio it names a lock only, and the rules go into the caller's");
     RECONCILE = switch("reconcile").env(&["RECONCILE"])
         .says("Replace what is attached if it differs")
         .remark("no-op: attach always does, without a gap");
@@ -155,8 +156,8 @@ settings! {
         .says("Run for the CNI plugin")
         .remark("no-op: there is no xtables lock");
     NATIVE_NFTABLES = switch("native-nftables").env(&["NATIVE_NFTABLES"])
-        .says("Use nftables")
-        .remark("no-op");
+        .says("IPv6 as with --dual-stack")
+        .remark("Istio's nftables rules are of both families; they are no others otherwise");
     FORCE_IPTABLES_BINARY = flag("force-iptables-binary", "BINARY").env(&["FORCE_IPTABLES_BINARY"])
         .says("legacy or nft")
         .remark("no-op beyond the check of the value");
@@ -205,6 +206,8 @@ settings! {
     // Annotations without a flag.
     /// What the annotation of the virtual interfaces was called before.
     KUBEVIRT = only_annotation("traffic.sidecar.istio.io/kubevirtInterfaces");
+    /// Not read; see `annotations`.
+    PROXY_CONFIG = only_annotation("proxy.istio.io/config");
     STATUS_PORT = only_annotation("status.sidecar.istio.io/port");
     /// Also a label.
     INJECT = only_annotation("sidecar.istio.io/inject");

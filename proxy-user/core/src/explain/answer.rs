@@ -1,11 +1,11 @@
 //! From a question to its answer.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use proxy_common::{
     addr::Addr,
-    call::Call,
+    call::{Call, destination},
     egress::egress,
     ingress::{Ingress, ingress, is_over_lo},
     policy::{Policy, Table, flag},
@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{
     place::Place,
-    question::Question,
+    question::{Destination, Question},
     walk::{self, Packet, Step},
 };
 use crate::{
@@ -131,18 +131,21 @@ fn leaving(place: &Place, question: &Question) -> Result<Answer> {
             "--from has no user; write uid:gid@source, or --inbound for what comes from outside".into(),
         ));
     };
-    let to = question.to;
+    let asked = question;
+    let bound = question.caller.src.map_or(Addr::UNSPECIFIED, Addr::from);
+    let to = Destination { ip: destination(question.to.ip.into(), &bound).into(), ..question.to };
+    let question = &Question { to, ..question.clone() };
     let route = place.route(to.ip);
-    let call = Call {
-        tcp: to.tcp,
-        dst: to.ip.into(),
-        dport: to.port,
-        bound: question.caller.src.map_or(Addr::UNSPECIFIED, Addr::from),
-        mark: question.mark,
-    };
+    let call = Call { tcp: to.tcp, dst: to.ip.into(), dport: to.port, bound, mark: question.mark };
     let source = Some(call.source(route)).filter(|source| !source.is_unspecified());
     let local = route.is_some_and(Route::is_local);
     let mut answer = Answer::new(question, source.map(IpAddr::from), local);
+    if asked.to.ip != to.ip {
+        answer.notes.push(format!(
+            "{} is no address: the kernel connects to {} in its place, before any rule",
+            asked.to.ip, to.ip
+        ));
+    }
     let connection = match call.gather(route, || Owner { uid, gid }) {
         Ok(connection) => connection,
         Err(refusal) => return Ok(answer.refused(refusal.describe())),
@@ -172,6 +175,9 @@ fn arriving(place: &Place, question: &Question) -> Result<Answer> {
         answer
             .notes
             .push("uid and gid of the other side are not known here: no inbound rule looks at them".into());
+    }
+    if [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)].contains(&to.ip) {
+        return Ok(answer.refused("nothing arrives from outside for no address"));
     }
     if is_over_lo(&to.ip.into(), &Addr::UNSPECIFIED) {
         return Ok(answer.refused("what arrives from outside for a loopback address is dropped"));

@@ -1,6 +1,7 @@
 //! Answers on flags alone, without a kernel.
 
 mod chains;
+mod destinations;
 mod oracle;
 
 use std::net::IpAddr;

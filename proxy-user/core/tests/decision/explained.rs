@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use proptest::{prelude::*, sample::select, strategy::ValueTree as _, test_runner::TestRunner};
 use proxy_common::{
     addr::Addr,
-    call::{Call, Refusal},
+    call::{Call, Refusal, destination},
     egress::egress,
     verdict::{Rule, Target},
     wire::{Owner, Route, route_flag},
@@ -35,6 +35,8 @@ const BOUND: [&str; 10] = [
     "fd00::9",
 ];
 
+const NO_HOST: [&str; 5] = ["0.0.0.0", "::", "255.255.255.255", "224.0.0.1", "ff02::1"];
+
 /// A call, and what the routing table says of its destination.
 #[derive(Clone, Debug)]
 struct Case {
@@ -58,9 +60,15 @@ fn case() -> impl Strategy<Value = Case> {
         let src = source.parse::<IpAddr>().expect("an address").into();
         Route { src, flags, reserved: [0; 3] }
     });
-    let facts = (proptest::option::of(bound), proptest::option::of(route));
-    (settings(), facts).prop_flat_map(|(settings, (bound, route))| {
-        outgoing(&settings).prop_map(move |call| {
+    // Now and then an address that no packet carries.
+    let to = prop_oneof![
+        8 => Just(None),
+        2 => select(&NO_HOST[..]).prop_map(|ip| Some(ip.parse::<IpAddr>().expect("an address"))),
+    ];
+    let facts = (proptest::option::of(bound), proptest::option::of(route), to);
+    (settings(), facts).prop_flat_map(|(settings, (bound, route, to))| {
+        outgoing(&settings).prop_map(move |mut call| {
+            call.dst = to.unwrap_or(call.dst);
             let src = bound.filter(|bound| bound.is_ipv4() == call.dst.is_ipv4());
             let question = Question {
                 caller: Caller { owner: Some((call.uid, call.gid)), src },
@@ -81,8 +89,9 @@ fn of_program(place: &Place, question: &Question) -> Result<(Target, Rule), Refu
     // A socket that is not bound carries the unspecified address of its family.
     let unbound = if to.ip.is_ipv4() { Addr::v4([0; 4]) } else { Addr::UNSPECIFIED };
     let bound = caller.src.map_or(unbound, Addr::from);
-    let call = Call { tcp: to.tcp, dst: to.ip.into(), dport: to.port, bound, mark: *mark };
-    let gathered = call.gather(place.route(to.ip), || Owner { uid, gid })?;
+    let dst = destination(to.ip.into(), &bound);
+    let call = Call { tcp: to.tcp, dst, dport: to.port, bound, mark: *mark };
+    let gathered = call.gather(place.route(dst.into()), || Owner { uid, gid })?;
     let verdict = egress(&place.tables, &gathered);
     Ok((verdict.target, verdict.rule))
 }
@@ -95,7 +104,7 @@ fn of_explain(place: &Place, answer: &Answer) -> Result<(Target, Rule), Refusal>
         Outcome::Inbound { port } if *port == ports.inbound => Target::Inbound,
         Outcome::Dns { port } if *port == ports.dns => Target::Dns,
         Outcome::Refused { reason } => {
-            let known = [Refusal::NoWay, Refusal::LoopbackSource];
+            let known = [Refusal::NoWay, Refusal::LoopbackSource, Refusal::Multicast];
             return Err(known.into_iter().find(|it| it.describe() == reason).expect(reason));
         }
         other => panic!("{other:?} names a port that is not the listener's"),
@@ -133,7 +142,7 @@ proptest! {
 
 /// The cases above are worth something.
 #[test]
-fn both_refusals_and_every_target_are_met() {
+fn every_refusal_and_every_target_are_met() {
     let mut runner = TestRunner::deterministic();
     let mut met = BTreeSet::new();
     for _ in 0..600 {
@@ -142,8 +151,10 @@ fn both_refusals_and_every_target_are_met() {
             Ok((target, _)) => target.name(),
             Err(Refusal::NoWay) => "no way",
             Err(Refusal::LoopbackSource) => "loopback source",
+            Err(Refusal::Multicast) => "multicast",
         });
     }
-    let all = BTreeSet::from(["bypass", "dns", "inbound", "loopback source", "no way", "outbound"]);
+    let all =
+        BTreeSet::from(["bypass", "dns", "inbound", "loopback source", "multicast", "no way", "outbound"]);
     assert_eq!(met, all);
 }

@@ -8,7 +8,9 @@ use aya::{
     util::nr_cpus,
 };
 use proxy_common::{
-    accel::{ACCELERATED, DEFAULT_LIMIT, EndKey, Executable, Reason, Server, Switch, counter_index, end_flag},
+    accel::{
+        ACCELERATED, DEFAULT_LIMIT, EndKey, Executable, Reason, Server, Switch, counter_index, end_flag,
+    },
     addr::Addr,
     names::map,
 };

@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use nix::mount::{MsFlags, mount};
+use nix::{
+    errno::Errno,
+    mount::{MsFlags, mount},
+};
 use proxy_core::exit::{Class, Failure};
 
 const BPFFS: &str = "/sys/fs/bpf";
@@ -20,10 +23,53 @@ pub fn root() -> PathBuf {
     std::env::var_os("SIDESTEP_BPFFS").map_or_else(|| PathBuf::from(BPFFS), PathBuf::from).join("sidestep")
 }
 
+/// Where the bpffs is looked for.
+fn base(root: &Path) -> &Path {
+    root.parent().unwrap_or(Path::new(BPFFS))
+}
+
+/// Makes sure that what is attached can be known: without a bpffs there is nothing to read it from.
+///
+/// # Errors
+/// Says which path was looked at.
+pub(super) fn require() -> Result<()> {
+    let root = root();
+    let base = base(&root).display();
+    match nix::sys::statfs::statfs(self::base(&root)) {
+        Ok(stat) if stat.filesystem_type().0 == BPFFS_MAGIC => Ok(()),
+        Err(Errno::EACCES | Errno::EPERM) => Err(may_not_read(&root, &io::Error::from(Errno::EACCES))),
+        found => {
+            let what = match found {
+                Ok(_) => "another file system is there".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            Err(Failure::error(
+                Class::Unavailable,
+                format!(
+                    "no bpffs at {base} ({what}): what is attached is pinned on one, and cannot be seen from here; run \
+                     `mount -t bpf bpf {base}` if the machine has none, else run sidestep where its bpffs is mounted \
+                     (`ip netns exec` hides it, `nsenter --net=` does not), or name it with SIDESTEP_BPFFS"
+                ),
+            ))
+        }
+    }
+}
+
+/// Somebody else's pins: nothing is known of what is attached.
+pub(super) fn may_not_read(root: &Path, error: &io::Error) -> anyhow::Error {
+    Failure::error(
+        Class::Permission,
+        format!(
+            "may not read the pins in {} ({error}): run sidestep as root, or grant it CAP_BPF and CAP_DAC_READ_SEARCH",
+            root.display()
+        ),
+    )
+}
+
 /// Makes sure the directory exists on a bpffs, mounting one if there is none.
 pub(super) fn ensure_root() -> Result<PathBuf> {
     let root = root();
-    let base = root.parent().unwrap_or(Path::new(BPFFS)).to_owned();
+    let base = base(&root).to_owned();
     if !is_bpffs(&base) {
         fs::create_dir_all(&base).ok();
         mount(Some("bpf"), &base, Some("bpf"), MsFlags::empty(), Some("mode=0700")).map_err(|error| {

@@ -1,19 +1,14 @@
 //! Whose a namespace is: what is left of a dead workload is cleared away, a living one is not taken over.
 
-use std::os::fd::AsFd as _;
-
-use anyhow::{Context as _, Result};
-use proxy_common::names::{map, program};
+use anyhow::Result;
+use proxy_common::names::map;
 use proxy_core::exit::{Class, Failure};
 
-use super::{kept::Kept, meta::Meta, pins::WorkloadPins, readers, release, workloads::Workloads};
-use crate::{
-    netns::netns_of,
-    sys::{
-        bpf_link::{self, Place},
-        bpf_pin,
-    },
+use super::{
+    kept::Kept, meta::Meta, pins::WorkloadPins, presence::hangs_on_nothing, readers, release,
+    workloads::Workloads,
 };
+use crate::netns::netns_of;
 
 /// Makes room for an attach, or says who is in the way.
 pub(super) fn clear(table: Option<&Workloads>, pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
@@ -30,7 +25,7 @@ fn forget_stale(pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
         return Ok(());
     }
     let stale = match Kept::read(pins) {
-        Ok(old) => old.netns_cookie != cookie || !is_linked(pins)?,
+        Ok(old) => old.netns_cookie != cookie || hangs_on_nothing(pins)?,
         Err(error) => {
             tracing::warn!(
                 workload = pins.name(),
@@ -51,7 +46,7 @@ fn refuse_second_owner(table: &Workloads, pins: &WorkloadPins, cookie: Option<u6
     for other in attached(table, meant) {
         let alive = Meta::read(&other.map(map::META))
             .is_ok_and(|old| old.netns_cookie == cookie && old.cgroup_exists());
-        if !alive || !is_linked(&other)? {
+        if !alive || hangs_on_nothing(&other)? {
             release::workload(&other)?;
             continue;
         }
@@ -88,17 +83,6 @@ fn refuse_second_namespace(table: &Workloads, pins: &WorkloadPins) -> Result<()>
         ));
     }
     Ok(())
-}
-
-/// Whether the workload's inbound program hangs on a namespace. Another layout may have no link of this name.
-fn is_linked(pins: &WorkloadPins) -> Result<bool> {
-    let path = pins.link(program::INBOUND);
-    if !path.exists() {
-        return Ok(true);
-    }
-    let link = bpf_pin::open(&path).with_context(|| format!("open {}", path.display()))?;
-    let place = bpf_link::place(link.as_fd()).with_context(|| format!("look at {}", path.display()))?;
-    Ok(place != Place::Netns(0))
 }
 
 /// Those of the node's workloads that are meant.

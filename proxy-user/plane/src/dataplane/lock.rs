@@ -39,6 +39,9 @@ impl Lock {
     pub(super) fn take(root: &Path) -> Result<Option<Self>> {
         let mut dir = match File::open(root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(bpffs::may_not_read(root, &error));
+            }
             other => other.with_context(|| format!("open {}", root.display()))?,
         };
         let deadline = Instant::now() + PATIENCE;

@@ -1,10 +1,17 @@
 //! The ring into which the programs of the node log.
 
-use std::{fs::File, os::fd::AsFd as _};
+use std::{
+    fs::{self, File},
+    io,
+    os::fd::AsFd as _,
+};
 
 use anyhow::{Context, Result};
 use aya::maps::MapInfo;
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use proxy_common::names::{map, program};
 
 use super::{
@@ -21,21 +28,33 @@ pub struct LogRing {
     _lock: Flock<File>,
 }
 
+/// What came of asking for it.
+#[derive(Debug)]
+pub enum Claim {
+    Granted(LogRing),
+    /// Another process has it.
+    Taken,
+    /// Nothing is attached.
+    Absent,
+}
+
 impl LogRing {
-    /// None: nothing is attached, or somebody else reads.
-    pub fn claim() -> Result<Option<Self>> {
-        let dir = node_pins::dir();
-        let Some(id) = current() else { return Ok(None) };
-        let file = File::open(&dir).with_context(|| format!("open {}", dir.display()))?;
-        let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { return Ok(None) };
+    pub fn claim() -> Result<Claim> {
+        let Some(id) = current() else { return Ok(Claim::Absent) };
+        let file = lock_file()?;
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(Claim::Taken),
+            Err((_, error)) => return Err(error).context("lock the log of the BPF programs"),
+        };
         for pins in WorkloadPins::all()? {
             // Of any workload: they log into the same ring.
             let link = bpf_pin::open(&pins.link(program::SOCK_OPS));
             if let Ok(program) = link.and_then(|link| bpf_link::program_id(link.as_fd())) {
-                return Ok(Some(Self { id, program, _lock: lock }));
+                return Ok(Claim::Granted(Self { id, program, _lock: lock }));
             }
         }
-        Ok(None)
+        Ok(Claim::Absent)
     }
 
     /// A program that logs into it.
@@ -47,6 +66,16 @@ impl LogRing {
     pub fn is_current(&self) -> bool {
         current() == Some(self.id)
     }
+}
+
+/// Not the node's directory: the lock of that one says that somebody holds what workloads share.
+fn lock_file() -> Result<File> {
+    let dir = node_pins::dir().join("log");
+    match fs::create_dir(&dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(&dir),
+    }
+    .with_context(|| format!("open {}", dir.display()))
 }
 
 fn current() -> Option<u32> {

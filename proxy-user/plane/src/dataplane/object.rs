@@ -58,6 +58,7 @@ pub(super) fn load_alone(accel: AccelKernel, flow: FlowKernel) -> Result<Ebpf> {
         map::ACTIVITY,
         map::ACCEL_COUNTERS,
         map::JOURNAL,
+        map::KEPT,
         map::LIVE,
         map::LISTED,
         map::OPEN_TOTALS,

@@ -197,6 +197,11 @@ pub(crate) fn journal_pins() -> Result<(MapData, MapData)> {
     Ok((pins::pinned(&dir, map::JOURNAL_HEAD)?, pins::pinned(&dir, map::JOURNAL)?))
 }
 
+/// Each workload's own last entries.
+pub(crate) fn kept_pin() -> Result<MapData> {
+    pins::pinned(&node_pins::dir(), map::KEPT)
+}
+
 pub(crate) type OpenTotalsMap = HashMap<MapData, Raw<OpenKey>, Raw<OpenTotals>>;
 
 /// Where open flows are added up.

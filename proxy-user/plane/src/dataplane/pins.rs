@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use aya::maps::MapData;
+use proxy_common::names::map;
 
 use super::bpffs;
 use crate::{
@@ -34,10 +35,24 @@ impl WorkloadPins {
     }
 
     /// All attached workloads.
+    ///
+    /// # Errors
+    /// Where it cannot be known which there are: without a bpffs, and to who may not look.
     pub fn all() -> Result<Vec<Self>> {
-        let mut found: Vec<Self> =
-            entries(&bpffs::root())?.iter().filter_map(|path| Self::parse(name_of(path)?)).collect();
+        bpffs::require()?;
+        let root = bpffs::root();
+        let listed = entries(&root).map_err(|error| match denied(&error) {
+            Some(denied) => bpffs::may_not_read(&root, denied),
+            None => error,
+        })?;
+        let mut found: Vec<Self> = listed.iter().filter_map(|path| Self::parse(name_of(path)?)).collect();
         found.sort_by_key(|pins| (pins.netns, pins.cgroup));
+        // The directory may be open to somebody to whom the kernel opens no map. It says the same of each.
+        if let Some(Err(error)) = found.first().map(|pins| bpf_pin::open(&pins.map(map::META)))
+            && matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES))
+        {
+            return Err(bpffs::may_not_read(&root, &error));
+        }
         Ok(found)
     }
 
@@ -80,6 +95,11 @@ impl WorkloadPins {
     pub fn map(&self, name: &str) -> PathBuf {
         map_in(&self.dir, name)
     }
+}
+
+fn denied(error: &anyhow::Error) -> Option<&io::Error> {
+    let denied = |error: &&io::Error| matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES));
+    error.chain().find_map(|cause| cause.downcast_ref().filter(denied))
 }
 
 /// What is in a directory of pins; nothing if it is not there.

@@ -11,11 +11,27 @@ const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
+const BPF: &str = "CAP_BPF";
 
 /// An error that names what is missing.
 pub fn check() -> Result<()> {
     check_caller()?;
     check_kernel()
+}
+
+/// What who reads for a long time needs, also while there is nothing to read yet.
+///
+/// # Errors
+/// When the kernel would open no map to the caller.
+pub fn check_reading() -> Result<()> {
+    if missing_capabilities()?.contains(&BPF) {
+        return Err(Failure::error(
+            Class::Permission,
+            "missing capability: CAP_BPF, to read what is attached; run as root or grant it \
+             (securityContext.capabilities.add)",
+        ));
+    }
+    Ok(())
 }
 
 /// Of the caller, and of a kernel of this age.
@@ -75,7 +91,7 @@ fn missing(effective: u64) -> Vec<&'static str> {
     let has = |cap: u32| effective >> cap & 1 != 0;
     // CAP_SYS_ADMIN contains the two newer ones (include/linux/capability.h: bpf_capable).
     let needed = [
-        ("CAP_BPF", has(CAP_BPF) || has(CAP_SYS_ADMIN)),
+        (BPF, has(CAP_BPF) || has(CAP_SYS_ADMIN)),
         ("CAP_PERFMON", has(CAP_PERFMON) || has(CAP_SYS_ADMIN)),
         ("CAP_NET_ADMIN", has(CAP_NET_ADMIN)),
         ("CAP_SYS_ADMIN (to enter the network namespace)", has(CAP_SYS_ADMIN)),

@@ -53,11 +53,7 @@ pub(super) fn refresh(pins: &WorkloadPins) -> Result<bool> {
     for warning in change.finish(Workload { tables: meta.tables, ..entry }, undo)? {
         tracing::warn!(workload = pins.name(), "{warning}");
     }
-    accelerated::withdraw(
-        &node_dir,
-        slot,
-        seen.addresses.iter().filter(|ip| !meta.addresses.contains(ip)),
-    )?;
+    accelerated::withdraw(&node_dir, slot, seen.addresses.iter().filter(|ip| !meta.addresses.contains(ip)))?;
     accelerated::publish(&node_dir, slot, &meta.addresses, meta.not_accelerated.is_none())?;
     Ok(true)
 }

@@ -41,12 +41,13 @@ pub fn detach(netns_inode: u64, cgroup: Option<&Path>) -> Result<Vec<WorkloadPin
     detach_those(|pins| pins.netns_inode() == netns_inode && cgroup.is_none_or(|cgroup| same(pins, cgroup)))
 }
 
-/// Detaches the workload of that name, whatever has become of its namespace.
-pub fn detach_named(name: &str) -> Result<Vec<WorkloadPins>> {
-    detach_those(|pins| pins.name() == name)
+/// Detaches these workloads, whatever has become of their namespaces. Returns which were still there.
+pub fn detach_these(these: &[WorkloadPins]) -> Result<Vec<WorkloadPins>> {
+    detach_those(|pins| these.contains(pins))
 }
 
 fn detach_those(meant: impl Fn(&WorkloadPins) -> bool) -> Result<Vec<WorkloadPins>> {
+    bpffs::require()?;
     let Some(_lock) = Lock::take(&bpffs::root())? else { return Ok(Vec::new()) };
     let mut found = WorkloadPins::all()?;
     found.retain(|pins| meant(pins));
@@ -62,6 +63,7 @@ fn detach_those(meant: impl Fn(&WorkloadPins) -> bool) -> Result<Vec<WorkloadPin
 
 /// Detaches every workload of this node.
 pub fn detach_all() -> Result<Vec<WorkloadPins>> {
+    bpffs::require()?;
     let _lock = Lock::take(&bpffs::root())?;
     let found = WorkloadPins::all()?;
     for pins in &found {

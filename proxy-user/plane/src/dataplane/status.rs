@@ -19,6 +19,7 @@ use super::{
     meta::Meta,
     node_pins,
     pins::{WorkloadPins, pinned},
+    presence::{Gone, hangs_on_nothing},
     wire::Raw,
 };
 
@@ -28,6 +29,8 @@ pub struct WorkloadStatus {
     pub workload: String,
     /// Whether every link is in place.
     pub complete: bool,
+    /// What of its place is gone for good.
+    pub gone: Option<Gone>,
     pub programs: Vec<&'static str>,
     pub meta: Described,
     pub counters: Counters,
@@ -66,10 +69,12 @@ fn of(pins: &WorkloadPins) -> Result<WorkloadStatus> {
     let programs: Vec<&'static str> =
         HOOKS.iter().map(|hook| hook.program).filter(|program| pins.link(program).exists()).collect();
     let needs = Needs::of_features(meta.features, programs.contains(&program::SOCK_CREATE));
-    let complete = HOOKS.iter().all(|hook| !hook.is_needed(needs) || programs.contains(&hook.program));
+    let complete = HOOKS.iter().all(|hook| !hook.is_needed(needs) || programs.contains(&hook.program))
+        && !hangs_on_nothing(pins)?;
     Ok(WorkloadStatus {
         workload: pins.name(),
         complete,
+        gone: Gone::of(pins, &meta)?,
         programs,
         counters: Counters::read(meta.slot)?,
         acceleration: accel_counters::read(meta.slot)?,

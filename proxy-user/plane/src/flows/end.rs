@@ -75,11 +75,9 @@ impl End {
         match self.class() {
             Class::Outbound | Class::Dns | Class::DirectOut | Class::DirectSelf => true,
             Class::Inbound | Class::DirectIn => !self.record.has(flow_flag::NEAR),
-            Class::InnerLo
-            | Class::InnerEth0
-            | Class::InnerTproxy
-            | Class::Upstream
-            | Class::SelfCall => false,
+            Class::InnerLo | Class::InnerEth0 | Class::InnerTproxy | Class::Upstream | Class::SelfCall => {
+                false
+            }
         }
     }
 

@@ -167,7 +167,11 @@ fn first_byte(end: &End) -> Option<u64> {
 }
 
 /// What one end sends and the other reads.
-fn stream((sender, from): (Side, Option<&End>), (reader, to): (Side, Option<&End>), is_local: bool) -> Stream {
+fn stream(
+    (sender, from): (Side, Option<&End>),
+    (reader, to): (Side, Option<&End>),
+    is_local: bool,
+) -> Stream {
     let written = from.map(|from| Split {
         redirected: from.figures.tally.redirected_bytes,
         stacked: from.figures.sent_stacked,
@@ -190,7 +194,8 @@ fn stream((sender, from): (Side, Option<&End>), (reader, to): (Side, Option<&End
             read,
             reasons: why.iter().map(|(reason, _)| *reason).collect(),
             last_reason: why.map(|(reason, _)| reason),
-            because_of: why.and_then(|(_, whose)| whose.map(|is_sender| if is_sender { sender } else { reader })),
+            because_of: why
+                .and_then(|(_, whose)| whose.map(|is_sender| if is_sender { sender } else { reader })),
             ..Stream::default()
         };
     };
@@ -200,10 +205,7 @@ fn stream((sender, from): (Side, Option<&End>), (reader, to): (Side, Option<&End
     Stream {
         written,
         read,
-        messages: Some(Split {
-            redirected: tally.redirected_messages,
-            stacked: tally.stacked_messages,
-        }),
+        messages: Some(Split { redirected: tally.redirected_messages, stacked: tally.stacked_messages }),
         switches: tally.switches,
         reasons: (0..32).filter(|bit| tally.reasons >> bit & 1 != 0).filter_map(reason).collect(),
         last_reason,

@@ -4,11 +4,14 @@
 use std::os::fd::AsFd as _;
 
 use anyhow::{Context, Result};
-use proxy_common::flow::{JOURNAL, JOURNAL_WORDS, JournalEntry, journal_sum};
+use proxy_common::{
+    flow::{JOURNAL, JOURNAL_WORDS, JournalEntry, KEPT, journal_sum},
+    workload::SLOTS,
+};
 
 use super::end::End;
 use crate::{
-    dataplane::{decode, is_observed, journal_pins},
+    dataplane::{decode, is_observed, journal_pins, kept_pin},
     sys::bpf_mmap::Mapping,
 };
 
@@ -93,13 +96,30 @@ impl Reader {
         ends
     }
 
+    /// Of what the journal holds no more: each workload's last ends.
+    pub(super) fn kept(&self) -> Result<Vec<End>> {
+        // Without a lap all of them are still in the journal.
+        let Some(gone) = self.written().checked_sub(ENTRIES) else { return Ok(Vec::new()) };
+        let places = (SLOTS * KEPT) as usize;
+        let kept = Mapping::new(kept_pin()?.fd().as_fd(), places * size_of::<JournalEntry>())
+            .context("map the workloads' last closed flows")?;
+        let entries = (0..places).filter_map(|at| entry(&kept, at));
+        Ok(entries.filter(|(number, _)| (1..=gone).contains(number)).map(|(_, end)| end).collect())
+    }
+
     /// The entry of this number; none: not complete, or another one has its place.
     fn entry(&self, number: u64) -> Option<End> {
-        let mut words = [0u64; WORDS];
-        self.entries.read((number % ENTRIES) as usize * size_of::<JournalEntry>(), &mut words);
-        let summed: &[u64; JOURNAL_WORDS] = words[HEAD_WORDS..].try_into().ok()?;
-        let entry: JournalEntry = decode(&words)?;
-        (entry.number == number && entry.sum == journal_sum(number, summed))
-            .then_some(End { record: entry.record, figures: entry.figures })
+        entry(&self.entries, (number % ENTRIES) as usize)
+            .and_then(|(found, end)| (found == number).then_some(end))
     }
+}
+
+/// The complete entry at a place, with its number.
+fn entry(entries: &Mapping, at: usize) -> Option<(u64, End)> {
+    let mut words = [0u64; WORDS];
+    entries.read(at * size_of::<JournalEntry>(), &mut words);
+    let summed: &[u64; JOURNAL_WORDS] = words[HEAD_WORDS..].try_into().ok()?;
+    let entry: JournalEntry = decode(&words)?;
+    (entry.sum == journal_sum(entry.number, summed))
+        .then_some((entry.number, End { record: entry.record, figures: entry.figures }))
 }

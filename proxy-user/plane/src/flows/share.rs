@@ -65,11 +65,7 @@ impl Share {
             (Hop::Inbound, _) | (Hop::Direct, Direction::Inbound) => (none, down),
             _ => (up, down),
         };
-        Self {
-            redirected: up.redirected + down.redirected,
-            stacked: up.stacked + down.stacked,
-            elsewhere: 0,
-        }
+        Self { redirected: up.redirected + down.redirected, stacked: up.stacked + down.stacked, elsewhere: 0 }
     }
 
     /// What could be redirected.
@@ -134,7 +130,8 @@ mod tests {
 
     #[test]
     fn what_has_an_end_elsewhere_is_beside_it() {
-        let far = Carried { sent_far: 50, received_far: 40, sent_redirected: 0, received_redirected: 0, ..CARRIED };
+        let far =
+            Carried { sent_far: 50, received_far: 40, sent_redirected: 0, received_redirected: 0, ..CARRIED };
         let share = Share::of_class(Class::Upstream, &far);
         assert_eq!(share, Share { redirected: 0, stacked: 0, elsewhere: 90 });
         assert_eq!(share.percent(), None);

@@ -35,7 +35,9 @@ pub fn recent(filter: &Filter) -> Result<Vec<Flow>> {
     // Live ones first: what closes in between is in both, and the later look wins. The other way round it is in neither.
     let mut known = Known::new();
     add_live(&mut known, |_| true)?;
-    known.extend(join::known(Reader::open(true)?.read()));
+    let mut journal = Reader::open(true)?;
+    known.extend(join::known(journal.read()));
+    known.extend(join::known(journal.kept()?));
     let mut flows = join::flows(&known, Clock::now()?);
     flows.retain(|flow| filter.matches(flow));
     flows.sort_by_key(|flow| flow.times.syn);
@@ -61,7 +63,8 @@ pub fn busiest(most: usize) -> Result<Busiest> {
         return Ok(Busiest::default());
     }
     let mut reader = Reader::open(true)?;
-    let closed = reader.read();
+    let mut closed = reader.kept()?;
+    closed.extend(reader.read());
     let mut seen: HashMap<EndKey, Carried> = HashMap::new();
     let mut busiest = Busiest::default();
     for end in &closed {

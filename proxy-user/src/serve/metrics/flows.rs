@@ -98,7 +98,16 @@ pub(super) struct Flows;
 impl Source for Flows {
     fn families(&self) -> Vec<&'static Family> {
         vec![
-            &CONNECTIONS, &CLOSED, &ACTIVE, &BYTES, &CARRIED, &MESSAGES, &CONNECT, &HAND_OFF, &RECORDS, &OVERWRITTEN,
+            &CONNECTIONS,
+            &CLOSED,
+            &ACTIVE,
+            &BYTES,
+            &CARRIED,
+            &MESSAGES,
+            &CONNECT,
+            &HAND_OFF,
+            &RECORDS,
+            &OVERWRITTEN,
         ]
     }
 

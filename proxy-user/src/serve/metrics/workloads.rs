@@ -9,7 +9,7 @@ static WORKLOADS: Family = Family {
     name: "workloads",
     kind: Kind::Gauge,
     unit: None,
-    help: "Workloads attached on this node, by whether their pins can be read",
+    help: "Workloads attached on this node: readable, unreadable, or gone, with their network namespace, and no longer shown",
     labels: &["state"],
 };
 
@@ -65,6 +65,7 @@ impl Source for Workloads {
         let mut workloads = page.family(&WORKLOADS)?;
         workloads.gauge(&["readable"], seen.workloads.len() as f64)?;
         workloads.gauge(&["unreadable"], seen.unreadable.len() as f64)?;
+        workloads.gauge(&["gone"], seen.gone as f64)?;
         let mut info = page.family(&INFO)?;
         for workload in &seen.workloads {
             let (meta, [name, namespace]) = (&workload.meta, names(workload));

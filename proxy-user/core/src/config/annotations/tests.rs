@@ -137,14 +137,50 @@ fn status_port() {
 
 #[test]
 fn inject_and_status() {
-    let (yes, none) = (pod(&[(STATUS, "{}")]), pod(&[]));
-    assert_eq!(opted_out(&none, &none, Defaults::Injector), None);
-    assert_eq!(opted_out(&none, &none, Defaults::Cni), Some(OptOut::NotInjected));
-    assert_eq!(opted_out(&yes, &none, Defaults::Cni), None);
+    let (yes, none, proxy) = (pod(&[(STATUS, "{}")]), pod(&[]), ProxySettings::default());
+    assert_eq!(opted_out(&none, &none, &proxy, Defaults::Injector), None);
+    assert_eq!(opted_out(&none, &none, &proxy, Defaults::Cni), Some(OptOut::NotInjected));
+    assert_eq!(opted_out(&yes, &none, &proxy, Defaults::Cni), None);
     let no = pod(&[(INJECT, "false")]);
-    assert_eq!(opted_out(&no, &none, Defaults::Injector), Some(OptOut::InjectFalse));
-    assert_eq!(opted_out(&no, &pod(&[(INJECT, "true")]), Defaults::Injector), None);
-    assert_eq!(opted_out(&yes, &pod(&[(INJECT, "F")]), Defaults::Cni), Some(OptOut::InjectFalse));
+    assert_eq!(opted_out(&no, &none, &proxy, Defaults::Injector), Some(OptOut::InjectFalse));
+    assert_eq!(opted_out(&no, &pod(&[(INJECT, "true")]), &proxy, Defaults::Injector), None);
+    assert_eq!(opted_out(&yes, &pod(&[(INJECT, "F")]), &proxy, Defaults::Cni), Some(OptOut::InjectFalse));
+}
+
+/// The CNI plugin leaves a pod alone whose proxy runs no Envoy, or is no sidecar.
+#[rstest]
+#[case::no_envoy(Some("true"), "proxy sidecar", Some(OptOut::NoEnvoy))]
+#[case::envoy(Some("false"), "proxy sidecar", None)]
+#[case::not_a_boolean(Some("yes"), "proxy sidecar", None)]
+#[case::gateway(None, "proxy router --domain x", Some(OptOut::NoSidecar))]
+#[case::sidecar(None, "proxy sidecar --domain x", None)]
+#[case::no_type(None, "proxy", None)]
+#[case::another_program(None, "wait router", None)]
+fn the_sidecar_itself(#[case] no_envoy: Option<&str>, #[case] args: &str, #[case] expected: Option<OptOut>) {
+    let env = no_envoy.map(|value| ("DISABLE_ENVOY", value)).into_iter().collect();
+    let args = args.split(' ').map(str::to_owned).collect();
+    let proxy = ProxySettings { env, args, ..ProxySettings::default() };
+    let injected = pod(&[(STATUS, "{}")]);
+    assert_eq!(opted_out(&injected, &pod(&[]), &proxy, Defaults::Cni), expected);
+    assert_eq!(opted_out(&injected, &pod(&[]), &proxy, Defaults::Injector), None);
+}
+
+/// Istio's injector does not look at includeOutboundPorts, and istio-iptables drops the empty item; the CNI plugin refuses.
+#[test]
+fn an_empty_item_among_included_outbound_ports() {
+    for text in ["8080,", ",8080", "8080,,", " 8080 ,"] {
+        assert_eq!(config(&[(INCLUDE_OUTBOUND, text)], Defaults::Injector).outbound_ports_include, [8080]);
+        assert!(reason(INCLUDE_OUTBOUND, text, Defaults::Cni).contains("invalid syntax"), "{text}");
+    }
+}
+
+/// Beside the annotation that counts, the injector checks the older one too.
+#[test]
+fn a_wrong_virtual_interface_that_does_not_count() {
+    let both = [(KUBEVIRT, "eth 0"), (REROUTE, "eth1")];
+    assert_eq!(config(&both, Defaults::Cni).kube_virt_interfaces, ["eth1"]);
+    let ConfigFaults(faults) = read(&both, Defaults::Injector).unwrap_err();
+    assert_eq!((faults.len(), faults[0].value.as_str()), (1, "eth 0"));
 }
 
 #[rstest]
@@ -157,6 +193,7 @@ fn inject_and_status() {
 #[case::no_wildcard(EXCLUDE_RANGES, "*", "excludeIPRanges invalid: failed parsing cidr '*': ")]
 #[case::inbound(INCLUDE_INBOUND, "80,x", "includeInboundPorts invalid: failed parsing port 'x': ")]
 #[case::inbound_star(EXCLUDE_INBOUND, "*", "excludeInboundPorts invalid: failed parsing port '*': ")]
+#[case::octal(EXCLUDE_OUTBOUND, "022", "excludeOutboundPorts invalid: failed parsing port '022': ")]
 #[case::outbound(INCLUDE_OUTBOUND, "*", "includeOutboundPorts invalid: failed parsing port '*': ")]
 #[case::outbound_large(
     EXCLUDE_OUTBOUND,

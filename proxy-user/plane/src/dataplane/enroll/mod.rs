@@ -24,7 +24,7 @@ use super::{
     meta::Meta,
     node_pins, observation,
     pins::WorkloadPins,
-    release,
+    presence, release,
     takeover::{self, Earlier},
     undo::Undo,
     warning::Warning,
@@ -40,6 +40,8 @@ pub struct Enrolled {
     pub updated: bool,
     /// What the user should know though it did not fail.
     pub warnings: Vec<Warning>,
+    /// Other workloads whose namespaces are gone: they were removed.
+    pub pruned: Vec<WorkloadPins>,
 }
 
 pub(super) fn enroll(
@@ -55,6 +57,7 @@ pub(super) fn enroll(
     let mut shared = Undo::default();
     shared.push("what workloads share", release::remove_if_unused);
     let (node_dir, earlier) = clear_the_way(known, &pins, found.cookie)?;
+    let pruned = prune(&mut found.warnings);
     if let Some(earlier) = &earlier {
         let earlier = earlier.clone();
         earlier.step_aside()?;
@@ -62,6 +65,10 @@ pub(super) fn enroll(
     }
     let old = Meta::read(&pins.map(map::META)).ok();
     let mut meta = found.describe(netns, cgroup, options);
+    if meta.pod.is_none() {
+        // Nobody has to say again which pod it is.
+        meta.pod = old.as_ref().and_then(|old| old.pod.clone());
+    }
     let enrollment = Enrollment {
         root: &root,
         node_dir: &node_dir,
@@ -102,7 +109,7 @@ pub(super) fn enroll(
     drop(lock);
 
     let warnings = complete(found, netns, &node_dir, &meta, options);
-    Ok(Enrolled { pins, updated: old.is_some() || earlier.is_some(), warnings })
+    Ok(Enrolled { pins, updated: old.is_some() || earlier.is_some(), warnings, pruned })
 }
 
 /// Does what the workload can be captured without: its listeners say whose they are, and it is accelerated. What is
@@ -146,6 +153,14 @@ fn complete(
         warnings.extend(Warning::of_removing("what was accelerated before", off));
     }
     warnings
+}
+
+/// Removes workloads that nobody will detach any more. The attach does not depend on it.
+fn prune(warnings: &mut Vec<Warning>) -> Vec<WorkloadPins> {
+    presence::remove_gone().unwrap_or_else(|error| {
+        warnings.push(Warning::Left { what: "workloads that are gone", why: format!("{error:#}") });
+        Vec::new()
+    })
 }
 
 /// Removes what is in the workload's way. The node's directory is returned, and what a build of another layout has of

@@ -17,13 +17,13 @@ fn faults(args: &[&str], env: &[(&str, &str)]) -> Vec<crate::config::Fault> {
 #[case::octal_uid(&["-u", "01337"], "PROXY_UID", "would read it as octal")]
 #[case::octal_port(&["-b", "80,022"], "ISTIO_INBOUND_PORTS", "would read it as octal")]
 #[case::octal_listener(&["-p", "015001"], "--envoy-port (-p)", "would read it as octal")]
-#[case::octal_mark(&["-t", "01337"], "ISTIO_INBOUND_TPROXY_MARK", "would read it as octal")]
+#[case::octal_mark(&["-m", "TPROXY", "-b", "80", "-t", "01337"], "ISTIO_INBOUND_TPROXY_MARK", "would read it as octal")]
 #[case::user(&["-u", "1,nope"], "PROXY_UID", "is neither a uid nor a user")]
 #[case::gid(&["-g", "99999999999"], "PROXY_GID", "is neither a gid nor a group")]
 #[case::mode(&["-m", "tproxy"], "annotation sidecar.istio.io/interceptionMode", "is not an interception mode")]
 #[case::range(&["-b", "8000:8010"], "ISTIO_INBOUND_PORTS", "is a port range")]
 #[case::star_in_list(&["-b", "80,*"], "includeInboundPorts", "is not a port")]
-#[case::service(&["-d", "ssh"], "ISTIO_LOCAL_EXCLUDE_PORTS", "is not a decimal number")]
+#[case::service(&["-b", "*", "-d", "ssh"], "ISTIO_LOCAL_EXCLUDE_PORTS", "is not a decimal number")]
 #[case::star(&["-q", "*"], "ISTIO_OUTBOUND_PORTS", "is not a port")]
 #[case::plus(&["-o", "+80"], "excludeOutboundPorts", "is not a decimal number")]
 #[case::long_name(&["-c", "abcdefghijklmnop"], "ISTIO_EXCLUDE_INTERFACES", "too long (max 15 chars)")]
@@ -34,7 +34,7 @@ fn faults(args: &[&str], env: &[(&str, &str)]) -> Vec<crate::config::Fault> {
 #[case::leading_zero(&["-i", "10.0.0.0/08"], "-i", "leading zero")]
 #[case::zone(&["-i", "fe80::%eth0/64"], "-i", "has a zone")]
 #[case::exclude_all(&["-x", "*"], "ISTIO_SERVICE_EXCLUDE_CIDR", "invalid value for OUTBOUND_IP_RANGES_EXCLUDE")]
-#[case::mark(&["-t", "0xg"], "ISTIO_INBOUND_TPROXY_MARK", "is not a hexadecimal number")]
+#[case::mark(&["-m", "TPROXY", "-b", "80", "-t", "0xg"], "ISTIO_INBOUND_TPROXY_MARK", "is not a hexadecimal number")]
 #[case::boolean(&["--redirect-dns=yes"], "env REDIRECT_DNS or ISTIO_META_DNS_CAPTURE", "is not a boolean")]
 #[case::server(&["--redirect-dns", "--dns-server", "x"], "--dns-server", "is not an IP address")]
 #[case::none_and_one(&["--redirect-dns", "--dns-server=none", "--dns-server=1.1.1.1"], "--dns-server", "empty list")]
@@ -83,6 +83,26 @@ fn all_of_them_each_on_a_line() {
     assert_eq!(error.to_string().lines().count(), 9);
     assert!(error.0.iter().all(|fault| fault.value == "x" || fault.value == "y"));
     assert!(error.0.iter().all(|fault| !fault.next.is_empty()));
+}
+
+/// What Istio does not look at may be anything, as in a template that is used for both modes.
+#[rstest]
+#[case::exclude(&["-d", "*"], &["-d", ""], &[])]
+#[case::exclude_of_list(&["-b", "80", "-d", "ssh"], &["-b", "80"], &[])]
+#[case::mark(&["-t", "abc", "-r", "abc", "-b", "*"], &["-b", "*"], &[])]
+#[case::mark_without_inbound(&["-m", "TPROXY", "-t", "022"], &["-m", "TPROXY"], &[])]
+#[case::groups(&[], &[], &[("ISTIO_OUTBOUND_OWNER_GROUPS", "java"), ("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", "nope")])]
+fn unread(#[case] args: &[&str], #[case] without: &[&str], #[case] env: &[(&str, &str)]) {
+    assert_eq!(config(args, env), config(without, env.get(..1).unwrap_or_default()));
+}
+
+/// Istio's nftables rules are of both families, whatever the first address is.
+#[test]
+fn native_nftables_is_dual_stack() {
+    assert!(config(&["--native-nftables"], &[]).dual_stack);
+    assert!(config(&[], &[("NATIVE_NFTABLES", "1")]).dual_stack);
+    assert!(!config(&["--native-nftables=false"], &[]).dual_stack);
+    assert_eq!(faults(&["--native-nftables=yes"], &[]).len(), 1);
 }
 
 #[test]

@@ -52,7 +52,9 @@ proptest! {
     #[test]
     fn lists_lose_nothing(flag in prop::sample::select(&LISTS[..]), text in list()) {
         let given = text.split(',').filter(|item| !item.trim().is_empty()).count();
-        match resolve(&[&format!("{flag}={text}")], &[]) {
+        // Only with this one is -d read.
+        let all = if flag == "-d" { "-b=*" } else { "-b=" };
+        match resolve(&[all, &format!("{flag}={text}")], &[]) {
             Ok(Resolved { config, .. }) => {
                 // An empty text stands for the default in these two.
                 let defaulted = matches!(flag, "-u" | "-g") && text.is_empty();
@@ -110,6 +112,6 @@ fn long_lists() {
     assert_eq!(kept(&config, "-b"), Some(65_535));
     assert!(render(&config).lines().count() > 75_000);
     let wrong = vec!["x"; 65_535].join(",");
-    let error = resolve(&["-d", &wrong], &[]).unwrap_err();
+    let error = resolve(&["-b", "*", "-d", &wrong], &[]).unwrap_err();
     assert_eq!(error.0.len(), 65_535);
 }

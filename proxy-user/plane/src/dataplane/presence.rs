@@ -1,0 +1,98 @@
+//! Whether what was attached is still there: a pod goes without telling anybody.
+
+use std::os::fd::AsFd as _;
+
+use anyhow::{Context as _, Result};
+use proxy_common::names::program;
+use serde::Serialize;
+
+use super::{
+    bpffs,
+    kept::Kept,
+    lock::Lock,
+    meta::Meta,
+    pins::WorkloadPins,
+    release::{remove_if_unused, workload},
+};
+use crate::{
+    netns::Netns,
+    sys::{
+        bpf_link::{self, Place},
+        bpf_pin,
+    },
+};
+
+/// What of a workload's place is gone for good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gone {
+    /// Its processes may live, in another namespace: nothing of it is captured any more.
+    Netns,
+    /// What leaves the namespace is not captured any more, what arrives is.
+    Cgroup,
+    Both,
+}
+
+impl Gone {
+    pub(super) fn of(pins: &WorkloadPins, meta: &Meta) -> Result<Option<Self>> {
+        Ok(match (namespace_is_gone(pins)?, meta.cgroup_exists()) {
+            (false, true) => None,
+            (false, false) => Some(Self::Cgroup),
+            (true, true) => Some(Self::Netns),
+            (true, false) => Some(Self::Both),
+        })
+    }
+
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Netns => "its network namespace is gone",
+            Self::Cgroup => "its cgroup is gone",
+            Self::Both => "its network namespace and its cgroup are gone",
+        }
+    }
+
+    /// Nothing comes to it any more, and nobody can look at it.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Netns | Self::Both)
+    }
+}
+
+/// A link that hangs on nothing may also have been detached by somebody; then the namespace is where it was.
+pub(super) fn namespace_is_gone(pins: &WorkloadPins) -> Result<bool> {
+    let is_there = |kept: &Kept| Netns::open(&kept.netns_path).is_ok_and(|netns| netns.id() == kept.netns);
+    Ok(hangs_on_nothing(pins)? && !Kept::read(pins).is_ok_and(|kept| is_there(&kept)))
+}
+
+/// Whether the workload's inbound program hangs on no namespace. Another layout may have no link of this name.
+pub(super) fn hangs_on_nothing(pins: &WorkloadPins) -> Result<bool> {
+    let path = pins.link(program::INBOUND);
+    if !path.exists() {
+        return Ok(false);
+    }
+    let link = bpf_pin::open(&path).with_context(|| format!("open {}", path.display()))?;
+    let place = bpf_link::place(link.as_fd()).with_context(|| format!("look at {}", path.display()))?;
+    Ok(place == Place::Netns(0))
+}
+
+/// Removes the workloads whose network namespaces are gone. Returns which there were.
+pub fn prune() -> Result<Vec<WorkloadPins>> {
+    bpffs::require()?;
+    let Some(_lock) = Lock::take(&bpffs::root())? else { return Ok(Vec::new()) };
+    let gone = remove_gone()?;
+    if !gone.is_empty() {
+        remove_if_unused()?;
+    }
+    Ok(gone)
+}
+
+/// The same by who holds the lock, and keeps what workloads share.
+pub(super) fn remove_gone() -> Result<Vec<WorkloadPins>> {
+    let mut gone = Vec::new();
+    for pins in WorkloadPins::all()? {
+        if namespace_is_gone(&pins)? {
+            workload(&pins)?;
+            gone.push(pins);
+        }
+    }
+    Ok(gone)
+}
