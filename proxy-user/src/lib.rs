@@ -28,5 +28,7 @@ pub mod doctor;
 mod out;
 pub mod relay;
 pub mod serve;
+mod sheet;
 pub mod top;
 pub mod verify;
+mod yaml;

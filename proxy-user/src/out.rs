@@ -5,7 +5,7 @@
 
 use std::{
     fmt::Display,
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
 };
 
 use anyhow::{Context as _, Result};
@@ -19,7 +19,7 @@ pub(crate) const PREFIX: &str = "sidestep: ";
 /// # Errors
 /// When it cannot be written, and somebody might miss it.
 pub(crate) fn line(text: impl Display) -> Result<()> {
-    print(&harmless_lines(&format!("{text}\n"))).map(drop)
+    print_painted(&format!("{text}\n")).map(drop)
 }
 
 /// Results that end with a line.
@@ -27,7 +27,7 @@ pub(crate) fn line(text: impl Display) -> Result<()> {
 /// # Errors
 /// As [`line`].
 pub(crate) fn text(text: impl Display) -> Result<()> {
-    print(&harmless_lines(&text.to_string())).map(drop)
+    print_painted(&text.to_string()).map(drop)
 }
 
 /// Results for programs, on one line.
@@ -43,7 +43,7 @@ pub(crate) fn json(text: impl Display) -> Result<()> {
 /// # Errors
 /// As [`line`].
 pub(crate) fn lines(text: &str) -> Result<bool> {
-    print(&harmless_lines(text))
+    print_painted(text)
 }
 
 /// The same for programs.
@@ -52,6 +52,62 @@ pub(crate) fn lines(text: &str) -> Result<bool> {
 /// As [`line`].
 pub(crate) fn json_lines(text: &str) -> Result<bool> {
     print(&harmless_json(text))
+}
+
+fn print_painted(text: &str) -> Result<bool> {
+    let text = harmless_lines(text);
+    if is_coloured(&io::stdout()) { print(&painted(&text)) } else { print(&text) }
+}
+
+/// What comes next takes the place of what is on the terminal; in a pipe it comes after it.
+pub(crate) fn begin_again() {
+    let mut out = io::stdout().lock();
+    if out.is_terminal() {
+        let _ = out.write_all(b"\x1b[H\x1b[2J");
+    }
+}
+
+/// Whether there is somebody to see colours, and he has not asked for none (no-color.org).
+fn is_coloured(stream: &impl io::IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+const RED: &str = "\u{1b}[31m";
+const YELLOW: &str = "\u{1b}[33m";
+const AS_BEFORE: &str = "\u{1b}[0m";
+
+/// Words that say how something went, where a line or a cell of a table is nothing else.
+const WORDS: [(&str, &str); 7] = [
+    ("FAIL", RED),
+    ("refused", RED),
+    ("killed", RED),
+    ("unusable", RED),
+    ("exposed", RED),
+    ("degraded", YELLOW),
+    ("warning:", YELLOW),
+];
+
+/// What went wrong stands out.
+fn painted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        // The first word, or in a table the second.
+        let found = WORDS.iter().find_map(|(word, colour)| {
+            let at = line.find(word)?;
+            let (before, after) = (&line[..at], &line[at + word.len()..]);
+            let alone = after.starts_with([' ', '\n']) && (before.is_empty() || before.ends_with(' '));
+            (alone && before.split_whitespace().count() <= 1).then(|| (at, *word, *colour))
+        });
+        match found {
+            Some((at, word, colour)) => {
+                out.push_str(&line[..at]);
+                out.push_str(&format!("{colour}{word}{AS_BEFORE}"));
+                out.push_str(&line[at + word.len()..]);
+            }
+            None => out.push_str(line),
+        }
+    }
+    out
 }
 
 fn print(text: &str) -> Result<bool> {
@@ -71,5 +127,25 @@ pub(crate) fn said_by(stderr: &[u8]) -> String {
 /// What is wrong. That it cannot be said is nothing that could be said.
 pub(crate) fn complain(text: impl Display) {
     let text = format!("{PREFIX}{text}\n");
-    let _ = io::stderr().lock().write_all(harmless_lines(&text).as_bytes());
+    let text = harmless_lines(&text);
+    let text = if is_coloured(&io::stderr()) { painted(&text) } else { text.into_owned() };
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_is_painted_and_nothing_else() {
+        for (line, shown) in [
+            ("FAIL  sidecar  nobody\n", "\u{1b}[31mFAIL\u{1b}[0m  sidecar  nobody\n"),
+            ("sidestep: warning: nothing\n", "sidestep: \u{1b}[33mwarning:\u{1b}[0m nothing\n"),
+            (" btf  degraded  none\n", " btf  \u{1b}[33mdegraded\u{1b}[0m  none\n"),
+            ("pass  outbound  it was refused before\n", "pass  outbound  it was refused before\n"),
+            ("pass  FAILURES\n", "pass  FAILURES\n"),
+        ] {
+            assert_eq!(painted(line), shown);
+        }
+    }
 }

@@ -45,6 +45,7 @@ pub mod report;
 pub mod requirement;
 pub mod sample;
 pub mod scale;
+pub mod schema;
 pub mod serve;
 pub mod server;
 pub mod settings;

@@ -190,7 +190,7 @@ fn capture_does_not_end_by_leaving_flags_out() {
             said.stderr.contains("no -i, no -b") && said.stderr.contains("--capture-nothing"),
             "{said:?}"
         );
-        assert_eq!(sidestep.meta().unwrap()["config"]["outbound_include"], "All");
+        assert_eq!(sidestep.meta().unwrap()["config"]["outbound_include"]["all"], true);
     }
     let said = sidestep.attach_again(&["--capture-nothing"]).unwrap();
     assert!(said.contains("-i (--istio-service-cidr): * -> none"), "{said}");

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
-use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use proxy_core::harmless::harmless;
 use serde::Serialize;
+
+use crate::sheet::Sheet;
 
 use super::{
     finding::{Class, Finding},
@@ -104,11 +105,9 @@ impl fmt::Display for Report {
             Some(name) => writeln!(f, "workload {name}, addresses {}", addresses.join(", "))?,
             None => writeln!(f, "nothing attached, as the flags say; addresses {}", addresses.join(", "))?,
         }
-        let mut table = Table::new();
-        table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(["SERVER", "PROCESS", "UID", "ROW", "FROM OUTSIDE, MODE LO", "MODE ETH0"]);
+        let mut table = Sheet::new(&["SERVER", "PROCESS", "UID", "ROW", "FROM OUTSIDE, MODE LO", "MODE ETH0"]);
         for row in &self.rows {
-            table.add_row(row.cells());
+            table.add(row.cells());
         }
         writeln!(f, "{table}")?;
         if self.is_clean() {

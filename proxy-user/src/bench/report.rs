@@ -1,7 +1,8 @@
 //! What came out.
 
-use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
+
+use crate::sheet::Sheet;
 
 use super::{load::Exchanged, plane::Mode};
 
@@ -42,9 +43,8 @@ impl Report {
 
     /// Medians, and requests per second relative to iptables (without it: to no redirection).
     pub fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_preset(UTF8_HORIZONTAL_ONLY);
-        table.set_header(["CONNECTIONS", "MODE", "EXCHANGES/S", "RATIO", "P50 US", "P99 US", "REDIRECTED"]);
+        let mut table =
+            Sheet::new(&["CONNECTIONS", "MODE", "EXCHANGES/S", "RATIO", "P50 US", "P99 US", "REDIRECTED"]);
         let mut connections: Vec<u32> = self.runs.iter().map(|run| run.connections).collect();
         connections.dedup();
         for count in connections {
@@ -54,7 +54,7 @@ impl Report {
                 let of = |value: fn(&Run) -> f64| median(runs().map(value).collect());
                 let Some(rate) = of(|run| run.exchanged.per_second) else { continue };
                 let redirected: u64 = runs().map(|run| run.redirected).sum();
-                table.add_row([
+                table.add([
                     count.to_string(),
                     mode.name().to_owned(),
                     format!("{rate:.0}"),

@@ -8,6 +8,7 @@ use proxy_core::config::PodName;
 use proxy_plane::cgroup::{Cgroup, mount_point};
 
 use super::{
+    Output,
     acceleration::AccelerationArgs,
     install::{self, Workload},
     observation::ObservationArgs,
@@ -35,6 +36,9 @@ pub(crate) struct AttachArgs {
     /// Let a workload that is attached be captured no more: neither -i nor -b nor anything else says what
     #[arg(long, help_heading = "Workload")]
     capture_nothing: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
@@ -50,6 +54,7 @@ pub(crate) fn run(args: &AttachArgs) -> Result<ExitCode> {
         pod: args.pod.as_ref(),
         may_be_the_machine: args.host,
         may_capture_nothing: args.capture_nothing,
+        output: args.output,
     };
     let default = || if args.host { Cgroup::open(&mount_point()?) } else { Cgroup::own() };
     install::run(&args.settings, &workload, &args.acceleration, &args.observation, default)

@@ -71,11 +71,11 @@ pub(crate) fn run(args: &AuditArgs) -> Result<ExitCode> {
     let report = audit(&ground, &netns, &options)?;
     match args.output {
         Output::Table => out::text(&report)?,
-        Output::Json => {
+        Output::Json | Output::Yaml => {
             let mut json = serde_json::to_value(&report)?;
             json["schema"] = 1.into();
             json["clean"] = report.is_clean().into();
-            out::json(json)?;
+            args.output.document(&json)?;
         }
     }
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     if let Some(report) = bench::run(&args.what)? {
         match args.output {
             Output::Table => out::line(report.table())?,
-            Output::Json => out::json(serde_json::to_string(&report)?)?,
+            Output::Json | Output::Yaml => drop(args.output.document(&serde_json::to_value(&report)?)?),
         }
     }
     Ok(ExitCode::SUCCESS)

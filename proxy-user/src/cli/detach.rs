@@ -7,7 +7,7 @@ use clap::Args;
 use proxy_core::exit::{Class, Failure};
 use proxy_plane::dataplane::{self, WorkloadPins};
 
-use super::place::PlaceArgs;
+use super::{Output, place::PlaceArgs};
 
 #[derive(Args, Debug)]
 #[command(
@@ -22,6 +22,9 @@ pub(crate) struct DetachArgs {
     /// The workload that `sidestep status` names so, or a pod, as NAMESPACE/NAME; also if its namespace is gone
     #[arg(long, value_name = "NAME", conflicts_with_all = ["netns", "cgroup"])]
     workload: Option<String>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
 }
 
 pub(crate) fn run(args: &DetachArgs) -> Result<ExitCode> {
@@ -32,7 +35,7 @@ pub(crate) fn run(args: &DetachArgs) -> Result<ExitCode> {
     } else {
         dataplane::detach(args.place.netns()?.id().ino, args.place.cgroup.as_deref())?
     };
-    super::install::say_detached(&gone)?;
+    super::install::say_detached(args.output, &gone)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let diagnosis = doctor::examine(netns.as_ref(), cgroup.as_ref())?;
     match args.output {
         Output::Table => out::line(&diagnosis)?,
-        Output::Json => out::json(serde_json::to_string(&diagnosis)?)?,
+        Output::Json | Output::Yaml => drop(args.output.document(&serde_json::to_value(&diagnosis)?)?),
     }
     Ok(ExitCode::from(diagnosis.exit_code()))
 }

@@ -105,11 +105,11 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
 fn print(output: Output, answer: &Answer, workload: Option<String>) -> Result<ExitCode> {
     match output {
         Output::Table => out::text(answer)?,
-        Output::Json => {
+        Output::Json | Output::Yaml => {
             let mut json = serde_json::to_value(answer)?;
             json["schema"] = 1.into();
             json["workload"] = workload.into();
-            out::json(json)?;
+            output.document(&json)?;
         }
     }
     Ok(ExitCode::SUCCESS)

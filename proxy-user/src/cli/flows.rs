@@ -14,8 +14,8 @@ use proxy_plane::{
     flows::{self, Filter, Flow, Journal, Path, State, Verdict, one_of},
 };
 
-use super::{Output, flows_table, flows_top::Records, port};
-use crate::{out, top};
+use super::{Output, flows_table::Layout, flows_top::Records, port};
+use crate::{out, top, yaml};
 
 /// How often a follower looks. The journal has room for what closes meanwhile, see `docs/flows.md`.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -207,14 +207,22 @@ impl Printer {
                 }
                 out::json_lines(&text)
             }
+            Output::Yaml => {
+                for flow in flows {
+                    let flow = serde_json::from_str(&flow.to_json().context("encode a flow")?)?;
+                    text.push_str(&yaml::document(&flow));
+                }
+                out::json_lines(&text)
+            }
             Output::Table if flows.is_empty() && is_all => out::lines("no flows\n"),
             Output::Table => {
+                let layout = Layout::of_output();
                 if !self.has_head {
-                    writeln!(text, "{}", flows_table::HEAD)?;
+                    writeln!(text, "{}", layout.head())?;
                     self.has_head = true;
                 }
                 for flow in flows {
-                    writeln!(text, "{}", flows_table::row(flow))?;
+                    writeln!(text, "{}", layout.row(flow))?;
                 }
                 out::lines(&text)
             }
@@ -225,9 +233,10 @@ impl Printer {
     fn say_lost(&self, now: u64, total: u64) -> Result<bool> {
         let text = format!("{now} records were overwritten before they could be read ({total} so far)");
         match self.output {
-            Output::Json => {
+            Output::Json | Output::Yaml => {
                 let line = serde_json::json!({ "schema": flows::SCHEMA, "lost": now, "lost_total": total });
-                out::json_lines(&format!("{line}\n"))
+                let is_yaml = self.output == Output::Yaml;
+                out::json_lines(&if is_yaml { yaml::document(&line) } else { format!("{line}\n") })
             }
             Output::Table => {
                 out::complain(format!(

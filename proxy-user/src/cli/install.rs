@@ -16,7 +16,7 @@ use proxy_plane::{
 };
 
 use super::{
-    acceleration::AccelerationArgs, difference, observation::ObservationArgs, settings::SettingsArgs,
+    Output, acceleration::AccelerationArgs, difference, observation::ObservationArgs, settings::{self, SettingsArgs},
 };
 use crate::{
     out,
@@ -32,6 +32,7 @@ pub(crate) struct Workload<'a> {
     pub(crate) may_be_the_machine: bool,
     /// What is attached may lose all of its capture.
     pub(crate) may_capture_nothing: bool,
+    pub(crate) output: Output,
 }
 
 pub(crate) fn run(
@@ -50,18 +51,18 @@ pub(crate) fn run(
     }
     let netns = named_netns(workload, run)?;
     if run.cleanup_only {
-        return clean_up(run, netns.as_ref(), workload.cgroup);
+        return clean_up(run, netns.as_ref(), workload);
     }
     let config = match &settings.capture {
         Capture::Of(config) => config,
         Capture::Nothing(reason) => {
-            out::line(format!("nothing is attached: {reason}"))?;
+            settings::say_nothing(workload.output, "attached", reason)?;
             return Ok(ExitCode::SUCCESS);
         }
     };
     // Nothing is shown of what would not be applied; nor does Istio.
     if run.dry_run && !run.skip_rule_apply {
-        return dry_run(config, netns.as_ref(), run.dry_run_file.as_deref());
+        return dry_run(config, netns.as_ref(), run.dry_run_file.as_deref(), workload.output);
     }
     if !run.skip_rule_apply {
         let cgroup = workload.cgroup.map_or_else(default_cgroup, Cgroup::open)?;
@@ -75,7 +76,7 @@ pub(crate) fn run(
             observe: observation.observe,
             pod: workload.pod.cloned(),
         };
-        attach(&netns, &cgroup, &options, workload.may_capture_nothing)?;
+        attach(&netns, &cgroup, &options, workload)?;
     }
     if run.run_validation {
         let cgroup = workload.cgroup.map(Cgroup::open).transpose()?;
@@ -103,14 +104,14 @@ fn named_netns(workload: &Workload<'_>, run: &RunOptions) -> Result<Option<Netns
     }
 }
 
-fn attach(netns: &Netns, cgroup: &Cgroup, options: &AttachOptions, may_capture_nothing: bool) -> Result<()> {
+fn attach(netns: &Netns, cgroup: &Cgroup, options: &AttachOptions, workload: &Workload<'_>) -> Result<()> {
     let there = WorkloadPins::new(netns, cgroup);
     let old = Meta::read(&there.map(map::META))
         .ok()
         .filter(|old| old.netns_cookie == netns.cookie().ok().flatten());
     if options.config.captures_nothing() {
         match &old {
-            Some(old) if !may_capture_nothing && !old.config.captures_nothing() => {
+            Some(old) if !workload.may_capture_nothing && !old.config.captures_nothing() => {
                 return Err(would_capture_nothing(&there));
             }
             Some(_) => {}
@@ -129,18 +130,25 @@ fn attach(netns: &Netns, cgroup: &Cgroup, options: &AttachOptions, may_capture_n
         );
     }
     let done = if attached.updated { "updated" } else { "attached" };
-    out::line(format!("{done} workload {}: {}", attached.pins.name(), attached.pins.dir().display()))?;
-    if let Some(old) = old.filter(|_| attached.updated) {
-        say_difference(&old, options)?;
+    let changes = old.filter(|_| attached.updated).map(|old| difference_to(&old, options)).unwrap_or_default();
+    let (name, pins) = (attached.pins.name(), attached.pins.dir());
+    if workload.output != Output::Table {
+        let removed: Vec<String> = attached.pruned.iter().map(WorkloadPins::name).collect();
+        let document = serde_json::json!({
+            "schema": 1, "workload": name, "done": done, "pins": pins, "changes": changes, "removed": removed,
+        });
+        return workload.output.document(&document).map(drop);
     }
+    out::line(format!("{done} workload {name}: {}", pins.display()))?;
+    changes.iter().try_for_each(|line| out::line(format!("  {line}")))?;
     attached.pruned.iter().try_for_each(|pins| {
         out::line(format!("removed workload {}: its network namespace is gone", pins.name()))
     })
 }
 
 /// What is not said again is as it was: only the pod's name.
-fn say_difference(old: &Meta, new: &AttachOptions) -> Result<()> {
-    let changes = difference::lines(
+fn difference_to(old: &Meta, new: &AttachOptions) -> Vec<String> {
+    difference::lines(
         &difference::Settings {
             pod: old.pod.as_ref(),
             config: &old.config,
@@ -153,8 +161,7 @@ fn say_difference(old: &Meta, new: &AttachOptions) -> Result<()> {
             acceleration: &new.acceleration,
             observe: new.observe,
         },
-    );
-    changes.iter().try_for_each(|line| out::line(format!("  {line}")))
+    )
 }
 
 /// Nobody forgets to name a pod and redirects the machine's own traffic.
@@ -194,7 +201,7 @@ fn istio_chains(netns: &Netns) -> Option<String> {
 }
 
 /// A namespace has one workload; its cgroup may be gone already.
-fn clean_up(run: &RunOptions, netns: Option<&Netns>, cgroup: Option<&Path>) -> Result<ExitCode> {
+fn clean_up(run: &RunOptions, netns: Option<&Netns>, workload: &Workload<'_>) -> Result<ExitCode> {
     if run.dry_run || run.skip_rule_apply {
         out::line("nothing is detached: --dry-run or --skip-rule-apply was given")?;
         return Ok(ExitCode::SUCCESS);
@@ -210,7 +217,7 @@ fn clean_up(run: &RunOptions, netns: Option<&Netns>, cgroup: Option<&Path>) -> R
         }
         known => {
             known?;
-            say_detached(&dataplane::detach(id.ino, cgroup)?)?;
+            say_detached(workload.output, &dataplane::detach(id.ino, workload.cgroup)?)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -224,7 +231,11 @@ fn no_address() -> anyhow::Error {
 }
 
 /// Says which workloads are gone.
-pub(crate) fn say_detached(gone: &[WorkloadPins]) -> Result<()> {
+pub(crate) fn say_detached(output: Output, gone: &[WorkloadPins]) -> Result<()> {
+    if output != Output::Table {
+        let names: Vec<String> = gone.iter().map(WorkloadPins::name).collect();
+        return output.document(&serde_json::json!({ "schema": 1, "detached": names })).map(drop);
+    }
     if gone.is_empty() {
         out::line("nothing was attached")?;
     }
@@ -233,7 +244,12 @@ pub(crate) fn say_detached(gone: &[WorkloadPins]) -> Result<()> {
 
 /// IPv6 rules too if the namespace would get some; where it cannot be looked at, if dual stack asks for them. A namespace
 /// without an address is refused, as attaching to it would be.
-fn dry_run(config: &Config, netns: Option<&Netns>, file: Option<&Path>) -> Result<ExitCode> {
+fn dry_run(
+    config: &Config,
+    netns: Option<&Netns>,
+    file: Option<&Path>,
+    output: Output,
+) -> Result<ExitCode> {
     let interfaces = match netns {
         Some(netns) => netns::interfaces(netns),
         None => netns::interfaces_here(),
@@ -242,11 +258,14 @@ fn dry_run(config: &Config, netns: Option<&Netns>, file: Option<&Path>) -> Resul
         Ok(interfaces) => interfaces.enable_ipv6(config.dual_stack).ok_or_else(no_address)?,
         Err(_) => config.dual_stack,
     };
-    let mut text = rules::render_family(config, Family::V4);
-    if ipv6 {
-        text.push_str(&rules::render_family(config, Family::V6));
+    let families = [Family::V4, Family::V6].into_iter().filter(|family| ipv6 || *family == Family::V4);
+    let texts: Vec<_> = families.map(|family| (family, rules::render_family(config, family))).collect();
+    let text: String = texts.iter().map(|(_, text)| text.as_str()).collect();
+    if output == Output::Table {
+        out::text(&text)?;
+    } else {
+        output.document(&super::rules::document(&texts))?;
     }
-    out::text(&text)?;
     if let Some(file) = file {
         fs::write(file, &text).with_context(|| {
             format!("env DRY_RUN_FILE_PATH: write {}; name a file in a directory that exists", file.display())

@@ -8,6 +8,7 @@ use proxy_core::config::warn_of_words;
 use proxy_plane::cgroup::{Cgroup, default_cgroup};
 
 use super::{
+    Output,
     acceleration::AccelerationArgs,
     install::{self, Workload},
     observation::ObservationArgs,
@@ -56,6 +57,7 @@ pub(crate) fn run(args: &IstioIptablesArgs) -> Result<ExitCode> {
         // Istio's scripts mean both.
         may_be_the_machine: true,
         may_capture_nothing: true,
+        output: Output::Table,
     };
     install::run(&args.settings, &workload, &args.acceleration, &args.observation, || {
         Cgroup::open(&default_cgroup()?)

@@ -45,7 +45,7 @@ use clap::{
 use proxy_core::exit::Class;
 
 use self::istio_iptables::IstioIptables;
-use crate::{out, relay};
+use crate::{out, relay, yaml};
 
 /// Istio sidecar redirection with eBPF in place of iptables.
 #[derive(Parser, Debug)]
@@ -97,8 +97,21 @@ enum Verb {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub(crate) enum Output {
     #[default]
+    /// For people: columns that fit the terminal; in a pipe tabs between them
     Table,
     Json,
+    Yaml,
+}
+
+impl Output {
+    /// Prints what is for programs.
+    /// False: nobody reads any more.
+    pub(crate) fn document(self, value: &serde_json::Value) -> Result<bool> {
+        match self {
+            Self::Yaml => out::json_lines(&yaml::document(value)),
+            Self::Table | Self::Json => out::json_lines(&format!("{value}\n")),
+        }
+    }
 }
 
 /// Runs the command line. An error is said, and its class becomes the exit code.

@@ -4,16 +4,26 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use proxy_plane::dataplane;
+use proxy_plane::dataplane::{self, WorkloadPins};
 
+use super::Output;
 use crate::out;
 
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  sidestep prune\n\nEach attach does the same.")]
-pub(crate) struct PruneArgs {}
+pub(crate) struct PruneArgs {
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
 
-pub(crate) fn run(_: &PruneArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &PruneArgs) -> Result<ExitCode> {
     let gone = dataplane::prune()?;
+    if args.output != Output::Table {
+        let names: Vec<String> = gone.iter().map(WorkloadPins::name).collect();
+        args.output.document(&serde_json::json!({ "schema": 1, "removed": names }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if gone.is_empty() {
         out::line("nothing is gone")?;
     }

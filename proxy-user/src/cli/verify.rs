@@ -50,12 +50,12 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode> {
         verify(&selector, netns.as_ref(), if args.no_sidecar { Sidecar::NotYet } else { Sidecar::Expected })?;
     match args.output {
         Output::Table => out::text(&report)?,
-        Output::Json => out::json(serde_json::json!({
+        Output::Json | Output::Yaml => drop(args.output.document(&serde_json::json!({
             "schema": 1,
             "workload": report.workload,
             "passed": report.passed(),
             "steps": report.steps,
-        }))?,
+        }))?),
     }
     report.result().map(|()| ExitCode::SUCCESS)
 }

@@ -11,7 +11,6 @@ mod rights;
 use std::fmt;
 
 use anyhow::Result;
-use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use proxy_plane::{
     cgroup::Cgroup,
     dataplane::raise_memlock,
@@ -22,6 +21,8 @@ use proxy_plane::{
     netns::Netns,
 };
 use serde::Serialize;
+
+use crate::sheet::Sheet;
 
 pub use finding::{Finding, Level};
 pub(crate) use others::istio_chains_here as istio_chains;
@@ -116,13 +117,11 @@ impl Diagnosis {
 
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Table::new();
-        table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(["CHECK", "", "FOUND", "WHAT TO DO"]);
+        let mut table = Sheet::new(&["CHECK", "LEVEL", "FOUND", "WHAT TO DO"]);
         for finding in &self.findings {
             let level = format!("{:?}", finding.level).to_lowercase();
             let advice = finding.advice.clone().unwrap_or_default();
-            table.add_row([finding.check.to_owned(), level, finding.found.clone(), advice]);
+            table.add([finding.check.to_owned(), level, finding.found.clone(), advice]);
         }
         writeln!(f, "{table}")?;
         let says = match self.verdict {

@@ -147,7 +147,7 @@ pub fn names(workload: &WorkloadStatus) -> [&str; 2] {
 }
 
 pub fn mode_name(workload: &WorkloadStatus) -> String {
-    format!("{:?}", workload.meta.config.mode).to_uppercase()
+    workload.meta.config.mode.name().to_owned()
 }
 
 #[cfg(test)]

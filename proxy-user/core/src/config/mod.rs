@@ -90,6 +90,16 @@ pub enum Mode {
     Tproxy,
 }
 
+impl Mode {
+    /// As Istio writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Redirect => "REDIRECT",
+            Self::Tproxy => "TPROXY",
+        }
+    }
+}
+
 impl Config {
     /// The DNS capture the rules implement. Istio turns capture off, with a warning, when it would have to know the
     /// servers and knows none; then even the port 53 exceptions of the proxy rules are gone.

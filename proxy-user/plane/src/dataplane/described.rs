@@ -8,6 +8,7 @@ use proxy_core::config::{Acceleration, Config, Observe, PodName};
 use serde::Serialize;
 
 use super::{
+    described_json,
     meta::{KnownRoute, Meta},
     readers::Hazardous,
 };
@@ -32,6 +33,7 @@ pub struct Described {
     pub added_passthrough6: bool,
     /// Seconds since the epoch.
     pub attached_at: u64,
+    #[serde(serialize_with = "described_json::config")]
     pub config: Config,
     pub acceleration: Acceleration,
     /// Why the workload is not accelerated, if it is not.
@@ -56,8 +58,10 @@ pub struct Described {
     /// Its addresses other than loopback ones.
     pub addresses: Vec<IpAddr>,
     /// Named interfaces, by index, with bits of [`proxy_common::policy::interface_flag`].
+    #[serde(serialize_with = "described_json::interfaces")]
     pub interfaces: Vec<(u32, u8)>,
     /// Its routing table when somebody last looked.
+    #[serde(serialize_with = "described_json::routes")]
     pub routes: Vec<(IpNet, KnownRoute)>,
 }
 

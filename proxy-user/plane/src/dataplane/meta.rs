@@ -105,9 +105,9 @@ impl Meta {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct KnownRoute {
     /// None: the destination itself.
-    source: Option<IpAddr>,
+    pub(super) source: Option<IpAddr>,
     /// Bits of [`proxy_common::wire::route_flag`].
-    flags: u8,
+    pub(super) flags: u8,
 }
 
 impl From<&KnownRoute> for Route {

@@ -8,6 +8,7 @@ mod blob;
 mod bpffs;
 mod claim;
 mod described;
+mod described_json;
 mod enroll;
 mod extras;
 mod facts;

@@ -1,0 +1,184 @@
+//! What verbs print for programs: as `docs/schema` says, the same as YAML; for people: in a pipe without frames and colours.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tests::agent;
+use tests::client::Connect;
+use tests::data_plane::DataPlane;
+use tests::flows::wait_closed;
+use tests::network::Network;
+use tests::pod::Pod;
+use tests::report::Outcome;
+use tests::requirement::Requirement;
+use tests::schema::faults;
+use tests::serve::Serve;
+use tests::server::{Server, stand_in};
+use tests::sidestep::{DEFAULT_FLAGS, Ended, ended, workload};
+
+fn run(args: &[&str]) -> Ended {
+    ended(args).unwrap()
+}
+
+/// What a verb prints for programs, checked; whatever its exit code.
+fn documents(verb: &str, args: &[&str]) -> Vec<Value> {
+    let said = run(&[args, &["--output", "json"]].concat());
+    let documents: Vec<Value> = said
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{args:?}: {error}: {said:?}")))
+        .collect();
+    assert!(!documents.is_empty(), "{args:?} printed nothing: {said:?}");
+    documents.iter().for_each(|document| keeps_to(verb, document));
+    documents
+}
+
+fn keeps_to(schema: &str, document: &Value) {
+    if let Some(samples) = std::env::var_os("SIDESTEP_SCHEMA_SAMPLES") {
+        use std::io::Write as _;
+        let path = Path::new(&samples).join(format!("{schema}.jsonl"));
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{document}").unwrap();
+        return;
+    }
+    let path = agent::repository().join(format!("docs/schema/{schema}.json"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let found = faults(&serde_json::from_str(&text).unwrap(), document);
+    assert!(found.is_empty(), "{}: {found:#?}\n{document:#}", path.display());
+    assert!(document["schema"].is_u64(), "{document:#}");
+}
+
+/// Traffic of each kind, so that fields have values.
+fn traffic(network: &Network) {
+    let pod = &network.pod;
+    let to_itself = Connect::to("127.0.0.1:7000".parse().unwrap()).from(pod).unwrap();
+    let outside = Connect::to(network.pod4(8080)).from(&network.outside).unwrap();
+    let service = Connect::to("10.96.7.7:80".parse().unwrap()).from(pod).unwrap();
+    for seen in [to_itself, outside, service] {
+        assert_eq!(seen.outcome(), Outcome::Answered, "{seen:?}");
+    }
+    wait_closed(pod, &[], 3).unwrap();
+}
+
+#[test]
+fn documents_are_as_the_schemas_say() {
+    if !DataPlane::Sidestep.met(&[Requirement::Observation, Requirement::Program("curl", "curl")]) {
+        return;
+    }
+    let network = Network::new("output").unwrap();
+    let place = workload(&network.pod);
+    let place: Vec<&str> = place.iter().map(String::as_str).collect();
+    let of = |verb: &[&'static str], more: &[&'static str]| [verb, more, &*place].concat();
+    let attach = |more: &[&'static str]| documents("attach", &of(&["attach", "--pod", "shop/web-0"], more));
+    let first = attach(&[&DEFAULT_FLAGS[..], &["--dual-stack"]].concat());
+    assert_eq!((&first[0]["done"], &first[0]["changes"]), (&"attached".into(), &Value::Array(vec![])));
+    let more = [
+        &DEFAULT_FLAGS[..],
+        &["--dual-stack", "-o", "9000", "-x", "10.99.0.0/16", "--redirect-dns", "--capture-all-dns"],
+    ];
+    let again = attach(&more.concat());
+    assert_eq!(again[0]["done"], "updated");
+    let name = again[0]["workload"].as_str().unwrap().to_owned();
+
+    let _sidecar = stand_in(&network.pod).start().unwrap();
+    let _app = Server::on(&network.pod).listen("127.0.0.1:7000".parse::<std::net::SocketAddr>().unwrap());
+    let _app = _app.start().unwrap();
+    traffic(&network);
+    let status = documents("status", &["status"]);
+    assert_eq!(status[0]["workloads"][0]["workload"], name.as_str());
+    let text = status[0].to_string();
+    for rust in ["\"All\"", "\"List\"", "\"Everyone\"", "\"Redirect\"", "\"None\"", "\"Only\""] {
+        assert!(!text.contains(rust), "{rust} is no value of ours: {text}");
+    }
+    assert!(documents("flows", &["flows"]).iter().all(|flow| flow["workload"] == name.as_str()));
+    for to in ["10.96.7.7:80", "udp:10.96.7.7:53", "127.0.0.1:8080"] {
+        let said =
+            documents("explain", &["explain", "--from", "1000:1000", "--to", to, "--workload", &name]);
+        assert_eq!(said[0]["workload"], name.as_str());
+    }
+    documents("explain", &["explain", "--from", "0:0@127.0.0.1", "--to", "10.96.7.7:80", "-i", "*"]);
+    let own = std::process::id().to_string();
+    documents("explain", &["explain", "--pid", &own, "--to", "10.96.7.7:80"]);
+    let audit = documents("audit", &["audit", "--workload", &name]);
+    assert!(!audit[0]["findings"].as_array().unwrap().is_empty(), "{audit:#?}");
+    assert_eq!(documents("verify", &["verify", "--workload", &name])[0]["workload"], name.as_str());
+    documents("doctor", &["doctor"]);
+    documents("rules", &["rules", "-u", "1337", "-i", "*", "-b", "*", "--dual-stack"]);
+    // A pod that says it wants none.
+    let annotations = network.pod.scratch().join("annotations");
+    std::fs::write(&annotations, "sidecar.istio.io/interceptionMode=\"NONE\"\n").unwrap();
+    documents("nothing", &["rules", "--annotations", &annotations.display().to_string()]);
+    let node: Value = serde_json::from_str(&Serve::start(&[]).unwrap().get("/api/v1/node", &[]).unwrap().body).unwrap();
+    keeps_to("node", &node);
+    // The same as YAML, which programs of this machine read as JSON: each line is a scalar's.
+    for args in [&["status"][..], &["doctor"], &["flows"]] {
+        let yaml = run(&[args, &["--output", "yaml"]].concat());
+        assert!(yaml.stdout.starts_with("---\n") && yaml.stdout.contains("schema: "), "{args:?}: {yaml:?}");
+    }
+    documents("prune", &["prune"]);
+    let detached = documents("detach", &of(&["detach"], &[]));
+    assert_eq!(detached[0]["detached"], serde_json::json!([name]));
+}
+
+fn has_frames(text: &str) -> bool {
+    text.contains(['─', '═', '│', '\u{1b}'])
+}
+
+#[test]
+fn in_a_pipe_tables_are_lines_of_cells_with_tabs() {
+    if !DataPlane::Sidestep.met(&[Requirement::Observation]) {
+        return;
+    }
+    let network = Network::new("piped").unwrap();
+    let place = workload(&network.pod);
+    let place: Vec<&str> = place.iter().map(String::as_str).collect();
+    let _attached = tests::sidestep::Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let _app = Server::on(&network.pod).listen(network.pod4(9090)).start().unwrap();
+    Connect::to(network.pod4(9090)).from(&network.pod).unwrap();
+    wait_closed(&network.pod, &[], 1).unwrap();
+    let audit: Vec<&str> = ["audit"].into_iter().chain(place.iter().copied()).collect();
+    for (args, cells) in [(&["status"][..], 8), (&["flows"], 6), (&["doctor"], 4), (&audit, 6)] {
+        let said = run(args);
+        assert!(!has_frames(&said.stdout), "{args:?}: {said:?}");
+        let rows: Vec<&str> = said.stdout.lines().filter(|line| line.contains('\t')).collect();
+        assert!(rows.len() >= 2, "{args:?}: {said:?}");
+        assert!(rows.iter().all(|row| row.split('\t').count() == cells), "{args:?}: {rows:#?}");
+    }
+}
+
+#[test]
+fn status_waits_until_all_is_complete_and_not_longer_than_it_may() {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("waits").unwrap();
+    let name = |pod: &Pod| format!("{}-{}", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap());
+    let workload = name(&network.pod);
+    let began = Instant::now();
+    let late = run(&["status", "--workload", &workload, "--wait", "1"]);
+    assert_eq!(late.code, Some(1), "{late:?}");
+    assert!(late.stderr.contains("still not so after 1 s") && late.stderr.contains(&workload), "{late:?}");
+    assert!(began.elapsed() < Duration::from_secs(10));
+    let asked = workload.clone();
+    let waiting = std::thread::spawn(move || run(&["status", "--workload", &asked, "--wait", "60"]));
+    let _attached = tests::sidestep::Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let done = waiting.join().unwrap();
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(done.stdout.contains(&workload), "{done:?}");
+}
+
+/// It ends when nobody reads.
+#[test]
+fn a_watched_status_is_printed_again_and_again() {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("watch").unwrap();
+    let _attached = tests::sidestep::Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let line = format!("{} status --watch 1 | head -n 4", tests::sidestep::binary().unwrap().display());
+    let output = std::process::Command::new("timeout").args(["20", "sh", "-c", &line]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(text.matches("WORKLOAD\t").count() >= 2, "{text}");
+}
