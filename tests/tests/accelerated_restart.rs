@@ -10,10 +10,12 @@ use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::load::Load;
 use tests::network::Network;
+use tests::pin_root::PinRoot;
+use tests::pod::Pod;
 use tests::requirement::Requirement;
 use tests::scale::full_or;
 use tests::server::Server;
-use tests::sidestep::{self, Sidestep};
+use tests::sidestep::{self, ended_command, Sidestep};
 use tests::wait::until;
 
 /// An attach takes seconds on an emulated machine.
@@ -101,22 +103,48 @@ fn nothing_breaks(#[case] disturb: Disturbance) {
     assert!(before > 0);
 }
 
-#[test]
-fn detach_under_load_leaves_the_stack_in_charge() {
-    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
+/// The last detach on a node: what waits at receivers is not lost with the map, and the map goes with its sockets.
+#[rstest]
+fn detach_under_load_leaves_the_stack_in_charge(#[values("safe-readers", ANY_READER)] mode: &str) {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration, Requirement::Program("bpftool", "bpftool")]) {
         return;
     }
     let network = Network::new("restart-detach").unwrap();
-    let [pod, outside] = attach_both(&network, &Accelerated::new(ANY_READER).limit(100_000)).unwrap();
+    let root = PinRoot::new().unwrap();
+    let flags = Accelerated::new(mode).limit(100_000).attach_flags();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let both = [&network.pod, &network.outside];
+    both.iter().for_each(|pod| root.attach(pod, &flags).unwrap());
+    let sockets = root.node_map("SOCKS").unwrap();
+    let sockets: u64 = bpftool(&["map", "show", "pinned", &sockets.display().to_string()]).unwrap();
     let at = network.pod4(7001);
     let _streams = streams::serve(&network.pod, at, &[]).unwrap();
     let flows = 16;
     let moving = streams::Client::to(at, flows, bytes()).start(&network.outside).unwrap();
-    until("100 messages are redirected", BEGINS_WITHIN, || redirected(&network) >= 100);
-    pod.detach().unwrap();
-    outside.detach().unwrap();
+    let redirected = || {
+        let of = |pod: &&Pod| {
+            let status = root.status_of(pod).unwrap();
+            status["acceleration"]["redirected"]["messages"].as_u64().unwrap_or(0)
+        };
+        both.iter().map(of).sum::<u64>()
+    };
+    until("100 messages are redirected", BEGINS_WITHIN, || redirected() >= 100);
+    for pod in both {
+        let ended = ended_command(root.for_pod(&["detach"], pod).unwrap()).unwrap();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
     let seen = streams::finish(moving).unwrap();
     assert_eq!((seen.corrupted, seen.broken.len(), seen.completed), (0, 0, flows), "{seen:?}");
+    until("the map is gone with its sockets", GOES_ON_WITHIN, || {
+        bpftool(&["map", "show", "id", &sockets.to_string()]).is_none()
+    });
+}
+
+/// The id of what bpftool shows; none: there is no such thing.
+fn bpftool(args: &[&str]) -> Option<u64> {
+    let output = std::process::Command::new("bpftool").arg("--json").args(args).output().unwrap();
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+    shown["id"].as_u64()
 }
 
 fn redirected(network: &Network) -> u64 {

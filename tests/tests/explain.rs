@@ -1,13 +1,16 @@
 //! `sidestep explain` about an attached workload says what it says about the flags, and what the kernel then does.
 
-use std::{net::SocketAddr, process::Command};
+use std::{net::SocketAddr, process::Command, time::Duration};
 
 use serde_json::Value;
 use tests::client::Connect;
 use tests::network::Network;
+use tests::pod::Pod;
+use tests::process::Process;
 use tests::requirement::{Requirement, met};
 use tests::server::{APP_USER, PROXY_USER, Server, stand_in};
 use tests::sidestep::{self, DEFAULT_FLAGS, Sidestep, workload};
+use tests::wait::until;
 
 fn explain(args: &[String]) -> Result<Value, (i32, String)> {
     let mut command = Command::new(sidestep::binary().unwrap());
@@ -147,6 +150,47 @@ fn questions_that_make_no_sense_are_refused() {
     };
     assert_eq!(row(&["--inbound", "--to", &pod4, "--interface", "eth0"]), "I3");
     assert_eq!(row(&["--from", "0:0", "--to", "10.96.0.1:80"]), "O0");
+}
+
+/// A process is asked about as it is: in its cgroup or not.
+#[test]
+fn a_process_outside_the_cgroup_is_not_captured_and_that_is_said() {
+    if !met(&[Requirement::Sidestep]) {
+        return;
+    }
+    let network = Network::new("explain-pid").unwrap();
+    let _sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let sleep = |pod: &Pod| pod.command("sleep").args(["600"]).user(APP_USER.0, APP_USER.1);
+    let inside = sleep(&network.pod).spawn().unwrap();
+    let beside = sleep(&network.pod).outside_cgroup().unwrap().spawn().unwrap();
+    let elsewhere = sleep(&network.outside).spawn().unwrap();
+    for process in [&inside, &beside, &elsewhere] {
+        // Until then it is on its way into the pod.
+        let runs = || std::fs::read_to_string(format!("/proc/{}/comm", process.pid())).unwrap() == "sleep\n";
+        until("it runs", Duration::from_secs(10), runs);
+    }
+    let own = network.pod4(8080).to_string();
+    let answer = |process: &Process, to: &str| {
+        explain(&strings(&["--pid", &process.pid().to_string(), "--to", to])).unwrap()
+    };
+    for (process, to, target, row, says) in [
+        (&inside, "10.96.7.7:80", "outbound", Some("O15"), None),
+        (&inside, &*own, "bypass", Some("O4"), None),
+        (&beside, "10.96.7.7:80", "bypass", None, Some("not in its cgroup")),
+        (&beside, &*own, "inbound", Some("I6"), Some("not in its cgroup")),
+        (&beside, "127.0.0.1:8080", "bypass", None, Some("not in its cgroup")),
+        (&elsewhere, "10.96.7.7:80", "bypass", None, Some("no workload is attached")),
+    ] {
+        let seen = answer(process, to);
+        assert_eq!(seen["verdict"]["target"], target, "{to}: {seen:#}");
+        assert_eq!(seen["row"].as_str(), row, "{to}: {seen:#}");
+        let notes = seen["notes"].to_string();
+        assert!(says.is_none_or(|says| notes.contains(says)), "{to}: {notes}");
+        assert_eq!(seen["connection"]["uid"], APP_USER.0, "{seen:#}");
+    }
+    assert!(answer(&beside, "10.96.7.7:80")["notes"].to_string().contains("iptables would decide by row O15"));
+    let gone = explain(&strings(&["--pid", "4194304", "--to", "10.96.7.7:80"])).unwrap_err();
+    assert!(gone.1.contains("--pid 4194304"), "{gone:?}");
 }
 
 /// An answer about a pod without rules is right, and not what was meant.

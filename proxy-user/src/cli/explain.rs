@@ -7,23 +7,34 @@ use clap::Args;
 use proxy_core::{
     config::{Capture, NoHost},
     exit::{Class, Failure},
-    explain::{Caller, Destination, Place, Question, explain},
+    explain::{Answer, Caller, Destination, Place, Question, explain, explain_unseen},
 };
 use proxy_plane::dataplane::{self, WorkloadPins};
 
-use super::{Output, install::NOTHING_IS_CAPTURED, place::PlaceArgs, settings::SettingsArgs};
+use super::{
+    Output,
+    explain_pid::{Process, SeenBy},
+    install::NOTHING_IS_CAPTURED,
+    place::PlaceArgs,
+    settings::SettingsArgs,
+};
 use crate::out;
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     sidestep explain --from 1000:1000 --to 10.96.0.10:80 -u 1337 -b '*' -i '*'\n  \
     sidestep explain --from 1337:1337 --to 10.244.0.2:8080 --pod-ip 10.244.0.2 -b '*' -i '*'\n  \
-    sidestep explain --inbound --to 10.244.0.2:15021 --netns /run/netns/pod\n\n\
-    Without --netns, --cgroup and --workload nothing is asked of the kernel and no privilege is needed.")]
+    sidestep explain --inbound --to 10.244.0.2:15021 --netns /run/netns/pod\n  \
+    sidestep explain --pid 4711 --to 10.96.0.10:80\n\n\
+    Without --netns, --cgroup, --workload and --pid nothing is asked of the kernel and no privilege is needed.")]
 pub(crate) struct ExplainArgs {
     /// Who connects: user and group of the socket, and the address it is bound to if any; with --inbound only @SRC
-    #[arg(long, value_name = "UID:GID[@SRC]", required_unless_present = "inbound")]
+    #[arg(long, value_name = "UID:GID[@SRC]", required_unless_present_any = ["inbound", "pid"])]
     from: Option<Caller>,
+
+    /// A process as it is: its user, its workload, and whether that one's programs see what it connects
+    #[arg(long, value_name = "PID", conflicts_with_all = ["from", "inbound", "netns", "cgroup", "workload", "pod_ip"])]
+    pid: Option<u32>,
 
     /// Where to: TCP unless udp: is said; an IPv6 address in brackets, as in tcp:[::1]:53
     #[arg(long, value_name = "[tcp|udp:]ADDR:PORT")]
@@ -61,24 +72,43 @@ pub(crate) struct ExplainArgs {
 }
 
 pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
+    let process = args.pid.map(Process::of).transpose()?;
+    let own = process.as_ref().map(|process| Caller { owner: Some(process.owner), src: None });
     let question = Question {
-        caller: args.from.unwrap_or_default(),
+        caller: own.or(args.from).unwrap_or_default(),
         to: args.to,
         inbound: args.inbound,
         interface: args.interface.clone(),
         mark: args.mark,
     };
+    if let Some(process) = process {
+        check_given(args)?;
+        let (pins, answer) = match process.seen_by()? {
+            SeenBy::Workload(pins) => {
+                let answer = explain(&dataplane::place(&pins, None)?, &question)?;
+                (Some(pins), answer)
+            }
+            SeenBy::Nobody { why, neighbour } => {
+                let place = neighbour.as_ref().map(|pins| dataplane::place(pins, None)).transpose()?;
+                (neighbour, explain_unseen(place.as_ref(), &question, &why)?)
+            }
+        };
+        return print(args.output, &answer, pins.map(|pins| pins.name()));
+    }
     let attached = args.workload.is_some() || args.place.is_given();
     let Some(place) = (if attached { Some(of_workload(args)?) } else { of_flags(args)? }) else {
         return Ok(ExitCode::SUCCESS);
     };
-    let answer = explain(&place, &question)?;
-    match args.output {
-        Output::Table => out::text(&answer)?,
+    print(args.output, &explain(&place, &question)?, place.workload)
+}
+
+fn print(output: Output, answer: &Answer, workload: Option<String>) -> Result<ExitCode> {
+    match output {
+        Output::Table => out::text(answer)?,
         Output::Json => {
-            let mut json = serde_json::to_value(&answer)?;
+            let mut json = serde_json::to_value(answer)?;
             json["schema"] = 1.into();
-            json["workload"] = place.workload.into();
+            json["workload"] = workload.into();
             out::json(json)?;
         }
     }
@@ -120,12 +150,13 @@ fn say_nothing_is_captured(args: &ExplainArgs) -> Result<()> {
     ))
 }
 
-fn of_workload(args: &ExplainArgs) -> Result<Place> {
+/// What asks about a configuration has no place beside a workload.
+fn check_given(args: &ExplainArgs) -> Result<()> {
     let usage = |message: String| Failure::error(Class::Usage, message);
     if args.settings.are_given() {
         return Err(usage(
             "an attached workload has its configuration already: leave the istio options and --annotations out, or \
-             leave --netns, --cgroup and --workload out to ask about a configuration"
+             leave --netns, --cgroup, --workload and --pid out to ask about a configuration"
                 .to_owned(),
         ));
     }
@@ -136,6 +167,12 @@ fn of_workload(args: &ExplainArgs) -> Result<Place> {
             .to_owned(),
         ));
     }
+    Ok(())
+}
+
+fn of_workload(args: &ExplainArgs) -> Result<Place> {
+    check_given(args)?;
+    let usage = |message: String| Failure::error(Class::Usage, message);
     let netns = args.place.netns.as_ref().map(|_| args.place.netns()).transpose()?;
     let selector = args.place.selector(args.workload.as_deref())?;
     match args.place.attached(args.workload.as_deref())?.as_slice() {

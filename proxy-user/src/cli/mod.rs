@@ -10,6 +10,7 @@ mod detach;
 mod difference;
 mod doctor;
 mod explain;
+mod explain_pid;
 mod flows;
 mod flows_table;
 mod flows_top;

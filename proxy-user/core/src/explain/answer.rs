@@ -97,6 +97,34 @@ pub fn explain(place: &Place, question: &Question) -> Result<Answer> {
     if question.inbound { arriving(place, question) } else { leaving(place, question) }
 }
 
+/// Answers for a process whose calls no program of the workload sees: `why`. In a workload's namespace (`place`) what it
+/// sends to an address of the pod arrives there as from outside.
+pub fn explain_unseen(place: Option<&Place>, question: &Question, why: &str) -> Result<Answer> {
+    let local = place.is_some_and(|place| place.is_local(question.to.ip));
+    let mut answer = Answer::new(question, question.caller.src, local);
+    answer.description = "no program of a workload sees this call";
+    answer.notes.push(why.to_owned());
+    let Some(place) = place else { return Ok(answer) };
+    let seen = explain(place, question)?;
+    answer.connection = seen.connection;
+    if let Some(row) = seen.row {
+        answer.notes.push(format!("iptables would decide by row {row}: {}", seen.verdict));
+    }
+    let loopback = is_over_lo(&question.to.ip.into(), &Addr::UNSPECIFIED);
+    if local && !loopback && question.to.tcp {
+        let Question { to, .. } = *question;
+        let interface = place.arrival(Some("lo")).unwrap_or(0);
+        let arrives = Ingress { tcp: to.tcp, dst: to.ip.into(), dport: to.port, interface };
+        let verdict = ingress(&place.tables, &arrives);
+        if verdict.target == Target::Inbound {
+            answer.verdict = Outcome::Inbound { port: place.tables.policy.inbound_port };
+            answer.row = Some(verdict.rule.name());
+            answer.description = "it arrives at the pod's own address as from outside";
+        }
+    }
+    Ok(answer)
+}
+
 fn leaving(place: &Place, question: &Question) -> Result<Answer> {
     let Some((uid, gid)) = question.caller.owner else {
         return Err(usage(

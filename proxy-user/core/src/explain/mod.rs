@@ -11,7 +11,7 @@ mod question;
 mod text;
 mod walk;
 
-pub use answer::{Answer, Connection, IptablesRule, Outcome, explain};
+pub use answer::{Answer, Connection, IptablesRule, Outcome, explain, explain_unseen};
 pub use place::Place;
 pub use question::{Caller, Destination, Question};
 pub use walk::Step;

@@ -12,10 +12,10 @@ use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
 };
-use proxy_common::names::map;
+use proxy_common::names::{map, program};
 
 use super::{bpffs, layout::layout, pins};
-use crate::sys::bpf_map_elem;
+use crate::sys::{bpf_attach, bpf_map_elem, bpf_pin};
 
 /// The directory of this build. Another layout is another directory: a build that does not know it must not
 /// use its maps.
@@ -61,6 +61,12 @@ pub(super) fn remove_shared(dir: &Path) -> Result<()> {
     if let Ok(table) = pins::open_map(dir, map::DISPATCH) {
         // Sockets keep the map's program, which then has nothing to pass on to.
         let _ = bpf_map_elem::clear(table.as_fd(), 0);
+    }
+    if let (Ok(sockets), Ok(dispatch)) =
+        (pins::open_map(dir, map::SOCKS), bpf_pin::open(&pins::program_in(dir, program::DISPATCH)))
+    {
+        // Program and map keep each other. Without sockets they go now, else with the last one.
+        let _ = bpf_attach::no_sk_msg_verdict(dispatch.as_fd(), sockets.as_fd());
     }
     pins::remove(dir)
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -131,7 +131,16 @@ fn accelerate(ebpf: &mut Ebpf, node_dir: &Path) -> Result<()> {
     bpf_map_elem::set_fd(table.as_fd(), 0, redirect).context("install the sk_msg program")?;
     let sockets = pins::open_map(node_dir, map::SOCKS)?;
     let dispatch = object::load_program(ebpf, program::DISPATCH)?;
-    bpf_attach::sk_msg_verdict(dispatch, sockets.as_fd()).context("attach the sk_msg program")
+    // Who frees the map takes what waits at its sockets from them (`net/core/sock_map.c: sock_hash_free`): it stays until the
+    // last of them, which has this program, is closed.
+    bpf_attach::keep_map(dispatch, sockets.as_fd()).context("bind the sockets' map to the sk_msg program")?;
+    bpf_attach::sk_msg_verdict(dispatch, sockets.as_fd()).context("attach the sk_msg program")?;
+    // For the end: only who has the program can take it from the map.
+    let pin = pins::program_in(node_dir, program::DISPATCH);
+    match fs::remove_file(&pin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).context("replace a pin"),
+        _ => bpf_pin::pin(dispatch, &pin).with_context(|| format!("pin {}", pin.display())),
+    }
 }
 
 fn maps_and_programs(root: &Path, node_dir: &Path, known: &Known, features: u32) -> Result<Ebpf> {
