@@ -20,11 +20,13 @@ pub struct Nobody {
 
 impl Nobody {
     pub fn new() -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("lab-nobody").tempdir().context("make a directory")?;
+        let directory =
+            tempfile::Builder::new().prefix("lab-nobody").tempdir().context("make a directory")?;
         let readable = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(directory.path(), readable).context("open the directory")?;
         // By a process of its own: one that another test forks meanwhile would hold ours open, and keep it from being run.
-        let copied = Command::new("cp").arg(sidestep::binary()?).arg(directory.path().join("sidestep")).status();
+        let copied =
+            Command::new("cp").arg(sidestep::binary()?).arg(directory.path().join("sidestep")).status();
         ensure!(copied.context("run cp")?.success(), "cp failed");
         Ok(Self { directory })
     }
@@ -36,19 +38,12 @@ impl Nobody {
 
     /// `sidestep` with these arguments.
     pub fn command(&self, args: &[&str]) -> Command {
-        self.with(&["--reuid", "65534", "--regid", "65534", "--clear-groups"], args)
-    }
-
-    /// The same as root without any capability, as in most containers. None: this kernel lets everybody call bpf(2).
-    pub fn bare_root(&self, args: &[&str]) -> Option<Command> {
-        let open = std::fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled").ok()?;
-        (open.trim() != "0").then(|| self.with(&["--bounding-set", "-all", "--inh-caps", "-all"], args))
-    }
-
-    fn with(&self, user: &[&str], args: &[&str]) -> Command {
         // Followers and servers do not end by themselves if they are not refused.
         let mut command = Command::new("timeout");
-        command.args(["20", "setpriv"]).args(user).arg("--").arg(self.directory.path().join("sidestep")).args(args);
+        command
+            .args(["20", "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"])
+            .arg(self.directory.path().join("sidestep"))
+            .args(args);
         command
     }
 }

@@ -128,7 +128,8 @@ fn what_changes_is_said() {
         return;
     }
     let network = Network::new("diff").unwrap();
-    let sidestep = Sidestep::attach(&network.pod, &[&DEFAULT_FLAGS[..], &["--pod", "shop/web-0"]].concat()).unwrap();
+    let sidestep =
+        Sidestep::attach(&network.pod, &[&DEFAULT_FLAGS[..], &["--pod", "shop/web-0"]].concat()).unwrap();
     let lines = |said: &str| said.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
     let said = sidestep.attach_again(&DEFAULT_FLAGS).unwrap();
     assert_eq!(lines(&said), [""; 0], "nothing changed: {said}");
@@ -153,10 +154,14 @@ fn capture_does_not_end_by_leaving_flags_out() {
     let sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
     for flags in [&[][..], &["-u", "1337"], &["--accelerate", "off"], &["-x", "10.0.0.0/8", "-d", "80"]] {
         let place = workload(&network.pod);
-        let args = ["attach"].into_iter().chain(place.iter().map(String::as_str)).chain(flags.iter().copied());
+        let args =
+            ["attach"].into_iter().chain(place.iter().map(String::as_str)).chain(flags.iter().copied());
         let said = ended(args).unwrap();
         assert_eq!(said.code, Some(64), "{flags:?}: {said:?}");
-        assert!(said.stderr.contains("no -i, no -b") && said.stderr.contains("--capture-nothing"), "{said:?}");
+        assert!(
+            said.stderr.contains("no -i, no -b") && said.stderr.contains("--capture-nothing"),
+            "{said:?}"
+        );
         assert_eq!(sidestep.meta().unwrap()["config"]["outbound_include"], "All");
     }
     let said = sidestep.attach_again(&["--capture-nothing"]).unwrap();
@@ -165,5 +170,9 @@ fn capture_does_not_end_by_leaving_flags_out() {
     sidestep.attach_again(&[]).unwrap();
     drop(sidestep);
     let first = Sidestep::attach(&network.pod, &[]).unwrap();
-    assert!(first.warnings().contains("sidestep: warning: nothing is captured: no -i, no -b"), "{}", first.warnings());
+    assert!(
+        first.warnings().contains("sidestep: warning: nothing is captured: no -i, no -b"),
+        "{}",
+        first.warnings()
+    );
 }

@@ -26,10 +26,9 @@ fn in_a_machine(root: &PinRoot, pod: &Pod, args: &[&str]) -> Ended {
 
 #[test]
 fn the_machine_itself_has_to_be_meant() {
-    if !DataPlane::Sidestep.met(&[
-        Requirement::Program("nsenter", "util-linux"),
-        Requirement::Program("unshare", "util-linux"),
-    ]) {
+    if !DataPlane::Sidestep
+        .met(&[Requirement::Program("nsenter", "util-linux"), Requirement::Program("unshare", "util-linux")])
+    {
         return;
     }
     let (root, network) = (PinRoot::new().unwrap(), Network::new("machine").unwrap());
@@ -37,16 +36,27 @@ fn the_machine_itself_has_to_be_meant() {
     for place in [&[][..], &["--cgroup", cgroup]] {
         let said = in_a_machine(&root, &network.pod, &[&["attach"], place, &DEFAULT_FLAGS].concat());
         assert_eq!(said.code, Some(64), "{said:?}");
-        assert!(said.stderr.contains("this machine's own traffic") && said.stderr.contains("--host"), "{said:?}");
+        assert!(
+            said.stderr.contains("this machine's own traffic") && said.stderr.contains("--host"),
+            "{said:?}"
+        );
         assert!(root.pins().is_empty(), "{said:?}");
     }
     // A cgroup, so that the test does not redirect everything there is.
-    let meant = in_a_machine(&root, &network.pod, &[&["attach", "--host", "--cgroup", cgroup], &DEFAULT_FLAGS[..]].concat());
+    let meant = in_a_machine(
+        &root,
+        &network.pod,
+        &[&["attach", "--host", "--cgroup", cgroup], &DEFAULT_FLAGS[..]].concat(),
+    );
     assert_eq!(meant.code, Some(0), "{meant:?}");
     let gone = in_a_machine(&root, &network.pod, &["detach"]);
     assert!(gone.stdout.starts_with("detached workload "), "{gone:?}");
     // Istio's scripts mean it without saying so.
-    let istio = in_a_machine(&root, &network.pod, &[&["istio-iptables", "--cgroup", cgroup], &DEFAULT_FLAGS[..]].concat());
+    let istio = in_a_machine(
+        &root,
+        &network.pod,
+        &[&["istio-iptables", "--cgroup", cgroup], &DEFAULT_FLAGS[..]].concat(),
+    );
     assert_eq!(istio.code, Some(0), "{istio:?}");
     let gone = in_a_machine(&root, &network.pod, &["istio-iptables", "--cleanup-only"]);
     assert!(gone.stdout.starts_with("detached workload "), "{gone:?}");

@@ -44,6 +44,9 @@ fn it_takes_everything_away(#[case] signal: Signal) {
     let said: Vec<String> = errors.lines().map_while(Result::ok).collect();
     assert_eq!(status.code(), Some(1), "{said:?}");
     assert!(told.elapsed() < Duration::from_secs(20), "{:?}", told.elapsed());
-    assert_eq!(said.last().map(String::as_str), Some("sidestep: interrupted: everything it had made is taken away"));
+    assert_eq!(
+        said.last().map(String::as_str),
+        Some("sidestep: interrupted: everything it had made is taken away")
+    );
     assert_eq!(cgroups(child.id()), BTreeSet::new());
 }

@@ -158,11 +158,17 @@ fn without_a_workload_and_without_rules_it_says_so() {
     let question = strings(&["--from", "1000:1000", "--to", "10.96.7.7:80"]);
     let (code, said) = explain(&question).unwrap_err();
     assert_eq!(code, 64, "{said}");
-    assert!(said.starts_with("sidestep: nothing is captured: no -i, no -b") && said.contains("--workload"), "{said}");
+    assert!(
+        said.starts_with("sidestep: nothing is captured: no -i, no -b") && said.contains("--workload"),
+        "{said}"
+    );
     // Rules that capture nothing are rules.
     let mut command = Command::new(sidestep::binary().unwrap());
     let output = command.arg("explain").args(&question).args(["-u", "1337"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.starts_with("sidestep: warning: nothing is captured: no -i, no -b"), "{said}");
+    assert!(
+        output.status.success() && said.starts_with("sidestep: warning: nothing is captured: no -i, no -b"),
+        "{said}"
+    );
     assert!(String::from_utf8_lossy(&output.stdout).contains("verdict     bypass"), "{output:?}");
 }

@@ -110,7 +110,10 @@ fn each_attach_prunes() {
     let (root, lives, dead) = node();
     let other = Network::new("other").unwrap();
     let said = attach(&root, &other.pod, &[]);
-    assert!(said.stdout.contains(&format!("removed workload {dead}: its network namespace is gone")), "{said:?}");
+    assert!(
+        said.stdout.contains(&format!("removed workload {dead}: its network namespace is gone")),
+        "{said:?}"
+    );
     let mut expected = vec![(name(&lives.pod), None), (name(&other.pod), None)];
     expected.sort();
     assert_eq!(gone(&root), expected);
@@ -153,7 +156,8 @@ fn a_pods_name_means_the_one_that_lives() {
     let answer = run(&root, &[&question[..], &["--output", "json"]].concat());
     assert!(answer.contains(&twin_name) && !answer.contains(&dead), "{answer}");
     for verb in [&["verify", "--no-sidecar"][..], &["audit"], &["flows"]] {
-        let ended = ended_command(root.command(&[verb, &["--workload", "shop/lives"]].concat()).unwrap()).unwrap();
+        let ended =
+            ended_command(root.command(&[verb, &["--workload", "shop/lives"]].concat()).unwrap()).unwrap();
         assert!(matches!(ended.code, Some(0 | 1)), "{verb:?}: {ended:?}");
         assert!(!ended.stderr.contains("attached"), "{verb:?}: {ended:?}");
     }

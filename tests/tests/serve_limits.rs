@@ -55,7 +55,11 @@ fn the_first_line_counts() {
     }
     let serve = Serve::start(&[]).unwrap();
     let mut stream = connect(&serve);
-    stream.write_all(b"GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    stream
+        .write_all(
+            b"GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        )
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
@@ -183,7 +187,7 @@ fn curl(socket: &Path, path: &str) -> String {
 #[case::no_port("0.0.0.0", "no port in it")]
 #[case::service("localhost:http", "'http' is no port")]
 #[case::nobodys_name("no-such-host.invalid:15095", "cannot be resolved")]
-#[case::taken_path("unix:/proc/version", "somebody else listens there")]
+#[case::no_directory("unix:/no-such-directory/socket", "a directory that exists")]
 fn what_is_no_place_to_listen(#[case] flag: &str, #[case] words: &str) {
     if !DataPlane::Sidestep.met(&[]) {
         return;

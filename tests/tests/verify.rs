@@ -154,7 +154,11 @@ fn a_dead_sidecar_fails() {
     assert!(words.iter().all(|word| stderr.contains(word)), "{stderr}");
 
     // Half of one is none.
-    let _half = Server::on(&network.pod).user(PROXY_USER).listen("0.0.0.0:15006".parse::<SocketAddr>().unwrap()).start().unwrap();
+    let _half = Server::on(&network.pod)
+        .user(PROXY_USER)
+        .listen("0.0.0.0:15006".parse::<SocketAddr>().unwrap())
+        .start()
+        .unwrap();
     let (code, _, stderr) = verify(&workload(&network.pod));
     assert!(code == 126 && stderr.contains("nobody listens on port 15001:"), "{code} {stderr}");
     assert_eq!(child_cgroups(&network.pod), 0);

@@ -30,11 +30,7 @@ fn escape(text: &str, obeyed: impl Fn(char) -> bool) -> Cow<'_, str> {
     replace(text, obeyed, |out, character| out.extend(character.escape_unicode()))
 }
 
-fn replace(
-    text: &str,
-    obeyed: impl Fn(char) -> bool,
-    instead: impl Fn(&mut String, char),
-) -> Cow<'_, str> {
+fn replace(text: &str, obeyed: impl Fn(char) -> bool, instead: impl Fn(&mut String, char)) -> Cow<'_, str> {
     if !text.contains(&obeyed) {
         return Cow::Borrowed(text);
     }

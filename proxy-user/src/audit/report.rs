@@ -40,7 +40,8 @@ impl Row {
 
     fn cells(&self) -> [String; 6] {
         let first = self.server.processes.first();
-        let name = first.map_or("?".to_owned(), |process| format!("{} {}", harmless(&process.name), process.pid));
+        let name =
+            first.map_or("?".to_owned(), |process| format!("{} {}", harmless(&process.name), process.pid));
         let more = self.server.processes.len().saturating_sub(1);
         let process = if more > 0 { format!("{name} (+{more})") } else { name };
         let sockets =

@@ -132,7 +132,8 @@ impl Stage {
         let mut stage = Self { mode, cgroup, child, input, output, netns: None, attached: false };
         let line = stage.line()?;
         ensure!(line == "ready", "the stage said {line:?}");
-        stage.netns = Some(File::open(format!("/proc/{}/ns/net", stage.child.id())).context("its namespace")?);
+        stage.netns =
+            Some(File::open(format!("/proc/{}/ns/net", stage.child.id())).context("its namespace")?);
         stage.attached = true;
         plane::attach(mode, &stage.netns(), &stage.cgroup)?;
         Ok(stage)

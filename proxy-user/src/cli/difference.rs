@@ -41,7 +41,9 @@ fn flat(settings: &Settings<'_>) -> Vec<(String, String)> {
         }
     }
     let acceleration = |name: &str| if name == "mode" { dashed(&setting::ACCELERATE) } else { flag(name) };
-    found.extend(object(&value["acceleration"]).iter().map(|(name, value)| (acceleration(name), shown(value))));
+    found.extend(
+        object(&value["acceleration"]).iter().map(|(name, value)| (acceleration(name), shown(value))),
+    );
     found.push((flag("observe"), shown(&value["observe"])));
     found.push((flag("pod"), settings.pod.map_or_else(|| "none".to_owned(), ToString::to_string)));
     found
@@ -107,7 +109,9 @@ fn shown(value: &Value) -> String {
         Value::Array(items) if items.is_empty() => "none".to_owned(),
         Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(","),
         Value::Object(fields) => match (fields.get("gid"), fields.iter().next()) {
-            (Some(gid), _) => fields.get("name").filter(|name| name.is_string()).map_or_else(|| shown(gid), shown),
+            (Some(gid), _) => {
+                fields.get("name").filter(|name| name.is_string()).map_or_else(|| shown(gid), shown)
+            }
             (None, Some((name, inner))) if name == "Except" => format!("* but {}", shown(inner)),
             (None, Some((_, inner))) => shown(inner),
             (None, None) => "none".to_owned(),
@@ -142,7 +146,8 @@ mod tests {
     fn between(old: &[&str], new: &[&str]) -> Vec<String> {
         let (old, new) = (config(old), config(new));
         let acceleration = Acceleration::default();
-        let settings = |config| Settings { pod: None, config, acceleration: &acceleration, observe: Observe::On };
+        let settings =
+            |config| Settings { pod: None, config, acceleration: &acceleration, observe: Observe::On };
         lines(&settings(&old), &settings(&new))
     }
 
@@ -163,10 +168,7 @@ mod tests {
                 "-p (--envoy-port): 15001 -> 15101",
             ]
         );
-        assert_eq!(
-            between(&[], &["--redirect-dns", "--capture-all-dns"]),
-            ["--redirect-dns: none -> *"]
-        );
+        assert_eq!(between(&[], &["--redirect-dns", "--capture-all-dns"]), ["--redirect-dns: none -> *"]);
     }
 
     #[test]
@@ -178,7 +180,8 @@ mod tests {
         );
         let old = Settings { pod: None, config: &config, acceleration: &old, observe: Observe::On };
         let new = Settings { pod: Some(&pod), acceleration: &new, observe: Observe::Off, ..old };
-        let said = ["--trust-program: none -> /bin/a", "--observe: on -> off", "--pod: none -> shop/reviews-0"];
+        let said =
+            ["--trust-program: none -> /bin/a", "--observe: on -> off", "--pod: none -> shop/reviews-0"];
         assert_eq!(lines(&old, &new), said);
     }
 
@@ -187,7 +190,11 @@ mod tests {
     fn every_setting_of_the_rules_is_known() {
         let value = serde_json::to_value(Config::default()).unwrap();
         for name in value.as_object().unwrap().keys().filter(|name| *name != "ports") {
-            assert!(flag(name).starts_with('-') || flag(name).starts_with("ISTIO_"), "{name}: {}", flag(name));
+            assert!(
+                flag(name).starts_with('-') || flag(name).starts_with("ISTIO_"),
+                "{name}: {}",
+                flag(name)
+            );
         }
         assert!(flag("mode").starts_with("-m"));
     }

@@ -1,12 +1,6 @@
 //! `sidestep flows`.
 
-use std::{
-    collections::HashSet,
-    fmt::Write as _,
-    process::ExitCode,
-    thread,
-    time::Duration,
-};
+use std::{collections::HashSet, fmt::Write as _, process::ExitCode, thread, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Args;

@@ -48,9 +48,11 @@ pub(super) fn arrange(command: Command) -> Command {
 
 /// `reads`: the verb changes nothing.
 pub(super) fn arrange_verb(verb: Command, reads: bool) -> Command {
-    verb.mut_args(|arg| match ISTIO.iter().find(|setting| !setting.flag.is_empty() && arg.get_id() == setting.flag) {
-        Some(setting) => arrange_arg(arg, setting, reads),
-        None => arg,
+    verb.mut_args(|arg| {
+        match ISTIO.iter().find(|setting| !setting.flag.is_empty() && arg.get_id() == setting.flag) {
+            Some(setting) => arrange_arg(arg, setting, reads),
+            None => arg,
+        }
     })
 }
 

@@ -15,7 +15,9 @@ use proxy_plane::{
     netns::{self, Netns},
 };
 
-use super::{acceleration::AccelerationArgs, difference, observation::ObservationArgs, settings::SettingsArgs};
+use super::{
+    acceleration::AccelerationArgs, difference, observation::ObservationArgs, settings::SettingsArgs,
+};
 use crate::{
     out,
     verify::{self, Validation},
@@ -103,7 +105,9 @@ fn named_netns(workload: &Workload<'_>, run: &RunOptions) -> Result<Option<Netns
 
 fn attach(netns: &Netns, cgroup: &Cgroup, options: &AttachOptions, may_capture_nothing: bool) -> Result<()> {
     let there = WorkloadPins::new(netns, cgroup);
-    let old = Meta::read(&there.map(map::META)).ok().filter(|old| old.netns_cookie == netns.cookie().ok().flatten());
+    let old = Meta::read(&there.map(map::META))
+        .ok()
+        .filter(|old| old.netns_cookie == netns.cookie().ok().flatten());
     if options.config.captures_nothing() {
         match &old {
             Some(old) if !may_capture_nothing && !old.config.captures_nothing() => {

@@ -36,7 +36,9 @@ use std::{
 };
 
 use anyhow::Result;
-use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{
+    Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, error::ErrorKind,
+};
 use proxy_core::exit::Class;
 
 use self::istio_iptables::IstioIptables;
@@ -109,7 +111,9 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
     let args: Vec<OsString> = args.into_iter().collect();
     let verb = if is_istio_iptables(args.first()) {
         let found = help::arrange_verb(IstioIptables::command(), false).try_get_matches_from(args);
-        found.and_then(|found| IstioIptables::from_arg_matches(&found)).map(|alone| Verb::IstioIptables(alone.args))
+        found
+            .and_then(|found| IstioIptables::from_arg_matches(&found))
+            .map(|alone| Verb::IstioIptables(alone.args))
     } else {
         let found = command().try_get_matches_from(args);
         found.and_then(|found| Cli::from_arg_matches(&found)).map(|cli| cli.verb)
@@ -207,7 +211,15 @@ mod tests {
     #[test]
     fn every_flag_of_istio_is_taken_by_each_verb() {
         for verb in ["attach", "istio-iptables", "rules"] {
-            let line = ["sidestep", verb, "--force-apply", "--reconcile", "--cni-mode", "--log_as_json", "--cleanup-only"];
+            let line = [
+                "sidestep",
+                verb,
+                "--force-apply",
+                "--reconcile",
+                "--cni-mode",
+                "--log_as_json",
+                "--cleanup-only",
+            ];
             assert!(command().try_get_matches_from(line).is_ok(), "{verb}");
         }
     }

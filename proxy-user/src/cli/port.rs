@@ -33,7 +33,8 @@ mod tests {
 
     #[test]
     fn services_have_names() {
-        let text = "# services\ndomain\t53/udp\ndomain\t53/tcp\nhttp 80/tcp www # WorldWideWeb\ntftp 69/udp\n";
+        let text =
+            "# services\ndomain\t53/udp\ndomain\t53/tcp\nhttp 80/tcp www # WorldWideWeb\ntftp 69/udp\n";
         assert_eq!(port_of("http", text), Some(80));
         assert_eq!(port_of("www", text), Some(80));
         assert_eq!(port_of("domain", text), Some(53));

@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use clap::Args;
 use proxy_core::{
     config::{
-        Capture, Choice as _, ConfigFaults, Defaults, Environment, Host, OptOut, ProxySettings, RunOptions, Value,
-        accelerate_opt_out, from_annotations, opted_out, parse_annotations,
+        Capture, Choice as _, ConfigFaults, Defaults, Environment, Host, OptOut, ProxySettings, RunOptions,
+        Value, accelerate_opt_out, from_annotations, opted_out, parse_annotations,
         setting::{ANNOTATIONS, DEFAULTS, OUTBOUND_PORTS_EXCLUDE},
     },
     exit::{Class, Failure},
@@ -83,13 +83,15 @@ impl SettingsArgs {
     fn refuse_output(&self) -> Result<()> {
         let given = self.istio.0.get(&OUTBOUND_PORTS_EXCLUDE);
         match given {
-            Some(Value::Text(text)) if matches!(text.as_str(), "json" | "yaml" | "table") => Err(Failure::error(
-                Class::Usage,
-                format!(
-                    "-o {text}: -o is istio-iptables' -o, a list of outbound ports to leave alone; verbs that print for \
+            Some(Value::Text(text)) if matches!(text.as_str(), "json" | "yaml" | "table") => {
+                Err(Failure::error(
+                    Class::Usage,
+                    format!(
+                        "-o {text}: -o is istio-iptables' -o, a list of outbound ports to leave alone; verbs that print for \
                      programs take --output {text}"
-                ),
-            )),
+                    ),
+                ))
+            }
             _ => Ok(()),
         }
     }

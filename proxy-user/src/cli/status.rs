@@ -26,7 +26,9 @@ pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode> {
         Output::Json => {
             out::json(serde_json::json!({ "schema": 1, "workloads": workloads, "unreadable": unreadable }))?;
         }
-        Output::Table if workloads.is_empty() && unreadable.is_empty() => out::line("no workload is attached")?,
+        Output::Table if workloads.is_empty() && unreadable.is_empty() => {
+            out::line("no workload is attached")?
+        }
         Output::Table if workloads.is_empty() => {}
         Output::Table => print_table(&workloads)?,
     }

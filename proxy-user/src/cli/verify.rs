@@ -9,8 +9,9 @@ use super::{Output, place::PlaceArgs};
 use crate::{
     out,
     verify::{
+        Sidecar,
         probe::{self, Orders, Said},
-        Sidecar, verify,
+        verify,
     },
 };
 
@@ -45,7 +46,8 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let by_name = args.workload.is_some() && args.place.netns.is_none();
     let netns = if by_name { None } else { Some(args.place.netns()?) };
     let selector = args.place.selector(args.workload.as_deref())?;
-    let report = verify(&selector, netns.as_ref(), if args.no_sidecar { Sidecar::NotYet } else { Sidecar::Expected })?;
+    let report =
+        verify(&selector, netns.as_ref(), if args.no_sidecar { Sidecar::NotYet } else { Sidecar::Expected })?;
     match args.output {
         Output::Table => out::text(&report)?,
         Output::Json => out::json(serde_json::json!({

@@ -4,9 +4,8 @@ use std::sync::LazyLock;
 
 use proxy_plane::dataplane::LAYOUT;
 
-static VERSION: LazyLock<String> = LazyLock::new(|| {
-    format!("{} ({}, layout {LAYOUT})", env!("CARGO_PKG_VERSION"), env!("SIDESTEP_COMMIT"))
-});
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} ({}, layout {LAYOUT})", env!("CARGO_PKG_VERSION"), env!("SIDESTEP_COMMIT")));
 
 pub(super) fn version() -> &'static str {
     &VERSION

@@ -50,7 +50,8 @@ impl Connections {
     pub(super) fn add(&mut self, stream: Stream) {
         self.open.retain(|open| !open.task.is_finished());
         if self.open.len() >= MOST {
-            let Some(idle) = self.open.iter().position(|open| open.requests.load(Ordering::Relaxed) == 0) else {
+            let Some(idle) = self.open.iter().position(|open| open.requests.load(Ordering::Relaxed) == 0)
+            else {
                 // All are at work: this one is closed.
                 return;
             };

@@ -33,11 +33,19 @@ mod tests {
     #[test]
     fn who_is_called_by_another_name_does_not_answer() {
         let hosts = Hosts::and(&["Node-1.example.com".to_owned()]);
-        for host in ["127.0.0.1:15095", "10.0.0.7", "[::1]:15095", "[fd00::1]", "LocalHost:80", "localhost."] {
+        for host in ["127.0.0.1:15095", "10.0.0.7", "[::1]:15095", "[fd00::1]", "LocalHost:80", "localhost."]
+        {
             assert!(hosts.allow(Some(host)), "{host}");
         }
         assert!(hosts.allow(Some("node-1.EXAMPLE.com:15095")) && hosts.allow(None));
-        for host in ["evil.example", "evil.example:15095", "127.0.0.1.evil.example", "localhost.evil.example", "", "["] {
+        for host in [
+            "evil.example",
+            "evil.example:15095",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "",
+            "[",
+        ] {
             assert!(!hosts.allow(Some(host)), "{host}");
         }
     }

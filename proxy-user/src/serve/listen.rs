@@ -49,10 +49,13 @@ impl FromStr for Listen {
         };
         let port = port.parse().map_err(|_| format!("'{port}' is no port between 0 and 65535; {FORMS}"))?;
         let is_name = |host: &str| {
-            !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+            !host.is_empty()
+                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
         };
         match host {
-            "" => Err(format!("which address? 0.0.0.0:{port} is every one, {port} alone this machine's own; {FORMS}")),
+            "" => Err(format!(
+                "which address? 0.0.0.0:{port} is every one, {port} alone this machine's own; {FORMS}"
+            )),
             // Not asked of anybody: it is the first of what it stands for everywhere.
             "localhost" => Ok(Self::At(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))),
             host if is_name(host) => Ok(Self::Named(host.to_owned(), port)),
@@ -151,7 +154,9 @@ fn is_left_over(path: &Path) -> bool {
 
 fn cannot_listen(listen: &Listen, error: &io::Error) -> anyhow::Error {
     let next = match (listen, error.kind()) {
-        (Listen::Unix(_), io::ErrorKind::AddrInUse) => "somebody else listens there, or it is another kind of file",
+        (Listen::Unix(_), io::ErrorKind::AddrInUse) => {
+            "somebody else listens there, or it is another kind of file"
+        }
         (Listen::Unix(_), _) => "choose a path in a directory that exists and may be written to",
         (_, io::ErrorKind::AddrInUse) => {
             "somebody else listens there (`ss -ltnp`); stop it, or choose another with --listen"

@@ -48,7 +48,8 @@ async fn check_host(State(hosts): State<Hosts>, request: Request, next: Next) ->
     if hosts.allow(host.as_deref()) {
         return next.run(request).await;
     }
-    const SAID: &str = "this server answers under its addresses and localhost; start it with --host-name for another name\n";
+    const SAID: &str =
+        "this server answers under its addresses and localhost; start it with --host-name for another name\n";
     (StatusCode::MISDIRECTED_REQUEST, SAID).into_response()
 }
 

@@ -131,7 +131,8 @@ fn listens(report: &mut Report, config: &Config, free: &[u16], sidecar: Sidecar)
         format!("port{} {}", if ports.len() == 1 { "" } else { "s" }, ports.join(" and "))
     });
     let wanted = [(ports.outbound, config.captures_outbound()), (ports.inbound, config.captures_inbound())];
-    let wanted: Vec<u16> = wanted.into_iter().filter(|(_, captured)| *captured).map(|(port, _)| port).collect();
+    let wanted: Vec<u16> =
+        wanted.into_iter().filter(|(_, captured)| *captured).map(|(port, _)| port).collect();
     let missing: Vec<u16> = wanted.iter().filter(|port| free.contains(port)).copied().collect();
     match sidecar {
         _ if wanted.is_empty() => report.skip(STEP, "this configuration captures nothing that would need it"),

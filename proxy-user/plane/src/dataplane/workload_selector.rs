@@ -42,7 +42,8 @@ pub fn attached_as(name: &str) -> Result<Vec<WorkloadPins>> {
         return Ok(found);
     }
     let names: Vec<String> = all.iter().map(with_pod).collect();
-    let there = if names.is_empty() { "none is".to_owned() } else { format!("attached: {}", names.join(", ")) };
+    let there =
+        if names.is_empty() { "none is".to_owned() } else { format!("attached: {}", names.join(", ")) };
     Err(Failure::error(Class::Usage, format!("no workload '{name}' is attached; {there}")))
 }
 
