@@ -60,7 +60,11 @@ fn the_pod_itself_is_meant(#[values(DataPlane::Iptables, DataPlane::Sidestep)] p
             let case = format!("{transport:?} to {to} from {bind:?}, mapped: {mapped}");
             let Observed { answer, peername: shown, error, .. } = seen;
             let answer = answer.unwrap_or_else(|| panic!("{case}: {error:?}"));
-            assert_eq!((answer.who.as_str(), answer.peer.ip().to_string()), ("app:8080", (*source).into()), "{case}");
+            assert_eq!(
+                (answer.who.as_str(), answer.peer.ip().to_string()),
+                ("app:8080", (*source).into()),
+                "{case}"
+            );
             if transport != Transport::Udp {
                 let peername = SocketAddr::new(peername.parse().unwrap(), PORT);
                 assert_eq!(shown, Some(peername), "{case}");
