@@ -53,9 +53,19 @@ pub struct ConnectionKey {
 pub struct OriginalDst {
     pub addr: Addr,
     pub port: Port,
-    /// The connection is not redirected: the workload calls itself ([`role::SELF_CALL`]).
-    pub is_self_call: u8,
+    /// One of [`pending`].
+    pub kind: u8,
     pub reserved: u8,
+}
+
+/// What a connection between SYN and accept is.
+pub mod pending {
+    /// Redirected to one of the sidecar's ports.
+    pub const REDIRECTED: u8 = 0;
+    /// Not redirected: the workload calls itself ([`super::role::SELF_CALL`]).
+    pub const SELF_CALL: u8 = 1;
+    /// Redirected, and on its way to a port that stands for the destination ([`super::spread_port`]).
+    pub const BY_PORT: u8 = 2;
 }
 
 /// uid and gid of the process that created a socket (kernels without BTF).
@@ -223,6 +233,34 @@ pub fn spread(dst: &Addr, port: Port) -> Addr {
     Addr::v4([SPREAD_FIRST_OCTETS[0], SPREAD_FIRST_OCTETS[1] | a, b, c])
 }
 
+/// Bits of [`spread_port`]: as many ports as can be told apart.
+const SPREAD_PORT_BITS: u32 = 15;
+const FIRST_SPREAD_PORT: u16 = 16_384;
+
+/// The port that stands for an original destination where its address cannot: connections of a socket that is bound to a
+/// port all go to the socket's own address, the only one towards which the kernel keeps the source. None of `not`: the
+/// sidecar's ports mean something else, and at its own port a socket would be connected to itself.
+#[inline(always)]
+pub fn spread_port(dst: &Addr, port: Port, not: [u16; 4]) -> u16 {
+    let word = |i: usize| u32::from_ne_bytes([dst.0[i], dst.0[i + 1], dst.0[i + 2], dst.0[i + 3]]);
+    let folded = word(0) ^ word(4).rotate_left(7) ^ word(8).rotate_left(13) ^ word(12).rotate_left(19);
+    let mixed = (folded ^ (u32::from(port.get()) << 16)).wrapping_mul(0x9e37_79b1);
+    let first = FIRST_SPREAD_PORT + (mixed >> (32 - SPREAD_PORT_BITS)) as u16;
+    let is_free = |port: u16| port != not[0] && port != not[1] && port != not[2] && port != not[3];
+    // Of five ports four can be taken.
+    if is_free(first) {
+        first
+    } else if is_free(first ^ 1) {
+        first ^ 1
+    } else if is_free(first ^ 2) {
+        first ^ 2
+    } else if is_free(first ^ 3) {
+        first ^ 3
+    } else {
+        first ^ 4
+    }
+}
+
 /// Whether an address is one [`spread`] makes.
 #[inline(always)]
 pub fn is_spread(addr: &Addr) -> bool {
@@ -232,6 +270,26 @@ pub fn is_spread(addr: &Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_stand_for_destinations_and_avoid_what_they_must() {
+        let of = |last: u8, port: u16| {
+            [Addr::v4([10, 96, 0, last]), Addr([0xfd, 0, 0, 0x96, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last])]
+                .map(|dst| spread_port(&dst, Port::new(port), [0; 4]))
+        };
+        for family in [0, 1] {
+            let made: std::collections::HashSet<u16> =
+                (0..=255).flat_map(|last| [80, 443, 9090, 5432].map(|port| of(last, port)[family])).collect();
+            assert!(made.len() > 950, "{}", made.len());
+            assert!(made.iter().all(|port| (16_384..=49_151).contains(port)));
+        }
+        let dst = Addr::v4([10, 96, 0, 7]);
+        let mut not = [0; 4];
+        for taken in 0..4 {
+            not[taken] = spread_port(&dst, Port::new(80), not);
+        }
+        assert!(!not.contains(&spread_port(&dst, Port::new(80), not)));
+    }
 
     #[test]
     fn what_spread_makes_is_known_and_its_neighbours_are_not() {

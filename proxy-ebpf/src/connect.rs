@@ -7,11 +7,11 @@ use proxy_common::{
     counter::Event,
     policy::Table as _,
     verdict::Target,
-    wire::{role, spread},
+    wire::{role, spread, spread_port},
 };
 
 use crate::{
-    flow,
+    flow, maps,
     outgoing::{self, Outgoing},
     own_route,
     sock_addr::{Hook, SockAddr},
@@ -67,7 +67,7 @@ fn redirect(
     sk: *mut bpf_sock,
     out: &Outgoing,
     mut to: Addr,
-    port: u16,
+    mut port: u16,
 ) -> i32 {
     if own_route::of(sk) {
         me.count_event(Event::OwnRoute);
@@ -85,10 +85,35 @@ fn redirect(
         } else if call.has_bound_port(sk) {
             // Bound to a port only: it cannot be bound again, but towards its own address the kernel chooses the same.
             to = out.keep_src;
+            port = port_of(me, call, sk, out, port);
         } else if !call.bind(&out.keep_src) {
             me.count_event(Event::SourceNotKept);
+        } else if !out.dst.is_v4() {
+            port = port_of(me, call, sk, out, port);
         }
+    } else if !out.dst.is_v4() && never_meets_itself(call, sk) {
+        port = port_of(me, call, sk, out, port);
     }
     call.set(&to, Port::new(port));
     ALLOW
+}
+
+/// Whether a socket has a port, or an address that is not the sidecar's: it cannot be connected to itself then.
+#[inline(always)]
+fn never_meets_itself(call: &SockAddr, sk: *mut bpf_sock) -> bool {
+    let bound = call.bound(sk);
+    call.has_bound_port(sk) || !bound.is_unspecified() && !bound.is_loopback()
+}
+
+/// Several connections may come from one port, each to a destination of its own. IPv4 has an address for each
+/// destination, unless the socket is bound to a port alone; where there is one address, the port tells them apart.
+#[inline(always)]
+fn port_of(me: &Workload, call: &SockAddr, sk: *mut bpf_sock, out: &Outgoing, port: u16) -> u16 {
+    // Whoever comes by such a port without an entry meets whoever listens there.
+    if out.verdict.target != Target::Outbound || !maps::has_room_for_pending(me.slot) {
+        return port;
+    }
+    let policy = me.policy();
+    let own = call.bound_port(sk) as u16;
+    spread_port(&out.dst, out.port, [own, policy.outbound_port, policy.inbound_port, policy.dns_port])
 }

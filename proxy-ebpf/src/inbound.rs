@@ -13,7 +13,7 @@ use proxy_common::{
     ingress::{Ingress, ingress, is_over_lo},
     policy::{Table as _, flag},
     verdict::Target,
-    wire::{ConnectionKey, ListenerGroup, is_spread},
+    wire::{ConnectionKey, ListenerGroup, is_spread, pending},
 };
 
 use crate::{
@@ -41,6 +41,11 @@ pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
         return PASS;
     }
     let policy = me.policy();
+    let kind = pending_kind(&me, &ctx, local, remote);
+    if kind == pending::BY_PORT {
+        let found = to_listener(&me, &ctx, &local, ListenerGroup::Outbound4, ListenerGroup::Outbound6);
+        return if found { PASS } else { no_listener(&me) };
+    }
     // PREROUTING does not capture what OUTPUT has let pass.
     if is_over_lo(&local, &remote) {
         // A sidecar bound to 127.0.0.1 alone still has to be found under the addresses connections are spread over.
@@ -49,7 +54,9 @@ pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
         }
         return PASS;
     }
-    if is_self_call(&me, &ctx, local, remote) {
+    // Over lo between the pod's own addresses. The arrival interface does not tell, it is the one that holds the address;
+    // and an address that was the pod's may be somebody else's now: the client's own SYN has said so.
+    if if routes::are_live() { kind == pending::SELF_CALL } else { remote == local || me.is_local(&remote) } {
         return PASS;
     }
     if policy.has(flag::GUESTS)
@@ -77,14 +84,10 @@ pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
     if found { PASS } else { no_listener(&me) }
 }
 
-/// Over lo between the pod's own addresses. The arrival interface does not tell, it is the one that holds the address;
-/// and an address that was the pod's may be somebody else's now: the client's own SYN has said so.
+/// What the workload's own SYN has said of this connection.
 #[inline(always)]
-fn is_self_call(me: &Workload, ctx: &SkLookupContext, local: Addr, remote: Addr) -> bool {
-    if !routes::are_live() {
-        return remote == local || me.is_local(&remote);
-    }
-    maps::is_self_call(&ConnectionKey {
+fn pending_kind(me: &Workload, ctx: &SkLookupContext, local: Addr, remote: Addr) -> u8 {
+    maps::pending_kind(&ConnectionKey {
         client: remote,
         sidecar: local,
         client_port: remote_port(ctx),

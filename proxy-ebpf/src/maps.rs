@@ -10,7 +10,9 @@ use aya_ebpf::{
 use proxy_common::{
     addr::Addr,
     counter::{COUNTERS as COUNTER_COUNT, Counters},
-    wire::{ConnectionKey, LISTED_VALUES, ListKey, OriginalDst, PREFIX_HEAD, PREFIXES, PrefixKey, Route},
+    wire::{
+        ConnectionKey, LISTED_VALUES, ListKey, OriginalDst, PREFIX_HEAD, PREFIXES, PrefixKey, Route, pending,
+    },
     workload::{Limits, PENDING as PENDING_COUNT, SLOTS, Shares},
 };
 
@@ -77,6 +79,12 @@ pub(crate) fn share(slot: u32) -> Option<(&'static mut Shares, &'static Limits)>
     Some((unsafe { &mut *share }, LIMITS.get(0)?))
 }
 
+/// Whether there is room for an entry, also if the other processors are about to make some.
+#[inline(always)]
+pub(crate) fn has_room_for_pending(slot: u32) -> bool {
+    share(slot).is_some_and(|(share, limits)| share.pending < limits.pending - limits.pending / 8)
+}
+
 /// False: the workload has its share of them.
 #[inline(always)]
 pub(crate) fn pending_insert(key: &ConnectionKey, orig: &OriginalDst) -> bool {
@@ -92,39 +100,43 @@ pub(crate) fn pending_insert(key: &ConnectionKey, orig: &OriginalDst) -> bool {
         }
     }
     atomic::add(&mut share.pending, 1);
-    if orig.is_self_call != 0 {
+    if orig.kind != pending::REDIRECTED {
         atomic::add(&mut share.self_calls, 1);
     }
     true
 }
 
-/// Takes the original destination of a connection that has just been accepted.
+/// Takes the original destination of a connection that has just been accepted, and what the connection is.
 #[inline(always)]
 pub(crate) fn pending_take(key: &ConnectionKey) -> Option<OriginalDst> {
     // SAFETY: one connection has one accepted socket, so nobody else writes or removes this entry while it is copied.
     let orig = unsafe { PENDING.get(key) }.copied()?;
     pending_forget(key, &orig);
-    (orig.is_self_call == 0).then_some(orig)
+    (orig.kind != pending::SELF_CALL).then_some(orig)
 }
 
 #[inline(always)]
 pub(crate) fn pending_remove(key: &ConnectionKey) {
     // Most entries were taken: to look is cheaper than the bucket's lock.
-    // SAFETY: as above; whether it is a self call never changes.
+    // SAFETY: as above; what it is never changes.
     if let Some(orig) = unsafe { PENDING.get(key) }.copied() {
         pending_forget(key, &orig);
     }
 }
 
-/// Whether a connection that arrives is one the workload makes to itself, and that is left alone.
+/// What a connection is that arrives under an address and a port of the workload's own: one it makes to itself
+/// ([`pending::SELF_CALL`]), or one that is redirected by its port ([`pending::BY_PORT`]). Anything else: neither.
 #[inline(always)]
-pub(crate) fn is_self_call(key: &ConnectionKey) -> bool {
+pub(crate) fn pending_kind(key: &ConnectionKey) -> u8 {
+    if !has_self_calls(key.slot) {
+        return pending::REDIRECTED;
+    }
     // SAFETY: as above.
-    has_self_calls(key.slot) && unsafe { PENDING.get(key) }.is_some_and(|orig| orig.is_self_call != 0)
+    unsafe { PENDING.get(key) }.map_or(pending::REDIRECTED, |orig| orig.kind)
 }
 
-/// Whether calls of a workload to itself are pending. Most workloads never call themselves by an address that is not
-/// loopback.
+/// Whether such connections of a workload are pending. Most workloads never call themselves by an address that is not
+/// loopback, and bind no client to a port.
 #[inline(always)]
 pub(crate) fn has_self_calls(slot: u32) -> bool {
     share(slot).is_some_and(|(share, _)| share.self_calls != 0)
@@ -137,7 +149,7 @@ fn pending_forget(key: &ConnectionKey, orig: &OriginalDst) {
         && let Some((share, _)) = share(key.slot)
     {
         atomic::add(&mut share.pending, u64::MAX);
-        if orig.is_self_call != 0 {
+        if orig.kind != pending::REDIRECTED {
             atomic::add(&mut share.self_calls, u64::MAX);
         }
     }

@@ -94,7 +94,7 @@ fn captures(me: &Workload, sk: *mut bpf_sock, key: &ConnectionKey, flags: u8) ->
 /// Takes the connection its route: by an interface there is none of, so that connect fails with EHOSTUNREACH (6.1), or
 /// else by lo, where nobody answers and the first try is the last.
 #[inline(always)]
-fn refuse(call: SockOps) {
+pub(crate) fn refuse(call: SockOps) {
     if !call.set_option(SOL_SOCKET, SO_BINDTOIFINDEX, &i32::MAX) {
         call.set_option(SOL_SOCKET, SO_BINDTODEVICE, b"lo\0\0");
         call.set_option(SOL_TCP, TCP_SYNCNT, &1i32);

@@ -17,7 +17,7 @@ use proxy_common::{
     counter::Event,
     policy::{Table as _, flag},
     tproxy::is_transparent_source,
-    wire::{ConnectionKey, ListenerGroup, OriginalDst, is_spread, role},
+    wire::{ConnectionKey, ListenerGroup, OriginalDst, is_spread, pending, role},
 };
 
 use crate::{
@@ -115,8 +115,13 @@ fn connecting(me: &Workload, call: SockOps) {
     enroll::connecting(me, call, sk, remote, call.remote_port());
     let key = key_of_client(me, call);
     let orig = match storage::get(sk) {
-        Some(state) if state.role == role::CLIENT => redirected(state.orig, state.port),
-        Some(state) if state.role == role::TRANSPARENT => redirected(state.orig, key.client_port),
+        Some(state) if state.role == role::CLIENT => {
+            let kind = if is_sidecars(me, key.sidecar_port) { pending::REDIRECTED } else { pending::BY_PORT };
+            redirected(state.orig, state.port, kind)
+        }
+        Some(state) if state.role == role::TRANSPARENT => {
+            redirected(state.orig, key.client_port, pending::REDIRECTED)
+        }
         _ => {
             if !routes::left_alone(me, call, sk, &key) {
                 return;
@@ -125,11 +130,15 @@ fn connecting(me: &Workload, call: SockOps) {
                 me.failed(Event::StorageFull);
                 return;
             }
-            OriginalDst { addr: Addr::UNSPECIFIED, port: Port([0; 2]), is_self_call: 1, reserved: 0 }
+            redirected(Addr::UNSPECIFIED, Port([0; 2]), pending::SELF_CALL)
         }
     };
     if !maps::pending_insert(&key, &orig) {
         me.failed(Event::PendingFull);
+        if orig.kind == pending::BY_PORT {
+            // Nobody would know that it is the sidecar's.
+            routes::refuse(call);
+        }
         return;
     }
     // For the entry's removal if nobody accepts.
@@ -137,8 +146,15 @@ fn connecting(me: &Workload, call: SockOps) {
 }
 
 #[inline(always)]
-fn redirected(addr: Addr, port: Port) -> OriginalDst {
-    OriginalDst { addr, port, is_self_call: 0, reserved: 0 }
+fn redirected(addr: Addr, port: Port, kind: u8) -> OriginalDst {
+    OriginalDst { addr, port, kind, reserved: 0 }
+}
+
+/// Whether the sidecar or its agent listens on a port.
+#[inline(always)]
+fn is_sidecars(me: &Workload, port: Port) -> bool {
+    let (policy, port) = (me.policy(), port.get());
+    port == policy.outbound_port || port == policy.inbound_port || port == policy.dns_port
 }
 
 /// The sidecar's side of a connection exists, or in TPROXY mode the application's.
@@ -151,7 +167,7 @@ fn accepted(me: &Workload, call: SockOps) {
     let policy = me.policy();
     let port = call.local_port();
     let (local, remote) = call.addresses();
-    let role = if port == policy.outbound_port || port == policy.inbound_port || port == policy.dns_port {
+    let role = if is_sidecars(me, Port::new(port)) {
         role::ACCEPTED
     } else if policy.has(flag::TPROXY) && is_transparent_source(&remote) {
         role::TPROXY_PEER
@@ -167,11 +183,14 @@ fn accepted(me: &Workload, call: SockOps) {
         sidecar_port: Port::new(port),
         slot: me.slot,
     };
-    if role == role::NONE {
-        maps::pending_remove(&key);
-        return;
-    }
-    let Some((orig, orig_port)) = original_dst(me, &key) else {
+    let (found, role) = if role == role::NONE {
+        // A call to itself, or one that came by a port that stands for its destination.
+        let Some(orig) = maps::pending_take(&key) else { return };
+        (Some((orig.addr, orig.port)), role::ACCEPTED)
+    } else {
+        (original_dst(me, &key), role)
+    };
+    let Some((orig, orig_port)) = found else {
         // A redirected connection whose entry did not fit: better no answer than its loopback stand-in.
         if is_spread(&local) {
             storage::forget(call.sk());

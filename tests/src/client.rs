@@ -103,3 +103,9 @@ impl Connect {
         self.command(pod)?.run_json()
     }
 }
+
+/// Connections from one source address and port, as [`APP_USER`]: one to each of `to`, all open at once. Each reads a line.
+pub fn from_one_port(pod: &Pod, bind: SocketAddr, to: &[SocketAddr]) -> Result<Vec<Connected>> {
+    let command = pod.agent("fixed-port")?.user(APP_USER.0, APP_USER.1).args(["--bind", &bind.to_string()]);
+    to.iter().fold(command, |command, to| command.args(["--to", &to.to_string()])).run_json()
+}

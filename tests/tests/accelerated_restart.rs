@@ -15,7 +15,7 @@ use tests::pod::Pod;
 use tests::requirement::Requirement;
 use tests::scale::full_or;
 use tests::server::Server;
-use tests::sidestep::{self, ended_command, Sidestep};
+use tests::sidestep::{self, Sidestep, ended_command};
 use tests::wait::until;
 
 /// An attach takes seconds on an emulated machine.

@@ -188,7 +188,9 @@ fn a_process_outside_the_cgroup_is_not_captured_and_that_is_said() {
         assert!(says.is_none_or(|says| notes.contains(says)), "{to}: {notes}");
         assert_eq!(seen["connection"]["uid"], APP_USER.0, "{seen:#}");
     }
-    assert!(answer(&beside, "10.96.7.7:80")["notes"].to_string().contains("iptables would decide by row O15"));
+    assert!(
+        answer(&beside, "10.96.7.7:80")["notes"].to_string().contains("iptables would decide by row O15")
+    );
     let gone = explain(&strings(&["--pid", "4194304", "--to", "10.96.7.7:80"])).unwrap_err();
     assert!(gone.1.contains("--pid 4194304"), "{gone:?}");
 }

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
@@ -156,6 +157,8 @@ fn without_its_terminal_it_ends(#[case] signal: Option<Signal>) {
     let Some(stage) = Stage::new("top-gone", Forward::Passthrough) else { return };
     let size = nix::pty::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
     let pty = nix::pty::openpty(&size, None).unwrap();
+    // Whoever inherits this end keeps the terminal.
+    fcntl(&pty.master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
     let end = |fd: &OwnedFd| Stdio::from(fd.try_clone().unwrap());
     let mut command = Command::new(sidestep::binary().unwrap());
     command.args(["flows", "--top", "--workload", &stage.workload()]).env("TERM", "xterm-256color");

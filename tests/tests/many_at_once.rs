@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 
 use rstest::rstest;
 use tests::crowd::{Crowd, Expect};
-use tests::data_plane::DataPlane;
+use tests::data_plane::{DataPlane, flags};
 use tests::envoy_config::{Forward, SidecarConfig};
 use tests::network::Network;
 use tests::requirement::Requirement;
 use tests::scale::full_or;
 use tests::server::{self, Server};
 use tests::sidecar::Sidecar;
-use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
+use tests::sidestep::Sidestep;
 
 #[rstest]
 #[case::different_services("10.96.0.0/16")]
@@ -50,16 +50,18 @@ fn a_thousand_through_envoy() {
 }
 
 /// There are 28,232 ephemeral ports for one destination.
-#[test]
-fn more_than_there_are_ports_for_one_destination() {
+#[rstest]
+#[case::ipv4("10.96.0.0/16")]
+#[case::ipv6("fd00:96::/112")]
+fn more_than_there_are_ports_for_one_destination(#[case] services: &str) {
     if !DataPlane::Sidestep.met(&[]) {
         return;
     }
     let count: u32 = full_or(30_000, 40_000);
     let network = Network::new("forty").unwrap();
-    let sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let sidestep = Sidestep::attach(&network.pod, &flags()).unwrap();
     let _sidecar = server::stand_in(&network.pod).hold().processes(4).start().unwrap();
-    let open = Crowd::to("10.96.0.0/16", 80, count).expect(Expect::OriginalDst).open(&network.pod).unwrap();
+    let open = Crowd::to(services, 80, count).expect(Expect::OriginalDst).open(&network.pod).unwrap();
     assert_eq!((open.counts.connected, open.counts.mismatches), (count, 0), "{:?}", open.counts);
     let counters = sidestep.counters().unwrap();
     assert_eq!(counters.of("O15"), u64::from(count), "{counters:?}");

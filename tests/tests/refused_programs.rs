@@ -29,7 +29,7 @@ fn attach(network: &Network, refused: &str, more: &[&str]) -> anyhow::Result<Exi
     let args =
         words.into_iter().map(OsString::from).chain(workload(&network.pod).into_iter().map(OsString::from));
     dataplane::pretend_refused(&[refused]);
-    let done = cli::main(args);
+    let done = cli::run(args);
     dataplane::pretend_refused(&[]);
     done
 }

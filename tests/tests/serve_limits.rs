@@ -187,7 +187,7 @@ fn curl(socket: &Path, path: &str) -> String {
 #[case::no_port("0.0.0.0", "no port in it")]
 #[case::service("localhost:http", "'http' is no port")]
 #[case::nobodys_name("no-such-host.invalid:15095", "cannot be resolved")]
-#[case::taken_path("unix:/proc/version", "somebody else listens there")]
+#[case::no_directory("unix:/no-such-directory/socket", "a directory that exists")]
 fn what_is_no_place_to_listen(#[case] flag: &str, #[case] words: &str) {
     if !DataPlane::Sidestep.met(&[]) {
         return;

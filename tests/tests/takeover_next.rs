@@ -36,7 +36,7 @@ fn slots_stay_and_nobody_waits() {
             let words = [&["sidestep", "attach"], &DEFAULT_FLAGS[..]].concat();
             let args = words.into_iter().map(OsString::from);
             dataplane::pretend_layout(layout);
-            cli::main(args.chain(workload(&network.pod).into_iter().map(OsString::from))).unwrap();
+            cli::run(args.chain(workload(&network.pod).into_iter().map(OsString::from))).unwrap();
             dataplane::pretend_layout(0);
         }
     }

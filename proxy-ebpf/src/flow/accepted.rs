@@ -137,13 +137,14 @@ fn classify(
     let on_pod = is_over_lo(local, remote) || !turned && me.is_local(remote);
     let known = Classified { class: Class::DirectSelf, verdict: None, listener: port.get(), counts: !on_pod };
     match state.role {
-        role::ACCEPTED if port.get() == policy.outbound_port => {
-            return Classified { class: Class::Outbound, ..known };
-        }
         role::ACCEPTED if port.get() == policy.inbound_port => {
             return Classified { class: Class::SelfCall, ..known };
         }
-        role::ACCEPTED => return Classified { class: Class::Dns, ..known },
+        role::ACCEPTED if port.get() == policy.dns_port => return Classified { class: Class::Dns, ..known },
+        // On its own port, or one that stands for the destination.
+        role::ACCEPTED => {
+            return Classified { class: Class::Outbound, listener: policy.outbound_port, ..known };
+        }
         role::TPROXY_PEER => {
             return Classified { class: Class::InnerTproxy, listener: 0, counts: false, ..known };
         }

@@ -7,6 +7,7 @@ use aya_ebpf::{
 };
 use proxy_common::{
     accel::Reason,
+    addr::Port,
     counter::Event,
     flow::{Class, FlowRecord, PeerKey, flow_flag},
     policy::{Table as _, flag},
@@ -89,7 +90,10 @@ pub(super) fn connecting(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     record.cookie = call.cookie();
     (record.local, record.remote) = call.addresses();
     (record.local_port, record.remote_port) = call.ports();
-    if record.target != Target::Bypass as u8 {
+    if record.target == Target::Outbound as u8 {
+        // The remote port may be one that stands for the destination.
+        record.listener_port = Port::new(me.policy().outbound_port);
+    } else if record.target != Target::Bypass as u8 {
         record.listener_port = record.remote_port;
     }
     if is_near(me, record) {

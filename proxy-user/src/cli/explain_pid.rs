@@ -22,7 +22,10 @@ pub(super) struct Process {
 pub(super) enum SeenBy {
     Workload(WorkloadPins),
     /// Nobody's, and why; the workload of its namespace if there is one.
-    Nobody { why: String, neighbour: Option<WorkloadPins> },
+    Nobody {
+        why: String,
+        neighbour: Option<WorkloadPins>,
+    },
 }
 
 impl Process {
@@ -33,7 +36,10 @@ impl Process {
         let read = |name: &str| {
             let path = proc.join(name);
             fs::read_to_string(&path).map_err(|error| {
-                Failure::error(Class::of_argument(&error), format!("--pid {pid}: read {}: {error}", path.display()))
+                Failure::error(
+                    Class::of_argument(&error),
+                    format!("--pid {pid}: read {}: {error}", path.display()),
+                )
             })
         };
         let (status, cgroups) = (read("status")?, read("cgroup")?);
@@ -42,7 +48,8 @@ impl Process {
             let line = status.lines().find_map(|line| line.strip_prefix(key))?;
             line.split_whitespace().nth(3)?.parse().ok()
         };
-        let owner = id("Uid:").zip(id("Gid:")).with_context(|| format!("--pid {pid}: its status tells no ids"))?;
+        let owner =
+            id("Uid:").zip(id("Gid:")).with_context(|| format!("--pid {pid}: its status tells no ids"))?;
         let relative = cgroups.lines().find_map(|line| line.strip_prefix("0::"));
         let relative = relative.with_context(|| format!("--pid {pid} is in no cgroup2 hierarchy"))?;
         let cgroup = cgroup::mount_point()?.join(relative.trim_start_matches('/'));
@@ -75,7 +82,9 @@ impl Process {
                 neighbour: None,
             },
             (None, None) => SeenBy::Nobody {
-                why: format!("no workload is attached to the namespace ({netns}) or the cgroup ({cgroup}) of process {pid}"),
+                why: format!(
+                    "no workload is attached to the namespace ({netns}) or the cgroup ({cgroup}) of process {pid}"
+                ),
                 neighbour: None,
             },
         })

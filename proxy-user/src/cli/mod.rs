@@ -122,8 +122,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-/// clap's own errors exit with the usage code.
-fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
+/// The same, and an error is the caller's to say. clap's own errors are said, and exit with the usage code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
     let args: Vec<OsString> = args.into_iter().collect();
     let verb = if is_istio_iptables(args.first()) {
         let found = help::arrange_verb(IstioIptables::command(), false).try_get_matches_from(args);

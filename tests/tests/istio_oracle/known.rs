@@ -50,6 +50,11 @@ pub(crate) const KNOWN: &[Known] = &[
         why: "leading zeros: iptables reads octal, people mean decimal",
     },
     Known {
+        applies: |settings| settings.odd.is_some_and(|odd| odd.text == "1337/0xff"),
+        difference: OursRefuses,
+        why: "a mark with a mask, in TPROXY mode without inbound ports: with them iptables refuses it",
+    },
+    Known {
         applies: |settings| is(settings, &[Kind::UidRange]),
         difference: OursRefuses,
         why: "ranges of uids and gids, pasted into --uid-owner: Istio documents lists",

@@ -68,7 +68,10 @@ fn differing_rules(
         return Ok(None);
     }
     let servers = decisions::servers(config);
-    let rules = place.rules(&settings.command_line(), &servers)?;
+    // Words that are no flags are for istio-iptables alone to ignore.
+    let mut flags = settings.clone();
+    flags.words.retain(|word| word.starts_with('-'));
+    let rules = place.rules(&flags.command_line(), &servers)?;
     Ok((rules.code != Some(0) || plain(&rules.stdout) != expected).then_some(rules))
 }
 

@@ -12,6 +12,7 @@ mod dns_forward;
 mod dns_message;
 mod enter;
 mod fill;
+mod fixed_port;
 mod http;
 mod keep;
 mod ledger;
@@ -66,6 +67,8 @@ enum Verb {
     DnsForward(dns_forward::DnsForward),
     /// Writing to readers that never read.
     Fill(fill::Fill),
+    /// Several connections from one source port.
+    FixedPort(fixed_port::FixedPort),
     /// One HTTP question.
     Http(http::Http),
     /// A connection whose socket names a host its packets go by.
@@ -108,6 +111,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::DnsAsk(verb) => verb.run(),
         Verb::DnsForward(verb) => verb.run(),
         Verb::Fill(verb) => verb.run(),
+        Verb::FixedPort(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
         Verb::Detour(detour) => detour.run(),
         Verb::Lives(lives) => lives.run(),

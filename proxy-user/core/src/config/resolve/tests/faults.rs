@@ -34,6 +34,7 @@ fn faults(args: &[&str], env: &[(&str, &str)]) -> Vec<crate::config::Fault> {
 #[case::leading_zero(&["-i", "10.0.0.0/08"], "-i", "leading zero")]
 #[case::zone(&["-i", "fe80::%eth0/64"], "-i", "has a zone")]
 #[case::exclude_all(&["-x", "*"], "ISTIO_SERVICE_EXCLUDE_CIDR", "invalid value for OUTBOUND_IP_RANGES_EXCLUDE")]
+#[case::mark_without_inbound(&["-m", "TPROXY", "-t", "1337/0xff"], "ISTIO_INBOUND_TPROXY_MARK", "is not a decimal number")]
 #[case::mark(&["-m", "TPROXY", "-b", "80", "-t", "0xg"], "ISTIO_INBOUND_TPROXY_MARK", "is not a hexadecimal number")]
 #[case::boolean(&["--redirect-dns=yes"], "env REDIRECT_DNS or ISTIO_META_DNS_CAPTURE", "is not a boolean")]
 #[case::server(&["--redirect-dns", "--dns-server", "x"], "--dns-server", "is not an IP address")]
@@ -90,7 +91,7 @@ fn all_of_them_each_on_a_line() {
 #[case::exclude(&["-d", "*"], &["-d", ""], &[])]
 #[case::exclude_of_list(&["-b", "80", "-d", "ssh"], &["-b", "80"], &[])]
 #[case::mark(&["-t", "abc", "-r", "abc", "-b", "*"], &["-b", "*"], &[])]
-#[case::mark_without_inbound(&["-m", "TPROXY", "-t", "022"], &["-m", "TPROXY"], &[])]
+#[case::table_without_inbound(&["-m", "TPROXY", "-r", "022"], &["-m", "TPROXY"], &[])]
 #[case::groups(&[], &[], &[("ISTIO_OUTBOUND_OWNER_GROUPS", "java"), ("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", "nope")])]
 fn unread(#[case] args: &[&str], #[case] without: &[&str], #[case] env: &[(&str, &str)]) {
     assert_eq!(config(args, env), config(without, env.get(..1).unwrap_or_default()));
