@@ -5,7 +5,10 @@ use std::{
     io::{self, IsTerminal as _},
 };
 
-use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{
+    ContentArrangement, Table,
+    presets::{NOTHING, UTF8_HORIZONTAL_ONLY},
+};
 
 /// Where nobody can say how wide the terminal is.
 const USUAL_WIDTH: u16 = 80;
@@ -15,11 +18,18 @@ const USUAL_WIDTH: u16 = 80;
 pub(crate) struct Sheet {
     head: Vec<&'static str>,
     rows: Vec<Vec<String>>,
+    /// Lines between the rows.
+    ruled: bool,
 }
 
 impl Sheet {
     pub(crate) fn new(head: &[&'static str]) -> Self {
-        Self { head: head.to_vec(), rows: Vec::new() }
+        Self { head: head.to_vec(), rows: Vec::new(), ruled: true }
+    }
+
+    /// Without lines: there are many short rows.
+    pub(crate) fn unruled(head: &[&'static str]) -> Self {
+        Self { ruled: false, ..Self::new(head) }
     }
 
     pub(crate) fn add(&mut self, row: impl IntoIterator<Item = String>) {
@@ -30,7 +40,7 @@ impl Sheet {
     fn boxed(&self, width: u16) -> String {
         let mut table = Table::new();
         table
-            .load_preset(UTF8_HORIZONTAL_ONLY)
+            .load_preset(if self.ruled { UTF8_HORIZONTAL_ONLY } else { NOTHING })
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_width(width)
             .set_header(&self.head);
@@ -67,8 +77,10 @@ mod tests {
 
     fn sheet() -> Sheet {
         let mut sheet = Sheet::new(&["WORKLOAD", "CGROUP", "DECISIONS", "ACCELERATED"]);
-        let cgroup = "/sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0a1b2c3d.slice";
-        sheet.add(["4026532178-47012", cgroup, "I6 2\nO15 1", "safe-readers: 37 % of 15M"].map(str::to_owned));
+        let cgroup =
+            "/sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0a1b2c3d.slice";
+        sheet
+            .add(["4026532178-47012", cgroup, "I6 2\nO15 1", "safe-readers: 37 % of 15M"].map(str::to_owned));
         sheet
     }
 

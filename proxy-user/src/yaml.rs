@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn values_are_nested_by_indentation() {
-        let value = json!({"schema": 1, "on": true, "list": [1, {"a": "x: \"y\"", "b": []}, [2, 3]], "none": {}});
+        let value =
+            json!({"schema": 1, "on": true, "list": [1, {"a": "x: \"y\"", "b": []}, [2, 3]], "none": {}});
         let text = document(&value);
         assert_eq!(
             text,

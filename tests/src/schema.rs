@@ -61,7 +61,9 @@ fn is(kind: &str, value: &Value) -> bool {
     match value {
         Value::Null => kind == "null",
         Value::Bool(_) => kind == "boolean",
-        Value::Number(number) => kind == "number" || kind == "integer" && (number.is_u64() || number.is_i64()),
+        Value::Number(number) => {
+            kind == "number" || kind == "integer" && (number.is_u64() || number.is_i64())
+        }
         Value::String(_) => kind == "string",
         Value::Array(_) => kind == "array",
         Value::Object(_) => kind == "object",

@@ -67,6 +67,11 @@ impl Tmux {
         self.run(&["capture-pane", "-p"])
     }
 
+    /// The same with what it was coloured by.
+    pub fn coloured_screen(&self) -> Result<String> {
+        self.run(&["capture-pane", "-p", "-e"])
+    }
+
     /// Waits until the screen is as wanted, and returns it.
     pub fn wait(&self, wanted: impl Fn(&str) -> bool) -> Result<String> {
         let deadline = Instant::now() + SHOWN_WITHIN;

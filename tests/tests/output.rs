@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rstest::rstest;
 use serde_json::Value;
 use tests::agent;
 use tests::client::Connect;
@@ -16,6 +17,7 @@ use tests::schema::faults;
 use tests::serve::Serve;
 use tests::server::{Server, stand_in};
 use tests::sidestep::{DEFAULT_FLAGS, Ended, ended, workload};
+use tests::tmux::Tmux;
 
 fn run(args: &[&str]) -> Ended {
     ended(args).unwrap()
@@ -93,8 +95,7 @@ fn documents_are_as_the_schemas_say() {
     }
     assert!(documents("flows", &["flows"]).iter().all(|flow| flow["workload"] == name.as_str()));
     for to in ["10.96.7.7:80", "udp:10.96.7.7:53", "127.0.0.1:8080"] {
-        let said =
-            documents("explain", &["explain", "--from", "1000:1000", "--to", to, "--workload", &name]);
+        let said = documents("explain", &["explain", "--from", "1000:1000", "--to", to, "--workload", &name]);
         assert_eq!(said[0]["workload"], name.as_str());
     }
     documents("explain", &["explain", "--from", "0:0@127.0.0.1", "--to", "10.96.7.7:80", "-i", "*"]);
@@ -109,7 +110,8 @@ fn documents_are_as_the_schemas_say() {
     let annotations = network.pod.scratch().join("annotations");
     std::fs::write(&annotations, "sidecar.istio.io/interceptionMode=\"NONE\"\n").unwrap();
     documents("nothing", &["rules", "--annotations", &annotations.display().to_string()]);
-    let node: Value = serde_json::from_str(&Serve::start(&[]).unwrap().get("/api/v1/node", &[]).unwrap().body).unwrap();
+    let node: Value =
+        serde_json::from_str(&Serve::start(&[]).unwrap().get("/api/v1/node", &[]).unwrap().body).unwrap();
     keeps_to("node", &node);
     // The same as YAML, which programs of this machine read as JSON: each line is a scalar's.
     for args in [&["status"][..], &["doctor"], &["flows"]] {
@@ -181,4 +183,57 @@ fn a_watched_status_is_printed_again_and_again() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");
     assert!(text.matches("WORKLOAD\t").count() >= 2, "{text}");
+}
+
+/// In terminals of two widths no line is broken by the terminal, and what went wrong stands out unless nobody wants colours.
+#[rstest]
+#[case::narrow(80)]
+#[case::wide(200)]
+fn on_a_terminal_tables_fit_and_failures_stand_out(#[case] width: u16) {
+    if !DataPlane::Sidestep.met(&[Requirement::Observation, Requirement::Program("tmux", "tmux")]) {
+        return;
+    }
+    let network = Network::new("terminal").unwrap();
+    let _attached = tests::sidestep::Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    let refused = Connect::to("10.96.7.7:80".parse().unwrap()).from(&network.pod).unwrap();
+    assert_eq!(refused.outcome(), Outcome::Refused, "{refused:?}");
+    wait_closed(&network.pod, &[], 1).unwrap();
+    let _app = Server::on(&network.pod).listen(network.pod4(9090)).start().unwrap();
+    let place = workload(&network.pod).join(" ");
+    let binary = tests::sidestep::binary().unwrap().display().to_string();
+    let terminal = Tmux::new(width, 90).unwrap();
+    let mut count = 0;
+    let mut shown = |line: &str| {
+        count += 1;
+        terminal.type_line(&format!("clear; {line}; echo d''one{count}")).unwrap();
+        terminal.wait(|screen| screen.contains(&format!("done{count}"))).unwrap()
+    };
+    for (verb, head) in [
+        ("status".to_owned(), "WORKLOAD"),
+        ("flows".to_owned(), "STATE"),
+        (format!("audit {place}"), "SERVER"),
+        ("doctor".to_owned(), "CHECK"),
+    ] {
+        let screen = shown(&format!("{binary} {verb}"));
+        let lines: Vec<&str> = screen.lines().collect();
+        let table = lines.iter().position(|line| line.trim_start().starts_with(head));
+        assert!(table.is_some(), "{verb} at {width}: {screen}");
+        // A broken frame would begin a line with what was left of it.
+        let frames: Vec<usize> = lines
+            .iter()
+            .filter(|line| line.starts_with(['─', '═']))
+            .map(|line| line.chars().count())
+            .collect();
+        assert!(frames.windows(2).all(|pair| pair[0] == pair[1]), "{verb} at {width}: {screen}");
+        assert!(frames.iter().all(|frame| *frame <= width.into()), "{verb} at {width}: {screen}");
+    }
+    let verify = format!("{binary} verify {place}");
+    shown(&verify);
+    let red = "\u{1b}[31mFAIL";
+    assert!(terminal.coloured_screen().unwrap().contains(red), "{}", terminal.coloured_screen().unwrap());
+    shown(&format!("{binary} flows"));
+    assert!(terminal.coloured_screen().unwrap().contains("\u{1b}[31mrefused"));
+    shown(&format!("NO_COLOR=1 {verify}"));
+    let plain = terminal.coloured_screen().unwrap();
+    assert!(plain.contains("FAIL") && !plain.contains(red), "{plain}");
 }

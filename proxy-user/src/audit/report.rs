@@ -105,7 +105,8 @@ impl fmt::Display for Report {
             Some(name) => writeln!(f, "workload {name}, addresses {}", addresses.join(", "))?,
             None => writeln!(f, "nothing attached, as the flags say; addresses {}", addresses.join(", "))?,
         }
-        let mut table = Sheet::new(&["SERVER", "PROCESS", "UID", "ROW", "FROM OUTSIDE, MODE LO", "MODE ETH0"]);
+        let mut table =
+            Sheet::new(&["SERVER", "PROCESS", "UID", "ROW", "FROM OUTSIDE, MODE LO", "MODE ETH0"]);
         for row in &self.rows {
             table.add(row.cells());
         }

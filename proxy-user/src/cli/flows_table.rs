@@ -127,7 +127,11 @@ mod tests {
     fn lines_fit_and_tell_the_end_of_a_long_address() {
         let long = "[2001:db8:1234:5678:9abc:def0:1234:5678]:50000".to_owned();
         let cells = |end: String| {
-            ["unreachable", "inner-tproxy", "O15'"].map(str::to_owned).into_iter().chain([end.clone(), end, "1.0M/150M r".into()])
+            ["unreachable", "inner-tproxy", "O15'"].map(str::to_owned).into_iter().chain([
+                end.clone(),
+                end,
+                "1.0M/150M r".into(),
+            ])
         };
         for (width, shown) in [(80, "…:1234:5678]:50000"), (200, &*long)] {
             let cells: Vec<String> = cells(long.clone()).collect();

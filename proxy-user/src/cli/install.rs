@@ -16,7 +16,11 @@ use proxy_plane::{
 };
 
 use super::{
-    Output, acceleration::AccelerationArgs, difference, observation::ObservationArgs, settings::{self, SettingsArgs},
+    Output,
+    acceleration::AccelerationArgs,
+    difference,
+    observation::ObservationArgs,
+    settings::{self, SettingsArgs},
 };
 use crate::{
     out,
@@ -130,7 +134,8 @@ fn attach(netns: &Netns, cgroup: &Cgroup, options: &AttachOptions, workload: &Wo
         );
     }
     let done = if attached.updated { "updated" } else { "attached" };
-    let changes = old.filter(|_| attached.updated).map(|old| difference_to(&old, options)).unwrap_or_default();
+    let changes =
+        old.filter(|_| attached.updated).map(|old| difference_to(&old, options)).unwrap_or_default();
     let (name, pins) = (attached.pins.name(), attached.pins.dir());
     if workload.output != Output::Table {
         let removed: Vec<String> = attached.pruned.iter().map(WorkloadPins::name).collect();
@@ -244,12 +249,7 @@ pub(crate) fn say_detached(output: Output, gone: &[WorkloadPins]) -> Result<()> 
 
 /// IPv6 rules too if the namespace would get some; where it cannot be looked at, if dual stack asks for them. A namespace
 /// without an address is refused, as attaching to it would be.
-fn dry_run(
-    config: &Config,
-    netns: Option<&Netns>,
-    file: Option<&Path>,
-    output: Output,
-) -> Result<ExitCode> {
+fn dry_run(config: &Config, netns: Option<&Netns>, file: Option<&Path>, output: Output) -> Result<ExitCode> {
     let interfaces = match netns {
         Some(netns) => netns::interfaces(netns),
         None => netns::interfaces_here(),

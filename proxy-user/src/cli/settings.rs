@@ -129,9 +129,9 @@ impl SettingsArgs {
 pub(crate) fn say_nothing(output: Output, done: &str, reason: &str) -> Result<()> {
     match output {
         Output::Table => out::line(format!("nothing is {done}: {reason}")),
-        Output::Json | Output::Yaml => {
-            output.document(&serde_json::json!({ "schema": 1, "captured": false, "reason": reason })).map(drop)
-        }
+        Output::Json | Output::Yaml => output
+            .document(&serde_json::json!({ "schema": 1, "captured": false, "reason": reason }))
+            .map(drop),
     }
 }
 

@@ -117,7 +117,7 @@ impl Diagnosis {
 
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Sheet::new(&["CHECK", "LEVEL", "FOUND", "WHAT TO DO"]);
+        let mut table = Sheet::unruled(&["CHECK", "LEVEL", "FOUND", "WHAT TO DO"]);
         for finding in &self.findings {
             let level = format!("{:?}", finding.level).to_lowercase();
             let advice = finding.advice.clone().unwrap_or_default();

@@ -97,6 +97,9 @@ mod tests {
         assert_eq!(value_of(&config)["inbound_include"], json!({ "all": false, "list": [8080] }));
         assert_eq!(value_of(&config)["outbound_include"], json!({ "all": false, "list": [] }));
         assert_eq!(value_of(&config)["owner_groups"]["all"], true);
-        assert_eq!((&value_of(&config)["mode"], &value_of(&config)["dns"]), (&json!("REDIRECT"), &Value::Null));
+        assert_eq!(
+            (&value_of(&config)["mode"], &value_of(&config)["dns"]),
+            (&json!("REDIRECT"), &Value::Null)
+        );
     }
 }
