@@ -68,6 +68,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
         interface: args.interface.clone(),
         mark: args.mark,
     };
+    args.settings.refuse_output()?;
     let attached = args.workload.is_some() || args.place.is_given();
     let Some(place) = (if attached { Some(of_workload(args)?) } else { of_flags(args)? }) else {
         return Ok(ExitCode::SUCCESS);
