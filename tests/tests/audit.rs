@@ -276,7 +276,7 @@ fn flags_stand_in_for_a_workload() {
     }
     let named = run(&["audit", "--workload", "1-2"]);
     assert!(
-        named.code == Some(64) && named.stderr.contains("workload 1-2 is not attached"),
+        named.code == Some(64) && named.stderr.contains("no workload '1-2' is attached"),
         "{}",
         named.stderr
     );
