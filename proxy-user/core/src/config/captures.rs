@@ -32,7 +32,6 @@ impl Config {
 mod tests {
     use rstest::rstest;
 
-    use super::*;
     use crate::config::{Environment, Given, NoHost};
 
     #[rstest]
