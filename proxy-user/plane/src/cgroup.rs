@@ -10,7 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use proxy_core::exit::{Class, Failure};
+use proxy_core::{
+    exit::{Class, Failure},
+    harmless::harmless_path,
+};
 
 mod charge;
 mod installer;
@@ -37,7 +40,7 @@ impl Cgroup {
                 Class::of_argument(&error),
                 format!(
                     "cgroup {}: cannot be opened ({error}); give --cgroup a directory below the cgroup2 mount",
-                    path.display()
+                    harmless_path(path)
                 ),
             )
         })?;
@@ -52,7 +55,7 @@ impl Cgroup {
                 Class::Unavailable,
                 format!(
                     "cgroup {}: not a cgroup2 directory (cgroup v1 cannot carry these programs); {hint}",
-                    path.display()
+                    harmless_path(path)
                 ),
             ));
         }

@@ -59,6 +59,7 @@ enum Forwards {
 }
 
 pub(crate) fn run(args: &AuditArgs) -> Result<ExitCode> {
+    args.settings.refuse_output()?;
     let Some((ground, netns)) = ground(args)? else { return Ok(ExitCode::SUCCESS) };
     let options = Options {
         forwards: match args.forward {

@@ -81,6 +81,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
         interface: args.interface.clone(),
         mark: args.mark,
     };
+    args.settings.refuse_output()?;
     if let Some(process) = process {
         check_given(args)?;
         let (pins, answer) = match process.seen_by()? {

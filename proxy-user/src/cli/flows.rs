@@ -105,13 +105,22 @@ fn check(filter: &Filter) -> Result<()> {
     if attached.is_empty() {
         return Err(Failure::error(Class::Other, "no workload is attached: run `sidestep attach` first"));
     }
-    let reasons: Vec<String> = attached
-        .iter()
-        .filter(|pins| filter.workloads.is_empty() || filter.workloads.contains(&pins.name()))
-        .map(|pins| Meta::read(&pins.map(map::META)).map(|meta| meta.not_observed))
-        .map(|reason| reason.unwrap_or_else(|error| Some(format!("{error:#}"))))
-        .collect::<Option<Vec<String>>>()
-        .unwrap_or_default();
+    let mut reasons = Vec::new();
+    let mut unreadable = None;
+    let shown = |pins: &&WorkloadPins| filter.workloads.is_empty() || filter.workloads.contains(&pins.name());
+    for pins in attached.iter().filter(shown) {
+        match Meta::read(&pins.map(map::META)) {
+            Ok(meta) => match meta.not_observed {
+                None => return Ok(()),
+                Some(reason) => reasons.push(reason),
+            },
+            Err(error) => unreadable = Some(error.context(format!("workload {}", pins.name()))),
+        }
+    }
+    // What cannot be read is not known to be unobserved.
+    if let Some(error) = unreadable {
+        return Err(error);
+    }
     match reasons.first() {
         None => Ok(()),
         Some(reason) => Err(Failure::error(

@@ -195,6 +195,8 @@ fn is_istio_iptables(program: Option<&OsString>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use clap_complete::Shell;
+
     use super::*;
 
     #[test]
@@ -241,6 +243,27 @@ mod tests {
                 "--cleanup-only",
             ];
             assert!(command().try_get_matches_from(line).is_ok(), "{verb}");
+        }
+    }
+
+    #[test]
+    fn every_verb_has_a_page_and_completions() {
+        let mut all = command();
+        all.build();
+        for verb in all.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
+            let page = pages::page(verb).unwrap();
+            let name = verb.get_name();
+            assert!(page.contains(&format!(".TH sidestep-{name} 1")), "{name}: {page}");
+            assert!(name == "relay" || page.contains("Example"), "{name}: {page}");
+        }
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::Elvish, Shell::PowerShell] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(), "sidestep", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            for word in ["attach", "prune", "--netns", "istio-service-cidr"] {
+                let word = if shell == Shell::Fish { word.trim_start_matches('-') } else { word };
+                assert!(script.contains(word), "{shell} does not know {word}");
+            }
         }
     }
 

@@ -79,7 +79,7 @@ fn page_name(command: &Command) -> String {
     command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned()
 }
 
-fn page(command: &Command) -> Result<String> {
+pub(super) fn page(command: &Command) -> Result<String> {
     let mut text = Vec::new();
     Man::new(command.clone()).render(&mut text).context("write the page")?;
     Ok(String::from_utf8_lossy(&text).into_owned())

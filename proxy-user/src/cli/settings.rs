@@ -93,7 +93,7 @@ impl SettingsArgs {
     }
 
     /// `-o` is istio-iptables' here, for ports; who writes `-o json` means something else.
-    fn refuse_output(&self) -> Result<()> {
+    pub(crate) fn refuse_output(&self) -> Result<()> {
         let given = self.istio.0.get(&OUTBOUND_PORTS_EXCLUDE);
         match given {
             Some(Value::Text(text)) if matches!(text.as_str(), "json" | "yaml" | "table") => {

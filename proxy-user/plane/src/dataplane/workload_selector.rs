@@ -4,7 +4,10 @@ use std::fmt;
 
 use anyhow::Result;
 use proxy_common::names::map;
-use proxy_core::exit::{Class, Failure};
+use proxy_core::{
+    exit::{Class, Failure},
+    harmless::harmless,
+};
 
 use super::{meta::Meta, pins::WorkloadPins, presence::namespace_is_gone};
 
@@ -44,7 +47,7 @@ pub fn attached_as(name: &str) -> Result<Vec<WorkloadPins>> {
     let names: Vec<String> = all.iter().map(with_pod).collect();
     let there =
         if names.is_empty() { "none is".to_owned() } else { format!("attached: {}", names.join(", ")) };
-    Err(Failure::error(Class::Usage, format!("no workload '{name}' is attached; {there}")))
+    Err(Failure::error(Class::Usage, format!("no workload '{}' is attached; {there}", harmless(name))))
 }
 
 /// Of a pod those that are not gone, if there are any.

@@ -10,7 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use proxy_core::exit::{Class, Failure};
+use proxy_core::{
+    exit::{Class, Failure},
+    harmless::harmless_path,
+};
 
 use crate::sys;
 
@@ -36,14 +39,14 @@ impl Netns {
         let file = File::open(path).map_err(|error| {
             Failure::error(
                 Class::of_argument(&error),
-                format!("network namespace {}: cannot be opened ({error}); {NEXT}", path.display()),
+                format!("network namespace {}: cannot be opened ({error}); {NEXT}", harmless_path(path)),
             )
         })?;
         let stat = nix::sys::statfs::fstatfs(&file).context("fstatfs")?;
         if stat.filesystem_type().0 != NSFS_MAGIC {
             return Err(Failure::error(
                 Class::Usage,
-                format!("network namespace {}: this is no namespace file; {NEXT}", path.display()),
+                format!("network namespace {}: this is no namespace file; {NEXT}", harmless_path(path)),
             ));
         }
         let meta = file.metadata().context("stat of the network namespace")?;
