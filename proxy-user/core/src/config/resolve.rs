@@ -64,7 +64,8 @@ impl Resolver<'_> {
         let inbound_include = self.parse(&setting::INBOUND_PORTS, PortSet::parse);
         let unread = (mode != Mode::Tproxy).then_some("only TPROXY mode reads it");
         let tproxy_mark = self.unless(unread, |it| it.mark(&setting::TPROXY_MARK, defaults.tproxy_mark));
-        let unread = unread.or((inbound_include == PortSet::None).then_some("without inbound ports nothing reads it"));
+        let unread =
+            unread.or((inbound_include == PortSet::None).then_some("without inbound ports nothing reads it"));
         let tproxy_route_table =
             self.unless(unread, |it| it.mark(&setting::TPROXY_ROUTE_TABLE, defaults.tproxy_route_table));
         let unread = (inbound_include != PortSet::All).then_some("only -b '*' has it read");
