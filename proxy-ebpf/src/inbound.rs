@@ -56,7 +56,9 @@ pub(crate) fn inbound(ctx: SkLookupContext) -> u32 {
     }
     // Over lo between the pod's own addresses. The arrival interface does not tell, it is the one that holds the address;
     // and an address that was the pod's may be somebody else's now: the client's own SYN has said so.
-    if if routes::are_live() { kind == pending::SELF_CALL } else { remote == local || me.is_local(&remote) } {
+    let is_self_call =
+        if routes::are_live() { kind == pending::SELF_CALL } else { remote == local || me.is_local(&remote) };
+    if is_self_call {
         return PASS;
     }
     if policy.has(flag::GUESTS)

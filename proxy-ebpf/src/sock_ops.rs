@@ -183,39 +183,38 @@ fn accepted(me: &Workload, call: SockOps) {
         sidecar_port: Port::new(port),
         slot: me.slot,
     };
-    let (found, role) = if role == role::NONE {
-        // A call to itself, or one that came by a port that stands for its destination.
-        let Some(orig) = maps::pending_take(&key) else { return };
-        (Some((orig.addr, orig.port)), role::ACCEPTED)
-    } else {
-        (original_dst(me, &key), role)
-    };
-    let Some((orig, orig_port)) = found else {
+    let Some(found) = original_dst(me, &key) else {
         // A redirected connection whose entry did not fit: better no answer than its loopback stand-in.
         if is_spread(&local) {
             storage::forget(call.sk());
         }
         return;
     };
+    // By a port that stands for its destination it came to the sidecar, whatever its source looks like.
+    let role = if found.kind == pending::BY_PORT { role::ACCEPTED } else { role };
+    if role == role::NONE {
+        return;
+    }
     let sk = call.sk();
     if sk.is_null() {
         return;
     }
-    if !storage::set(sk, orig, orig_port, role) {
+    if !storage::set(sk, found.addr, found.port, role) {
         me.failed(Event::StorageFull);
     }
 }
 
 #[inline(always)]
-fn original_dst(me: &Workload, key: &ConnectionKey) -> Option<(Addr, Port)> {
+fn original_dst(me: &Workload, key: &ConnectionKey) -> Option<OriginalDst> {
     if let Some(orig) = maps::pending_take(key) {
-        return Some((orig.addr, orig.port));
+        return Some(orig);
     }
     let policy = me.policy();
     if !policy.has(flag::GUESTS) || key.sidecar_port.get() != policy.outbound_port {
         return None;
     }
-    guest::original_dst(me, &key.client, key.client_port)
+    let (addr, port) = guest::original_dst(me, &key.client, key.client_port)?;
+    Some(redirected(addr, port, pending::REDIRECTED))
 }
 
 /// A redirected client is gone. If it was never accepted its entry is still there.

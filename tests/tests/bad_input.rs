@@ -58,7 +58,7 @@ fn a_cgroup_of_version_1() {
 }
 
 #[rstest]
-#[case::port_out_of_range(&["-d", "15090,70000"], &["70000", "-d", "65535"])]
+#[case::port_out_of_range(&["-b", "*", "-d", "15090,70000"], &["70000", "-d", "65535"])]
 #[case::port_not_a_number(&["-p", "http"], &["http", "-p"])]
 #[case::port_negative(&["-o=-1"], &["-1", "-o"])]
 #[case::exclude_everything(&["-x", "*"], &["*", "-x", "OUTBOUND_IP_RANGES_EXCLUDE", "instead"])]
@@ -88,7 +88,7 @@ fn every_fault_is_reported() {
     if !met(&[Requirement::Sidestep]) {
         return;
     }
-    let said = ended(["attach", "-d", "70000", "-x", "*", "-i", "banana"]).unwrap();
+    let said = ended(["attach", "-b", "*", "-d", "70000", "-x", "*", "-i", "banana"]).unwrap();
     assert_said(&said, USAGE, &["70000", "OUTBOUND_IP_RANGES_EXCLUDE", "banana"]);
 }
 
@@ -116,7 +116,7 @@ fn without_the_privilege(#[case] wrapper: &[&str], #[case] missing: &str) {
 
 /// A failing attach of what is attached leaves it as it was.
 #[rstest]
-#[case::wrong_flag(&["-d", "70000"], USAGE)]
+#[case::wrong_flag(&["-b", "*", "-d", "70000"], USAGE)]
 #[case::wrong_program(&["--trust-program", "/no/such/program"], USAGE)]
 fn what_is_attached_stays(#[case] flags: &[&str], #[case] code: i32) {
     if !DataPlane::Sidestep.met(&[]) {

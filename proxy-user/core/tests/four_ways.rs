@@ -161,7 +161,7 @@ fn is_stricter(settings: &Settings, defaults: Defaults) -> bool {
             name if *name == name::MODE => text.is_empty(),
             name if *name == name::OUTBOUND_PORTS && defaults == Defaults::Injector => false,
             // Flags of which nobody looks at -d.
-            name if *name == name::INBOUND_EXCLUDE && text != "" => {
+            name if *name == name::INBOUND_EXCLUDE && !text.is_empty() => {
                 !whole || settings.text_of(&name::INBOUND_PORTS).is_some_and(|ports| ports != "*")
             }
             _ => !text.is_empty() && !whole,

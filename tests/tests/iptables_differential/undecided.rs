@@ -1,11 +1,8 @@
 //! What is left out, and why. Each entry is a difference that is known, or a thing that is decided elsewhere.
 
-use std::net::{IpAddr, Ipv6Addr};
-
 use tests::requirement::Requirement;
 use tests::sample::{Attempt, Transport};
 
-use crate::attempts::FAR;
 use crate::rule_set::RuleSet;
 
 /// Where the agent answers DNS.
@@ -30,7 +27,6 @@ pub(crate) const REASONS: &[(Applies, &str)] = &[
         by_interface,
         "from outside, with rules about interfaces, on a kernel that does not tell sk_lookup the interface",
     ),
-    (bound_to_v6_loopback, "bound to ::1 towards another host: left alone, where ip6tables redirects it"),
 ];
 
 /// Whether an attempt, made inside or outside of the pod, is not compared.
@@ -41,11 +37,6 @@ pub(crate) fn applies(set: &RuleSet, attempt: &Attempt, inside: bool) -> bool {
 fn by_interface(set: &RuleSet, _: &Attempt, inside: bool) -> bool {
     let names_some = !set.excluded_interfaces.is_empty() || !set.virtual_interfaces.is_empty();
     !inside && names_some && Requirement::Kernel("ingress_ifindex").missing().is_some()
-}
-
-fn bound_to_v6_loopback(_: &RuleSet, attempt: &Attempt, _: bool) -> bool {
-    attempt.bind == Some(IpAddr::V6(Ipv6Addr::LOCALHOST))
-        && FAR.contains(&attempt.to.ip().to_string().as_str())
 }
 
 /// Whether SO_ORIGINAL_DST is not compared. Under iptables conntrack answers for every connection of a family with rules;
