@@ -8,8 +8,8 @@ use proxy_core::harmless::harmless;
 use proxy_plane::netns::Netns;
 
 use super::{
+    audited_pod::AuditedPod,
     finding::{Finding, Kind},
-    ground::Ground,
     reach::{Forward, Reach, reach},
     report::{Report, Row},
     reserved,
@@ -27,14 +27,14 @@ pub struct Options {
 }
 
 /// Looks at every server of `netns`.
-pub fn audit(ground: &Ground, netns: &Netns, options: &Options) -> Result<Report> {
+pub fn audit(pod: &AuditedPod, netns: &Netns, options: &Options) -> Result<Report> {
     let servers = Server::all(netns)?;
-    let proxies = ProxyProcesses::find(ground, netns, &servers)?;
-    Ok(judge(ground, servers, &proxies, options))
+    let proxies = ProxyProcesses::find(pod, netns, &servers)?;
+    Ok(judge(pod, servers, &proxies, options))
 }
 
 pub(super) fn judge(
-    ground: &Ground,
+    pod: &AuditedPod,
     servers: Vec<Server>,
     proxies: &ProxyProcesses,
     options: &Options,
@@ -42,9 +42,9 @@ pub(super) fn judge(
     let mut rows = Vec::new();
     let mut findings = Vec::new();
     for server in &servers {
-        let reach = reach(ground, &servers, server, options.declared.as_deref());
-        let sidecar = proxies.owns(ground, server);
-        let mut judge = Judge { ground, server, reach: &reach, options, findings: &mut findings };
+        let reach = reach(pod, &servers, server, options.declared.as_deref());
+        let sidecar = proxies.owns(pod, server);
+        let mut judge = Judge { pod, server, reach: &reach, options, findings: &mut findings };
         if sidecar {
             judge.administration();
         } else {
@@ -52,15 +52,15 @@ pub(super) fn judge(
         }
         rows.push(Row::new(server.clone(), reach, sidecar));
     }
-    findings.extend(identities(ground, proxies));
-    findings.extend(no_sidecar(ground, &rows));
+    findings.extend(identities(pod, proxies));
+    findings.extend(no_sidecar(pod, &rows));
     findings.sort_by_key(|finding| finding.class);
-    Report { workload: ground.workload.clone(), addresses: ground.addresses(), rows, findings }
+    Report { workload: pod.workload.clone(), addresses: pod.addresses(), rows, findings }
 }
 
 /// One server before the court.
 struct Judge<'a> {
-    ground: &'a Ground,
+    pod: &'a AuditedPod,
     server: &'a Server,
     reach: &'a Reach,
     options: &'a Options,
@@ -86,8 +86,8 @@ impl Judge<'_> {
             (_, None) => &["inbound", "direct"],
         };
         let finding = Finding::of_server(self.server, kind, forward, detail, next);
-        let mut finding = finding.seen(&self.ground.rules, rows);
-        finding.flows = self.ground.traffic.to(self.server.port, ways);
+        let mut finding = finding.seen(&self.pod.rules, rows);
+        finding.flows = self.pod.traffic.to(self.server.port, ways);
         self.findings.push(finding);
     }
 
@@ -114,7 +114,7 @@ impl Judge<'_> {
     }
 
     fn on_a_reserved_port(&mut self) {
-        let ports = &self.ground.config.ports;
+        let ports = &self.pod.config.ports;
         let Some(purpose) = reserved::purpose(ports, self.server.protocol, self.server.port) else { return };
         self.find(
             Kind::ReservedPort,
@@ -180,7 +180,7 @@ impl Judge<'_> {
                 "bind it to 0.0.0.0 or the pod's address if it is for clients; if not, say which ports are, with \
                  --declared-port",
             )
-        } else if self.ground.addresses().contains(&address) {
+        } else if self.pod.addresses().contains(&address) {
             (
                 Kind::PodAddressUnreachable,
                 format!(
@@ -216,7 +216,7 @@ fn is_link_local(ip: IpAddr) -> bool {
     }
 }
 
-fn identities(ground: &Ground, proxies: &ProxyProcesses) -> Vec<Finding> {
+fn identities(pod: &AuditedPod, proxies: &ProxyProcesses) -> Vec<Finding> {
     let each = proxies.others.iter().map(|process| {
         Finding::about(
             format!("pid {} ({})", process.pid, harmless(&process.name)),
@@ -229,20 +229,20 @@ fn identities(ground: &Ground, proxies: &ProxyProcesses) -> Vec<Finding> {
             ),
             "give it another user and group (runAsUser, runAsGroup)",
         )
-        .seen(&ground.rules, [Rule::O3, Rule::O5, Rule::O6, Rule::O8].map(Rule::name))
+        .seen(&pod.rules, [Rule::O3, Rule::O5, Rule::O6, Rule::O8].map(Rule::name))
     });
     each.collect()
 }
 
-fn no_sidecar(ground: &Ground, rows: &[Row]) -> Option<Finding> {
-    let inbound = ground.config.ports.inbound;
+fn no_sidecar(pod: &AuditedPod, rows: &[Row]) -> Option<Finding> {
+    let inbound = pod.config.ports.inbound;
     let listens = |row: &Row| {
         row.server.protocol == Protocol::Tcp
             && row.server.port == inbound
             && !row.server.address.is_loopback()
     };
     let captured = rows.iter().filter(|row| !row.sidecar && row.reach.captured).count();
-    if ground.workload.is_none() || captured == 0 || rows.iter().any(listens) {
+    if pod.workload.is_none() || captured == 0 || rows.iter().any(listens) {
         return None;
     }
     Some(Finding::about(

@@ -1,11 +1,11 @@
 //! Who can reach what in a pod: every server against the capture rules and against both ways a sidecar forwards.
 //!
-//! The pod is described by its addresses, its rules and its sockets ([`Ground`]); who gets a connection is worked out
+//! The pod is described by its addresses, its rules and its sockets ([`AuditedPod`]); who gets a connection is worked out
 //! as the kernel looks up a listener (`reach`); what is not as it should be becomes a [`Finding`]. Nothing is
 //! changed and no connection is made.
 
+mod audited_pod;
 mod finding;
-mod ground;
 mod inspect;
 mod process;
 mod reach;
@@ -15,8 +15,8 @@ mod server;
 mod sidecar;
 mod traffic;
 
+pub use audited_pod::AuditedPod;
 pub use finding::{Class, Finding, Kind};
-pub use ground::Ground;
 pub use inspect::{Options, audit};
 pub use process::Process;
 pub use reach::{Forward, Reach};

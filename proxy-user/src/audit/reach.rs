@@ -10,7 +10,7 @@ use proxy_common::verdict::Target;
 use serde::Serialize;
 
 use super::{
-    ground::Ground,
+    audited_pod::AuditedPod,
     server::{Protocol, Server},
 };
 
@@ -76,14 +76,14 @@ impl Reach {
 }
 
 /// `declared`: ports the sidecar forwards to loopback in mode lo, None for every one; the others go by mode eth0.
-pub(super) fn reach(ground: &Ground, all: &[Server], server: &Server, declared: Option<&[u16]>) -> Reach {
+pub(super) fn reach(pod: &AuditedPod, all: &[Server], server: &Server, declared: Option<&[u16]>) -> Reach {
     let mut reach = Reach::default();
     let tcp = server.protocol == Protocol::Tcp;
     let gets = |ip: IpAddr| {
         winner(all, server.protocol, ip, server.port).is_some_and(|winner| winner.at() == server.at())
     };
-    for ip in ground.addresses() {
-        for (interface, verdict) in ground.arrivals(tcp, ip, server.port) {
+    for ip in pod.addresses() {
+        for (interface, verdict) in pod.arrivals(tcp, ip, server.port) {
             match verdict.target {
                 Target::Inbound => {
                     reach.captured = true;

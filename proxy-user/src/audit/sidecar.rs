@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use proxy_plane::netns::{Netns, processes};
 
-use super::{ground::Ground, process::Process, reserved, server::Server};
+use super::{audited_pod::AuditedPod, process::Process, reserved, server::Server};
 
 /// The processes of the namespace that have the proxy's uid or gid.
 #[derive(Debug, Default)]
@@ -15,17 +15,17 @@ pub(super) struct ProxyProcesses {
 }
 
 impl ProxyProcesses {
-    pub(super) fn find(ground: &Ground, netns: &Netns, servers: &[Server]) -> Result<Self> {
+    pub(super) fn find(pod: &AuditedPod, netns: &Netns, servers: &[Server]) -> Result<Self> {
         let proxies = processes(Some(netns))?
             .filter_map(Process::read)
-            .filter(|process| ground.is_proxy(process.uid, process.gid));
-        Ok(Self::sort(ground, proxies.map(|process| (process.pid, process)).collect(), servers))
+            .filter(|process| pod.is_proxy(process.uid, process.gid));
+        Ok(Self::sort(pod, proxies.map(|process| (process.pid, process)).collect(), servers))
     }
 
     /// The sidecar is who holds one of its ports, with the processes it was started by and those it starts: the agent
     /// and its Envoy.
-    pub(super) fn sort(ground: &Ground, proxies: BTreeMap<i32, Process>, servers: &[Server]) -> Self {
-        let ports = &ground.config.ports;
+    pub(super) fn sort(pod: &AuditedPod, proxies: BTreeMap<i32, Process>, servers: &[Server]) -> Self {
+        let ports = &pod.config.ports;
         let core = [ports.outbound, ports.inbound, ports.dns];
         let holders = |wanted: &dyn Fn(&Server) -> bool| -> BTreeSet<i32> {
             let held = servers.iter().filter(|server| wanted(server)).flat_map(|server| &server.processes);
@@ -56,10 +56,10 @@ impl ProxyProcesses {
     }
 
     /// Whether it is the sidecar's: by its processes, or where none is visible by the owner of its sockets.
-    pub(super) fn owns(&self, ground: &Ground, server: &Server) -> bool {
+    pub(super) fn owns(&self, pod: &AuditedPod, server: &Server) -> bool {
         if server.processes.is_empty() {
-            let reserved = reserved::purpose(&ground.config.ports, server.protocol, server.port).is_some();
-            return reserved && ground.config.proxy_uids.contains(&server.uid);
+            let reserved = reserved::purpose(&pod.config.ports, server.protocol, server.port).is_some();
+            return reserved && pod.config.proxy_uids.contains(&server.uid);
         }
         server.processes.iter().any(|process| self.sidecar.contains(&process.pid))
     }

@@ -10,7 +10,7 @@ use proxy_core::{
 use rstest::rstest;
 
 use super::{
-    Forward, Ground, Kind, Options, Process, Protocol, Report, Server, inspect::judge,
+    AuditedPod, Forward, Kind, Options, Process, Protocol, Report, Server, inspect::judge,
     sidecar::ProxyProcesses, traffic::Traffic,
 };
 
@@ -20,7 +20,7 @@ const ISTIO: &[&str] = &["-u", "1337", "-b", "*", "-i", "*", "-d", "15090,15021,
 const BOTH: [Forward; 2] = [Forward::Lo, Forward::Eth0];
 
 /// A pod with two interfaces and an address of each family.
-fn ground(flags: &[&str]) -> Ground {
+fn pod(flags: &[&str]) -> AuditedPod {
     let given = Given::from_words(flags).expect("flags");
     let config = given.resolve(&Environment::default(), &NoHost).expect("a configuration").config;
     let interface = |name: &str, index| Interface { name: name.into(), index };
@@ -31,7 +31,14 @@ fn ground(flags: &[&str]) -> Ground {
     };
     let ipv6 = interfaces.enable_ipv6(config.dual_stack).unwrap();
     let tables = compile(&config, ipv6, &interfaces, &Routes::default());
-    Ground { config, tables, interfaces, workload: None, rules: BTreeMap::new(), traffic: Traffic::default() }
+    AuditedPod {
+        config,
+        tables,
+        interfaces,
+        workload: None,
+        rules: BTreeMap::new(),
+        traffic: Traffic::default(),
+    }
 }
 
 fn process(pid: i32, id: u32, parent: i32) -> Process {
@@ -59,17 +66,17 @@ fn app(at: &str) -> Server {
     server(at, &[process(50, 1000, 1)])
 }
 
-fn proxies(ground: &Ground, servers: &[Server], more: &[Process]) -> ProxyProcesses {
+fn proxies(pod: &AuditedPod, servers: &[Server], more: &[Process]) -> ProxyProcesses {
     let all = servers.iter().flat_map(|server| &server.processes).chain(more);
-    let proxies = all.filter(|process| ground.is_proxy(process.uid, process.gid));
-    ProxyProcesses::sort(ground, proxies.map(|process| (process.pid, process.clone())).collect(), servers)
+    let proxies = all.filter(|process| pod.is_proxy(process.uid, process.gid));
+    ProxyProcesses::sort(pod, proxies.map(|process| (process.pid, process.clone())).collect(), servers)
 }
 
 fn report(flags: &[&str], servers: &[Server], declared: Option<&[u16]>) -> Report {
-    let ground = ground(flags);
+    let pod = pod(flags);
     let options = Options { forwards: BOTH.to_vec(), declared: declared.map(<[u16]>::to_vec) };
-    let proxies = proxies(&ground, servers, &[]);
-    judge(&ground, servers.to_vec(), &proxies, &options)
+    let proxies = proxies(&pod, servers, &[]);
+    judge(&pod, servers.to_vec(), &proxies, &options)
 }
 
 fn kinds(report: &Report) -> Vec<(Kind, Option<Forward>)> {
@@ -168,10 +175,10 @@ fn the_sidecar_and_its_agent_are_not_applications() {
         server("[::]:15020", std::slice::from_ref(&agent)),
         server("127.0.0.1:8080", &[process(20, 1337, 1)]),
     ];
-    let ground = ground(&[ISTIO, &["--dual-stack"]].concat());
-    let proxies = proxies(&ground, &servers, &[script]);
+    let pod = pod(&[ISTIO, &["--dual-stack"]].concat());
+    let proxies = proxies(&pod, &servers, &[script]);
     let options = Options { forwards: vec![Forward::Eth0], declared: None };
-    let report = judge(&ground, servers.to_vec(), &proxies, &options);
+    let report = judge(&pod, servers.to_vec(), &proxies, &options);
     let sidecar: Vec<bool> = report.rows.iter().map(|row| row.sidecar).collect();
     assert_eq!(sidecar, [true, true, true, true, false], "{report}");
     let want = [(Kind::LoopbackUnreachable, Some(Forward::Eth0)), (Kind::ProxyIdentity, None)];
@@ -188,22 +195,22 @@ fn the_sidecars_administration_is_for_nobody_outside() {
 
 #[test]
 fn capture_without_a_sidecar_is_found_where_it_is_attached() {
-    let mut ground = ground(ISTIO);
+    let mut pod = pod(ISTIO);
     let options = Options { forwards: vec![Forward::Eth0], declared: None };
     let servers = vec![app("0.0.0.0:8080")];
-    assert!(judge(&ground, servers.clone(), &ProxyProcesses::default(), &options).is_clean());
-    ground.workload = Some("1-2".into());
-    let report = judge(&ground, servers, &ProxyProcesses::default(), &options);
+    assert!(judge(&pod, servers.clone(), &ProxyProcesses::default(), &options).is_clean());
+    pod.workload = Some("1-2".into());
+    let report = judge(&pod, servers, &ProxyProcesses::default(), &options);
     assert_eq!(kinds(&report), [(Kind::NoSidecar, None)], "{report}");
 }
 
 #[test]
 fn the_rows_that_counted_are_the_evidence() {
-    let mut ground = ground(&["-b", "*", "-d", "9090"]);
-    ground.rules = BTreeMap::from([("I5", 3), ("I6", 4), ("O15", 9)]);
+    let mut pod = pod(&["-b", "*", "-d", "9090"]);
+    pod.rules = BTreeMap::from([("I5", 3), ("I6", 4), ("O15", 9)]);
     let options = Options { forwards: vec![Forward::Lo], declared: None };
     let servers = vec![app("0.0.0.0:9090"), app("127.0.0.1:8080")];
-    let report = judge(&ground, servers, &ProxyProcesses::default(), &options);
+    let report = judge(&pod, servers, &ProxyProcesses::default(), &options);
     let seen: BTreeMap<Kind, Vec<(&str, u64)>> = report
         .findings
         .iter()
@@ -216,5 +223,5 @@ fn the_rows_that_counted_are_the_evidence() {
 #[test]
 fn addresses_clients_cannot_call_do_not_count() {
     let want: Vec<IpAddr> = [POD4, POD6].map(|ip| ip.parse().unwrap()).to_vec();
-    assert_eq!(ground(ISTIO).addresses(), want);
+    assert_eq!(pod(ISTIO).addresses(), want);
 }

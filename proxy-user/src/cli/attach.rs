@@ -11,8 +11,8 @@ use super::{
     Output,
     acceleration::AccelerationArgs,
     install::{self, Workload},
+    netns_cgroup::NetnsCgroupArgs,
     observation::ObservationArgs,
-    place::PlaceArgs,
     settings::SettingsArgs,
 };
 
@@ -26,7 +26,7 @@ use super::{
     --annotations pod.json --defaults cni")]
 pub(crate) struct AttachArgs {
     #[command(flatten)]
-    place: PlaceArgs,
+    at: NetnsCgroupArgs,
     /// The Kubernetes pod this is, for `status` and the labels of the metrics [default: what it was]
     #[arg(long, value_name = "NAMESPACE/NAME", help_heading = "Workload")]
     pod: Option<PodName>,
@@ -49,8 +49,8 @@ pub(crate) struct AttachArgs {
 
 pub(crate) fn run(args: &AttachArgs) -> Result<ExitCode> {
     let workload = Workload {
-        netns: args.place.netns.as_deref(),
-        cgroup: args.place.cgroup.as_deref(),
+        netns: args.at.netns.as_deref(),
+        cgroup: args.at.cgroup.as_deref(),
         pod: args.pod.as_ref(),
         may_be_the_machine: args.host,
         may_capture_nothing: args.capture_nothing,

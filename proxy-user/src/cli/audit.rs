@@ -10,9 +10,9 @@ use proxy_core::{
 };
 use proxy_plane::netns::Netns;
 
-use super::{Output, place::PlaceArgs, settings::SettingsArgs};
+use super::{Output, netns_cgroup::NetnsCgroupArgs, settings::SettingsArgs};
 use crate::{
-    audit::{Forward, Ground, Options, audit},
+    audit::{AuditedPod, Forward, Options, audit},
     out,
 };
 
@@ -41,7 +41,7 @@ pub(crate) struct AuditArgs {
     workload: Option<String>,
 
     #[command(flatten)]
-    place: PlaceArgs,
+    at: NetnsCgroupArgs,
 
     #[command(flatten)]
     settings: SettingsArgs,
@@ -60,7 +60,7 @@ enum Forwards {
 
 pub(crate) fn run(args: &AuditArgs) -> Result<ExitCode> {
     args.settings.refuse_output()?;
-    let Some((ground, netns)) = ground(args)? else { return Ok(ExitCode::SUCCESS) };
+    let Some((pod, netns)) = pod(args)? else { return Ok(ExitCode::SUCCESS) };
     let options = Options {
         forwards: match args.forward {
             Forwards::Lo => vec![Forward::Lo],
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &AuditArgs) -> Result<ExitCode> {
         },
         declared: (!args.declared_port.is_empty()).then(|| args.declared_port.clone()),
     };
-    let report = audit(&ground, &netns, &options)?;
+    let report = audit(&pod, &netns, &options)?;
     match args.output {
         Output::Table => out::text(&report)?,
         Output::Json | Output::Yaml => {
@@ -83,20 +83,20 @@ pub(crate) fn run(args: &AuditArgs) -> Result<ExitCode> {
 }
 
 /// None: the annotations ask for no capture, which is said.
-fn ground(args: &AuditArgs) -> Result<Option<(Ground, Netns)>> {
+fn pod(args: &AuditArgs) -> Result<Option<(AuditedPod, Netns)>> {
     let usage = |message: String| Failure::error(Class::Usage, message);
     let described = args.settings.are_given();
-    let by_name = args.workload.is_some() && args.place.netns.is_none();
-    let netns = if by_name { None } else { Some(args.place.netns()?) };
-    let selector = args.place.selector(args.workload.as_deref())?;
-    match (args.place.attached(args.workload.as_deref())?.as_slice(), netns) {
+    let by_name = args.workload.is_some() && args.at.netns.is_none();
+    let netns = if by_name { None } else { Some(args.at.netns()?) };
+    let selector = args.at.selector(args.workload.as_deref())?;
+    match (args.at.attached(args.workload.as_deref())?.as_slice(), netns) {
         ([_, ..], _) if described => Err(usage(format!(
             "{selector} is attached and has its configuration already: leave the istio options and --annotations out"
         ))),
-        ([pins], netns) => Ground::of_pins(pins, netns.as_ref()).map(Some),
+        ([pins], netns) => AuditedPod::of_pins(pins, netns.as_ref()).map(Some),
         ([], Some(netns)) if described && args.workload.is_none() => {
             match args.settings.resolve(&ThisHost)?.capture {
-                Capture::Of(config) => Ok(Some((Ground::of_config(*config, &netns)?, netns))),
+                Capture::Of(config) => Ok(Some((AuditedPod::of_config(*config, &netns)?, netns))),
                 Capture::Nothing(reason) => {
                     super::settings::say_nothing(args.output, "audited", reason)?;
                     Ok(None)

@@ -7,7 +7,7 @@ use clap::Args;
 use proxy_core::exit::{Class, Failure};
 use proxy_plane::dataplane::{self, WorkloadPins};
 
-use super::{Output, place::PlaceArgs};
+use super::{Output, netns_cgroup::NetnsCgroupArgs};
 
 #[derive(Args, Debug)]
 #[command(
@@ -15,7 +15,7 @@ use super::{Output, place::PlaceArgs};
 )]
 pub(crate) struct DetachArgs {
     #[command(flatten)]
-    place: PlaceArgs,
+    at: NetnsCgroupArgs,
     /// Every workload of this node, also those whose namespace is gone
     #[arg(long, conflicts_with_all = ["netns", "cgroup", "workload"])]
     all: bool,
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &DetachArgs) -> Result<ExitCode> {
     } else if let Some(name) = &args.workload {
         dataplane::detach_these(&one_of(name)?)?
     } else {
-        dataplane::detach(args.place.netns()?.id().ino, args.place.cgroup.as_deref())?
+        dataplane::detach(args.at.netns()?.id().ino, args.at.cgroup.as_deref())?
     };
     super::install::say_detached(args.output, &gone)?;
     Ok(ExitCode::SUCCESS)

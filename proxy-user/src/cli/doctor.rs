@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use super::{Output, place::PlaceArgs};
+use super::{Output, netns_cgroup::NetnsCgroupArgs};
 use crate::{doctor, out};
 
 #[derive(Args, Debug)]
@@ -19,12 +19,12 @@ pub(crate) struct DoctorArgs {
     output: Output,
 
     #[command(flatten)]
-    place: PlaceArgs,
+    at: NetnsCgroupArgs,
 }
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
-    let netns = args.place.netns.is_some().then(|| args.place.netns()).transpose()?;
-    let cgroup = args.place.cgroup.is_some().then(|| args.place.cgroup()).transpose()?;
+    let netns = args.at.netns.is_some().then(|| args.at.netns()).transpose()?;
+    let cgroup = args.at.cgroup.is_some().then(|| args.at.cgroup()).transpose()?;
     let diagnosis = doctor::examine(netns.as_ref(), cgroup.as_ref())?;
     match args.output {
         Output::Table => out::line(&diagnosis)?,

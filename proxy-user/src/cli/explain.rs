@@ -7,7 +7,7 @@ use clap::Args;
 use proxy_core::{
     config::{Capture, NoHost},
     exit::{Class, Failure},
-    explain::{Answer, Caller, Destination, Place, Question, explain, explain_unseen},
+    explain::{Answer, Caller, Destination, Pod, Question, explain, explain_unseen},
 };
 use proxy_plane::dataplane::{self, WorkloadPins};
 
@@ -15,7 +15,7 @@ use super::{
     Output,
     explain_pid::{Process, SeenBy},
     install::NOTHING_IS_CAPTURED,
-    place::PlaceArgs,
+    netns_cgroup::NetnsCgroupArgs,
     settings::SettingsArgs,
 };
 use crate::out;
@@ -65,7 +65,7 @@ pub(crate) struct ExplainArgs {
     workload: Option<String>,
 
     #[command(flatten)]
-    place: PlaceArgs,
+    at: NetnsCgroupArgs,
 
     #[command(flatten)]
     settings: SettingsArgs,
@@ -86,21 +86,21 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
         check_given(args)?;
         let (pins, answer) = match process.seen_by()? {
             SeenBy::Workload(pins) => {
-                let answer = explain(&dataplane::place(&pins, None)?, &question)?;
+                let answer = explain(&dataplane::asked_pod(&pins, None)?, &question)?;
                 (Some(pins), answer)
             }
             SeenBy::Nobody { why, neighbour } => {
-                let place = neighbour.as_ref().map(|pins| dataplane::place(pins, None)).transpose()?;
-                (neighbour, explain_unseen(place.as_ref(), &question, &why)?)
+                let pod = neighbour.as_ref().map(|pins| dataplane::asked_pod(pins, None)).transpose()?;
+                (neighbour, explain_unseen(pod.as_ref(), &question, &why)?)
             }
         };
         return print(args.output, &answer, pins.map(|pins| pins.name()));
     }
-    let attached = args.workload.is_some() || args.place.is_given();
-    let Some(place) = (if attached { Some(of_workload(args)?) } else { of_flags(args)? }) else {
+    let attached = args.workload.is_some() || args.at.is_given();
+    let Some(pod) = (if attached { Some(of_workload(args)?) } else { of_flags(args)? }) else {
         return Ok(ExitCode::SUCCESS);
     };
-    print(args.output, &explain(&place, &question)?, place.workload)
+    print(args.output, &explain(&pod, &question)?, pod.workload)
 }
 
 fn print(output: Output, answer: &Answer, workload: Option<String>) -> Result<ExitCode> {
@@ -117,14 +117,14 @@ fn print(output: Output, answer: &Answer, workload: Option<String>) -> Result<Ex
 }
 
 /// None: the annotations ask for no capture, which is said.
-fn of_flags(args: &ExplainArgs) -> Result<Option<Place>> {
+fn of_flags(args: &ExplainArgs) -> Result<Option<Pod>> {
     let way_out = args.interface.as_deref().filter(|_| !args.inbound);
     match args.settings.resolve(&NoHost)?.capture {
         Capture::Of(config) => {
             if config.captures_nothing() {
                 say_nothing_is_captured(args)?;
             }
-            Ok(Some(Place::of_flags(*config, &args.pod_ip, way_out)))
+            Ok(Some(Pod::of_flags(*config, &args.pod_ip, way_out)))
         }
         Capture::Nothing(reason) => {
             super::settings::say_nothing(args.output, "explained", reason)?;
@@ -151,7 +151,7 @@ fn say_nothing_is_captured(args: &ExplainArgs) -> Result<()> {
     ))
 }
 
-/// What asks about a configuration has no place beside a workload.
+/// What asks about a configuration has no pod beside a workload.
 fn check_given(args: &ExplainArgs) -> Result<()> {
     let usage = |message: String| Failure::error(Class::Usage, message);
     if args.settings.are_given() {
@@ -171,13 +171,13 @@ fn check_given(args: &ExplainArgs) -> Result<()> {
     Ok(())
 }
 
-fn of_workload(args: &ExplainArgs) -> Result<Place> {
+fn of_workload(args: &ExplainArgs) -> Result<Pod> {
     check_given(args)?;
     let usage = |message: String| Failure::error(Class::Usage, message);
-    let netns = args.place.netns.as_ref().map(|_| args.place.netns()).transpose()?;
-    let selector = args.place.selector(args.workload.as_deref())?;
-    match args.place.attached(args.workload.as_deref())?.as_slice() {
-        [pins] => dataplane::place(pins, netns.as_ref()),
+    let netns = args.at.netns.as_ref().map(|_| args.at.netns()).transpose()?;
+    let selector = args.at.selector(args.workload.as_deref())?;
+    match args.at.attached(args.workload.as_deref())?.as_slice() {
+        [pins] => dataplane::asked_pod(pins, netns.as_ref()),
         [] => Err(Failure::error(
             Class::Usage,
             format!("{selector} is not attached; run `sidestep attach`, `sidestep status` shows what is"),

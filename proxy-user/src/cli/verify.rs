@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::{Output, place::PlaceArgs};
+use super::{Output, netns_cgroup::NetnsCgroupArgs};
 use crate::{
     out,
     verify::{
@@ -34,7 +34,7 @@ pub(crate) struct VerifyArgs {
     workload: Option<String>,
 
     #[command(flatten)]
-    place: PlaceArgs,
+    at: NetnsCgroupArgs,
 }
 
 #[derive(Args, Debug)]
@@ -43,9 +43,9 @@ pub(crate) struct ProbeArgs {
 }
 
 pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode> {
-    let by_name = args.workload.is_some() && args.place.netns.is_none();
-    let netns = if by_name { None } else { Some(args.place.netns()?) };
-    let selector = args.place.selector(args.workload.as_deref())?;
+    let by_name = args.workload.is_some() && args.at.netns.is_none();
+    let netns = if by_name { None } else { Some(args.at.netns()?) };
+    let selector = args.at.selector(args.workload.as_deref())?;
     let report =
         verify(&selector, netns.as_ref(), if args.no_sidecar { Sidecar::NotYet } else { Sidecar::Expected })?;
     match args.output {

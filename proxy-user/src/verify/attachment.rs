@@ -8,7 +8,7 @@ use proxy_plane::{
     dataplane::{Described, HOOKS, Target, WorkloadPins, WorkloadStatus},
     netns::Netns,
     sys::{
-        bpf_link::{self, Place},
+        bpf_link::{self, AttachedTo},
         bpf_pin,
     },
 };
@@ -16,7 +16,7 @@ use proxy_plane::{
 use super::report::Report;
 
 /// The namespace and the cgroup, if they are the ones that were attached.
-pub(super) struct Ground {
+pub(super) struct OpenedWorkload {
     pub(super) netns: Netns,
     pub(super) cgroup: Cgroup,
 }
@@ -27,7 +27,7 @@ pub(super) fn check(
     pins: &WorkloadPins,
     status: &WorkloadStatus,
     netns: Option<&Path>,
-) -> Option<Ground> {
+) -> Option<OpenedWorkload> {
     let meta = &status.meta;
     let namespace = same_netns(netns.unwrap_or(&meta.netns_path), meta);
     let group = same_cgroup(meta);
@@ -40,7 +40,7 @@ pub(super) fn check(
         describe(&group, |group| format!("{} (id {})", group.path().display(), meta.cgroup_id)),
     );
     report.add("programs", programs(pins, status));
-    Some(Ground { netns: namespace.ok()?, cgroup: group.ok()? })
+    Some(OpenedWorkload { netns: namespace.ok()?, cgroup: group.ok()? })
 }
 
 fn describe<T>(result: &Result<T>, words: impl FnOnce(&T) -> String) -> Result<String> {
@@ -79,19 +79,20 @@ fn programs(pins: &WorkloadPins, status: &WorkloadStatus) -> Result<String> {
     for hook in HOOKS.iter().filter(|hook| status.programs.contains(&hook.program)) {
         let path = pins.link(hook.program);
         let link = bpf_pin::open(&path).with_context(|| format!("open {}", path.display()))?;
-        let place = bpf_link::place(link.as_fd()).with_context(|| format!("the link of {}", hook.program))?;
+        let at =
+            bpf_link::attached_to(link.as_fd()).with_context(|| format!("the link of {}", hook.program))?;
         let want = match hook.target {
-            Target::Cgroup => Place::Cgroup(status.meta.cgroup_id),
-            Target::Netns => Place::Netns(u32::try_from(status.meta.netns.ino).unwrap_or(0)),
+            Target::Cgroup => AttachedTo::Cgroup(status.meta.cgroup_id),
+            Target::Netns => AttachedTo::Netns(u32::try_from(status.meta.netns.ino).unwrap_or(0)),
         };
-        match place {
-            Place::Cgroup(0) | Place::Netns(0) => {
+        match at {
+            AttachedTo::Cgroup(0) | AttachedTo::Netns(0) => {
                 bail!("{} is detached from the workload; {AGAIN}", hook.program)
             }
-            place if place != want => {
-                bail!("{} hangs on {place:?} in place of {want:?}; {AGAIN}", hook.program)
+            at if at != want => {
+                bail!("{} hangs on {at:?} in place of {want:?}; {AGAIN}", hook.program)
             }
-            Place::Cgroup(_) => on_cgroup += 1,
+            AttachedTo::Cgroup(_) => on_cgroup += 1,
             _ => on_netns += 1,
         }
     }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use proxy_common::{names::program, wire::route_flag};
 use proxy_core::{
     config::PortSet,
-    explain::{Caller, Destination, Outcome, Place, Question, explain},
+    explain::{Caller, Destination, Outcome, Pod, Question, explain},
 };
 use proxy_plane::{
     dataplane::WorkloadPins,
@@ -32,11 +32,11 @@ pub(super) fn nobody(v6: bool) -> IpAddr {
 }
 
 /// `Ok(Err)`: nothing to check, and why.
-pub(super) fn check(pins: &WorkloadPins, place: &Place, v6: bool) -> Result<Result<String, String>> {
-    let Some(own) = own_address(place, v6) else {
+pub(super) fn check(pins: &WorkloadPins, pod: &Pod, v6: bool) -> Result<Result<String, String>> {
+    let Some(own) = own_address(pod, v6) else {
         return Ok(Err("the pod has no address of this family".into()));
     };
-    let Some((to, row)) = captured(place, own)? else {
+    let Some((to, row)) = captured(pod, own)? else {
         return Ok(Err("this configuration captures nothing inbound".into()));
     };
     let path = pins.link(program::INBOUND);
@@ -50,7 +50,7 @@ pub(super) fn check(pins: &WorkloadPins, place: &Place, v6: bool) -> Result<Resu
         Ok(Lookup::Dropped) => bail!(
             "{to} from outside would be refused: no listener on port {} is known; run `sidestep attach` again where \
              the sidecar's process is visible",
-            place.config.ports.inbound
+            pod.config.ports.inbound
         ),
         // ENOTSUPP: before Linux 5.13.
         Err(error) if error.raw_os_error() == Some(524) => {
@@ -60,8 +60,8 @@ pub(super) fn check(pins: &WorkloadPins, place: &Place, v6: bool) -> Result<Resu
     }
 }
 
-fn own_address(place: &Place, v6: bool) -> Option<IpAddr> {
-    let hosts = place.tables.routes.iter().filter(|(net, route)| {
+fn own_address(pod: &Pod, v6: bool) -> Option<IpAddr> {
+    let hosts = pod.tables.routes.iter().filter(|(net, route)| {
         route.flags & route_flag::LOCAL != 0 && net.prefix_len() == net.max_prefix_len()
     });
     let mut own = hosts.map(|(net, _)| net.addr()).filter(|ip| match ip {
@@ -73,8 +73,8 @@ fn own_address(place: &Place, v6: bool) -> Option<IpAddr> {
 }
 
 /// A port the configuration captures, with the row that says so.
-fn captured(place: &Place, own: IpAddr) -> Result<Option<(SocketAddr, &'static str)>> {
-    let listed = match &place.config.inbound_include {
+fn captured(pod: &Pod, own: IpAddr) -> Result<Option<(SocketAddr, &'static str)>> {
+    let listed = match &pod.config.inbound_include {
         PortSet::List(ports) => ports.clone(),
         _ => vec![80, 8080, 9080, 443],
     };
@@ -87,7 +87,7 @@ fn captured(place: &Place, own: IpAddr) -> Result<Option<(SocketAddr, &'static s
             interface: None,
             mark: 0,
         };
-        let answer = match explain(place, &question) {
+        let answer = match explain(pod, &question) {
             Ok(answer) => answer,
             // It asks for the interface.
             Err(_) => return Ok(None),

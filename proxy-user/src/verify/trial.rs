@@ -17,12 +17,12 @@ const ACCEPTED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Where probes run and as whom.
 #[derive(Clone, Debug)]
-pub(super) struct Ground {
+pub(super) struct ProbeSite {
     pub(super) cgroup_procs: Option<std::path::PathBuf>,
     pub(super) netns: Option<std::path::PathBuf>,
 }
 
-impl Ground {
+impl ProbeSite {
     pub(super) fn orders(&self, user: Option<(u32, u32)>, act: Act) -> Orders {
         Orders { cgroup_procs: self.cgroup_procs.clone(), netns: self.netns.clone(), user, act }
     }
@@ -46,8 +46,8 @@ pub(super) struct Trial {
 
 impl Trial {
     /// Against our own listener, which sees everything.
-    pub(super) fn against(&self, ground: &Ground, listener: &Probe) -> Result<String> {
-        let (local, _) = self.connect(ground)?;
+    pub(super) fn against(&self, site: &ProbeSite, listener: &Probe) -> Result<String> {
+        let (local, _) = self.connect(site)?;
         let accepted = listener.wait_for(ACCEPTED_WITHIN, |said| match said {
             Said::Accepted { at, peer, original } if peer.port() == local.port() => Some((*at, *original)),
             _ => None,
@@ -69,10 +69,10 @@ impl Trial {
 
     /// Against a sidecar that listens already, of which we see only that it accepts: the client's own socket knows
     /// whether it was redirected, and `decided` how often the row has decided so far.
-    pub(super) fn against_sidecar(&self, ground: &Ground, decided: Option<&RowCount<'_>>) -> Result<String> {
+    pub(super) fn against_sidecar(&self, site: &ProbeSite, decided: Option<&RowCount<'_>>) -> Result<String> {
         let count = || decided.map_or(Ok(0), |row| (row.read)());
         let before = count()?;
-        let (_, original) = self.connect(ground)?;
+        let (_, original) = self.connect(site)?;
         ensure!(
             original == Some(self.to),
             "{} accepted the connection, but it was not redirected (SO_ORIGINAL_DST of the client: {})",
@@ -89,9 +89,9 @@ impl Trial {
         ))
     }
 
-    fn connect(&self, ground: &Ground) -> Result<(SocketAddr, Option<SocketAddr>)> {
+    fn connect(&self, site: &ProbeSite) -> Result<(SocketAddr, Option<SocketAddr>)> {
         let timeout_ms = self.timeout.as_millis() as u64;
-        let orders = ground.orders(self.user, Act::Connect { to: self.to, bind: self.from, timeout_ms });
+        let orders = site.orders(self.user, Act::Connect { to: self.to, bind: self.from, timeout_ms });
         match Probe::connect(&orders, self.timeout)? {
             Said::Connected { local, original } => Ok((local, original)),
             Said::NotConnected(why) => bail!(

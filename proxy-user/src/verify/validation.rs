@@ -19,9 +19,9 @@ use proxy_plane::{
 use super::{
     child::Probe,
     probe::Act,
+    probe_cgroup::ProbeCgroup,
     report::Report,
-    room::Room,
-    trial::{Ground, Trial},
+    trial::{ProbeSite, Trial},
 };
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -57,14 +57,14 @@ pub fn validate(what: &Validation<'_>) -> Result<Report> {
     };
     let v6 = interfaces.enable_ipv6(false).unwrap_or(false);
     let name = if v6 { "validation-ipv6" } else { "validation-ipv4" };
-    let room = what.cgroup.map(|cgroup| Room::below(cgroup.path())).transpose()?;
-    let ground = Ground {
-        cgroup_procs: room.as_ref().map(Room::procs),
+    let cgroup = what.cgroup.map(|cgroup| ProbeCgroup::below(cgroup.path())).transpose()?;
+    let site = ProbeSite {
+        cgroup_procs: cgroup.as_ref().map(ProbeCgroup::procs),
         netns: what.netns.map(|netns| PathBuf::from(netns.path())),
     };
     let deadline = Instant::now() + what.run.probe_timeout;
     let result = loop {
-        let result = once(what, &ground, v6);
+        let result = once(what, &site, v6);
         if result.is_ok() || Instant::now() + EVERY > deadline {
             break result;
         }
@@ -76,7 +76,7 @@ pub fn validate(what: &Validation<'_>) -> Result<Report> {
     Ok(report)
 }
 
-fn once(what: &Validation<'_>, ground: &Ground, v6: bool) -> Result<String> {
+fn once(what: &Validation<'_>, site: &ProbeSite, v6: bool) -> Result<String> {
     let (from, to, at) = addresses(v6);
     let ports = what.config.ports;
     // Whoever may become another user becomes the proxy's; istio-validation runs as it anyway.
@@ -92,11 +92,11 @@ fn once(what: &Validation<'_>, ground: &Ground, v6: bool) -> Result<String> {
     let taken = listening_ports(what.netns)?;
     if taken.contains(&ports.inbound) {
         // A sidecar is there already; that the call gets through to it is all that can be seen from here.
-        return trial.against_sidecar(ground, None);
+        return trial.against_sidecar(site, None);
     }
     let free = [ports.outbound, ports.inbound].into_iter().filter(|port| !taken.contains(port));
     let at = free.map(|port| SocketAddr::new(at, port)).collect();
     let listener =
-        Probe::listen(&ground.orders(user, Act::Listen { at })).context("stand in for the sidecar")?;
-    trial.against(ground, &listener)
+        Probe::listen(&site.orders(user, Act::Listen { at })).context("stand in for the sidecar")?;
+    trial.against(site, &listener)
 }

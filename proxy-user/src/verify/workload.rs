@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, anyhow};
 use proxy_core::{
     config::{CidrSet, Config, OwnerGroups, RunOptions},
-    explain::{Caller, Destination, Outcome, Place, Question, explain},
+    explain::{Caller, Destination, Outcome, Pod, Question, explain},
 };
 use proxy_plane::{
     dataplane::{self, Counters, Described, WorkloadPins, WorkloadSelector},
@@ -21,9 +21,9 @@ use super::{
     child::Probe,
     inbound::{self, nobody},
     probe::Act,
+    probe_cgroup::ProbeCgroup,
     report::Report,
-    room::Room,
-    trial::{Ground, RowCount, Trial},
+    trial::{ProbeSite, RowCount, Trial},
     validation,
 };
 
@@ -61,8 +61,8 @@ pub fn verify(selector: &WorkloadSelector, netns: Option<&Netns>, sidecar: Sidec
     report.workload = Some(status.workload.clone());
     report.pass("attached", format!("workload {}, by sidestep {}", status.workload, status.meta.version));
     let path = netns.map(Netns::path);
-    let Some(ground) = attachment::check(&mut report, pins, status, path) else { return Ok(report) };
-    if let Err(error) = connections(&mut report, pins, &ground, &status.meta, sidecar) {
+    let Some(site) = attachment::check(&mut report, pins, status, path) else { return Ok(report) };
+    if let Err(error) = connections(&mut report, pins, &site, &status.meta, sidecar) {
         report.add("probes", Err(error));
     }
     Ok(report)
@@ -83,22 +83,23 @@ fn not_attached(selector: &WorkloadSelector) -> anyhow::Error {
 fn connections(
     report: &mut Report,
     pins: &WorkloadPins,
-    place: &attachment::Ground,
+    opened: &attachment::OpenedWorkload,
     meta: &Described,
     sidecar: Sidecar,
 ) -> Result<()> {
     let ipv6 = meta.ipv6;
-    let tables = dataplane::place(pins, Some(&place.netns))?;
-    let room = Room::below(place.cgroup.path())?;
-    let ground = Ground { cgroup_procs: Some(room.procs()), netns: Some(PathBuf::from(place.netns.path())) };
+    let tables = dataplane::asked_pod(pins, Some(&opened.netns))?;
+    let cgroup = ProbeCgroup::below(opened.cgroup.path())?;
+    let site =
+        ProbeSite { cgroup_procs: Some(cgroup.procs()), netns: Some(PathBuf::from(opened.netns.path())) };
     let ports = tables.config.ports;
-    let taken = listening_ports(Some(&place.netns))?;
+    let taken = listening_ports(Some(&opened.netns))?;
     let free: Vec<u16> =
         [ports.outbound, ports.inbound].into_iter().filter(|port| !taken.contains(port)).collect();
     listens(report, &tables.config, &free, sidecar);
-    let listener = stand_in(&ground, &tables.config, &free, ipv6)?;
+    let listener = stand_in(&site, &tables.config, &free, ipv6)?;
     let bench =
-        Bench { slot: meta.slot, tables: &tables, ground: &ground, listener: listener.as_ref(), free: &free };
+        Bench { slot: meta.slot, tables: &tables, site: &site, listener: listener.as_ref(), free: &free };
     for v6 in [false, true] {
         let [validation, outbound, inbound] = names(v6);
         if v6 && !ipv6 {
@@ -160,7 +161,7 @@ fn names(v6: bool) -> [&'static str; 3] {
 }
 
 /// Listens in the sidecar's place on the ports where nobody does: the inbound one for what comes from outside too.
-fn stand_in(ground: &Ground, config: &Config, free: &[u16], ipv6: bool) -> Result<Option<Probe>> {
+fn stand_in(site: &ProbeSite, config: &Config, free: &[u16], ipv6: bool) -> Result<Option<Probe>> {
     let mut at = Vec::new();
     for port in free {
         for v6 in [false, true].into_iter().filter(|v6| !v6 || ipv6) {
@@ -176,7 +177,7 @@ fn stand_in(ground: &Ground, config: &Config, free: &[u16], ipv6: bool) -> Resul
     if at.is_empty() {
         return Ok(None);
     }
-    Probe::listen(&ground.orders(proxy(config), Act::Listen { at })).map(Some)
+    Probe::listen(&site.orders(proxy(config), Act::Listen { at })).map(Some)
 }
 
 fn proxy(config: &Config) -> Option<(u32, u32)> {
@@ -196,7 +197,7 @@ fn self_call(config: &Config, v6: bool) -> Question {
 }
 
 /// A call of the application that is captured: to nobody's address if possible, else into the first captured range.
-fn captured_outbound(tables: &Place, v6: bool) -> Result<Option<Question>> {
+fn captured_outbound(tables: &Pod, v6: bool) -> Result<Option<Question>> {
     let config = &tables.config;
     let port = config.outbound_ports_include.first().copied();
     let mut goals: Vec<(IpAddr, u16)> =
@@ -227,8 +228,8 @@ fn captured_outbound(tables: &Place, v6: bool) -> Result<Option<Question>> {
 /// What all trials of a workload share.
 struct Bench<'a> {
     slot: u32,
-    tables: &'a Place,
-    ground: &'a Ground,
+    tables: &'a Pod,
+    site: &'a ProbeSite,
     listener: Option<&'a Probe>,
     free: &'a [u16],
 }
@@ -256,8 +257,8 @@ impl Bench<'_> {
         let row = answer.row.unwrap_or_default();
         let read = || Ok(Counters::read(self.slot)?.rules.get(row).copied().unwrap_or(0));
         let result = match self.listener.filter(|_| self.free.contains(&port)) {
-            Some(listener) => trial.against(self.ground, listener),
-            None => trial.against_sidecar(self.ground, Some(&RowCount { name: row, read: &read })),
+            Some(listener) => trial.against(self.site, listener),
+            None => trial.against_sidecar(self.site, Some(&RowCount { name: row, read: &read })),
         };
         report.add(name, result);
         Ok(())

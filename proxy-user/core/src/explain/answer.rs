@@ -15,13 +15,13 @@ use proxy_common::{
 use serde::Serialize;
 
 use super::{
-    place::Place,
+    pod::Pod,
     question::{Destination, Question},
     walk::{self, Packet, Step},
 };
 use crate::{
     exit::{Class, Failure},
-    rules::{Family, Flow, Protocol},
+    rules::{ConnectionFacts, Family, Protocol},
 };
 
 /// What becomes of a connection.
@@ -83,8 +83,8 @@ pub struct Answer {
     pub notes: Vec<String>,
 }
 
-/// Answers. An error is a question that makes no sense at this place.
-pub fn explain(place: &Place, question: &Question) -> Result<Answer> {
+/// Answers. An error is a question that makes no sense about this pod.
+pub fn explain(pod: &Pod, question: &Question) -> Result<Answer> {
     let to = question.to;
     if let Some(src) = question.caller.src
         && src.is_ipv4() != to.ip.is_ipv4()
@@ -94,18 +94,18 @@ pub fn explain(place: &Place, question: &Question) -> Result<Answer> {
             to.ip
         )));
     }
-    if question.inbound { arriving(place, question) } else { leaving(place, question) }
+    if question.inbound { arriving(pod, question) } else { leaving(pod, question) }
 }
 
 /// Answers for a process whose calls no program of the workload sees: `why`. In a workload's namespace (`place`) what it
 /// sends to an address of the pod arrives there as from outside.
-pub fn explain_unseen(place: Option<&Place>, question: &Question, why: &str) -> Result<Answer> {
-    let local = place.is_some_and(|place| place.is_local(question.to.ip));
+pub fn explain_unseen(pod: Option<&Pod>, question: &Question, why: &str) -> Result<Answer> {
+    let local = pod.is_some_and(|pod| pod.is_local(question.to.ip));
     let mut answer = Answer::new(question, question.caller.src, local);
     answer.description = "no program of a workload sees this call";
     answer.notes.push(why.to_owned());
-    let Some(place) = place else { return Ok(answer) };
-    let seen = explain(place, question)?;
+    let Some(pod) = pod else { return Ok(answer) };
+    let seen = explain(pod, question)?;
     answer.connection = seen.connection;
     if let Some(row) = seen.row {
         answer.notes.push(format!("iptables would decide by row {row}: {}", seen.verdict));
@@ -113,11 +113,11 @@ pub fn explain_unseen(place: Option<&Place>, question: &Question, why: &str) -> 
     let loopback = is_over_lo(&question.to.ip.into(), &Addr::UNSPECIFIED);
     if local && !loopback && question.to.tcp {
         let Question { to, .. } = *question;
-        let interface = place.arrival(Some("lo")).unwrap_or(0);
+        let interface = pod.arrival(Some("lo")).unwrap_or(0);
         let arrives = Ingress { tcp: to.tcp, dst: to.ip.into(), dport: to.port, interface };
-        let verdict = ingress(&place.tables, &arrives);
+        let verdict = ingress(&pod.tables, &arrives);
         if verdict.target == Target::Inbound {
-            answer.verdict = Outcome::Inbound { port: place.tables.policy.inbound_port };
+            answer.verdict = Outcome::Inbound { port: pod.tables.policy.inbound_port };
             answer.row = Some(verdict.rule.name());
             answer.description = "it arrives at the pod's own address as from outside";
         }
@@ -125,7 +125,7 @@ pub fn explain_unseen(place: Option<&Place>, question: &Question, why: &str) -> 
     Ok(answer)
 }
 
-fn leaving(place: &Place, question: &Question) -> Result<Answer> {
+fn leaving(pod: &Pod, question: &Question) -> Result<Answer> {
     let Some((uid, gid)) = question.caller.owner else {
         return Err(usage(
             "--from has no user; write uid:gid@source, or --inbound for what comes from outside".into(),
@@ -135,7 +135,7 @@ fn leaving(place: &Place, question: &Question) -> Result<Answer> {
     let bound = question.caller.src.map_or(Addr::UNSPECIFIED, Addr::from);
     let to = Destination { ip: destination(question.to.ip.into(), &bound).into(), ..question.to };
     let question = &Question { to, ..question.clone() };
-    let route = place.route(to.ip);
+    let route = pod.route(to.ip);
     let call = Call { tcp: to.tcp, dst: to.ip.into(), dport: to.port, bound, mark: question.mark };
     let source = Some(call.source(route)).filter(|source| !source.is_unspecified());
     let local = route.is_some_and(Route::is_local);
@@ -155,21 +155,21 @@ fn leaving(place: &Place, question: &Question) -> Result<Answer> {
             .notes
             .push("no route to it is known: if the kernel has none either, it refuses the call".into());
     }
-    let verdict = egress(&place.tables, &connection);
-    let nat = egress(&WithoutMangle(&place.tables), &connection);
-    Ok(answer.decided(place, question, verdict, nat.rule))
+    let verdict = egress(&pod.tables, &connection);
+    let nat = egress(&WithoutMangle(&pod.tables), &connection);
+    Ok(answer.decided(pod, question, verdict, nat.rule))
 }
 
-fn arriving(place: &Place, question: &Question) -> Result<Answer> {
+fn arriving(pod: &Pod, question: &Question) -> Result<Answer> {
     let to = question.to;
-    let is_own = |src: &IpAddr| place.is_local(*src) || is_over_lo(&Addr::UNSPECIFIED, &(*src).into());
+    let is_own = |src: &IpAddr| pod.is_local(*src) || is_over_lo(&Addr::UNSPECIFIED, &(*src).into());
     if let Some(src) = question.caller.src.filter(is_own) {
         return Err(usage(format!(
             "--inbound from {src}: that is the pod itself, whose calls over lo are decided where they are made; \
              leave --inbound out"
         )));
     }
-    let local = place.is_local(to.ip);
+    let local = pod.is_local(to.ip);
     let mut answer = Answer::new(question, question.caller.src, local);
     if question.caller.owner.is_some() {
         answer
@@ -182,13 +182,13 @@ fn arriving(place: &Place, question: &Question) -> Result<Answer> {
     if is_over_lo(&to.ip.into(), &Addr::UNSPECIFIED) {
         return Ok(answer.refused("what arrives from outside for a loopback address is dropped"));
     }
-    if !local && place.workload.is_some() {
+    if !local && pod.workload.is_some() {
         answer.notes.push(format!("{} is no address of this workload: nothing for it arrives here", to.ip));
     }
-    let interface = place.arrival(question.interface.as_deref())?;
+    let interface = pod.arrival(question.interface.as_deref())?;
     let connection = Ingress { tcp: to.tcp, dst: to.ip.into(), dport: to.port, interface };
-    let verdict = ingress(&place.tables, &connection);
-    Ok(answer.decided(place, question, verdict, verdict.rule))
+    let verdict = ingress(&pod.tables, &connection);
+    Ok(answer.decided(pod, question, verdict, verdict.rule))
 }
 
 impl Answer {
@@ -221,8 +221,8 @@ impl Answer {
         self
     }
 
-    fn decided(mut self, place: &Place, question: &Question, verdict: Verdict, nat_row: Rule) -> Self {
-        let policy = place.tables.policy;
+    fn decided(mut self, pod: &Pod, question: &Question, verdict: Verdict, nat_row: Rule) -> Self {
+        let policy = pod.tables.policy;
         self.verdict = match verdict.target {
             Target::Bypass => Outcome::Bypass,
             Target::Outbound => Outcome::Outbound { port: policy.outbound_port },
@@ -234,7 +234,7 @@ impl Answer {
         let to = question.to;
         let family = if to.ip.is_ipv4() { Family::V4 } else { Family::V6 };
         let packet = Packet {
-            flow: Flow {
+            flow: ConnectionFacts {
                 protocol: Some(if to.tcp { Protocol::Tcp } else { Protocol::Udp }),
                 src: self.connection.source,
                 dst: Some(to.ip),
@@ -254,12 +254,12 @@ impl Answer {
             );
             return self;
         }
-        let rules = walk::rules_of(&place.config, family, &packet);
+        let rules = walk::rules_of(&pod.config, family, &packet);
         self.rules = rules
             .iter()
             .map(|rule| IptablesRule { table: rule.table.name(), rule: rule.to_string() })
             .collect();
-        self.chain = walk::steps(&place.config, family, &packet);
+        self.chain = walk::steps(&pod.config, family, &packet);
         self
     }
 }

@@ -6,13 +6,13 @@
 //! ([`proxy_common::call`]); what is written here finds words for the answer.
 
 mod answer;
-mod place;
+mod pod;
 mod question;
 mod text;
 mod walk;
 
 pub use answer::{Answer, Connection, IptablesRule, Outcome, explain, explain_unseen};
-pub use place::Place;
+pub use pod::Pod;
 pub use question::{Caller, Destination, Question};
 pub use walk::Step;
 

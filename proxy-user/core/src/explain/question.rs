@@ -54,12 +54,12 @@ impl FromStr for Destination {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (tcp, place) = match text.split_once(':') {
+        let (tcp, pod) = match text.split_once(':') {
             Some(("tcp", rest)) => (true, rest),
             Some(("udp", rest)) => (false, rest),
             _ => (true, text),
         };
-        let to: SocketAddr = place.parse().map_err(|_| wrong_destination(place))?;
+        let to: SocketAddr = pod.parse().map_err(|_| wrong_destination(pod))?;
         Ok(Self { tcp, ip: to.ip().to_canonical(), port: to.port() })
     }
 }

@@ -6,17 +6,17 @@ mod oracle;
 
 use std::net::IpAddr;
 
-use super::{Answer, Place, Question, explain};
+use super::{Answer, Pod, Question, explain};
 use crate::config::{Environment, Given, NoHost};
 
-fn place(flags: &[&str], pod_ips: &[&str], env: Environment) -> Place {
+fn pod(flags: &[&str], pod_ips: &[&str], env: Environment) -> Pod {
     let config = Given::from_words(flags).expect("flags").resolve(&env, &NoHost).expect("flags").config;
     let pod_ips: Vec<IpAddr> = pod_ips.iter().map(|ip| ip.parse().expect("address")).collect();
-    Place::of_flags(config, &pod_ips, None)
+    Pod::of_flags(config, &pod_ips, None)
 }
 
 /// Asks with the words of the command line.
-fn ask(place: &Place, from: &str, to: &str) -> Answer {
+fn ask(pod: &Pod, from: &str, to: &str) -> Answer {
     let inbound = from.starts_with('@');
     let question = Question {
         caller: from.parse().expect(from),
@@ -25,5 +25,5 @@ fn ask(place: &Place, from: &str, to: &str) -> Answer {
         interface: None,
         mark: 0,
     };
-    explain(place, &question).expect(to)
+    explain(pod, &question).expect(to)
 }

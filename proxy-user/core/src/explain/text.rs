@@ -32,10 +32,10 @@ impl fmt::Display for Answer {
 
 impl Answer {
     fn write_chain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut place = ("", "");
+        let mut pod = ("", "");
         for (index, step) in self.chain.iter().enumerate() {
-            if place != (step.table, step.chain) {
-                place = (step.table, step.chain);
+            if pod != (step.table, step.chain) {
+                pod = (step.table, step.chain);
                 label(f, if index == 0 { "walked" } else { "" }, &format!("{} {}", step.table, step.chain))?;
             }
             let mark = if step.matched { "->" } else { "  " };

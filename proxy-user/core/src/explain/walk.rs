@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     config::{Config, Mode},
-    rules::{self, Chain, Family, Flow, Match, Position, Rule, Table, Target},
+    rules::{self, Chain, ConnectionFacts, Family, Match, Position, Rule, Table, Target},
 };
 
 /// The rules of one row in one chain, as one step of the way.
@@ -22,7 +22,7 @@ pub struct Step {
 
 /// What is known of the packet that takes the way.
 pub(super) struct Packet<'a> {
-    pub(super) flow: Flow,
+    pub(super) flow: ConnectionFacts,
     /// The named interface it arrives or leaves by, where that is known.
     pub(super) interface: Option<&'a str>,
     pub(super) inbound: bool,
@@ -119,7 +119,12 @@ fn one(rules: &[Rule], (table, chain): (Table, Chain), packet: &Packet<'_>, deci
 }
 
 /// The rules in the order a packet meets them: insertions in place, jumps that only lead on followed.
-fn follow<'a>(rules: &'a [Rule], (table, chain): (Table, Chain), flow: &Flow, way: &mut Vec<&'a Rule>) {
+fn follow<'a>(
+    rules: &'a [Rule],
+    (table, chain): (Table, Chain),
+    flow: &ConnectionFacts,
+    way: &mut Vec<&'a Rule>,
+) {
     let mut ordered: Vec<&Rule> = Vec::new();
     for rule in rules.iter().filter(|rule| rule.table == table && rule.chain == chain) {
         match rule.position {

@@ -4,8 +4,8 @@
 //! Istio builds one list of rules for both families and all tables (tools/istio-iptables/pkg/capture/run.go); the
 //! order of that list is the order here, file by file: `interfaces`, `inbound`, `outbound`, `dns`, `tproxy`.
 
+mod connection_facts;
 mod dns;
-mod flow;
 mod inbound;
 mod interfaces;
 mod outbound;
@@ -14,7 +14,7 @@ mod restore;
 mod rule;
 mod tproxy;
 
-pub use flow::Flow;
+pub use connection_facts::ConnectionFacts;
 pub use rule::{Chain, Family, Match, Position, Protocol, Rule, Table, Target};
 
 use proxy_common::verdict::Row;
@@ -59,7 +59,12 @@ pub fn render_family(config: &Config, family: Family) -> String {
 /// `None` as `flow` gives the row's rules for every connection.
 ///
 /// Empty where the row has no rule of its own (`O16`, `I7`: nothing matched) or the configuration has none.
-pub fn for_row(config: &Config, family: Family, row: impl Into<Row>, flow: Option<&Flow>) -> Vec<Rule> {
+pub fn for_row(
+    config: &Config,
+    family: Family,
+    row: impl Into<Row>,
+    flow: Option<&ConnectionFacts>,
+) -> Vec<Rule> {
     let row = row.into();
     let mut rules = program(config, family);
     rules.retain(|rule| rule.row == Some(row) && flow.is_none_or(|flow| flow.fits(rule)));

@@ -12,7 +12,7 @@ use proxy_common::{
     verdict::{Rule, Target},
     wire::{Owner, Route, route_flag},
 };
-use proxy_core::explain::{Answer, Caller, Destination, Outcome, Place, Question, explain};
+use proxy_core::explain::{Answer, Caller, Destination, Outcome, Pod, Question, explain};
 
 use crate::{
     connection::outgoing,
@@ -83,7 +83,7 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 /// As `outgoing::decide` of the programs, which has the facts of a socket.
-fn of_program(place: &Place, question: &Question) -> Result<(Target, Rule), Refusal> {
+fn of_program(pod: &Pod, question: &Question) -> Result<(Target, Rule), Refusal> {
     let Question { caller, to, mark, .. } = question;
     let (uid, gid) = caller.owner.expect("an owner");
     // A socket that is not bound carries the unspecified address of its family.
@@ -91,13 +91,13 @@ fn of_program(place: &Place, question: &Question) -> Result<(Target, Rule), Refu
     let bound = caller.src.map_or(unbound, Addr::from);
     let dst = destination(to.ip.into(), &bound);
     let call = Call { tcp: to.tcp, dst, dport: to.port, bound, mark: *mark };
-    let gathered = call.gather(place.route(dst.into()), || Owner { uid, gid })?;
-    let verdict = egress(&place.tables, &gathered);
+    let gathered = call.gather(pod.route(dst.into()), || Owner { uid, gid })?;
+    let verdict = egress(&pod.tables, &gathered);
     Ok((verdict.target, verdict.rule))
 }
 
-fn of_explain(place: &Place, answer: &Answer) -> Result<(Target, Rule), Refusal> {
-    let ports = place.config.ports;
+fn of_explain(pod: &Pod, answer: &Answer) -> Result<(Target, Rule), Refusal> {
+    let ports = pod.config.ports;
     let target = match &answer.verdict {
         Outcome::Bypass => Target::Bypass,
         Outcome::Outbound { port } if *port == ports.outbound => Target::Outbound,
@@ -116,18 +116,18 @@ fn of_explain(place: &Place, answer: &Answer) -> Result<(Target, Rule), Refusal>
 /// What both say.
 fn agreed(case: &Case) -> Result<(Target, Rule), Refusal> {
     let own: Vec<IpAddr> = OWN.iter().map(|ip| ip.parse().expect("an address")).collect();
-    let mut place = Place::of_flags(case.settings.config.clone(), &own, None);
+    let mut pod = Pod::of_flags(case.settings.config.clone(), &own, None);
     let to = case.question.to.ip;
     match case.route {
         // Longer than any other: it is the destination's own.
         Some(route) => {
-            place.tables.routes.retain(|(net, _)| *net != IpNet::from(to));
-            place.tables.routes.push((IpNet::from(to), route));
+            pod.tables.routes.retain(|(net, _)| *net != IpNet::from(to));
+            pod.tables.routes.push((IpNet::from(to), route));
         }
-        None => place.tables.routes.retain(|(net, _)| net.prefix_len() != 0),
+        None => pod.tables.routes.retain(|(net, _)| net.prefix_len() != 0),
     }
-    let said = of_explain(&place, &explain(&place, &case.question).expect("an answer"));
-    assert_eq!(said, of_program(&place, &case.question), "{case:?}");
+    let said = of_explain(&pod, &explain(&pod, &case.question).expect("an answer"));
+    assert_eq!(said, of_program(&pod, &case.question), "{case:?}");
     said
 }
 

@@ -3,6 +3,7 @@
 mod accel_counters;
 mod accelerated;
 mod acceleration;
+mod asked_pod;
 mod attach_options;
 mod blob;
 mod bpffs;
@@ -30,7 +31,6 @@ mod offsets;
 mod passthrough6;
 mod patience;
 mod pins;
-mod place;
 mod presence;
 mod privileges;
 mod programs;
@@ -56,6 +56,7 @@ mod workload_selector;
 mod workloads;
 
 pub use accel_counters::Traffic;
+pub use asked_pod::asked_pod;
 pub use attach_options::AttachOptions;
 pub use bpffs::root as pin_root;
 pub use described::Described;
@@ -71,7 +72,6 @@ pub(crate) use observation::{
     OpenTotalsMap, Reading, is_observed, journal_pins, kept_pin, open_sums, open_totals,
 };
 pub use pins::WorkloadPins;
-pub use place::place;
 pub use presence::{Gone, prune};
 pub use privileges::{check as check_privileges, check_reading, missing_capabilities, raise_memlock};
 pub use readers::Hazardous;

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     netns::Netns,
     sys::{
-        bpf_link::{self, Place},
+        bpf_link::{self, AttachedTo},
         bpf_pin,
     },
 };
@@ -70,8 +70,8 @@ pub(super) fn hangs_on_nothing(pins: &WorkloadPins) -> Result<bool> {
         return Ok(false);
     }
     let link = bpf_pin::open(&path).with_context(|| format!("open {}", path.display()))?;
-    let place = bpf_link::place(link.as_fd()).with_context(|| format!("look at {}", path.display()))?;
-    Ok(place == Place::Netns(0))
+    let place = bpf_link::attached_to(link.as_fd()).with_context(|| format!("look at {}", path.display()))?;
+    Ok(place == AttachedTo::Netns(0))
 }
 
 /// Removes the workloads whose network namespaces are gone. Returns which there were.

@@ -124,7 +124,7 @@ pub fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
 
 /// What a link hangs on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum AttachedTo {
     /// The cgroup's id; 0 once it is detached or the cgroup is gone.
     Cgroup(u64),
     /// The inode number of the network namespace; 0 likewise.
@@ -144,18 +144,18 @@ pub fn is_attached(link: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 /// What the link hangs on (kernel/bpf/cgroup.c and net_namespace.c: fill_link_info).
-pub fn place(link: BorrowedFd<'_>) -> io::Result<Place> {
+pub fn attached_to(link: BorrowedFd<'_>) -> io::Result<AttachedTo> {
     const BPF_LINK_TYPE_CGROUP: u32 = 3;
     const BPF_LINK_TYPE_NETNS: u32 = 5;
     let info = info(link)?;
     Ok(match info.kind {
-        BPF_LINK_TYPE_CGROUP => Place::Cgroup(info.target[0]),
+        BPF_LINK_TYPE_CGROUP => AttachedTo::Cgroup(info.target[0]),
         // A u32, followed by the attach type.
         BPF_LINK_TYPE_NETNS => {
             let [a, b, c, d, ..] = info.target[0].to_ne_bytes();
-            Place::Netns(u32::from_ne_bytes([a, b, c, d]))
+            AttachedTo::Netns(u32::from_ne_bytes([a, b, c, d]))
         }
-        _ => Place::Other,
+        _ => AttachedTo::Other,
     })
 }
 

@@ -1,12 +1,12 @@
 //! The chain walked, and the rules quoted.
 
-use super::{ask, place};
+use super::{ask, pod};
 use crate::{config::Environment, explain::Answer};
 
 const DEFAULT: [&str; 8] = ["-u", "1337", "-b", "*", "-i", "*", "-d", "15090,15021,15020"];
 
-fn flags(more: &[&str]) -> super::Place {
-    place(&[&DEFAULT, more].concat(), &["10.0.0.2"], Environment::default())
+fn flags(more: &[&str]) -> super::Pod {
+    pod(&[&DEFAULT, more].concat(), &["10.0.0.2"], Environment::default())
 }
 
 fn rows(answer: &Answer) -> Vec<&str> {
@@ -41,26 +41,26 @@ fn of_two_owners_the_one_that_matched_is_quoted() {
 
 #[test]
 fn inserted_rules_come_first() {
-    let place = place(&[&DEFAULT[..], &["-k", "eth0"]].concat(), &[], Environment::default());
-    let answer = ask(&place, "@10.0.0.9", "10.0.0.2:80");
+    let pod = pod(&[&DEFAULT[..], &["-k", "eth0"]].concat(), &[], Environment::default());
+    let answer = ask(&pod, "@10.0.0.9", "10.0.0.2:80");
     assert_eq!((answer.row, rows(&answer)), (Some("I1"), vec!["I1"]));
-    let answer = ask(&place, "@10.0.0.9", "udp:10.0.0.2:80");
+    let answer = ask(&pod, "@10.0.0.9", "udp:10.0.0.2:80");
     assert_eq!(answer.row, Some("I2"));
 }
 
 #[test]
 fn tproxy_walks_mangle_first_and_after_output() {
-    let place = flags(&["-m", "TPROXY"]);
-    assert_eq!(rows(&ask(&place, "@10.0.0.9", "10.0.0.2:80")), ["T1", "T2", "T3", "T4", "T5", "T6"]);
-    let answer = ask(&place, "0:1337", "10.0.0.2:8080");
+    let pod = flags(&["-m", "TPROXY"]);
+    assert_eq!(rows(&ask(&pod, "@10.0.0.9", "10.0.0.2:80")), ["T1", "T2", "T3", "T4", "T5", "T6"]);
+    let answer = ask(&pod, "0:1337", "10.0.0.2:8080");
     assert_eq!(answer.row, Some("T6"));
     assert_eq!(rows(&answer), ["O2", "O3", "O4", "T1", "T2", "T3", "T4", "T5", "T6"]);
 }
 
 #[test]
 fn where_no_rule_matches_the_text_says_so() {
-    let place = place(&["-u", "1337"], &[], Environment::default());
-    let answer = ask(&place, "1000:1000", "10.96.0.1:80");
+    let pod = pod(&["-u", "1337"], &[], Environment::default());
+    let answer = ask(&pod, "1000:1000", "10.96.0.1:80");
     assert_eq!(answer.row, Some("O16"));
     assert!(answer.rules.is_empty() && answer.chain.iter().all(|step| !step.matched));
     let text = answer.to_string();
@@ -82,8 +82,8 @@ fn a_call_the_kernel_refuses_meets_no_rule() {
 #[test]
 fn a_loopback_source_of_ipv6_is_no_reason_to_refuse() {
     let flags = [&DEFAULT[..], &["--dual-stack"]].concat();
-    let place = place(&flags, &["10.0.0.2", "fd00::2"], Environment::default());
-    let answer = ask(&place, "1000:1000@::1", "[fd00:96::1]:80");
+    let pod = pod(&flags, &["10.0.0.2", "fd00::2"], Environment::default());
+    let answer = ask(&pod, "1000:1000@::1", "[fd00:96::1]:80");
     assert_eq!(answer.row, Some("O15"), "{answer}");
 }
 

@@ -1,6 +1,6 @@
 //! What no packet carries as its destination.
 
-use super::{ask, place};
+use super::{ask, pod};
 use crate::{config::Environment, explain::Outcome};
 
 const DEFAULT: [&str; 6] = ["-u", "1337", "-b", "*", "-i", "*"];
@@ -20,7 +20,7 @@ fn no_address_is_this_host() {
         (&dns, "1000:1000", "udp:[::]:53", "[::1]:53", "O11"),
     ] {
         // The pod has an IPv6 address; IPv6 rules come with --dual-stack.
-        let answer = ask(&place(flags, &["10.0.0.2", "fd00::2"], Environment::default()), from, to);
+        let answer = ask(&pod(flags, &["10.0.0.2", "fd00::2"], Environment::default()), from, to);
         let text = answer.to_string();
         assert_eq!(answer.row, Some(row), "{text}");
         assert!(text.contains(&format!(" -> {meant}, over lo")), "{text}");
@@ -30,7 +30,7 @@ fn no_address_is_this_host() {
 
 #[test]
 fn what_has_no_connection_is_refused() {
-    let place = place(&DEFAULT, &["10.0.0.2"], Environment::default());
+    let pod = pod(&DEFAULT, &["10.0.0.2"], Environment::default());
     for (from, to, says) in [
         ("1000:1000", "224.0.0.1:80", "many hosts"),
         ("1000:1000", "255.255.255.255:80", "many hosts"),
@@ -40,7 +40,7 @@ fn what_has_no_connection_is_refused() {
     ] {
         // A source of the destination's family.
         let from = if to.starts_with('[') { from.replace("10.0.0.9", "fd00::9") } else { from.to_owned() };
-        let answer = ask(&place, &from, to);
+        let answer = ask(&pod, &from, to);
         assert!(matches!(&answer.verdict, Outcome::Refused { reason } if reason.contains(says)), "{answer}");
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use tests::oracle::{self, Row};
 
-use super::{ask, place};
+use super::{ask, pod};
 use crate::{config::Environment, explain::Outcome};
 
 const POD: [&str; 2] = ["10.244.0.2", "fd00:244::2"];
@@ -14,11 +14,11 @@ fn the_answer_names_the_port_that_accepted() {
     let mut asked = 0;
     for (name, case) in oracle::cases().unwrap() {
         let args: Vec<&str> = case.args.iter().map(String::as_str).collect();
-        let place = place(&args, &POD, Environment::from_iter(case.env));
+        let pod = pod(&args, &POD, Environment::from_iter(case.env));
         for row in oracle::rows(&name).unwrap() {
             // An error says nothing about who would have accepted.
             if !row.who.starts_with("ERR") {
-                check(&name, &place, &row);
+                check(&name, &pod, &row);
                 asked += 1;
             }
         }
@@ -26,18 +26,18 @@ fn the_answer_names_the_port_that_accepted() {
     assert!(asked > 2000, "{asked}");
 }
 
-fn check(name: &str, place: &super::Place, row: &Row) {
+fn check(name: &str, pod: &super::Pod, row: &Row) {
     let to = format!("{}:{}", row.proto, SocketAddr::new(row.dst, row.dport));
     let src = row.src.as_ref().map_or_else(String::new, |src| format!("@{src}"));
     let from = match row.ns.as_str() {
         "peer" => format!("@{}", row.src.unwrap_or_else(|| peer(row.dst))),
         _ => format!("{}:{}{src}", row.uid, row.gid),
     };
-    let answer = ask(place, &from, &to);
+    let answer = ask(pod, &from, &to);
     let accepted = match &answer.verdict {
         Outcome::Outbound { port } | Outcome::Inbound { port } | Outcome::Dns { port } => Some(*port),
         // Who asks the sidecar's own port in the pod reaches it without any rule.
-        Outcome::Bypass if place.is_local(row.dst) => Some(row.dport),
+        Outcome::Bypass if pod.is_local(row.dst) => Some(row.dport),
         Outcome::Bypass => None,
         Outcome::Refused { reason } => panic!("{name}: {row:?}: {reason}"),
     };

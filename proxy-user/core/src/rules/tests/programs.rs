@@ -8,7 +8,8 @@ use rstest::rstest;
 use crate::{
     config::{CidrSet, Config, DnsCapture, DnsServers, Mode, OwnerGroup, OwnerGroups, PortSet},
     rules::{
-        Chain, Family, Flow, Position, Protocol, Table, Target, for_row, program, render, render_family,
+        Chain, ConnectionFacts, Family, Position, Protocol, Table, Target, for_row, program, render,
+        render_family,
     },
 };
 
@@ -235,13 +236,13 @@ fn rows_are_those_of_the_decision() {
 #[test]
 fn a_flow_picks_its_rule() {
     let config = Config { outbound_include: CidrSet::List(nets("10.0.0.0/8,11.0.0.0/8")), ..full() };
-    let flow = Flow { dst: Some("11.1.1.1".parse().unwrap()), ..Flow::default() };
+    let flow = ConnectionFacts { dst: Some("11.1.1.1".parse().unwrap()), ..ConnectionFacts::default() };
     let rules = for_row(&config, Family::V4, Rule::O15Range, Some(&flow));
     assert_eq!(rules.len(), 1);
     assert_eq!(rules[0].to_string(), "-A ISTIO_OUTPUT -d 11.0.0.0/8 -j ISTIO_REDIRECT");
-    let udp = Flow { protocol: Some(Protocol::Udp), dport: Some(9), ..Flow::default() };
+    let udp = ConnectionFacts { protocol: Some(Protocol::Udp), dport: Some(9), ..ConnectionFacts::default() };
     let rules = for_row(&config, Family::V4, Rule::O1, Some(&udp));
     assert_eq!(rules[0].to_string(), "-A ISTIO_OUTPUT -p udp --dport 9 -j RETURN");
-    let uid = Flow { uid: Some(4), ..Flow::default() };
+    let uid = ConnectionFacts { uid: Some(4), ..ConnectionFacts::default() };
     assert_eq!(for_row(&config, Family::V4, Rule::O5, Some(&uid)).len(), 1);
 }

@@ -12,7 +12,7 @@ use proxy_plane::{
 
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Workload")]
-pub(crate) struct PlaceArgs {
+pub(crate) struct NetnsCgroupArgs {
     /// Network namespace of the workload: /proc/<pid>/ns/net, or a name of `ip netns` [default: the caller's]
     #[arg(long, value_name = "PATH|NAME", value_parser = clap::builder::PathBufValueParser::new().map(named))]
     pub(crate) netns: Option<PathBuf>,
@@ -34,7 +34,7 @@ fn named(path: PathBuf) -> PathBuf {
     }
 }
 
-impl PlaceArgs {
+impl NetnsCgroupArgs {
     pub(crate) fn netns(&self) -> Result<Netns> {
         self.netns.as_deref().map_or_else(Netns::own, Netns::open)
     }

@@ -15,9 +15,9 @@ const GONE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Removed when dropped; drop the probes first.
 #[derive(Debug)]
-pub(super) struct Room(PathBuf);
+pub(super) struct ProbeCgroup(PathBuf);
 
-impl Room {
+impl ProbeCgroup {
     pub(super) fn below(cgroup: &Path) -> Result<Self> {
         remove_forgotten(cgroup);
         let path = cgroup.join(format!("{PREFIX}{}", std::process::id()));
@@ -30,7 +30,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for ProbeCgroup {
     fn drop(&mut self) {
         // A process that has ended may still count for a moment.
         let deadline = Instant::now() + GONE_WITHIN;

@@ -6,7 +6,7 @@ use super::rule::{Match, Protocol, Rule};
 
 /// What is known of a connection. `None` is unknown and fits any condition.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Flow {
+pub struct ConnectionFacts {
     pub protocol: Option<Protocol>,
     pub src: Option<IpAddr>,
     pub dst: Option<IpAddr>,
@@ -15,9 +15,9 @@ pub struct Flow {
     pub gid: Option<u32>,
 }
 
-impl Flow {
+impl ConnectionFacts {
     /// True unless a condition of the rule contradicts what is known. Interfaces, marks and connection tracking are
-    /// not part of a flow: the caller already knows the row.
+    /// not part of it: the caller already knows the row.
     pub fn fits(&self, rule: &Rule) -> bool {
         rule.matches.iter().all(|condition| self.fits_match(condition))
     }

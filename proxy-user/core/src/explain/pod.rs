@@ -18,7 +18,7 @@ const ETH0: &str = "eth0";
 
 /// The tables to decide by, and what is known of the interfaces.
 #[derive(Debug)]
-pub struct Place {
+pub struct Pod {
     pub config: Config,
     pub tables: Compiled,
     /// None: a pod that only flags describe.
@@ -27,7 +27,7 @@ pub struct Place {
     interfaces: Option<Interfaces>,
 }
 
-impl Place {
+impl Pod {
     /// A pod with these addresses, lo, and one way out: `interface`, eth0 unless said. Without addresses there are
     /// IPv6 rules if dual stack is asked for; with them, if Istio would make some.
     pub fn of_flags(config: Config, pod_ips: &[IpAddr], interface: Option<&str>) -> Self {

@@ -1,14 +1,14 @@
-//! An attached workload as a place to ask about connections.
+//! An attached workload as a pod to ask about connections.
 
 use anyhow::{Context, Result};
 use proxy_common::names::map;
-use proxy_core::explain::Place;
+use proxy_core::explain::Pod;
 
 use super::{meta::Meta, pins::WorkloadPins};
 use crate::netns::{self, Netns};
 
 /// The workload's own tables, from its pins. `netns` is looked at for interface names only.
-pub fn place(pins: &WorkloadPins, netns: Option<&Netns>) -> Result<Place> {
+pub fn asked_pod(pins: &WorkloadPins, netns: Option<&Netns>) -> Result<Pod> {
     let meta = Meta::read(&pins.map(map::META))
         .with_context(|| format!("workload {}: run `sidestep attach` again", pins.name()))?;
     let tables = meta.compiled();
@@ -19,5 +19,5 @@ pub fn place(pins: &WorkloadPins, netns: Option<&Netns>) -> Result<Place> {
             .filter(|netns| netns.id() == meta.netns)
             .and_then(|netns| netns::interfaces(&netns).ok()),
     };
-    Ok(Place::of_workload(pins.name(), meta.config, tables, interfaces))
+    Ok(Pod::of_workload(pins.name(), meta.config, tables, interfaces))
 }

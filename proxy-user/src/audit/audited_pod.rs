@@ -27,7 +27,7 @@ const LO: &str = "lo";
 
 /// A pod with its rules, attached or not.
 #[derive(Debug)]
-pub struct Ground {
+pub struct AuditedPod {
     pub config: Config,
     pub(super) tables: Compiled,
     pub(super) interfaces: Interfaces,
@@ -38,7 +38,7 @@ pub struct Ground {
     pub(super) traffic: Traffic,
 }
 
-impl Ground {
+impl AuditedPod {
     /// An attached workload. `netns` is how the caller reaches its namespace, if not by the path it was attached with.
     pub fn of_pins(pins: &WorkloadPins, netns: Option<&Netns>) -> Result<(Self, Netns)> {
         let meta = Meta::read(&pins.map(proxy_common::names::map::META))?;
@@ -56,7 +56,7 @@ impl Ground {
                 )
             )
         );
-        let ground = Self {
+        let pod = Self {
             tables: meta.compiled(),
             config: meta.config,
             interfaces: netns::interfaces(&netns)?,
@@ -64,7 +64,7 @@ impl Ground {
             rules: Counters::read(meta.slot)?.rules,
             traffic: Traffic::of(&pins.name()),
         };
-        Ok((ground, netns))
+        Ok((pod, netns))
     }
 
     /// A pod without rules, as if these were attached.
