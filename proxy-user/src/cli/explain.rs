@@ -151,7 +151,7 @@ fn say_nothing_is_captured(args: &ExplainArgs) -> Result<()> {
     ))
 }
 
-/// What asks about a configuration has no pod beside a workload.
+/// What asks about a configuration has no place beside a workload.
 fn check_given(args: &ExplainArgs) -> Result<()> {
     let usage = |message: String| Failure::error(Class::Usage, message);
     if args.settings.are_given() {
