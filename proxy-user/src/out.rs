@@ -96,7 +96,7 @@ fn painted(text: &str) -> String {
             let at = line.find(word)?;
             let (before, after) = (&line[..at], &line[at + word.len()..]);
             let alone = after.starts_with([' ', '\n']) && (before.is_empty() || before.ends_with(' '));
-            (alone && before.split_whitespace().count() <= 1).then(|| (at, *word, *colour))
+            (alone && before.split_whitespace().count() <= 1).then_some((at, *word, *colour))
         });
         match found {
             Some((at, word, colour)) => {

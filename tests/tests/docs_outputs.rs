@@ -20,8 +20,8 @@ use tests::sidecar::Sidecar;
 use tests::sidestep::binary;
 use tests::web_server::WebServer;
 
-/// As wide as the documents' lines.
-const COLUMNS: u32 = 120;
+/// Wider than the documents: the names here are longer than theirs.
+const COLUMNS: u32 = 200;
 
 /// http.server asks the resolver for its own name first.
 const SERVER: &str = "import socketserver, sys

@@ -150,7 +150,7 @@ pub(super) fn totals(me: &Workload, class: u8) -> Option<*mut Totals> {
 #[inline(always)]
 pub(super) fn open_totals(key: &OpenKey) -> Option<&'static mut OpenTotals> {
     let found = OPEN_TOTALS.get_ptr_mut(key).or_else(|| {
-        let _ = OPEN_TOTALS.insert(key, &OpenTotals::NONE, 0);
+        let _ = OPEN_TOTALS.insert(key, OpenTotals::NONE, 0);
         OPEN_TOTALS.get_ptr_mut(key)
     })?;
     // SAFETY: a map value; one reader at a time has the program run.

@@ -125,7 +125,7 @@ pub(crate) fn stays(sk: *mut bpf_sock, reason: Reason, whose: u8) {
     if rodata::observes()
         && let Some(record) = maps::record_or_new(sk)
     {
-        record.stays = reason as u8 + 1 | whose;
+        record.stays = (reason as u8 + 1) | whose;
     }
 }
 

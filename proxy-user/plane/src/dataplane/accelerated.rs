@@ -51,7 +51,7 @@ pub(super) fn switch_on(dir: &Path, slot: u32, switch: Switch, addresses: &[IpAd
 
 /// Makes its addresses known: what talks to them talks to a workload of this node, and may be accelerated if it is.
 pub(super) fn publish(dir: &Path, slot: u32, addresses: &[IpAddr], accelerated: bool) -> Result<()> {
-    let whose = slot + 1 | if accelerated { ACCELERATED } else { 0 };
+    let whose = (slot + 1) | if accelerated { ACCELERATED } else { 0 };
     let known = open_map(dir, map::LOCAL_ADDRS)?;
     for ip in addresses {
         bpf_map_elem::update(known.as_fd(), bytes(&Addr::from(*ip)), &whose.to_ne_bytes(), 0)

@@ -138,7 +138,7 @@ fn accelerate(ebpf: &mut Ebpf, node_dir: &Path) -> Result<()> {
     // For the end: only who has the program can take it from the map.
     let pin = pins::program_in(node_dir, program::DISPATCH);
     match fs::remove_file(&pin) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).context("replace a pin"),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("replace a pin"),
         _ => bpf_pin::pin(dispatch, &pin).with_context(|| format!("pin {}", pin.display())),
     }
 }
