@@ -2,8 +2,9 @@
 
 use std::{path::Path, process::Command};
 
-/// What of the repository ends up in the program, and what says where it stands.
-const LOOKED_AT: [&str; 9] = [
+/// What of the repository ends up in the program. Not where git stands: a commit that changes none of this would compile
+/// everything again, and the program is still from the commit it was built at.
+const LOOKED_AT: [&str; 7] = [
     "src",
     "core/src",
     "plane/src",
@@ -11,8 +12,6 @@ const LOOKED_AT: [&str; 9] = [
     "../proxy-ebpf/src",
     "../Cargo.toml",
     "../Cargo.lock",
-    "../.git/index",
-    "../.git/logs/HEAD",
 ];
 /// `<commit>, <date>`: for who builds from an archive.
 const GIVEN: &str = "SIDESTEP_COMMIT";
@@ -26,16 +25,16 @@ fn main() {
     println!("cargo::rustc-env={GIVEN}={}", commit.unwrap_or_else(|| "commit unknown".to_owned()));
 }
 
-/// The commit, whether anything was changed since, and its date.
+/// The commit, whether anything of the program was changed since, and its date.
 fn of_git() -> Option<String> {
     let said = git(&["log", "-1", "--format=%h %cs", "--abbrev=12"])?;
     let (commit, date) = said.split_once(' ')?;
-    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    let changed = git(&[&["status", "--porcelain", "--"], &LOOKED_AT[..]].concat())?;
     let changed = if changed.is_empty() { "" } else { " and changes" };
     Some(format!("{commit}{changed}, {date}"))
 }
 
 fn git(args: &[&str]) -> Option<String> {
-    let output = Command::new("git").arg("-C").arg("..").args(args).output().ok()?;
+    let output = Command::new("git").args(args).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -2,6 +2,7 @@
 //! `prune` and by each attach.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use tests::data_plane::DataPlane;
@@ -10,6 +11,7 @@ use tests::pin_root::{self, PinRoot};
 use tests::pod::Pod;
 use tests::serve::Serve;
 use tests::sidestep::{DEFAULT_FLAGS, Ended, ended_command};
+use tests::wait;
 
 fn name(pod: &Pod) -> String {
     format!("{}-{}", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap())
@@ -42,6 +44,12 @@ fn gone(root: &PinRoot) -> Vec<(String, Option<String>)> {
     all
 }
 
+/// The kernel takes a namespace down a moment after its last process.
+fn wait_until_gone(root: &PinRoot, name: &str) {
+    let is_gone = || gone(root).iter().any(|(found, gone)| found == name && gone.as_deref() == Some("both"));
+    wait::until("the pod is gone", Duration::from_secs(20), is_gone);
+}
+
 /// A node with a living pod `shop/lives` and one that is gone, `shop/gone`.
 fn node() -> (PinRoot, Network, String) {
     let root = PinRoot::new().unwrap();
@@ -51,6 +59,7 @@ fn node() -> (PinRoot, Network, String) {
     attach(&root, &dies.pod, &["--pod", "shop/gone"]);
     let gone = name(&dies.pod);
     drop(dies);
+    wait_until_gone(&root, &gone);
     (root, lives, gone)
 }
 
@@ -97,7 +106,9 @@ fn the_last_one_that_is_gone_takes_all_with_it() {
     let root = PinRoot::new().unwrap();
     let network = Network::new("last").unwrap();
     attach(&root, &network.pod, &[]);
+    let name = name(&network.pod);
     drop(network);
+    wait_until_gone(&root, &name);
     assert!(run(&root, &["prune"]).starts_with("removed workload "));
     assert_eq!(root.pins(), Vec::<std::path::PathBuf>::new());
 }
@@ -107,8 +118,9 @@ fn each_attach_prunes() {
     if !DataPlane::Sidestep.met(&[]) {
         return;
     }
-    let (root, lives, dead) = node();
+    // Made first: it does not get the number of the namespace that goes.
     let other = Network::new("other").unwrap();
+    let (root, lives, dead) = node();
     let said = attach(&root, &other.pod, &[]);
     assert!(
         said.stdout.contains(&format!("removed workload {dead}: its network namespace is gone")),
@@ -152,7 +164,9 @@ fn a_pods_name_means_the_one_that_lives() {
     let both = ended_command(root.command(&question).unwrap()).unwrap();
     assert_eq!(both.code, Some(64), "{both:?}");
     assert!(both.stderr.contains(&twin_name) && both.stderr.contains(&name(&lives.pod)), "{both:?}");
+    let first = name(&lives.pod);
     drop(lives);
+    wait_until_gone(&root, &first);
     let answer = run(&root, &[&question[..], &["--output", "json"]].concat());
     assert!(answer.contains(&twin_name) && !answer.contains(&dead), "{answer}");
     for verb in [&["verify", "--no-sidecar"][..], &["audit"], &["flows"]] {
