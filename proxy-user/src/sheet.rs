@@ -91,7 +91,7 @@ mod tests {
             let widest = text.lines().map(|line| line.chars().count()).max();
             assert!(widest <= Some(width.into()), "{width}:\n{text}");
         }
-        assert_eq!(sheet().boxed(200).lines().count(), 5, "{}", sheet().boxed(200));
+        assert_eq!(sheet().boxed(200).lines().count(), 6, "{}", sheet().boxed(200));
     }
 
     #[test]
