@@ -171,10 +171,14 @@ fn a_detach() {
         let flags = [&["attach"], &DEFAULT_FLAGS[..], &["--dual-stack"]].concat();
         succeed(root.for_pod(&flags, &network.pod).unwrap())
     };
-    attach();
-    let started = Instant::now();
-    succeed(detach());
-    let whole = started.elapsed();
+    // The shortest of a few: one that was held up would make every moment come too late.
+    let times = (0..3).map(|_| {
+        attach();
+        let started = Instant::now();
+        succeed(detach());
+        started.elapsed()
+    });
+    let whole = times.min().unwrap_or_default();
     let alone = root.pins();
     let (moments, mut killed) = (moments(), 0);
     for moment in 0..moments {

@@ -18,7 +18,7 @@ const HELD: u8 = 60;
 #[repr(C)]
 pub struct Server {
     /// Its listener reads in a way the map would change, so that its side stays out: why,
-    /// [`super::Reason`] + 1. It is known for [`HELD`] seconds.
+    /// [`super::Reason`] + 1. It is known for a minute.
     pub declined: u8,
     /// Short connections in a row in this second, up to [`SHORT_RUN`].
     pub short_run: u8,
