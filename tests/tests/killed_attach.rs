@@ -2,7 +2,7 @@
 //! right what it left.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tests::client::Connect;
@@ -33,7 +33,7 @@ fn succeed(command: std::process::Command) -> String {
 }
 
 /// Starts it, kills it after `delay`; whether that was before its end.
-fn killed_after(mut command: std::process::Command, delay: Duration) -> bool {
+fn killed_after(mut command: Command, delay: Duration) -> bool {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(delay);
     child.kill().unwrap();
@@ -45,6 +45,16 @@ fn attach_time(root: &PinRoot, network: &Network) -> Duration {
     let started = Instant::now();
     succeed(attach(root, network));
     started.elapsed()
+}
+
+/// Killed at this moment of so many in the time it takes. One that ended before has shown that it takes less.
+fn killed_at(command: Command, whole: &mut Duration, moment: u32, moments: u32) -> bool {
+    let after = *whole * moment / moments;
+    let killed = killed_after(command, after);
+    if !killed {
+        *whole = after;
+    }
+    killed
 }
 
 fn bpftool() -> Requirement {
@@ -61,11 +71,11 @@ fn a_first_attach() {
     let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
     let _sidecar = Server::on(&network.pod).listen(any(15006)).user(PROXY_USER).start().unwrap();
     let _app = Server::on(&network.pod).listen(any(8080)).start().unwrap();
-    let whole = attach_time(&root, &network);
+    let mut whole = attach_time(&root, &network);
     succeed(root.command(&["detach", "--all"]).unwrap());
     let (moments, mut killed) = (moments(), 0);
     for moment in 0..moments {
-        killed += u32::from(killed_after(attach(&root, &network), whole * moment / moments));
+        killed += u32::from(killed_at(attach(&root, &network), &mut whole, moment, moments));
         // Whatever it left: an inbound connection is answered, by the sidecar or by the app.
         let seen = Connect::to(network.pod4(8080)).from(&network.outside).unwrap();
         assert_eq!(seen.outcome(), Outcome::Answered, "after moment {moment}: {seen:?}");
@@ -91,7 +101,7 @@ fn an_attach_of_what_is_attached() {
     let root = PinRoot::new().unwrap();
     let _sidecar = server::echo_sidecar(&network.pod).start().unwrap();
     succeed(attach(&root, &network));
-    let whole = attach_time(&root, &network);
+    let mut whole = attach_time(&root, &network);
     let service: SocketAddr = "10.96.7.7:80".parse().unwrap();
     let loads = [
         Load::lasting(network.pod4(8080), 4).start(&network.outside).unwrap(),
@@ -101,7 +111,7 @@ fn an_attach_of_what_is_attached() {
     let first = Footprint::of(&network.pod).unwrap();
     let (moments, mut killed) = (moments(), 0);
     for moment in 0..moments {
-        killed += u32::from(killed_after(attach(&root, &network), whole * moment / moments));
+        killed += u32::from(killed_at(attach(&root, &network), &mut whole, moment, moments));
         let status = succeed(root.command(&["status", "--output", "json"]).unwrap());
         let status: serde_json::Value = serde_json::from_str(&status).unwrap();
         assert_eq!(status["workloads"][0]["complete"], true, "after moment {moment}: {status}");
@@ -132,12 +142,12 @@ fn an_attach_beside_one_that_is_detached_then() {
     let root = PinRoot::new().unwrap();
     let [whole, half] = ["killed-whole", "killed-half"].map(|name| Network::new(name).unwrap());
     succeed(attach(&root, &whole));
-    let time = attach_time(&root, &half);
+    let mut time = attach_time(&root, &half);
     let (moments, mut killed) = (moments(), 0);
     for moment in 0..moments {
         succeed(root.command(&["detach", "--all"]).unwrap());
         succeed(attach(&root, &whole));
-        if !killed_after(attach(&root, &half), time * moment / moments) {
+        if !killed_at(attach(&root, &half), &mut time, moment, moments) {
             succeed(root.for_pod(&["detach"], &half.pod).unwrap());
             continue;
         }
@@ -171,19 +181,15 @@ fn a_detach() {
         let flags = [&["attach"], &DEFAULT_FLAGS[..], &["--dual-stack"]].concat();
         succeed(root.for_pod(&flags, &network.pod).unwrap())
     };
-    // The shortest of a few: one that was held up would make every moment come too late.
-    let times = (0..3).map(|_| {
-        attach();
-        let started = Instant::now();
-        succeed(detach());
-        started.elapsed()
-    });
-    let whole = times.min().unwrap_or_default();
+    attach();
+    let started = Instant::now();
+    succeed(detach());
+    let mut whole = started.elapsed();
     let alone = root.pins();
     let (moments, mut killed) = (moments(), 0);
     for moment in 0..moments {
         attach();
-        killed += u32::from(killed_after(detach(), whole * moment / moments));
+        killed += u32::from(killed_at(detach(), &mut whole, moment, moments));
         attach();
         let seen = Connect::to(network.pod4(8080)).from(&network.outside).unwrap();
         assert_eq!(seen.outcome(), Outcome::Answered, "after moment {moment}: {seen:?}");
