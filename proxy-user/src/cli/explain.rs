@@ -139,7 +139,7 @@ fn of_flags(args: &ExplainArgs) -> Result<Option<Pod>> {
 /// When nothing was said of rules at all.
 fn say_nothing_is_captured(args: &ExplainArgs) -> Result<()> {
     if args.settings.are_given() {
-        out::complain(format!("warning: {NOTHING_IS_CAPTURED}: this pod has no rules that capture anything"));
+        tracing::warn!("{NOTHING_IS_CAPTURED}: this pod has no rules that capture anything");
         return Ok(());
     }
     Err(Failure::error(

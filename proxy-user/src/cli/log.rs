@@ -5,7 +5,7 @@ use std::{
     io::{self, IsTerminal as _},
 };
 
-use clap::ValueEnum;
+use clap::{ArgAction, Args, ValueEnum};
 use proxy_core::harmless::harmless;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
@@ -24,8 +24,33 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// How much is said beside results.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Messages")]
+pub(super) struct Verbosity {
+    /// Also say what is done; -vv in detail
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+
+    /// No warnings: results and errors only
+    #[arg(long, global = true)]
+    quiet: bool,
+}
+
+impl Verbosity {
+    /// The level, of a verb that logs from `usual` on.
+    pub(super) fn level(self, usual: Level) -> Level {
+        let more = match self.verbose {
+            0 => usual,
+            1 => Level::INFO.max(usual),
+            _ => Level::DEBUG,
+        };
+        if self.quiet { Level::ERROR } else { more }
+    }
+}
+
 /// Starts it. `RUST_LOG` says what is logged, else `default`. Records of the `log` crate come along.
-pub(super) fn start(default: &str, format: LogFormat) {
+pub(super) fn start(default: Level, format: LogFormat) {
     let log = tracing_subscriber::fmt().with_env_filter(filter(default)).with_writer(io::stderr);
     let _ = match format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),
@@ -34,19 +59,19 @@ pub(super) fn start(default: &str, format: LogFormat) {
 }
 
 /// Starts the log of a verb that ends soon: its lines are messages as others are.
-pub(super) fn start_for_people(default: &str) {
+pub(super) fn start_for_people(default: Level) {
     let log = tracing_subscriber::fmt().with_env_filter(filter(default)).with_writer(io::stderr);
     let _ = log.event_format(Message).try_init();
 }
 
-fn filter(default: &str) -> EnvFilter {
+fn filter(default: Level) -> EnvFilter {
     let filter = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| !text.is_empty());
     filter.map_or_else(
-        || EnvFilter::new(default),
+        || EnvFilter::new(default.as_str()),
         |text| {
             EnvFilter::try_new(&text).unwrap_or_else(|error| {
                 out::complain(format!("RUST_LOG = {text:?}: {error}; write levels as in RUST_LOG=info"));
-                EnvFilter::new(default)
+                EnvFilter::new(default.as_str())
             })
         },
     )

@@ -43,6 +43,7 @@ use clap::{
     Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, error::ErrorKind,
 };
 use proxy_core::exit::Class;
+use tracing::Level;
 
 use self::istio_iptables::IstioIptables;
 use crate::{out, relay, yaml};
@@ -53,6 +54,9 @@ use crate::{out, relay, yaml};
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
+
+    #[command(flatten)]
+    verbosity: log::Verbosity,
 }
 
 #[derive(Subcommand, Debug)]
@@ -129,13 +133,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         let found = help::arrange_verb(IstioIptables::command(), false).try_get_matches_from(args);
         found
             .and_then(|found| IstioIptables::from_arg_matches(&found))
-            .map(|alone| Verb::IstioIptables(alone.args))
+            .map(|alone| (Verb::IstioIptables(alone.args), log::Verbosity::default()))
     } else {
         let found = command().try_get_matches_from(args);
-        found.and_then(|found| Cli::from_arg_matches(&found)).map(|cli| cli.verb)
+        found.and_then(|found| Cli::from_arg_matches(&found)).map(|cli| (cli.verb, cli.verbosity))
     };
-    let verb = match verb {
-        Ok(verb) => verb,
+    let (verb, verbosity) = match verb {
+        Ok(found) => found,
         // Help and version are not errors.
         Err(error) if !error.use_stderr() => {
             error.print().ok();
@@ -157,8 +161,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         }
     };
     match &verb {
-        Verb::Serve(args) => log::start("info", args.log_format),
-        _ => log::start_for_people("warn"),
+        Verb::Serve(args) => log::start(verbosity.level(Level::INFO), args.log_format),
+        _ => log::start_for_people(verbosity.level(Level::WARN)),
     }
     match verb {
         Verb::Attach(args) => attach::run(&args),

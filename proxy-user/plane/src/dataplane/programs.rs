@@ -5,6 +5,7 @@ use std::{
     fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -51,8 +52,12 @@ impl Programs {
             refused::pretended(name).map_err(|error| Refused::to(Step::Load, name, error))?;
         }
         let dir = dir_of(node_dir, features);
-        if !dir.is_dir() {
+        if dir.is_dir() {
+            tracing::info!("the node has the programs: {}", dir.display());
+        } else {
+            let begun = Instant::now();
             load(root, node_dir, &dir, known, features)?;
+            tracing::info!("loaded the programs in {} ms: {}", begun.elapsed().as_millis(), dir.display());
         }
         let open = |name: &'static str| {
             let path = pins::program_in(&dir, name);

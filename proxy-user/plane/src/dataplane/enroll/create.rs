@@ -36,6 +36,7 @@ impl Enrollment<'_> {
         let stage = self.pins.staging();
         let mut undo = Undo::default();
 
+        tracing::info!("the workload is slot {slot} of the node");
         // The table comes first: who is killed from here on is found in it.
         let entry = self.entry(meta, state::ANSWERS);
         undo.push("its place in the table", || table.set(slot, &Workload::default()));

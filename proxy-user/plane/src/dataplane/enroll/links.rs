@@ -36,6 +36,7 @@ impl Enrollment<'_> {
         let link = bpf_link::create(programs.get(hook.program)?, self.cgroup.as_fd(), hook.kind)
             .map_err(|error| Refused::to(Step::Attach, hook.program, error))
             .with_context(|| format!("attach {} to {}", hook.program, self.cgroup.path().display()))?;
+        tracing::debug!("{} hangs on {}", hook.program, self.cgroup.path().display());
         pin(&link, dir, hook.program, undo)
     }
 
@@ -51,6 +52,7 @@ impl Enrollment<'_> {
         let link = bpf_link::create(own.as_fd(), self.netns.as_fd(), hook.kind)
             .map_err(|error| Refused::to(Step::Attach, hook.program, error))
             .with_context(|| format!("attach {} to {}", hook.program, self.netns.path().display()))?;
+        tracing::debug!("{} hangs on {}", hook.program, self.netns.path().display());
         pin(&link, dir, hook.program, undo)
     }
 
