@@ -1,10 +1,10 @@
 //! What the acceleration keeps of a workload in the maps of the node.
 
-use std::{net::IpAddr, os::fd::AsFd as _, path::Path};
+use std::{io, net::IpAddr, os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context, Result, anyhow};
 use aya::{
-    maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
     util::nr_cpus,
 };
 use proxy_common::{
@@ -16,6 +16,7 @@ use proxy_common::{
 };
 
 use super::{
+    patience::patiently,
     pins::{map_in, open_map, pinned},
     readers::Programs,
     wire::{Raw, bytes},
@@ -54,7 +55,8 @@ pub(super) fn publish(dir: &Path, slot: u32, addresses: &[IpAddr], accelerated: 
     let whose = (slot + 1) | if accelerated { ACCELERATED } else { 0 };
     let known = open_map(dir, map::LOCAL_ADDRS)?;
     for ip in addresses {
-        bpf_map_elem::update(known.as_fd(), bytes(&Addr::from(*ip)), &whose.to_ne_bytes(), 0)
+        let address = Addr::from(*ip);
+        patiently(|| bpf_map_elem::update(known.as_fd(), bytes(&address), &whose.to_ne_bytes(), 0))
             .with_context(|| format!("publish the address {ip}"))?;
     }
     Ok(())
@@ -127,7 +129,13 @@ impl Readers {
         if self.is_vouched(program) {
             return Ok(());
         }
-        self.0.insert(Raw(program), flags as u8, 0).context("store a reader")
+        let store = || {
+            self.0.insert(Raw(program), flags as u8, 0).map_err(|error| match error {
+                MapError::SyscallError(error) => error.io_error,
+                other => io::Error::other(other),
+            })
+        };
+        patiently(store).context("store a reader")
     }
 
     fn forget(&mut self, program: Executable) {

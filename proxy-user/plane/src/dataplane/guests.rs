@@ -17,6 +17,7 @@ use proxy_core::config::{CidrSet, Config, Mode};
 use proxy_core::network::Interfaces;
 
 use super::{
+    patience::patiently,
     pins::{self, map_in, open_map},
     stub,
     undo::Undo,
@@ -93,7 +94,7 @@ impl Guests {
         let gateways = open_map(owner.node_dir, map::GUEST_GATEWAYS)?;
         for (index, gateway) in &self.gateways {
             let key = InterfaceKey { slot: owner.slot, index: *index };
-            bpf_map_elem::update(gateways.as_fd(), bytes(&key), bytes(gateway), 0)
+            patiently(|| bpf_map_elem::update(gateways.as_fd(), bytes(&key), bytes(gateway), 0))
                 .with_context(|| format!("store the addresses of interface {index}"))?;
         }
         for index in self.gateways.keys() {
