@@ -88,16 +88,17 @@ pub struct Caller {
 pub struct Shares {
     /// Connections between SYN and accept.
     pub pending: u64,
-    /// How many of the pending connections are calls of the workload to itself.
-    pub self_calls: u64,
+    /// How many of the pending connections `inbound` has to know: calls of the workload to itself, and those on their way
+    /// to a port that stands for the destination.
+    pub looked_up: u64,
     /// Sockets in the acceleration's map.
     pub sockets: u64,
     /// Open ends in the list.
     pub live: u64,
 }
 
-/// How much each may have: what there is, divided by those that are there. Written by userspace. Calls to itself have no
-/// limit of their own.
+/// How much each may have: what there is, divided by those that are there. Written by userspace. Connections that are
+/// looked up have no limit of their own.
 pub type Limits = Shares;
 
 /// Connections between SYN and accept, of all workloads.
@@ -114,7 +115,7 @@ impl Shares {
         let pending = PENDING as u64 / n;
         Self {
             pending: if pending < MOST_PENDING { pending } else { MOST_PENDING },
-            self_calls: 0,
+            looked_up: 0,
             sockets: SOCKETS as u64 / n,
             live: live as u64 / n,
         }

@@ -101,7 +101,7 @@ pub(crate) fn pending_insert(key: &ConnectionKey, orig: &OriginalDst) -> bool {
     }
     atomic::add(&mut share.pending, 1);
     if orig.kind != pending::REDIRECTED {
-        atomic::add(&mut share.self_calls, 1);
+        atomic::add(&mut share.looked_up, 1);
     }
     true
 }
@@ -128,7 +128,7 @@ pub(crate) fn pending_remove(key: &ConnectionKey) {
 /// ([`pending::SELF_CALL`]), or one that is redirected by its port ([`pending::BY_PORT`]). Anything else: neither.
 #[inline(always)]
 pub(crate) fn pending_kind(key: &ConnectionKey) -> u8 {
-    if !has_self_calls(key.slot) {
+    if !has_looked_up(key.slot) {
         return pending::REDIRECTED;
     }
     // SAFETY: as above.
@@ -138,8 +138,8 @@ pub(crate) fn pending_kind(key: &ConnectionKey) -> u8 {
 /// Whether such connections of a workload are pending. Most workloads never call themselves by an address that is not
 /// loopback, and bind no client to a port.
 #[inline(always)]
-pub(crate) fn has_self_calls(slot: u32) -> bool {
-    share(slot).is_some_and(|(share, _)| share.self_calls != 0)
+pub(crate) fn has_looked_up(slot: u32) -> bool {
+    share(slot).is_some_and(|(share, _)| share.looked_up != 0)
 }
 
 #[inline(always)]
@@ -150,7 +150,7 @@ fn pending_forget(key: &ConnectionKey, orig: &OriginalDst) {
     {
         atomic::add(&mut share.pending, u64::MAX);
         if orig.kind != pending::REDIRECTED {
-            atomic::add(&mut share.self_calls, u64::MAX);
+            atomic::add(&mut share.looked_up, u64::MAX);
         }
     }
 }

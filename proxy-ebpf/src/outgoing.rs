@@ -24,7 +24,8 @@ pub(crate) struct Outgoing {
     pub(crate) owner: Owner,
 }
 
-/// Gathers and decides. `bound`: the address it is sent from, unspecified if the route chooses it. None: no rule is asked, because the call is made in another namespace or the kernel refuses it.
+/// Gathers and decides. `bound`: the address it is sent from, unspecified if the route chooses it. None: no rule is asked,
+/// because the call is made in another namespace or the kernel refuses it.
 #[inline(always)]
 pub(crate) fn decide(me: &Workload, call: &SockAddr, sk: *mut bpf_sock, bound: Addr) -> Option<Outgoing> {
     if !call.in_netns(me.netns_cookie()) {

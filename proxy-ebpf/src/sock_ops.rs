@@ -171,7 +171,7 @@ fn accepted(me: &Workload, call: SockOps) {
         role::ACCEPTED
     } else if policy.has(flag::TPROXY) && is_transparent_source(&remote) {
         role::TPROXY_PEER
-    } else if maps::has_self_calls(me.slot) {
+    } else if maps::has_looked_up(me.slot) {
         role::NONE
     } else {
         return;

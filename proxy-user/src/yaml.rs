@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+const INDENT: &str = "  ";
+
 /// A document, with its line break.
 pub(crate) fn document(value: &Value) -> String {
     let mut text = String::from("---\n");
@@ -16,53 +18,36 @@ fn write(text: &mut String, value: &Value, depth: usize) {
         Value::Object(fields) if !fields.is_empty() => {
             for (name, field) in fields {
                 indent(text, depth);
-                write_field(text, name, field, depth);
+                text.push_str(&key(name));
+                text.push_str(if is_nested(field) { ":\n" } else { ": " });
+                write(text, field, depth + 1);
             }
         }
         Value::Array(items) if !items.is_empty() => {
             for item in items {
                 indent(text, depth);
-                match item {
-                    Value::Object(fields) if !fields.is_empty() => {
-                        text.push_str("- ");
-                        for (at, (name, field)) in fields.iter().enumerate() {
-                            if at > 0 {
-                                indent(text, depth + 1);
-                            }
-                            write_field(text, name, field, depth + 1);
-                        }
-                    }
-                    Value::Array(inner) if !inner.is_empty() => {
-                        text.push_str("-\n");
-                        write(text, item, depth + 1);
-                    }
-                    // Scalars and empty collections are the same in both.
-                    other => {
-                        let _ = writeln!(text, "- {other}");
-                    }
+                text.push_str(if item.is_array() && is_nested(item) { "-\n" } else { "- " });
+                let at = text.len();
+                write(text, item, depth + 1);
+                if item.is_object() && is_nested(item) {
+                    // The first field stands behind the dash, which is as wide as its indentation.
+                    text.drain(at..at + INDENT.len() * (depth + 1));
                 }
             }
         }
+        // Scalars and empty collections are the same in both.
         other => {
             let _ = writeln!(text, "{other}");
         }
     }
 }
 
-fn write_field(text: &mut String, name: &str, field: &Value, depth: usize) {
-    let name = key(name);
-    match field {
-        Value::Object(fields) if !fields.is_empty() => {
-            let _ = writeln!(text, "{name}:");
-            write(text, field, depth + 1);
-        }
-        Value::Array(items) if !items.is_empty() => {
-            let _ = writeln!(text, "{name}:");
-            write(text, field, depth + 1);
-        }
-        other => {
-            let _ = writeln!(text, "{name}: {other}");
-        }
+/// Whether it takes lines of its own.
+fn is_nested(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => false,
     }
 }
 
@@ -76,7 +61,7 @@ fn key(name: &str) -> String {
 }
 
 fn indent(text: &mut String, depth: usize) {
-    text.extend(std::iter::repeat_n("  ", depth));
+    text.extend(std::iter::repeat_n(INDENT, depth));
 }
 
 #[cfg(test)]

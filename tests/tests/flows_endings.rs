@@ -10,16 +10,17 @@ use serde_json::{Value, json};
 use tests::client::Connect;
 use tests::data_plane::DataPlane;
 use tests::envoy_config::{Forward, SidecarConfig};
-use tests::flows::{of_pod, wait_closed};
+use tests::flows::wait_closed;
 use tests::load::Load;
 use tests::network::Network;
+use tests::pin_root::{self, PinRoot};
 use tests::pod::Pod;
 use tests::report::Outcome;
 use tests::requirement::{Requirement, met};
 use tests::serve::Serve;
 use tests::server::{PROXY_USER, Server, stand_in};
 use tests::sidecar::{Kind, Sidecar};
-use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
+use tests::sidestep::{DEFAULT_FLAGS, Sidestep, ended_command};
 use tests::wait::until;
 
 const LATER: Duration = Duration::from_millis(400);
@@ -155,16 +156,20 @@ fn the_hops_of_a_call_are_not_added() {
     {
         return;
     }
+    // The page counts what is open on the node: that of this test alone.
+    let root = PinRoot::new().unwrap();
     let network = Network::new("hops").unwrap();
-    let _attached = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
+    root.attach(&network.pod, &DEFAULT_FLAGS).unwrap();
     let config = SidecarConfig::new(Forward::Passthrough, &[8080]);
     let _sidecar = Sidecar::start_kind(Kind::Envoy, &network.pod, &config).unwrap();
     let _app = Server::on(&network.pod).listen(network.pod4(8080)).echo().start().unwrap();
     let load = Load::lasting(network.pod4(8080), CALLS).start(&network.outside).unwrap();
+    let listed = ["flows", "--output", "json", "--port", "8080"];
     until("every call has both hops", SEEN_WITHIN, || {
-        of_pod(&network.pod, &["--port", "8080"]).unwrap().len() == 2 * CALLS as usize
+        let flows = ended_command(root.command(&listed).unwrap()).unwrap();
+        flows.stdout.lines().count() == 2 * CALLS as usize
     });
-    let serve = Serve::start(&[]).unwrap();
+    let serve = Serve::start_with(&[], &[(pin_root::VARIABLE, &root.path().display().to_string())]).unwrap();
     let page: Value = serde_json::from_str(&serve.get("/api/v1/node", &[]).unwrap().body).unwrap();
     assert_eq!((&page["flows_live"], &page["calls_live"]), (&json!(2 * CALLS), &json!(CALLS)), "{page:#}");
     load.finish().unwrap();

@@ -19,7 +19,7 @@ use tests::wait::until;
 const NO_CAPTURE: [&str; 6] = ["-u", "1337", "-i", "", "-b", ""];
 const CONNECTIONS: u32 = 20;
 const MET_WITHIN: Duration = Duration::from_secs(20);
-/// `proxy_common::workload::Shares`: pending, self calls, sockets, live.
+/// `proxy_common::workload::Shares`: pending, looked up, sockets, live.
 const FEW: [u64; 4] = [4, 0, 4, 6];
 
 struct Node(PinRoot);

@@ -57,15 +57,11 @@ impl Drop for Asleep {
     fn drop(&mut self) {
         let mut names = BTreeSet::new();
         for service in self.added() {
-            let (mut command, name) = match &service {
-                Service::Systemd(unit) => (step::command("deb-systemd-helper"), unit),
-                Service::SysV(script) => (step::command("update-rc.d"), script),
+            let (program, args, name) = match &service {
+                Service::Systemd(unit) => ("deb-systemd-helper", ["disable", unit.as_str()], unit),
+                Service::SysV(script) => ("update-rc.d", [script.as_str(), "disable"], script),
             };
-            match &service {
-                Service::Systemd(unit) => command.args(["disable", unit]),
-                Service::SysV(script) => command.args([script, "disable"]),
-            };
-            let done = command.output().is_ok_and(|output| output.status.success());
+            let done = step::command(program).args(args).output().is_ok_and(|output| output.status.success());
             if done {
                 names.insert(name.trim_end_matches(".service").to_owned());
             } else {

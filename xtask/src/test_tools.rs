@@ -41,13 +41,16 @@ pub(crate) enum For {
     Tests,
 }
 
-/// Packages of the programs that are nowhere on PATH. Programs are looked for, not packages, so that a tool
-/// installed by other means counts.
 pub(crate) fn absent_packages(whose: For) -> Vec<&'static str> {
-    let tools = match whose {
+    packages_of_absent(match whose {
         For::Demo => OF_THE_DEMO,
         For::Tests => TOOLS,
-    };
+    })
+}
+
+/// Packages of the programs that are nowhere on PATH. Programs are looked for, not packages, so that a tool
+/// installed by other means counts.
+pub(crate) fn packages_of_absent(tools: &[(&str, &'static str)]) -> Vec<&'static str> {
     let mut packages: Vec<_> = tools
         .iter()
         .filter(|(program, _)| step::find(program).is_none())

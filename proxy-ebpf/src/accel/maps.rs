@@ -159,25 +159,24 @@ pub(super) fn activity(sk: u64, peer: u64) -> u32 {
 /// A socket that entered, or stays out.
 #[inline(always)]
 pub(super) fn count_socket(slot: u32, reason: Reason) {
-    if let Some(sockets) = ACCEL_COUNTERS.get_ptr_mut(counter_index(slot, reason)) {
-        // SAFETY: this CPU's own counter.
-        unsafe { *sockets += 1 }
-    }
+    add(counter_index(slot, reason), 1);
 }
 
 /// A message.
 #[inline(always)]
 pub(super) fn count(slot: u32, reason: Reason, bytes: u32) {
     let index = counter_index(slot, reason) + 1;
-    if let Some(messages) = ACCEL_COUNTERS.get_ptr_mut(index) {
-        // SAFETY: this CPU's own counter.
-        unsafe { *messages += 1 }
+    add(index, 1);
+    if bytes != 0 {
+        add(index + 1, bytes.into());
     }
-    if bytes != 0
-        && let Some(total) = ACCEL_COUNTERS.get_ptr_mut(index + 1)
-    {
-        // SAFETY: as above.
-        unsafe { *total += u64::from(bytes) }
+}
+
+#[inline(always)]
+fn add(index: u32, more: u64) {
+    if let Some(counter) = ACCEL_COUNTERS.get_ptr_mut(index) {
+        // SAFETY: this CPU's own counter.
+        unsafe { *counter += more }
     }
 }
 

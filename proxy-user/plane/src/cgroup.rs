@@ -18,11 +18,13 @@ use proxy_core::{
 mod charge;
 mod installer;
 mod mounts;
+mod temporary;
 
 use mounts::{Mount, mounts};
 
 pub(crate) use charge::OutsideLimits;
 pub use installer::default_cgroup;
+pub use temporary::TemporaryCgroup;
 
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 

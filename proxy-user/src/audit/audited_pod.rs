@@ -80,14 +80,12 @@ impl AuditedPod {
             ));
         };
         let tables = compile(&config, ipv6, &interfaces, &netns::routes(netns)?);
-        Ok(Self {
-            config,
-            tables,
-            interfaces,
-            workload: None,
-            rules: BTreeMap::new(),
-            traffic: Traffic::default(),
-        })
+        Ok(Self::not_attached(config, tables, interfaces))
+    }
+
+    pub(super) fn not_attached(config: Config, tables: Compiled, interfaces: Interfaces) -> Self {
+        let (rules, traffic) = (BTreeMap::new(), Traffic::default());
+        Self { config, tables, interfaces, workload: None, rules, traffic }
     }
 
     /// Addresses clients outside can call: not loopback, not the sidecar's `::6`, not link-local ones, which need an

@@ -11,7 +11,7 @@ use rstest::rstest;
 
 use super::{
     AuditedPod, Forward, Kind, Options, Process, Protocol, Report, Server, inspect::judge,
-    sidecar::ProxyProcesses, traffic::Traffic,
+    sidecar::ProxyProcesses,
 };
 
 const POD4: &str = "10.10.0.26";
@@ -31,14 +31,7 @@ fn pod(flags: &[&str]) -> AuditedPod {
     };
     let ipv6 = interfaces.enable_ipv6(config.dual_stack).unwrap();
     let tables = compile(&config, ipv6, &interfaces, &Routes::default());
-    AuditedPod {
-        config,
-        tables,
-        interfaces,
-        workload: None,
-        rules: BTreeMap::new(),
-        traffic: Traffic::default(),
-    }
+    AuditedPod::not_attached(config, tables, interfaces)
 }
 
 fn process(pid: i32, id: u32, parent: i32) -> Process {

@@ -85,7 +85,6 @@ fn measure(args: &Options) -> Result<Report> {
         return Err(Failure::error(Class::Permission, text));
     }
     let cpu = pin()?;
-    stage::remove_forgotten()?;
     own_bpffs()?;
     let interrupt = Interrupt::catch()?;
     let runs = rounds(args, &interrupt);

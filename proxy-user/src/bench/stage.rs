@@ -7,13 +7,15 @@ use std::{
     os::{fd::AsRawFd, unix::process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use nix::sched::{CloneFlags, unshare};
-use proxy_plane::{cgroup, dataplane, netns};
+use proxy_plane::{
+    cgroup::{self, TemporaryCgroup},
+    dataplane, netns,
+};
 
 use super::{
     interrupt::Interrupt,
@@ -21,9 +23,6 @@ use super::{
     plane::{self, Mode},
 };
 use crate::out;
-
-/// Of the cgroup of a stage; the process's number and the mode follow.
-const PREFIX: &str = "sidestep-bench-";
 
 /// The stage's own address, on lo (TEST-NET-1).
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -101,7 +100,7 @@ impl Drop for Ended {
 /// A running stage; everything of it goes when dropped.
 pub(super) struct Stage {
     mode: Mode,
-    cgroup: PathBuf,
+    cgroup: TemporaryCgroup,
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
@@ -112,11 +111,10 @@ pub(super) struct Stage {
 impl Stage {
     /// What an interrupt ends.
     pub(super) fn start(mode: Mode, interrupt: &Interrupt) -> Result<Self> {
-        let name = format!("{PREFIX}{}-{}", std::process::id(), mode.name());
-        let cgroup = cgroup::mount_point()?.join(name);
-        fs::create_dir(&cgroup).with_context(|| format!("make {}", cgroup.display()))?;
+        let cgroup =
+            TemporaryCgroup::make(&cgroup::mount_point()?, "sidestep-bench-", &format!("-{}", mode.name()))?;
         let mut command = Command::new(plane::own()?);
-        command.args(["bench", "stage", "--cgroup"]).arg(&cgroup);
+        command.args(["bench", "stage", "--cgroup"]).arg(cgroup.path());
         if mode.has_sidecar() {
             command.arg("--sidecar");
         }
@@ -125,7 +123,7 @@ impl Stage {
         }
         // A group of its own: Ctrl-C is for the bench, which takes everything away in order.
         let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0).spawn();
-        let mut child = spawned.context("start the stage").inspect_err(|_| drop(fs::remove_dir(&cgroup)))?;
+        let mut child = spawned.context("start the stage")?;
         interrupt.ends(child.id());
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().context("no stdout")?);
@@ -135,7 +133,7 @@ impl Stage {
         stage.netns =
             Some(File::open(format!("/proc/{}/ns/net", stage.child.id())).context("its namespace")?);
         stage.attached = true;
-        plane::attach(mode, &stage.netns(), &stage.cgroup)?;
+        plane::attach(mode, &stage.netns(), stage.cgroup.path())?;
         Ok(stage)
     }
 
@@ -157,12 +155,12 @@ impl Stage {
 
     /// One run; fails if messages were redirected where they should not, or not where they should.
     pub(super) fn run(&mut self, connections: u32, size: u32, seconds: u32) -> Result<(Exchanged, u64)> {
-        let before = redirected(&self.cgroup)?;
+        let before = redirected(self.cgroup.path())?;
         let input = self.input.as_mut().context("the stage has ended")?;
         writeln!(input, "{connections} {size} {seconds}").context("write to the stage")?;
         let line = self.line()?;
         let exchanged: Exchanged = serde_json::from_str(&line).with_context(|| format!("read {line:?}"))?;
-        let redirected = redirected(&self.cgroup)? - before;
+        let redirected = redirected(self.cgroup.path())? - before;
         if self.mode == Mode::Sidestep {
             let wanted = exchanged.exchanges * MESSAGES;
             ensure!(
@@ -183,37 +181,16 @@ fn redirected(cgroup: &Path) -> Result<u64> {
     Ok(own.and_then(|own| own.acceleration.get("redirected")).map_or(0, |traffic| traffic.messages))
 }
 
-/// Removes the cgroups that a killed bench left. Its processes have ended with it.
-pub(super) fn remove_forgotten() -> Result<()> {
-    for entry in fs::read_dir(cgroup::mount_point()?).context("list the cgroups")?.flatten() {
-        let name = entry.file_name();
-        let rest = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-        let pid = rest.and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
-            let _ = fs::remove_dir(entry.path());
-        }
-    }
-    Ok(())
-}
-
 impl Drop for Stage {
     fn drop(&mut self) {
         if self.attached
-            && let Err(error) = plane::detach(self.mode, &self.netns(), &self.cgroup)
+            && let Err(error) = plane::detach(self.mode, &self.netns(), self.cgroup.path())
         {
             out::complain(format!("{error:#}"));
         }
         self.input = None;
         self.child.wait().ok();
         // Of a stage that was ended nobody has ended what it started (Linux 5.14; before, the interrupt has).
-        let _ = fs::write(self.cgroup.join("cgroup.kill"), "1");
-        // The last process may still be on its way out.
-        for _ in 0..200 {
-            if fs::remove_dir(&self.cgroup).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        out::complain(format!("{} is still in use", self.cgroup.display()));
+        let _ = fs::write(self.cgroup.path().join("cgroup.kill"), "1");
     }
 }

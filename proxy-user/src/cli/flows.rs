@@ -244,8 +244,7 @@ impl Printer {
         match self.output {
             Output::Json | Output::Yaml => {
                 let line = serde_json::json!({ "schema": flows::SCHEMA, "lost": now, "lost_total": total });
-                let is_yaml = self.output == Output::Yaml;
-                out::json_lines(&if is_yaml { yaml::document(&line) } else { format!("{line}\n") })
+                self.output.document(&line)
             }
             Output::Table => {
                 out::complain(format!(

@@ -7,11 +7,10 @@ use proxy_common::names::map;
 use proxy_core::{
     config::{Capture, Config, PodName, RunOptions, ThisHost},
     exit::{Class, Failure},
-    rules::{self, Family},
 };
 use proxy_plane::{
     cgroup::Cgroup,
-    dataplane::{self, AttachOptions, Meta, WorkloadPins},
+    dataplane::{self, AttachOptions, Attached, Meta, WorkloadPins},
     netns::{self, Netns},
 };
 
@@ -20,6 +19,7 @@ use super::{
     acceleration::AccelerationArgs,
     difference,
     observation::ObservationArgs,
+    prune, rules,
     settings::{self, SettingsArgs},
 };
 use crate::{
@@ -122,7 +122,7 @@ fn attach(netns: &Netns, cgroup: &Cgroup, options: &AttachOptions, workload: &Wo
             None => tracing::warn!("{NOTHING_IS_CAPTURED}"),
         }
     }
-    let attached = dataplane::attach(netns, cgroup, options)?;
+    let Attached { enrolled: attached, pruned } = dataplane::attach(netns, cgroup, options)?;
     for warning in &attached.warnings {
         tracing::warn!("{warning}");
     }
@@ -138,7 +138,7 @@ fn attach(netns: &Netns, cgroup: &Cgroup, options: &AttachOptions, workload: &Wo
         old.filter(|_| attached.updated).map(|old| difference_to(&old, options)).unwrap_or_default();
     let (name, pins) = (attached.pins.name(), attached.pins.dir());
     if workload.output != Output::Table {
-        let removed: Vec<String> = attached.pruned.iter().map(WorkloadPins::name).collect();
+        let removed: Vec<String> = pruned.iter().map(WorkloadPins::name).collect();
         let document = serde_json::json!({
             "schema": 1, "workload": name, "done": done, "pins": pins, "changes": changes, "removed": removed,
         });
@@ -146,9 +146,7 @@ fn attach(netns: &Netns, cgroup: &Cgroup, options: &AttachOptions, workload: &Wo
     }
     out::line(format!("{done} workload {name}: {}", pins.display()))?;
     changes.iter().try_for_each(|line| out::line(format!("  {line}")))?;
-    attached.pruned.iter().try_for_each(|pins| {
-        out::line(format!("removed workload {}: its network namespace is gone", pins.name()))
-    })
+    prune::say_removed(&pruned)
 }
 
 /// What is not said again is as it was: only the pod's name.
@@ -258,13 +256,12 @@ fn dry_run(config: &Config, netns: Option<&Netns>, file: Option<&Path>, output: 
         Ok(interfaces) => interfaces.enable_ipv6(config.dual_stack).ok_or_else(no_address)?,
         Err(_) => config.dual_stack,
     };
-    let families = [Family::V4, Family::V6].into_iter().filter(|family| ipv6 || *family == Family::V4);
-    let texts: Vec<_> = families.map(|family| (family, rules::render_family(config, family))).collect();
+    let texts = rules::texts(config, ipv6);
     let text: String = texts.iter().map(|(_, text)| text.as_str()).collect();
     if output == Output::Table {
         out::text(&text)?;
     } else {
-        output.document(&super::rules::document(&texts))?;
+        output.document(&rules::document(&texts))?;
     }
     if let Some(file) = file {
         fs::write(file, &text).with_context(|| {

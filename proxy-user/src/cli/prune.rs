@@ -27,8 +27,13 @@ pub(crate) fn run(args: &PruneArgs) -> Result<ExitCode> {
     if gone.is_empty() {
         out::line("nothing is gone")?;
     }
-    for pins in gone {
-        out::line(format!("removed workload {}: its network namespace is gone", pins.name()))?;
-    }
+    say_removed(&gone)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says which workloads were removed.
+pub(super) fn say_removed(gone: &[WorkloadPins]) -> Result<()> {
+    gone.iter().try_for_each(|pins| {
+        out::line(format!("removed workload {}: its network namespace is gone", pins.name()))
+    })
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use proxy_core::{
-    config::{Capture, NoHost},
+    config::{Capture, Config, NoHost},
     rules::{self, Family},
 };
 use serde_json::{Value, json};
@@ -28,11 +28,7 @@ pub(crate) fn run(args: &RulesArgs) -> Result<ExitCode> {
     match args.settings.resolve(&NoHost)?.capture {
         Capture::Of(config) if args.output == Output::Table => out::text(rules::render(&config))?,
         Capture::Of(config) => {
-            let both = [Family::V4, Family::V6];
-            let families = both.into_iter().filter(|family| config.dual_stack || *family == Family::V4);
-            let texts: Vec<_> =
-                families.map(|family| (family, rules::render_family(&config, family))).collect();
-            args.output.document(&document(&texts))?;
+            args.output.document(&document(&texts(&config, config.dual_stack)))?;
         }
         Capture::Nothing(reason) if args.output != Output::Table => {
             super::settings::say_nothing(args.output, "printed", reason)?;
@@ -41,6 +37,12 @@ pub(crate) fn run(args: &RulesArgs) -> Result<ExitCode> {
         Capture::Nothing(reason) => out::line(format!("# no rules: {reason}"))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Texts for iptables-restore, and for ip6tables-restore if there are IPv6 rules.
+pub(super) fn texts(config: &Config, ipv6: bool) -> Vec<(Family, String)> {
+    let families = [Family::V4, Family::V6].into_iter().filter(|family| ipv6 || *family == Family::V4);
+    families.map(|family| (family, rules::render_family(config, family))).collect()
 }
 
 /// The rules of texts for iptables-restore, in their order.

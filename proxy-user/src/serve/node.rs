@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::{
     metrics::is_refusal,
     paths::{self, Path},
-    snapshot::{Snapshot, mode_name, names},
+    snapshot::{Snapshot, names},
 };
 
 /// More rows than anybody reads, and few enough for a phone.
@@ -54,7 +54,7 @@ pub(super) struct Node<'a> {
 struct Workload<'a> {
     workload: &'a str,
     namespace: &'a str,
-    mode: String,
+    mode: &'static str,
     ip: &'static str,
     accelerate: &'static str,
     not_accelerated: Option<&'a str>,
@@ -114,7 +114,7 @@ impl<'a> Workload<'a> {
         Self {
             workload,
             namespace,
-            mode: mode_name(status),
+            mode: meta.config.mode.name(),
             ip: if meta.ipv6 { "4+6" } else { "4" },
             accelerate: meta.acceleration.mode.word(),
             not_accelerated: meta.not_accelerated.as_deref(),

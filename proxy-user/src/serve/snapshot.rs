@@ -146,10 +146,6 @@ pub fn names(workload: &WorkloadStatus) -> [&str; 2] {
     [&workload.workload, workload.meta.pod.as_ref().map_or("", |pod| &pod.namespace)]
 }
 
-pub fn mode_name(workload: &WorkloadStatus) -> String {
-    workload.meta.config.mode.name().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use anyhow::bail;

@@ -12,14 +12,14 @@ use anyhow::{Context, Result, anyhow};
 use nix::unistd::Uid;
 use proxy_core::config::{Config, RunOptions};
 use proxy_plane::{
-    cgroup::Cgroup,
+    cgroup::{Cgroup, TemporaryCgroup},
     netns::{self, Netns, listening_ports},
 };
 
 use super::{
     child::Probe,
     probe::Act,
-    probe_cgroup::ProbeCgroup,
+    probe_cgroup,
     report::Report,
     trial::{ProbeSite, Trial},
 };
@@ -57,9 +57,9 @@ pub fn validate(what: &Validation<'_>) -> Result<Report> {
     };
     let v6 = interfaces.enable_ipv6(false).unwrap_or(false);
     let name = if v6 { "validation-ipv6" } else { "validation-ipv4" };
-    let cgroup = what.cgroup.map(|cgroup| ProbeCgroup::below(cgroup.path())).transpose()?;
+    let cgroup = what.cgroup.map(|cgroup| probe_cgroup::below(cgroup.path())).transpose()?;
     let site = ProbeSite {
-        cgroup_procs: cgroup.as_ref().map(ProbeCgroup::procs),
+        cgroup_procs: cgroup.as_ref().map(TemporaryCgroup::procs),
         netns: what.netns.map(|netns| PathBuf::from(netns.path())),
     };
     let deadline = Instant::now() + what.run.probe_timeout;

@@ -21,7 +21,7 @@ use super::{
     child::Probe,
     inbound::{self, nobody},
     probe::Act,
-    probe_cgroup::ProbeCgroup,
+    probe_cgroup,
     report::Report,
     trial::{ProbeSite, RowCount, Trial},
     validation,
@@ -89,7 +89,7 @@ fn connections(
 ) -> Result<()> {
     let ipv6 = meta.ipv6;
     let tables = dataplane::asked_pod(pins, Some(&opened.netns))?;
-    let cgroup = ProbeCgroup::below(opened.cgroup.path())?;
+    let cgroup = probe_cgroup::below(opened.cgroup.path())?;
     let site =
         ProbeSite { cgroup_procs: Some(cgroup.procs()), netns: Some(PathBuf::from(opened.netns.path())) };
     let ports = tables.config.ports;

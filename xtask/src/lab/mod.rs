@@ -21,7 +21,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::{apt, build, setup, step, workspace::Workspace};
+use crate::{apt, build, setup, step, test_tools::packages_of_absent, workspace::Workspace};
 
 use self::{
     declared::{Declared, Kernel},
@@ -65,12 +65,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let declared = Declared::read(&workspace.root.join("tests/kernels.toml"))?;
     let kernels = declared.choose(&args.kernels, args.ci)?;
     setup::run(workspace)?;
-    let absent: Vec<_> = TOOLS
-        .iter()
-        .filter(|(program, _)| step::find(program).is_none())
-        .map(|(_, package)| *package)
-        .collect();
-    apt::install(&absent)?;
+    apt::install(&packages_of_absent(&TOOLS))?;
     build::binaries(workspace)?;
 
     let dir = workspace.target_for("lab");

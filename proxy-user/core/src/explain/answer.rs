@@ -97,7 +97,7 @@ pub fn explain(pod: &Pod, question: &Question) -> Result<Answer> {
     if question.inbound { arriving(pod, question) } else { leaving(pod, question) }
 }
 
-/// Answers for a process whose calls no program of the workload sees: `why`. In a workload's namespace (`place`) what it
+/// Answers for a process whose calls no program of the workload sees: `why`. In a workload's namespace (`pod`) what it
 /// sends to an address of the pod arrives there as from outside.
 pub fn explain_unseen(pod: Option<&Pod>, question: &Question, why: &str) -> Result<Answer> {
     let local = pod.is_some_and(|pod| pod.is_local(question.to.ip));
@@ -234,7 +234,7 @@ impl Answer {
         let to = question.to;
         let family = if to.ip.is_ipv4() { Family::V4 } else { Family::V6 };
         let packet = Packet {
-            flow: ConnectionFacts {
+            facts: ConnectionFacts {
                 protocol: Some(if to.tcp { Protocol::Tcp } else { Protocol::Udp }),
                 src: self.connection.source,
                 dst: Some(to.ip),

@@ -22,7 +22,7 @@ pub struct Step {
 
 /// What is known of the packet that takes the way.
 pub(super) struct Packet<'a> {
-    pub(super) flow: ConnectionFacts,
+    pub(super) facts: ConnectionFacts,
     /// The named interface it arrives or leaves by, where that is known.
     pub(super) interface: Option<&'a str>,
     pub(super) inbound: bool,
@@ -62,7 +62,7 @@ pub(super) fn steps(config: &Config, family: Family, packet: &Packet<'_>) -> Vec
 
 /// The rules of a row that speak of this packet, and those of the chain they jump to.
 pub(super) fn rules_of(config: &Config, family: Family, packet: &Packet<'_>) -> Vec<Rule> {
-    let mut found = rules::for_row(config, family, packet.row, Some(&packet.flow));
+    let mut found = rules::for_row(config, family, packet.row, Some(&packet.facts));
     found.retain(|rule| on_interface(rule, packet.interface));
     let jumped_to: Vec<Chain> = found.iter().filter_map(jump).collect();
     found.sort_by_key(|rule| jumped_to.contains(&rule.chain));
@@ -90,12 +90,12 @@ fn jump(rule: &Rule) -> Option<Chain> {
 /// One built-in chain.
 fn one(rules: &[Rule], (table, chain): (Table, Chain), packet: &Packet<'_>, decides: Decides) -> Vec<Step> {
     let mut way = Vec::new();
-    follow(rules, (table, chain), &packet.flow, &mut way);
+    follow(rules, (table, chain), &packet.facts, &mut way);
     let mut steps: Vec<Step> = Vec::new();
     for rule in way {
         let Some(row) = rule.row else { continue };
         let matched =
-            row == Row::Decides(decides) && packet.flow.fits(rule) && on_interface(rule, packet.interface);
+            row == Row::Decides(decides) && packet.facts.fits(rule) && on_interface(rule, packet.interface);
         let same = |step: &&mut Step| step.row == row.name() && step.chain == rule.chain.name();
         match steps.last_mut().filter(same) {
             Some(step) => {
@@ -122,7 +122,7 @@ fn one(rules: &[Rule], (table, chain): (Table, Chain), packet: &Packet<'_>, deci
 fn follow<'a>(
     rules: &'a [Rule],
     (table, chain): (Table, Chain),
-    flow: &ConnectionFacts,
+    facts: &ConnectionFacts,
     way: &mut Vec<&'a Rule>,
 ) {
     let mut ordered: Vec<&Rule> = Vec::new();
@@ -135,8 +135,8 @@ fn follow<'a>(
     for rule in ordered {
         match rule.target {
             Target::Jump(next) if rule.row.is_none() => {
-                if flow.fits(rule) {
-                    follow(rules, (table, next), flow, way);
+                if facts.fits(rule) {
+                    follow(rules, (table, next), facts, way);
                 }
             }
             _ => way.push(rule),

@@ -56,18 +56,18 @@ pub fn render_family(config: &Config, family: Family) -> String {
 }
 
 /// The rules that implement a row of the decision table for one connection, in evaluation order.
-/// `None` as `flow` gives the row's rules for every connection.
+/// `None` as `facts` gives the row's rules for every connection.
 ///
 /// Empty where the row has no rule of its own (`O16`, `I7`: nothing matched) or the configuration has none.
 pub fn for_row(
     config: &Config,
     family: Family,
     row: impl Into<Row>,
-    flow: Option<&ConnectionFacts>,
+    facts: Option<&ConnectionFacts>,
 ) -> Vec<Rule> {
     let row = row.into();
     let mut rules = program(config, family);
-    rules.retain(|rule| rule.row == Some(row) && flow.is_none_or(|flow| flow.fits(rule)));
+    rules.retain(|rule| rule.row == Some(row) && facts.is_none_or(|facts| facts.fits(rule)));
     rules
 }
 

@@ -66,7 +66,7 @@ pub use layout::{LAYOUT, pretend_layout};
 pub use log_ring::{Claim, LogRing};
 pub use map_usage::MapUsage;
 pub use meta::Meta;
-pub use node::{Node, attach};
+pub use node::{Attached, Node, attach};
 pub use object::{OBJECT, program_stats};
 pub(crate) use observation::{
     OpenTotalsMap, Reading, is_observed, journal_pins, kept_pin, open_sums, open_totals,

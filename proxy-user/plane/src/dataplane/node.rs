@@ -10,14 +10,32 @@ use super::{
     lock::Lock,
     node_pins,
     pins::WorkloadPins,
-    privileges, refresh, release,
+    presence, privileges, refresh, release,
     shared_hold::SharedHold,
+    warning::Warning,
 };
 use crate::{cgroup::Cgroup, netns::Netns};
 
-/// Enrols a workload in a process that does it once.
-pub fn attach(netns: &Netns, cgroup: &Cgroup, options: &AttachOptions) -> Result<Enrolled> {
-    Node::open()?.enroll(netns, cgroup, options)
+/// What came of an attach.
+#[derive(Debug)]
+pub struct Attached {
+    pub enrolled: Enrolled,
+    /// Workloads whose namespaces are gone: they were removed.
+    pub pruned: Vec<WorkloadPins>,
+}
+
+/// Enrols a workload in a process that does it once, and removes before what nobody will detach any more.
+pub fn attach(netns: &Netns, cgroup: &Cgroup, options: &AttachOptions) -> Result<Attached> {
+    let node = Node::open()?;
+    // Where all others are gone, this one uses what they shared.
+    let _held = node.hold()?;
+    let pruned = presence::prune();
+    let mut enrolled = node.enroll(netns, cgroup, options)?;
+    let pruned = pruned.unwrap_or_else(|error| {
+        enrolled.warnings.push(Warning::Left { what: "workloads that are gone", why: format!("{error:#}") });
+        Vec::new()
+    });
+    Ok(Attached { enrolled, pruned })
 }
 
 /// What a process needs to enrol and release workloads; to be made once.

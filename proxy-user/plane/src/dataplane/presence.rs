@@ -34,13 +34,14 @@ pub enum Gone {
 }
 
 impl Gone {
-    pub(super) fn of(pins: &WorkloadPins, meta: &Meta) -> Result<Option<Self>> {
-        Ok(match (namespace_is_gone(pins)?, meta.cgroup_exists()) {
+    /// `is_loose`: it hangs on no namespace.
+    pub(super) fn of(pins: &WorkloadPins, meta: &Meta, is_loose: bool) -> Option<Self> {
+        match (is_loose && !is_there(pins), meta.cgroup_exists()) {
             (false, true) => None,
             (false, false) => Some(Self::Cgroup),
             (true, true) => Some(Self::Netns),
             (true, false) => Some(Self::Both),
-        })
+        }
     }
 
     pub const fn describe(self) -> &'static str {
@@ -57,10 +58,14 @@ impl Gone {
     }
 }
 
-/// A link that hangs on nothing may also have been detached by somebody; then the namespace is where it was.
 pub(super) fn namespace_is_gone(pins: &WorkloadPins) -> Result<bool> {
-    let is_there = |kept: &Kept| Netns::open(&kept.netns_path).is_ok_and(|netns| netns.id() == kept.netns);
-    Ok(hangs_on_nothing(pins)? && !Kept::read(pins).is_ok_and(|kept| is_there(&kept)))
+    Ok(hangs_on_nothing(pins)? && !is_there(pins))
+}
+
+/// Whether its namespace is where it was: a link that hangs on nothing may also have been detached by somebody.
+fn is_there(pins: &WorkloadPins) -> bool {
+    let is_same = |kept: Kept| Netns::open(&kept.netns_path).is_ok_and(|netns| netns.id() == kept.netns);
+    Kept::read(pins).is_ok_and(is_same)
 }
 
 /// Whether the workload's inbound program hangs on no namespace. Another layout may have no link of this name.
@@ -78,21 +83,15 @@ pub(super) fn hangs_on_nothing(pins: &WorkloadPins) -> Result<bool> {
 pub fn prune() -> Result<Vec<WorkloadPins>> {
     bpffs::require()?;
     let Some(_lock) = Lock::take(&bpffs::root())? else { return Ok(Vec::new()) };
-    let gone = remove_gone()?;
-    if !gone.is_empty() {
-        remove_if_unused()?;
-    }
-    Ok(gone)
-}
-
-/// The same by who holds the lock, and keeps what workloads share.
-pub(super) fn remove_gone() -> Result<Vec<WorkloadPins>> {
     let mut gone = Vec::new();
     for pins in WorkloadPins::all()? {
         if namespace_is_gone(&pins)? {
             workload(&pins)?;
             gone.push(pins);
         }
+    }
+    if !gone.is_empty() {
+        remove_if_unused()?;
     }
     Ok(gone)
 }

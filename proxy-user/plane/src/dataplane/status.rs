@@ -69,12 +69,12 @@ fn of(pins: &WorkloadPins) -> Result<WorkloadStatus> {
     let programs: Vec<&'static str> =
         HOOKS.iter().map(|hook| hook.program).filter(|program| pins.link(program).exists()).collect();
     let needs = Needs::of_features(meta.features, programs.contains(&program::SOCK_CREATE));
-    let complete = HOOKS.iter().all(|hook| !hook.is_needed(needs) || programs.contains(&hook.program))
-        && !hangs_on_nothing(pins)?;
+    let is_loose = hangs_on_nothing(pins)?;
+    let has_all = HOOKS.iter().all(|hook| !hook.is_needed(needs) || programs.contains(&hook.program));
     Ok(WorkloadStatus {
         workload: pins.name(),
-        complete,
-        gone: Gone::of(pins, &meta)?,
+        complete: has_all && !is_loose,
+        gone: Gone::of(pins, &meta, is_loose),
         programs,
         counters: Counters::read(meta.slot)?,
         acceleration: accel_counters::read(meta.slot)?,

@@ -23,24 +23,21 @@ struct AttachAttr {
 
 /// Sockets that enter the map from now on run `prog` for each message.
 pub fn sk_msg_verdict(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
-    let mut attr = AttachAttr {
-        target_fd: map.as_raw_fd() as u32,
-        attach_bpf_fd: prog.as_raw_fd() as u32,
-        attach_type: BPF_SK_MSG_VERDICT,
-        attach_flags: 0,
-    };
-    bpf(BPF_PROG_ATTACH, &mut attr).map(drop)
+    bpf(BPF_PROG_ATTACH, &mut verdict(prog, map)).map(drop)
 }
 
 /// Takes its program from the map. Sockets that are in the map keep the one they entered with.
 pub fn no_sk_msg_verdict(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
-    let mut attr = AttachAttr {
+    bpf(BPF_PROG_DETACH, &mut verdict(prog, map)).map(drop)
+}
+
+fn verdict(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> AttachAttr {
+    AttachAttr {
         target_fd: map.as_raw_fd() as u32,
         attach_bpf_fd: prog.as_raw_fd() as u32,
         attach_type: BPF_SK_MSG_VERDICT,
         attach_flags: 0,
-    };
-    bpf(BPF_PROG_DETACH, &mut attr).map(drop)
+    }
 }
 
 #[repr(C)]

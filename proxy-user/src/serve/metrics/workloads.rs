@@ -3,7 +3,7 @@ use std::fmt;
 use proxy_core::config::Choice as _;
 
 use super::{Family, Kind, Page, Snapshot, Source};
-use crate::serve::snapshot::{mode_name, names};
+use crate::serve::snapshot::names;
 
 static WORKLOADS: Family = Family {
     name: "workloads",
@@ -73,9 +73,9 @@ impl Source for Workloads {
             let cgroup = meta.cgroup_path.display().to_string();
             let accelerate = meta.acceleration.mode.word();
             let ip = if meta.ipv6 { "4+6" } else { "4" };
-            let mode = mode_name(workload);
+            let mode = meta.config.mode.name();
             let pod = meta.pod.as_ref().map_or("", |pod| &pod.name);
-            info.info(&[name, namespace, pod, &netns, &cgroup, &mode, ip, accelerate, &meta.version])?;
+            info.info(&[name, namespace, pod, &netns, &cgroup, mode, ip, accelerate, &meta.version])?;
         }
         let mut complete = page.family(&COMPLETE)?;
         for workload in &seen.workloads {

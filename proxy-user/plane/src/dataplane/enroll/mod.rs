@@ -24,7 +24,7 @@ use super::{
     meta::Meta,
     node_pins, observation,
     pins::WorkloadPins,
-    presence, release,
+    release,
     takeover::{self, Earlier},
     undo::Undo,
     warning::Warning,
@@ -40,8 +40,6 @@ pub struct Enrolled {
     pub updated: bool,
     /// What the user should know though it did not fail.
     pub warnings: Vec<Warning>,
-    /// Other workloads whose namespaces are gone: they were removed.
-    pub pruned: Vec<WorkloadPins>,
 }
 
 pub(super) fn enroll(
@@ -57,7 +55,6 @@ pub(super) fn enroll(
     let mut shared = Undo::default();
     shared.push("what workloads share", release::remove_if_unused);
     let (node_dir, earlier) = clear_the_way(known, &pins, found.cookie)?;
-    let pruned = prune(&mut found.warnings);
     if let Some(earlier) = &earlier {
         let earlier = earlier.clone();
         earlier.step_aside()?;
@@ -109,7 +106,7 @@ pub(super) fn enroll(
     drop(lock);
 
     let warnings = complete(found, netns, &node_dir, &meta, options);
-    Ok(Enrolled { pins, updated: old.is_some() || earlier.is_some(), warnings, pruned })
+    Ok(Enrolled { pins, updated: old.is_some() || earlier.is_some(), warnings })
 }
 
 /// Does what the workload can be captured without: its listeners say whose they are, and it is accelerated. What is
@@ -153,14 +150,6 @@ fn complete(
         warnings.extend(Warning::of_removing("what was accelerated before", off));
     }
     warnings
-}
-
-/// Removes workloads that nobody will detach any more. The attach does not depend on it.
-fn prune(warnings: &mut Vec<Warning>) -> Vec<WorkloadPins> {
-    presence::remove_gone().unwrap_or_else(|error| {
-        warnings.push(Warning::Left { what: "workloads that are gone", why: format!("{error:#}") });
-        Vec::new()
-    })
 }
 
 /// Removes what is in the workload's way. The node's directory is returned, and what a build of another layout has of
