@@ -1,0 +1,46 @@
+//! What is known of a pod of this node, whoever has told it.
+
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+
+use proxy_core::config::PodName;
+
+/// The sandbox that a pod lives in: a pod that is restarted as a whole has another one.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SandboxId(pub String);
+
+/// A pod's sandbox, and what of it decides.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pod {
+    pub sandbox: SandboxId,
+    pub name: PodName,
+    /// Of the pod in Kubernetes; empty where nobody has said it.
+    pub uid: String,
+    pub annotations: BTreeMap<String, String>,
+    /// None where the source does not tell them, as the CNI does not.
+    pub labels: Option<BTreeMap<String, String>>,
+    pub network: Network,
+    /// The pod's cgroup, from the root of cgroup2, as the runtime says it; None: to be found by the pod's uid.
+    pub cgroup: Option<String>,
+    /// The pod's resolvers, where somebody has told them.
+    pub dns_servers: Option<Vec<IpAddr>>,
+    /// The sidecar's container, as soon as the runtime has one.
+    pub proxy: Option<Proxy>,
+}
+
+/// Where its connections begin.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Network {
+    /// The node's own: such a pod is never captured.
+    Host,
+    Own(PathBuf),
+}
+
+/// The sidecar's container.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Proxy {
+    /// As the container sees them: a user namespace makes others of them.
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub env: BTreeMap<String, String>,
+    pub args: Vec<String>,
+}

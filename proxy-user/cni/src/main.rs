@@ -1,0 +1,3 @@
+//! `sidestep-cni`: see the library.
+
+fn main() {}
