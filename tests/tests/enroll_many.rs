@@ -26,6 +26,7 @@ fn a_full_node_ten_times_leaves_nothing() {
         acceleration: Acceleration::default(),
         observe: Observe::default(),
         pod: None,
+        sandbox: None,
     };
     let pods: Vec<BarePod> = (0..PODS).map(|number| BarePod::make(number).unwrap()).collect();
     let node = Node::open().unwrap();

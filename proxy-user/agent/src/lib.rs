@@ -4,4 +4,8 @@
 //! [`pod`] is what sources tell: the CNI plugin and the container runtime.
 #![forbid(unsafe_code)]
 
+pub mod decide;
+pub mod plan;
 pub mod pod;
+pub mod select;
+pub mod values;

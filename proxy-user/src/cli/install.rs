@@ -79,6 +79,7 @@ pub(crate) fn run(
             acceleration: acceleration.resolve(settings.opted_out_of_acceleration),
             observe: observation.observe,
             pod: workload.pod.cloned(),
+            sandbox: None,
         };
         attach(&netns, &cgroup, &options, workload)?;
     }

@@ -15,7 +15,7 @@ pub(super) type Check = fn(&str) -> Result<(), String>;
 
 pub(super) fn mode(defaults: Defaults) -> Check {
     match defaults {
-        Defaults::Injector => |value| match value {
+        Defaults::Injector | Defaults::Agent => |value| match value {
             "REDIRECT" | "TPROXY" | "NONE" => Ok(()),
             _ => Err(format!("interceptionMode invalid, use REDIRECT,TPROXY,NONE: {value}")),
         },
@@ -32,7 +32,7 @@ pub(super) fn include_ranges(defaults: Defaults) -> Check {
             "*" => Ok(()),
             list => cidrs(list).map_err(|reason| format!("includeIPRanges invalid: {reason}")),
         },
-        Defaults::Cni => |value| match value {
+        Defaults::Cni | Defaults::Agent => |value| match value {
             "*" => Ok(()),
             list => cidrs(list).map_err(|reason| format!("IPRanges invalid: {reason}")),
         },
@@ -44,7 +44,7 @@ pub(super) fn exclude_ranges(defaults: Defaults) -> Check {
         Defaults::Injector => {
             |value| cidrs(value).map_err(|reason| format!("excludeIPRanges invalid: {reason}"))
         }
-        Defaults::Cni => cidrs,
+        Defaults::Cni | Defaults::Agent => cidrs,
     }
 }
 
@@ -54,7 +54,7 @@ pub(super) fn inbound_include(defaults: Defaults) -> Check {
             "*" => Ok(()),
             list => injector_ports("includeInboundPorts", list),
         },
-        Defaults::Cni => |value| if value == "*" { Ok(()) } else { cni_ports(value) },
+        Defaults::Cni | Defaults::Agent => |value| if value == "*" { Ok(()) } else { cni_ports(value) },
     }
 }
 
@@ -62,7 +62,7 @@ pub(super) fn inbound_include(defaults: Defaults) -> Check {
 pub(super) fn inbound_exclude(defaults: Defaults) -> Check {
     match defaults {
         Defaults::Injector => |value| injector_ports("excludeInboundPorts", value),
-        Defaults::Cni => cni_ports,
+        Defaults::Cni | Defaults::Agent => cni_ports,
     }
 }
 
@@ -72,14 +72,14 @@ pub(super) fn outbound_include(defaults: Defaults) -> Check {
         Defaults::Injector => {
             |value| injector_ports("includeOutboundPorts", &items(value).collect::<Vec<_>>().join(","))
         }
-        Defaults::Cni => cni_ports,
+        Defaults::Cni | Defaults::Agent => cni_ports,
     }
 }
 
 pub(super) fn outbound_exclude(defaults: Defaults) -> Check {
     match defaults {
         Defaults::Injector => |value| injector_ports("excludeOutboundPorts", value),
-        Defaults::Cni => cni_ports,
+        Defaults::Cni | Defaults::Agent => cni_ports,
     }
 }
 

@@ -26,6 +26,16 @@ pub enum Defaults {
     Injector,
     /// The CNI plugin.
     Cni,
+    /// sidestep's agent: the CNI plugin's, but for DNS, of which istio-init's are better: it captures the queries to the
+    /// pod's own resolvers, and the application may have a DNS server of its own.
+    Agent,
+}
+
+impl Defaults {
+    /// Whether the sidecar starts without istio-init.
+    const fn without_istio_init(self) -> bool {
+        matches!(self, Self::Cni | Self::Agent)
+    }
 }
 
 /// What is to be captured.
@@ -129,7 +139,7 @@ pub fn opted_out(
     proxy: &ProxySettings,
     defaults: Defaults,
 ) -> Option<OptOut> {
-    if defaults == Defaults::Cni {
+    if defaults.without_istio_init() {
         if proxy.env.variable("DISABLE_ENVOY").and_then(parse_bool) == Some(true) {
             return Some(OptOut::NoEnvoy);
         }
@@ -146,7 +156,7 @@ pub fn opted_out(
     let refused = match (defaults, inject) {
         (_, None) => false,
         (Defaults::Injector, Some(text)) => text == "false",
-        (Defaults::Cni, Some(text)) => parse_bool(text) == Some(false),
+        (Defaults::Cni | Defaults::Agent, Some(text)) => parse_bool(text) == Some(false),
     };
     if refused {
         return Some(OptOut::InjectFalse);
@@ -172,7 +182,7 @@ impl<'a> Reader<'a> {
         let Err(reason) = check(value) else { return value };
         let reason = match self.defaults {
             Defaults::Injector => format!("invalid value '{value}' for annotation '{name}': {reason}"),
-            Defaults::Cni => {
+            Defaults::Cni | Defaults::Agent => {
                 let key = checks::cni_key(setting);
                 format!("annotation value error for value {key}; annotationFound = true: {reason}")
             }
@@ -184,7 +194,7 @@ impl<'a> Reader<'a> {
     /// What the annotations say, and what `proxy` says of the rest.
     fn given(&mut self, mode: &str, proxy: &ProxySettings) -> Given {
         let defaults = self.defaults;
-        let excluded_outbound = if defaults == Defaults::Cni { "15020" } else { "" };
+        let excluded_outbound = if defaults.without_istio_init() { "15020" } else { "" };
         let mut given = proxy.given.clone();
         let own = |id: Option<u32>| Value::Id(id.filter(|id| *id != 0).unwrap_or(setting::DEFAULT_PROXY_ID));
         given.set_default(&setting::PROXY_UID, || own(proxy.uid));
@@ -202,10 +212,12 @@ impl<'a> Reader<'a> {
         }
         given.set(&setting::INBOUND_EXCLUDE, Value::Items(self.excluded_inbound()));
         given.set(&setting::KUBE_VIRT_INTERFACES, Value::Text(self.virtual_interfaces()));
-        if defaults == Defaults::Cni {
+        if defaults.without_istio_init() {
             given.set_default(&setting::REDIRECT_DNS, || of_sidecar(proxy, &setting::REDIRECT_DNS));
             // The CNI plugin captures all DNS, or none.
-            if let Some(dns) = given.get(&setting::REDIRECT_DNS).cloned() {
+            if defaults == Defaults::Cni
+                && let Some(dns) = given.get(&setting::REDIRECT_DNS).cloned()
+            {
                 given.set_default(&setting::CAPTURE_ALL_DNS, || dns);
             }
             for setting in [&setting::DROP_INVALID, &setting::DUAL_STACK] {
@@ -226,7 +238,7 @@ impl<'a> Reader<'a> {
                 let is_new = !status.is_empty() && status != "0" && !items(given).any(|port| port == status);
                 ["15090", "15021"].into_iter().chain(items(given)).chain(is_new.then_some(status)).collect()
             }
-            Defaults::Cni => {
+            Defaults::Cni | Defaults::Agent => {
                 let check = checks::inbound_exclude(Defaults::Cni);
                 let given = self.get(&setting::INBOUND_EXCLUDE, "15020", check);
                 let mut seen = HashSet::new();
@@ -242,7 +254,7 @@ impl<'a> Reader<'a> {
     fn virtual_interfaces(&mut self) -> String {
         let new = &setting::KUBE_VIRT_INTERFACES;
         let there = self.annotations.contains_key(new.annotation);
-        let skips_old = there && self.defaults == Defaults::Cni;
+        let skips_old = there && self.defaults.without_istio_init();
         let old = if skips_old { "" } else { self.get(&setting::KUBEVIRT, "", checks::interfaces) };
         if there { self.get(new, "", checks::interfaces) } else { old }.to_owned()
     }
@@ -252,6 +264,7 @@ impl Choice for Defaults {
     const ALL: &'static [(Self, &'static str, &'static str)] = &[
         (Self::Injector, "injector", "The sidecar injector with istio-init"),
         (Self::Cni, "cni", "The CNI plugin"),
+        (Self::Agent, "agent", "`sidestep run`: as the CNI plugin, but DNS capture is of the pod's resolvers, as istio-init's"),
     ];
 }
 

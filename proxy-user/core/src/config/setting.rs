@@ -212,6 +212,8 @@ settings! {
     /// Also a label.
     INJECT = only_annotation("sidecar.istio.io/inject");
     STATUS = only_annotation("sidecar.istio.io/status");
+    /// The agent leaves the pod alone if it says "false"; also a label, where labels are known.
+    AGENT_INJECT = only_annotation("sidestep.io/inject");
 }
 
 const NOTHING: Setting = Setting {

@@ -2,6 +2,7 @@
 
 use proxy_common::accel::Switch;
 use proxy_core::config::{Acceleration, Config, Observe, PodName};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug)]
 pub struct AttachOptions {
@@ -10,6 +11,17 @@ pub struct AttachOptions {
     pub observe: Observe,
     /// The pod that the workload is, where the caller knows it.
     pub pod: Option<PodName>,
+    /// The pod's sandbox, where it is the agent that enrols it.
+    pub sandbox: Option<Sandbox>,
+}
+
+/// The sandbox of a container runtime that the agent has enrolled, and releases when it is gone. What somebody else has
+/// attached has none.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Sandbox {
+    pub id: String,
+    /// Of the pod in Kubernetes.
+    pub pod_uid: String,
 }
 
 /// The switch of a workload with this number.

@@ -8,6 +8,7 @@ use proxy_core::config::{Acceleration, Config, Observe, PodName};
 use serde::Serialize;
 
 use super::{
+    attach_options::Sandbox,
     described_json,
     meta::{KnownRoute, Meta},
     readers::Hazardous,
@@ -27,6 +28,8 @@ pub struct Described {
     pub cgroup_id: u64,
     /// The pod of Kubernetes it is, where the one who attached has said so.
     pub pod: Option<PodName>,
+    /// The sandbox, where the agent has enrolled it.
+    pub sandbox: Option<Sandbox>,
     /// Whether IPv6 rules exist.
     pub ipv6: bool,
     /// `::6` on lo is our work: detach takes it away.
@@ -76,6 +79,7 @@ impl From<Meta> for Described {
             cgroup_path: pinned.cgroup_path,
             cgroup_id: pinned.cgroup_id,
             pod: pinned.pod,
+            sandbox: pinned.sandbox,
             ipv6: pinned.ipv6,
             added_passthrough6: pinned.added_passthrough6,
             attached_at: pinned.attached_at,

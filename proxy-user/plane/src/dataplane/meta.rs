@@ -12,7 +12,7 @@ use proxy_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{blob, readers::Hazardous};
+use super::{attach_options::Sandbox, blob, readers::Hazardous};
 use crate::netns::NetnsId;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct Meta {
     /// The pod of Kubernetes it is, where the one who attached has said so.
     #[serde(default)]
     pub pod: Option<PodName>,
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
     /// Whether IPv6 rules exist.
     pub ipv6: bool,
     /// `::6` on lo is our work: detach takes it away.

@@ -54,6 +54,27 @@ fn injector_defaults() {
     assert_eq!((config.proxy_uids, config.proxy_gids), (vec![1337], vec![1337]));
 }
 
+/// As the CNI plugin, but for DNS: the pod's resolvers, as istio-init has them.
+#[test]
+fn agent_defaults() {
+    let dns = |defaults, servers: &[&str]| {
+        let env = [("ISTIO_META_DNS_CAPTURE", "true")].into_iter().collect();
+        let mut proxy = ProxySettings { env, ..ProxySettings::default() };
+        let servers = servers.iter().map(|ip| (*ip).to_owned()).collect();
+        proxy.given.set(&setting::DNS_SERVER, Value::Items(servers));
+        match from_annotations(&pod(&[]), defaults, &proxy, &NoHost) {
+            Ok(Capture::Of(config)) => *config,
+            other => panic!("{other:?}"),
+        }
+    };
+    let [cni, agent] = [Defaults::Cni, Defaults::Agent].map(|defaults| dns(defaults, &["10.96.0.10"]));
+    assert_eq!(cni.dns.as_ref().unwrap().servers, DnsServers::All);
+    assert_eq!(agent.dns.as_ref().unwrap().servers, DnsServers::List(vec!["10.96.0.10".parse().unwrap()]));
+    assert_eq!(Config { dns: None, ..cni }, Config { dns: None, ..agent });
+    let none = read(&[(MODE, "NONE")], Defaults::Agent).unwrap();
+    assert!(matches!(none, Capture::Nothing(_)), "{none:?}");
+}
+
 #[test]
 fn cni_defaults() {
     let config = config(&[], Defaults::Cni);

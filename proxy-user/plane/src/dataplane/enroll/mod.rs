@@ -62,9 +62,12 @@ pub(super) fn enroll(
     }
     let old = Meta::read(&pins.map(map::META)).ok();
     let mut meta = found.describe(netns, cgroup, options);
+    // Nobody has to say again which pod it is.
     if meta.pod.is_none() {
-        // Nobody has to say again which pod it is.
         meta.pod = old.as_ref().and_then(|old| old.pod.clone());
+    }
+    if meta.sandbox.is_none() {
+        meta.sandbox = old.as_ref().and_then(|old| old.sandbox.clone());
     }
     let enrollment = Enrollment {
         root: &root,

@@ -114,6 +114,7 @@ impl<'a> Survey<'a> {
             cgroup_path: cgroup.path().to_owned(),
             cgroup_id: cgroup.id(),
             pod: options.pod.clone(),
+            sandbox: options.sandbox.clone(),
             ipv6: self.ipv6,
             added_passthrough6: self.passthrough6.ours(),
             attached_at: self.began,

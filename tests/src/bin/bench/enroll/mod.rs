@@ -49,6 +49,7 @@ pub(crate) fn run(options: &EnrollOptions) -> Result<bool> {
         acceleration: Acceleration::default(),
         observe: Observe::default(),
         pod: None,
+        sandbox: None,
     };
     progress.note("make the namespaces and cgroups");
     let most = LEVELS.into_iter().max().unwrap_or(0);

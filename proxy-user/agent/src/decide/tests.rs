@@ -1,0 +1,127 @@
+//! One case a kind of pod.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use proxy_core::config::{DnsServers, PortSet};
+use rstest::rstest;
+
+use super::*;
+use crate::pod::{Proxy, SandboxId};
+
+const WAITS: &str =
+    r#"{"initContainers":["istio-validation","istio-proxy"],"containers":[],"volumes":["x"]}"#;
+
+fn pod(annotations: &[(&str, &str)]) -> Pod {
+    let pairs = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    Pod {
+        sandbox: SandboxId("s".to_owned()),
+        name: "shop/web-0".parse().unwrap(),
+        uid: "u".to_owned(),
+        annotations: pairs(annotations),
+        labels: Some(BTreeMap::new()),
+        network: Network::Own(PathBuf::from("/run/netns/web")),
+        cgroup: None,
+        dns_servers: None,
+        proxy: None,
+    }
+}
+
+fn of(annotations: &[(&str, &str)]) -> Decision {
+    decide(&pod(annotations), &Values::default())
+}
+
+fn enrolled(pod: &Pod, values: &Values) -> Wish {
+    match decide(pod, values) {
+        Decision::Enrol(wish) => *wish,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[rstest]
+#[case::no_sidecar(&[], Reason::OptedOut(OptOut::NotInjected))]
+#[case::istio_init(&[("sidecar.istio.io/status", r#"{"initContainers":["istio-init","istio-proxy"]}"#)], Reason::IstioInit)]
+#[case::gateway(&[("sidecar.istio.io/status", r#"{"initContainers":null,"containers":["istio-proxy"]}"#)], Reason::DoesNotWait)]
+#[case::proxyless(&[("sidecar.istio.io/status", r#"{"containers":["istio-proxy"]}"#)], Reason::DoesNotWait)]
+#[case::no_json(&[("sidecar.istio.io/status", "x")], Reason::UnreadableStatus)]
+#[case::other_json(&[("sidecar.istio.io/status", r#"{"initContainers":[1]}"#)], Reason::UnreadableStatus)]
+#[case::told_istio(&[("sidecar.istio.io/status", WAITS), ("sidecar.istio.io/inject", "false")], Reason::OptedOut(OptOut::InjectFalse))]
+#[case::told_us(&[("sidecar.istio.io/status", WAITS), ("sidestep.io/inject", "false")], Reason::InjectFalse)]
+fn left_alone(#[case] annotations: &[(&str, &str)], #[case] reason: Reason) {
+    assert_eq!(of(annotations), Decision::Leave(reason));
+}
+
+#[test]
+fn mode_none_is_left_alone_whatever_waits() {
+    let decision = of(&[("sidecar.istio.io/status", WAITS), ("sidecar.istio.io/interceptionMode", "NONE")]);
+    assert!(matches!(decision, Decision::Leave(Reason::Nothing(_))), "{decision:?}");
+}
+
+#[test]
+fn a_pod_that_waits_is_captured_as_the_cni_plugin_would() {
+    let wish = enrolled(&pod(&[("sidecar.istio.io/status", WAITS)]), &Values::default());
+    assert_eq!(wish.config.inbound_include, PortSet::All);
+    assert_eq!(wish.config.inbound_exclude, [15020, 15021, 15090]);
+    assert_eq!((wish.config.proxy_uids, wish.config.dns), (vec![1337], None));
+    let values = Values { waits_for: vec!["my-wait".to_owned()], ..Values::default() };
+    let mine = pod(&[("sidecar.istio.io/status", r#"{"initContainers":["my-wait"]}"#)]);
+    enrolled(&mine, &values);
+    assert_eq!(decide(&mine, &Values::default()), Decision::Leave(Reason::DoesNotWait));
+}
+
+#[test]
+fn the_nodes_network_is_never_captured() {
+    let mut pod = pod(&[("sidecar.istio.io/status", WAITS)]);
+    pod.network = Network::Host;
+    assert_eq!(decide(&pod, &Values::default()), Decision::Leave(Reason::HostNetwork));
+}
+
+#[test]
+fn a_label_comes_before_the_annotation() {
+    let mut pod = pod(&[("sidecar.istio.io/status", WAITS), ("sidestep.io/inject", "false")]);
+    pod.labels = Some([("sidestep.io/inject".to_owned(), "true".to_owned())].into());
+    enrolled(&pod, &Values::default());
+}
+
+#[test]
+fn the_sidecars_container_has_the_last_word() {
+    let mut values = Values::default();
+    values.proxy_env.insert("ISTIO_META_DNS_CAPTURE".to_owned(), "true".to_owned());
+    let mut pod = pod(&[("sidecar.istio.io/status", WAITS)]);
+    // Nobody has told the resolvers.
+    assert_eq!(enrolled(&pod, &values).config.dns.unwrap().servers, DnsServers::All);
+    pod.dns_servers = Some(vec!["10.96.0.10".parse().unwrap()]);
+    let expected = DnsServers::List(vec!["10.96.0.10".parse().unwrap()]);
+    assert_eq!(enrolled(&pod, &values).config.dns.unwrap().servers, expected);
+    let env = |name: &str, value: &str| [(name.to_owned(), value.to_owned())].into();
+    pod.proxy =
+        Some(Proxy { uid: Some(2000), env: env("ISTIO_META_DNS_CAPTURE", "false"), ..Proxy::default() });
+    let wish = enrolled(&pod, &values);
+    assert_eq!((wish.config.proxy_uids, wish.config.dns), (vec![2000], None));
+    pod.proxy = Some(Proxy { env: env("DISABLE_ENVOY", "true"), ..Proxy::default() });
+    assert_eq!(decide(&pod, &values), Decision::Leave(Reason::OptedOut(OptOut::NoEnvoy)));
+    pod.proxy = Some(Proxy { args: vec!["proxy".to_owned(), "router".to_owned()], ..Proxy::default() });
+    assert_eq!(decide(&pod, &values), Decision::Leave(Reason::OptedOut(OptOut::NoSidecar)));
+}
+
+#[test]
+fn what_cannot_be_followed_is_refused_with_every_fault() {
+    let decision = of(&[
+        ("sidecar.istio.io/status", WAITS),
+        ("traffic.sidecar.istio.io/includeInboundPorts", "http"),
+        ("sidestep.io/accelerate", "perhaps"),
+    ]);
+    let Decision::Refuse(text) = decision else { panic!("{decision:?}") };
+    assert!(text.contains("includeInboundPorts") && text.contains("sidestep.io/accelerate"), "{text}");
+}
+
+#[test]
+fn acceleration_is_the_operators_and_the_pod_may_do_without() {
+    let annotations = [("sidecar.istio.io/status", WAITS), ("sidestep.io/accelerate", "false")];
+    assert_eq!(
+        enrolled(&pod(&annotations[..1]), &Values::default()).acceleration.mode,
+        Accelerate::SafeReaders
+    );
+    assert_eq!(enrolled(&pod(&annotations), &Values::default()).acceleration.mode, Accelerate::Off);
+}
