@@ -136,18 +136,18 @@ mod tests {
     }
 
     #[rstest]
-    #[case::in_step(|_| {}, vec![])]
-    #[case::new(|it| it.actual.clear(), vec![enrol()])]
-    #[case::other_rules(|it| it.a().wish = "v", vec![Action::Update { sandbox: id("a") }])]
-    #[case::broken(|it| it.has().is_whole = false, vec![enrol()])]
-    #[case::namespace_not_there_yet(|it| { it.actual.clear(); it.a().workload = None; }, vec![])]
-    #[case::namespace_gone(|it| it.a().workload = None, vec![])]
-    #[case::another_namespace(|it| it.a().workload = Some("2-1".to_owned()), vec![release("1-1"), enrol()])]
-    #[case::sandbox_made_again_at_the_same_number(|it| it.has().sandbox = id("old"), vec![release("1-1"), enrol()])]
-    #[case::pod_gone(|it| it.wanted.enrol.clear(), vec![release("1-1")])]
-    #[case::left_alone_from_now_on(|it| { it.wanted.enrol.clear(); it.wanted.leave.insert(id("a")); it.wanted.is_complete = false; }, vec![release("1-1")])]
-    #[case::nobody_says_which_pods_there_are(|it| { it.wanted.enrol.clear(); it.wanted.is_complete = false; }, vec![])]
-    #[case::being_set_up(|it| { it.wanted.enrol.clear(); it.pending.insert(id("a")); }, vec![])]
+    #[case::in_step(|_: &mut Case| {}, vec![])]
+    #[case::new(|it: &mut Case| it.actual.clear(), vec![enrol()])]
+    #[case::other_rules(|it: &mut Case| it.a().wish = "v", vec![Action::Update { sandbox: id("a") }])]
+    #[case::broken(|it: &mut Case| it.has().is_whole = false, vec![enrol()])]
+    #[case::namespace_not_there_yet(|it: &mut Case| { it.actual.clear(); it.a().workload = None; }, vec![])]
+    #[case::namespace_gone(|it: &mut Case| it.a().workload = None, vec![])]
+    #[case::another_namespace(|it: &mut Case| it.a().workload = Some("2-1".to_owned()), vec![release("1-1"), enrol()])]
+    #[case::sandbox_made_again_at_the_same_number(|it: &mut Case| it.has().sandbox = id("old"), vec![release("1-1"), enrol()])]
+    #[case::pod_gone(|it: &mut Case| it.wanted.enrol.clear(), vec![release("1-1")])]
+    #[case::left_alone_from_now_on(|it: &mut Case| { it.wanted.enrol.clear(); it.wanted.leave.insert(id("a")); it.wanted.is_complete = false; }, vec![release("1-1")])]
+    #[case::nobody_says_which_pods_there_are(|it: &mut Case| { it.wanted.enrol.clear(); it.wanted.is_complete = false; }, vec![])]
+    #[case::being_set_up(|it: &mut Case| { it.wanted.enrol.clear(); it.pending.insert(id("a")); }, vec![])]
     fn plans(#[case] differs: fn(&mut Case), #[case] expected: Vec<Action>) {
         let mut case = Case::new();
         differs(&mut case);
