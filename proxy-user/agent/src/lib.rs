@@ -4,8 +4,15 @@
 //! [`pod`] is what sources tell: the CNI plugin and the container runtime.
 #![forbid(unsafe_code)]
 
+pub mod agent;
+pub mod cgroup_of;
 pub mod decide;
+mod enrolled;
+pub mod gate;
+mod place;
 pub mod plan;
 pub mod pod;
+pub mod report;
 pub mod select;
+mod told;
 pub mod values;

@@ -79,7 +79,7 @@ pub use refused::pretend_refused;
 pub use release::{detach, detach_all, detach_these};
 pub use runs::{Programs, Run};
 pub use shared_hold::SharedHold;
-pub use status::{Counters, WorkloadStatus, status};
+pub use status::{Counters, WorkloadStatus, is_whole, status};
 pub use warning::Warning;
 pub(crate) use wire::decode;
 pub use workload_selector::{WorkloadSelector, attached_as};

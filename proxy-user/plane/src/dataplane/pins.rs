@@ -57,7 +57,7 @@ impl WorkloadPins {
     }
 
     /// The pins of the workload with this name; none if no workload can have it.
-    pub(super) fn parse(name: &str) -> Option<Self> {
+    pub fn parse(name: &str) -> Option<Self> {
         let (netns, cgroup) = name.split_once('-')?;
         Some(Self::of(netns.parse().ok()?, cgroup.parse().ok()?))
     }

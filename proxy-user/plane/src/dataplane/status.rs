@@ -66,20 +66,31 @@ fn of(pins: &WorkloadPins) -> Result<WorkloadStatus> {
         "another version of sidestep attached it (layout {}): run `sidestep attach` again",
         meta.layout
     );
-    let programs: Vec<&'static str> =
-        HOOKS.iter().map(|hook| hook.program).filter(|program| pins.link(program).exists()).collect();
-    let needs = Needs::of_features(meta.features, programs.contains(&program::SOCK_CREATE));
+    let programs = linked(pins);
     let is_loose = hangs_on_nothing(pins)?;
-    let has_all = HOOKS.iter().all(|hook| !hook.is_needed(needs) || programs.contains(&hook.program));
     Ok(WorkloadStatus {
         workload: pins.name(),
-        complete: has_all && !is_loose,
+        complete: has_all(&meta, &programs) && !is_loose,
         gone: Gone::of(pins, &meta, is_loose),
         programs,
         counters: Counters::read(meta.slot)?,
         acceleration: accel_counters::read(meta.slot)?,
         meta: meta.into(),
     })
+}
+
+fn linked(pins: &WorkloadPins) -> Vec<&'static str> {
+    HOOKS.iter().map(|hook| hook.program).filter(|program| pins.link(program).exists()).collect()
+}
+
+fn has_all(meta: &Meta, programs: &[&'static str]) -> bool {
+    let needs = Needs::of_features(meta.features, programs.contains(&program::SOCK_CREATE));
+    HOOKS.iter().all(|hook| !hook.is_needed(needs) || programs.contains(&hook.program))
+}
+
+/// Whether this build has attached the workload, and every link is in place.
+pub fn is_whole(pins: &WorkloadPins, meta: &Meta) -> bool {
+    meta.layout == layout() && has_all(meta, &linked(pins)) && hangs_on_nothing(pins).is_ok_and(|loose| !loose)
 }
 
 impl WorkloadStatus {

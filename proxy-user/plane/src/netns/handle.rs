@@ -77,6 +77,15 @@ impl Netns {
         })?
     }
 
+    /// Whether it is the one that the machine has started with, or this process: no pod's.
+    pub fn is_the_machines(&self) -> Result<bool> {
+        if self.id == Self::own()?.id {
+            return Ok(true);
+        }
+        // net/core/sysctl_net_core.c: net_core_table is only in the namespace the machine started with.
+        self.within(|| Ok(Path::new("/proc/sys/net/core/netdev_max_backlog").exists()))
+    }
+
     /// The number by which the BPF programs know it; None before Linux 5.14.
     pub fn cookie(&self) -> Result<Option<u64>> {
         self.within(|| {

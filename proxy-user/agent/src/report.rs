@@ -1,0 +1,83 @@
+//! What the agent knows and has done, for who asks.
+
+use proxy_core::config::PodName;
+use serde::Serialize;
+
+/// Of the node.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub pods: Vec<PodReport>,
+    /// Whether somebody has told all pods of the node.
+    pub is_complete: bool,
+    pub counts: Counts,
+}
+
+/// Of one pod.
+#[derive(Clone, Debug, Serialize)]
+pub struct PodReport {
+    pub pod: PodName,
+    pub sandbox: String,
+    pub workload: Option<String>,
+    #[serde(flatten)]
+    pub state: State,
+}
+
+/// What has become of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    Enrolled,
+    LeftAlone {
+        word: &'static str,
+        reason: String,
+    },
+    /// Its namespace or its cgroup is not there.
+    Waiting,
+    Failed {
+        why: String,
+    },
+}
+
+impl State {
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Enrolled => "enrolled",
+            Self::LeftAlone { .. } => "left_alone",
+            Self::Waiting => "waiting",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// Since the agent started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Counts {
+    /// Before their first instruction.
+    pub enrolled_at_add: u64,
+    /// While they ran.
+    pub enrolled_live: u64,
+    pub updated: u64,
+    pub released: u64,
+    pub failed: u64,
+    /// Sandboxes whose annotations the runtime did not tell the plugin.
+    pub untold: u64,
+}
+
+impl Report {
+    /// Not one pod of the node is undecided.
+    ///
+    /// # Errors
+    /// What is missing, in words.
+    pub fn ready(&self) -> Result<(), String> {
+        if !self.is_complete {
+            return Err("the container runtime has not told which pods there are".to_owned());
+        }
+        let waiting: Vec<String> = self
+            .pods
+            .iter()
+            .filter(|pod| pod.state == State::Waiting)
+            .map(|pod| pod.pod.to_string())
+            .collect();
+        if waiting.is_empty() { Ok(()) } else { Err(format!("not enrolled yet: {}", waiting.join(", "))) }
+    }
+}
