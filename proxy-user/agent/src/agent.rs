@@ -17,7 +17,7 @@ use crate::{
     enrolled::Enrolled,
     place::Place,
     plan::{Action, Actual, Desired, Wanted, plan},
-    pod::{Network, Pod, SandboxId},
+    pod::{Complete, Network, Pod, SandboxId},
     report::{Counts, PodReport, Report, State as PodState},
     told,
     values::Values,
@@ -34,6 +34,8 @@ const LAST_RETRY: Duration = Duration::from_secs(60);
 pub struct Agent {
     node: Node,
     cgroups: Cgroups,
+    /// A container runtime lists the pods.
+    has_runtime: bool,
     known: Mutex<Known>,
     /// What pods share stays while there are none.
     _held: SharedHold,
@@ -44,8 +46,8 @@ struct Known {
     pods: BTreeMap<SandboxId, KnownPod>,
     enrolled: Enrolled,
     looked_closely: Instant,
-    /// Somebody has told all pods of the node.
-    is_complete: bool,
+    /// Who has told all pods of the node at least once.
+    complete: Complete,
     counts: Counts,
 }
 
@@ -66,7 +68,7 @@ struct Trouble {
 
 impl Agent {
     /// Reads what is there. Nothing is changed, but for what is left of pods that are gone.
-    pub fn open(values: Values, cgroups: Cgroups) -> Result<Self> {
+    pub fn open(values: Values, cgroups: Cgroups, has_runtime: bool) -> Result<Self> {
         let node = Node::open()?;
         let held = node.hold()?;
         for gone in prune()? {
@@ -77,10 +79,10 @@ impl Agent {
             pods: BTreeMap::new(),
             enrolled: Enrolled::read().context("read what is enrolled")?,
             looked_closely: Instant::now(),
-            is_complete: false,
+            complete: Complete::default(),
             counts: Counts::default(),
         };
-        Ok(Self { node, cgroups, known: Mutex::new(known), _held: held })
+        Ok(Self { node, cgroups, has_runtime, known: Mutex::new(known), _held: held })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -170,13 +172,13 @@ impl Agent {
         self.known().values = values;
     }
 
-    /// Does what is to be done by what the sources tell now: `pods` are those whose sandbox is ready. `is_complete`: these
-    /// are all pods of the node.
-    pub fn reconcile(&self, pods: Vec<Pod>, is_complete: bool) -> Result<()> {
-        self.learn(pods, is_complete)?;
+    /// Does what is to be done by what the sources tell now: `pods` are those whose sandbox is ready. `complete`: whose
+    /// lists were read whole.
+    pub fn reconcile(&self, pods: Vec<Pod>, complete: Complete) -> Result<()> {
+        self.learn(pods, complete)?;
         let actions = {
             let known = self.known();
-            plan(&self.wanted(&known), &known.enrolled.0, &known.pending())
+            plan(&self.wanted(&known, complete), &known.enrolled.0, &known.pending())
         };
         for action in actions {
             let mut known = self.known();
@@ -193,7 +195,7 @@ impl Agent {
         Ok(())
     }
 
-    fn learn(&self, pods: Vec<Pod>, is_complete: bool) -> Result<()> {
+    fn learn(&self, pods: Vec<Pod>, complete: Complete) -> Result<()> {
         let mut known = self.known();
         let known = &mut *known;
         if known.looked_closely.elapsed() > LOOK_CLOSELY_EVERY {
@@ -202,14 +204,14 @@ impl Agent {
         } else {
             known.enrolled.look_again()?;
         }
-        known.is_complete |= is_complete;
+        known.complete.files |= complete.files;
+        known.complete.runtime |= complete.runtime;
         let listed: BTreeSet<SandboxId> = pods.iter().map(|pod| pod.sandbox.clone()).collect();
-        if is_complete {
-            known.pods.retain(|sandbox, pod| {
-                listed.contains(sandbox)
-                    || pod.set_up_since.is_some_and(|since| since.elapsed() < SET_UP_WITHIN)
-            });
-        }
+        known.pods.retain(|sandbox, pod| {
+            listed.contains(sandbox)
+                || !complete.covers(sandbox)
+                || pod.set_up_since.is_some_and(|since| since.elapsed() < SET_UP_WITHIN)
+        });
         for mut pod in pods {
             let before = known.pods.remove(&pod.sandbox);
             // The plugin has told what the list may not have.
@@ -233,9 +235,8 @@ impl Agent {
         Ok(())
     }
 
-    fn wanted(&self, known: &Known) -> Wanted {
-        let mut wanted =
-            Wanted { enrol: BTreeMap::new(), leave: BTreeSet::new(), is_complete: known.is_complete };
+    fn wanted(&self, known: &Known, complete: Complete) -> Wanted {
+        let mut wanted = Wanted { enrol: BTreeMap::new(), leave: BTreeSet::new(), complete };
         for (sandbox, pod) in &known.pods {
             match &pod.decision {
                 Decision::Leave(_) => {
@@ -318,7 +319,8 @@ impl Agent {
         };
         Report {
             pods: known.pods.iter().map(of).collect(),
-            is_complete: known.is_complete,
+            complete: known.complete,
+            has_runtime: self.has_runtime,
             counts: known.counts,
         }
     }

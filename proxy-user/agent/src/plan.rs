@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{decide::Wish, pod::SandboxId};
+use crate::{
+    decide::Wish,
+    pod::{Complete, SandboxId},
+};
 
 /// A pod that is to be enrolled.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,9 +47,9 @@ pub struct Wanted<W = Wish> {
     pub enrol: BTreeMap<SandboxId, Desired<W>>,
     /// Pods that are there and to be left alone.
     pub leave: BTreeSet<SandboxId>,
-    /// Whether all pods of the node are in one of the two. If not, a pod that is in neither may be there: whoever told of
-    /// it is away.
-    pub is_complete: bool,
+    /// Whether all pods of the node are in one of the two. Where not, a pod that is in neither may be there: who would tell
+    /// is away.
+    pub complete: Complete,
 }
 
 /// Plans. `actual` is by workload, the name of its pins. `pending`: sandboxes that a runtime is setting up, and that no
@@ -64,7 +67,7 @@ pub fn plan<W: PartialEq>(
             Some(desired) => desired.workload.as_ref().is_none_or(|there| there == workload),
             None => {
                 let is_left = wanted.leave.contains(&has.sandbox);
-                !is_left && (!wanted.is_complete || pending.contains(&has.sandbox))
+                !is_left && (!wanted.complete.covers(&has.sandbox) || pending.contains(&has.sandbox))
             }
         };
         if !stays {
@@ -92,6 +95,8 @@ mod tests {
 
     use super::*;
 
+    const ALL: Complete = Complete { files: true, runtime: true };
+
     fn id(text: &str) -> SandboxId {
         SandboxId(text.to_owned())
     }
@@ -108,11 +113,7 @@ mod tests {
             let desired = Desired { wish: "w", workload: Some("1-1".to_owned()) };
             let actual = Actual { sandbox: id("a"), wish: "w", is_whole: true };
             Self {
-                wanted: Wanted {
-                    enrol: [(id("a"), desired)].into(),
-                    leave: BTreeSet::new(),
-                    is_complete: true,
-                },
+                wanted: Wanted { enrol: [(id("a"), desired)].into(), leave: BTreeSet::new(), complete: ALL },
                 actual: [("1-1".to_owned(), actual)].into(),
                 pending: BTreeSet::new(),
             }
@@ -145,8 +146,9 @@ mod tests {
     #[case::another_namespace(|it: &mut Case| it.a().workload = Some("2-1".to_owned()), vec![release("1-1"), enrol()])]
     #[case::sandbox_made_again_at_the_same_number(|it: &mut Case| it.has().sandbox = id("old"), vec![release("1-1"), enrol()])]
     #[case::pod_gone(|it: &mut Case| it.wanted.enrol.clear(), vec![release("1-1")])]
-    #[case::left_alone_from_now_on(|it: &mut Case| { it.wanted.enrol.clear(); it.wanted.leave.insert(id("a")); it.wanted.is_complete = false; }, vec![release("1-1")])]
-    #[case::nobody_says_which_pods_there_are(|it: &mut Case| { it.wanted.enrol.clear(); it.wanted.is_complete = false; }, vec![])]
+    #[case::left_alone_from_now_on(|it: &mut Case| { it.wanted.enrol.clear(); it.wanted.leave.insert(id("a")); it.wanted.complete = Complete::default(); }, vec![release("1-1")])]
+    #[case::nobody_says_which_pods_there_are(|it: &mut Case| { it.wanted.enrol.clear(); it.wanted.complete = Complete::default(); }, vec![])]
+    #[case::files_say_nothing_of_a_runtimes(|it: &mut Case| { it.wanted.enrol.clear(); it.wanted.complete = Complete { files: true, runtime: false }; }, vec![])]
     #[case::being_set_up(|it: &mut Case| { it.wanted.enrol.clear(); it.pending.insert(id("a")); }, vec![])]
     fn plans(#[case] differs: fn(&mut Case), #[case] expected: Vec<Action>) {
         let mut case = Case::new();

@@ -8,6 +8,30 @@ use proxy_core::config::PodName;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SandboxId(pub String);
 
+/// In front of the name of a pod that a file lists. No runtime's ids have a slash.
+const OF_FILE: &str = "static/";
+
+impl SandboxId {
+    /// Of a pod that a file lists.
+    pub fn of_file(pod: &PodName) -> Self {
+        Self(format!("{OF_FILE}{pod}"))
+    }
+}
+
+/// Whose lists have all that is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Complete {
+    pub files: bool,
+    pub runtime: bool,
+}
+
+impl Complete {
+    /// Whether a sandbox that is in no list is gone.
+    pub fn covers(self, sandbox: &SandboxId) -> bool {
+        if sandbox.0.starts_with(OF_FILE) { self.files } else { self.runtime }
+    }
+}
+
 /// A pod's sandbox, and what of it decides.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pod {

@@ -3,12 +3,16 @@
 use proxy_core::config::PodName;
 use serde::Serialize;
 
+use crate::pod::Complete;
+
 /// Of the node.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub pods: Vec<PodReport>,
-    /// Whether somebody has told all pods of the node.
-    pub is_complete: bool,
+    #[serde(skip)]
+    pub complete: Complete,
+    #[serde(skip)]
+    pub has_runtime: bool,
     pub counts: Counts,
 }
 
@@ -69,7 +73,7 @@ impl Report {
     /// # Errors
     /// What is missing, in words.
     pub fn ready(&self) -> Result<(), String> {
-        if !self.is_complete {
+        if self.has_runtime && !self.complete.runtime {
             return Err("the container runtime has not told which pods there are".to_owned());
         }
         let waiting: Vec<String> = self

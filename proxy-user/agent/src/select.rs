@@ -24,6 +24,16 @@ impl fmt::Display for NoTerm {
 
 impl std::error::Error for NoTerm {}
 
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace(namespace) => write!(f, "{namespace}/*"),
+            Self::Pod(pod) => write!(f, "{pod}"),
+            Self::Label { key, value } => write!(f, "{key}={value}"),
+        }
+    }
+}
+
 impl FromStr for Term {
     type Err = NoTerm;
 

@@ -25,6 +25,7 @@ mod pages;
 mod port;
 mod prune;
 mod rules;
+mod run;
 mod serve;
 mod settings;
 mod status;
@@ -87,6 +88,8 @@ enum Verb {
     VerifyProbe(verify::ProbeArgs),
     /// Embedded L4 sidecar for the demo and for tests without Envoy
     Relay(relay::RelayArgs),
+    /// Be the agent of this node: enrol its sidecar pods, and serve metrics, readiness and a page of it
+    Run(run::RunArgs),
     /// Serve metrics, readiness and a page of this node over HTTP; log what the BPF programs say
     Serve(serve::ServeArgs),
     /// Measure this node: redirection and acceleration against iptables, with the embedded sidecar
@@ -161,6 +164,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         }
     };
     match &verb {
+        Verb::Run(args) => log::start(verbosity.level(Level::INFO), args.log_format),
         Verb::Serve(args) => log::start(verbosity.level(Level::INFO), args.log_format),
         _ => log::start_for_people(verbosity.level(Level::WARN)),
     }
@@ -178,6 +182,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Verb::IstioIptables(args) => istio_iptables::run(&args),
         Verb::VerifyProbe(args) => verify::run_probe(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Run(args) => run::run(&args),
         Verb::Serve(args) => serve::run(&args),
         Verb::Completions(args) => pages::completions(&args, command()),
         Verb::Man(args) => pages::man(&args, command()),

@@ -47,6 +47,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode> {
         hosts: args.host_name.clone(),
         program_stats: args.program_stats,
         drain: Duration::from_secs(args.drain),
+        agent: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {

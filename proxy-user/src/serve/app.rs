@@ -4,6 +4,7 @@ use std::{future::Future, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use aya::sys::{Stats, enable_stats};
+use proxy_agent::agent::Agent;
 use proxy_plane::dataplane;
 use tokio::time::{sleep, timeout};
 
@@ -20,7 +21,7 @@ use super::{
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How to serve.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Port 0 takes a free one.
     pub listen: Listen,
@@ -30,6 +31,8 @@ pub struct Options {
     pub program_stats: bool,
     /// How long requests under way may still take once it is told to stop.
     pub drain: Duration,
+    /// The agent whose server it is: what it knows is served too, and ready means that it is.
+    pub agent: Option<Arc<Agent>>,
 }
 
 /// Bound, and not serving yet.
@@ -49,7 +52,7 @@ pub struct Server {
 pub async fn bind(options: &Options) -> Result<Server> {
     // What cannot be read, now or later, is said now, to the one who started it.
     dataplane::check_reading()?;
-    let reader = Arc::new(Reader::default());
+    let reader = Arc::new(Reader::of(options.agent.clone()));
     reader.read().context("read the attached workloads")?;
     let listener = Listener::bind(&options.listen).await?;
     let url = listener.url().context("the address that was bound")?;

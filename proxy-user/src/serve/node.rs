@@ -5,6 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use proxy_agent::report::Report;
 use proxy_common::{accel::Reason, counter::Event, verdict::Rule};
 use proxy_core::config::Choice as _;
 use proxy_plane::{
@@ -45,6 +46,8 @@ pub(super) struct Node<'a> {
     share: Share,
     percent: Option<u64>,
     unreadable: &'a [String],
+    /// The agent's pods, where this is the agent's server.
+    agent: Option<&'a Report>,
     refusals: Vec<&'static str>,
     /// What rules, events and reasons mean.
     describe: BTreeMap<&'static str, &'static str>,
@@ -97,6 +100,7 @@ impl<'a> Node<'a> {
             share,
             percent: share.percent(),
             unreadable: &seen.unreadable,
+            agent: seen.agent.as_ref(),
             refusals: Event::ALL
                 .iter()
                 .filter(|event| is_refusal(**event))

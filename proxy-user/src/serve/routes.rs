@@ -11,6 +11,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
+use proxy_agent::report::Report;
 use proxy_plane::flows;
 use tower_http::compression::CompressionLayer;
 
@@ -87,10 +88,16 @@ async fn metrics(State(reader): State<Arc<Reader>>, headers: HeaderMap) -> Respo
     }
 }
 
-/// Ready: the pins can be read. That no workload is attached is no fault.
+/// Ready: the pins can be read, and the agent, if there is one, has decided every pod. That no workload is attached is no
+/// fault.
 async fn ready(State(reader): State<Arc<Reader>>) -> Response {
     match blocking(move || reader.read()).await {
-        Ok(snapshot) => (StatusCode::OK, said(&snapshot)).into_response(),
+        Ok(snapshot) => match snapshot.agent.as_ref().map(Report::ready) {
+            Some(Err(missing)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {missing}\n")).into_response()
+            }
+            _ => (StatusCode::OK, said(&snapshot)).into_response(),
+        },
         Err(error) => unavailable(&error),
     }
 }

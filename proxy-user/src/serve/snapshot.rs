@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use proxy_agent::{agent::Agent, report::Report};
 use proxy_plane::{
     dataplane::{self, Gone, MapUsage, Programs, Run, WorkloadStatus},
     flows::{self, ClassTotals, Records},
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub totals: Vec<ClassTotals>,
     /// What became of the records of closed ends.
     pub records: Records,
+    /// What the agent knows, where this is the agent's server.
+    pub agent: Option<Report>,
     /// How long the reading took.
     pub duration: Duration,
     taken: Instant,
@@ -42,8 +45,11 @@ pub struct Details {
 }
 
 /// Takes snapshots, one at a time: who asks while one is taken shares the next.
-#[derive(Debug, Default)]
-pub struct Reader(Mutex<Shown>);
+#[derive(Default)]
+pub struct Reader {
+    agent: Option<Arc<Agent>>,
+    shown: Mutex<Shown>,
+}
 
 #[derive(Debug, Default)]
 struct Shown {
@@ -52,17 +58,21 @@ struct Shown {
 }
 
 impl Reader {
+    pub fn of(agent: Option<Arc<Agent>>) -> Self {
+        Self { agent, shown: Mutex::default() }
+    }
+
     /// A snapshot no older than this call.
     ///
     /// # Errors
     /// When the pins cannot be listed.
     pub fn read(&self) -> Result<Arc<Snapshot>> {
         let asked = Instant::now();
-        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         match &shown.last {
             Some(snapshot) if snapshot.taken >= asked => Ok(Arc::clone(snapshot)),
             _ => {
-                let mut snapshot = Snapshot::take()?;
+                let mut snapshot = Snapshot::take(self.agent.as_deref())?;
                 shown.floors.hold(&snapshot.workloads, &mut snapshot.totals);
                 let snapshot = Arc::new(snapshot);
                 shown.last = Some(Arc::clone(&snapshot));
@@ -73,7 +83,7 @@ impl Reader {
 }
 
 impl Snapshot {
-    fn take() -> Result<Self> {
+    fn take(agent: Option<&Agent>) -> Result<Self> {
         let taken = Instant::now();
         let (mut workloads, mut unreadable) = dataplane::status()?;
         let over = |workload: &WorkloadStatus| workload.gone.is_some_and(Gone::is_over);
@@ -94,6 +104,7 @@ impl Snapshot {
             runs,
             totals,
             records,
+            agent: agent.map(Agent::report),
             duration: taken.elapsed(),
             taken,
         })

@@ -2,6 +2,7 @@
 //! and a test compares them with what a scrape shows.
 
 mod acceleration;
+mod agent;
 mod build;
 mod decisions;
 mod exposition;
@@ -43,6 +44,7 @@ pub trait Source: Debug + Send + Sync + 'static {
 pub static SOURCES: &[&dyn Source] = &[
     &build::Build,
     &workloads::Workloads,
+    &agent::Agent,
     &decisions::Decisions,
     &flows::Flows,
     &acceleration::Acceleration,

@@ -35,6 +35,9 @@ impl<'a> Page<'a> {
 impl Samples<'_> {
     pub fn count(&mut self, labels: &[&str], count: u64) -> fmt::Result {
         let labels = self.labels(Kind::Counter, labels);
+        if labels.names.is_empty() {
+            return self.encoder.encode_counter::<NoLabelSet, _, f64>(&count, None);
+        }
         self.encoder.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&count, None)
     }
 

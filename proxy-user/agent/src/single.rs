@@ -1,0 +1,66 @@
+//! One agent a node.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read as _, Seek as _, Write as _},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+use proxy_core::{
+    exit::{Class, Failure},
+    harmless::harmless,
+};
+
+const FILE: &str = "agent.lock";
+
+/// Held while this lives. The file stays: removing it would let two have it.
+pub(crate) struct Single(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+
+impl Single {
+    /// # Errors
+    /// When another agent runs, with its pid.
+    pub(crate) fn take(directory: &Path) -> Result<Self> {
+        let path = directory.join(FILE);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.with_context(|| format!("open {}", path.display()))?;
+        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((mut file, Errno::EWOULDBLOCK)) => {
+                let mut pid = String::new();
+                file.read_to_string(&mut pid).with_context(|| format!("read {}", path.display()))?;
+                return Err(Failure::error(
+                    Class::Unavailable,
+                    format!(
+                        "an agent runs on this node already: process {}, which holds {}; stop it first",
+                        harmless(pid.trim()),
+                        path.display()
+                    ),
+                ));
+            }
+            Err((_, error)) => return Err(error).with_context(|| format!("lock {}", path.display())),
+        };
+        lock.set_len(0).and_then(|()| lock.rewind()).with_context(|| format!("empty {}", path.display()))?;
+        writeln!(lock, "{}", std::process::id()).with_context(|| format!("write {}", path.display()))?;
+        Ok(Self(lock))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_one_is_told_who_is_the_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Single::take(directory.path()).unwrap();
+        let error = Single::take(directory.path()).err().unwrap().to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(first);
+        Single::take(directory.path()).unwrap();
+    }
+}

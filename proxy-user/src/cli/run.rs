@@ -1,0 +1,138 @@
+//! `sidestep run`: the agent of a node, with its metrics and page.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use proxy_agent::{
+    run::{self, Options},
+    select::{Selection, Term},
+    values::Values,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{acceleration::AccelerationArgs, log::LogFormat, observation::ObservationArgs};
+use crate::{
+    out,
+    serve::{self, DEFAULT_LISTEN, Listen},
+};
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    a node of a mesh whose CNI list has the plugin sidestep-cni:\n    \
+    sidestep run\n  \
+    one namespace first, and nothing accelerated:\n    \
+    sidestep run --select 'shop/*' --accelerate off\n  \
+    workloads of a lab, or of a VM, from a file:\n    \
+    sidestep run --static workloads.json")]
+pub(crate) struct RunArgs {
+    /// Where the CNI plugin asks; root's alone
+    #[arg(long, value_name = "PATH", default_value = proxy_cni::wire::SOCKET)]
+    cni_socket: PathBuf,
+    /// Workloads from a file, a JSON array of {pod, netns, cgroup, annotations, labels}; read again and again; repeatable
+    #[arg(long = "static", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Between two looks at which pods there are
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
+    every: u64,
+    /// kubelet's --cgroup-root, for runtimes that do not tell a pod's cgroup
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    cgroup_root: String,
+
+    /// Only these pods: NAMESPACE/POD, NAMESPACE/* or a label KEY=VALUE; repeatable [default: all]
+    #[arg(long, value_name = "WHICH", help_heading = "Pods")]
+    select: Vec<Term>,
+    /// Not these pods, in the same words; repeatable
+    #[arg(long, value_name = "WHICH", help_heading = "Pods", default_values_t = [Term::Namespace("kube-system".to_owned())])]
+    exclude: Vec<Term>,
+    /// A pod with this init container, which the injector has added, waits to be captured; repeatable
+    #[arg(long, value_name = "NAME", help_heading = "Pods", default_value = "istio-validation")]
+    waits_for: Vec<String>,
+    /// A variable of every sidecar's environment, as proxyMetadata of the mesh has it; repeatable
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Pods", value_parser = variable)]
+    proxy_env: Vec<(String, String)>,
+    /// uid and gid of every sidecar [default: 1337]
+    #[arg(long, value_name = "ID", help_heading = "Pods")]
+    proxy_id: Option<u32>,
+
+    #[command(flatten)]
+    acceleration: AccelerationArgs,
+    #[command(flatten)]
+    observation: ObservationArgs,
+
+    /// Where metrics, readiness and the page are: ADDR:PORT, HOST:PORT, PORT alone for 127.0.0.1, or unix:/PATH
+    #[arg(long, value_name = "WHERE", default_value = DEFAULT_LISTEN, help_heading = "Metrics")]
+    listen: Listen,
+    /// Name under which clients call it, besides its addresses and localhost; repeatable
+    #[arg(long, value_name = "NAME", help_heading = "Metrics")]
+    host_name: Vec<String>,
+
+    /// How the log is written, on standard error; RUST_LOG says what [default level: info]
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
+    /// After SIGTERM or SIGINT, how long open requests may still take; the data path stays
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    drain: u64,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+impl RunArgs {
+    fn values(&self) -> Values {
+        Values {
+            selection: Selection { select: self.select.clone(), exclude: self.exclude.clone() },
+            waits_for: self.waits_for.clone(),
+            acceleration: self.acceleration.resolve(false),
+            observe: self.observation.observe,
+            proxy_env: self.proxy_env.iter().cloned().collect(),
+            proxy_id: self.proxy_id,
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT. Prints the bound address (`listening http://127.0.0.1:15095`) and `ready` on stdout.
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
+    let options = Options {
+        socket: args.cni_socket.clone(),
+        values: args.values(),
+        cgroup_root: args.cgroup_root.clone(),
+        files: args.files.clone(),
+        every: Duration::from_secs(args.every),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async move {
+        // Caught from before `ready` on: whoever read that may stop us at once.
+        let mut terminate = signal(SignalKind::terminate()).context("catch SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("catch SIGINT")?;
+        let started = run::start(options)?;
+        let server = serve::bind(&serve::Options {
+            listen: args.listen.clone(),
+            hosts: args.host_name.clone(),
+            program_stats: false,
+            drain: Duration::from_secs(args.drain),
+            agent: Some(Arc::clone(&started.agent)),
+        })
+        .await?;
+        out::text(format!("listening {}\nready\n", server.url()))?;
+        let (say, told) = tokio::sync::oneshot::channel::<()>();
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            drop(say);
+        };
+        let agent = started.run(stop);
+        let server = server.run(async move {
+            let _ = told.await;
+        });
+        let (agent, server) = tokio::join!(agent, server);
+        agent.and(server)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,91 @@
+use std::{collections::BTreeMap, fmt};
+
+use proxy_agent::report::State;
+
+use super::{Family, Kind, Page, Snapshot, Source};
+
+static PODS: Family = Family {
+    name: "agent_pods",
+    kind: Kind::Gauge,
+    unit: None,
+    help: "Pods of the node that the agent knows, by what has become of them; `reason` says why a pod is left alone",
+    labels: &["state", "reason"],
+};
+
+static ENROLMENTS: Family = Family {
+    name: "agent_enrolments",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Pods enrolled: `add`, before their first instruction; `live`, while they ran",
+    labels: &["when"],
+};
+
+static UPDATES: Family = Family {
+    name: "agent_updates",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Enrolled pods that got other rules",
+    labels: &[],
+};
+
+static RELEASES: Family = Family {
+    name: "agent_releases",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Workloads released: their pods have ended, or are left alone from now on",
+    labels: &[],
+};
+
+static FAILURES: Family = Family {
+    name: "agent_failures",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Enrolments and releases that failed; the log has the reasons",
+    labels: &[],
+};
+
+static UNTOLD: Family = Family {
+    name: "agent_untold",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Sandboxes whose annotations the container runtime did not pass to the plugin: decided when it lists them",
+    labels: &[],
+};
+
+#[derive(Debug)]
+pub(super) struct Agent;
+
+impl Source for Agent {
+    fn families(&self) -> Vec<&'static Family> {
+        vec![&PODS, &ENROLMENTS, &UPDATES, &RELEASES, &FAILURES, &UNTOLD]
+    }
+
+    fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result {
+        let Some(agent) = &seen.agent else { return Ok(()) };
+        let mut pods: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+        for pod in &agent.pods {
+            let reason = match &pod.state {
+                State::LeftAlone { word, .. } => word,
+                _ => "",
+            };
+            *pods.entry((pod.state.word(), reason)).or_default() += 1;
+        }
+        let mut family = page.family(&PODS)?;
+        for ((state, reason), count) in pods {
+            family.gauge(&[state, reason], count.into())?;
+        }
+        let counts = agent.counts;
+        let mut family = page.family(&ENROLMENTS)?;
+        family.count(&["add"], counts.enrolled_at_add)?;
+        family.count(&["live"], counts.enrolled_live)?;
+        for (family, count) in [
+            (&UPDATES, counts.updated),
+            (&RELEASES, counts.released),
+            (&FAILURES, counts.failed),
+            (&UNTOLD, counts.untold),
+        ] {
+            page.family(family)?.count(&[], count)?;
+        }
+        Ok(())
+    }
+}
