@@ -63,7 +63,7 @@ install_ubuntu() {
 
 # `cargo xtask setup` names Debian's packages: here theirs have to be there already.
 install_fedora() {
-    dnf --quiet --assumeyes install ca-certificates curl gcc glibc-devel tar xz zstd \
+    dnf --quiet --assumeyes install ca-certificates curl gcc glibc-devel glibc-static tar xz zstd \
         iproute iproute-tc iptables-nft iptables-legacy util-linux nginx haproxy conntrack-tools wrk bpftool \
         python3 python3-pip dnsmasq bind-utils
     install_rustup

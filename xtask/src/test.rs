@@ -56,6 +56,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     step::say("Testing", args.cargo.join(" "));
     let started = Instant::now();
     let (mut success, mut tally) = stream(&mut cargo)?;
+    // cargo has put its own in its place.
+    build::plugin(workspace)?;
     if everything {
         let (also, more) = cluster::tests(workspace)?;
         success &= also;
@@ -73,6 +75,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 /// What the tests and the demo look up: the binary under test, Envoy and Istio's istio-iptables if they are there.
 pub(crate) fn environment(workspace: &Workspace, command: &mut Command) {
     command.env("SIDESTEP_BIN", workspace.release("sidestep"));
+    command.env("SIDESTEP_CNI", workspace.release("sidestep-cni"));
     command.env("SIDESTEP_SKIPS", workspace.target_for("skips"));
     let ours = envoy::binary(workspace);
     if std::env::var_os("SIDESTEP_ENVOY").is_none() && ours.is_file() {
