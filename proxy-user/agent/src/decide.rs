@@ -1,6 +1,6 @@
 //! Whose pod is captured, and how: from what is known of a pod and what the operator says, without looking at anything.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use proxy_core::config::{
     Accelerate, Acceleration, Capture, Config, ConfigFaults, Defaults, NoHost, Observe, OptOut,
@@ -106,6 +106,18 @@ pub fn decide(pod: &Pod, values: &Values) -> Decision {
     match leave(pod, values) {
         Some(reason) => Decision::Leave(reason),
         None => wish(pod, values).unwrap_or_else(|faults| Decision::Refuse(faults.to_string())),
+    }
+}
+
+/// How a pod without annotations of its own is enrolled; None where none would be.
+pub fn usual(values: &Values) -> Option<Wish> {
+    let proxy =
+        ProxySettings { env: values.proxy_env.clone().into_iter().collect(), ..ProxySettings::default() };
+    match from_annotations(&BTreeMap::new(), Defaults::Agent, &proxy, &NoHost).ok()? {
+        Capture::Of(config) => {
+            Some(Wish { config: *config, acceleration: values.acceleration.clone(), observe: values.observe })
+        }
+        Capture::Nothing(_) => None,
     }
 }
 

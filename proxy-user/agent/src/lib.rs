@@ -1,11 +1,12 @@
 //! The agent of a node: it finds the sidecar pods, enrols each before its first instruction, and keeps what is wanted and
 //! what is in the kernel in step.
 //!
-//! [`pod`] is what sources tell: the CNI plugin and the container runtime.
+//! [`pod`] is what sources tell: the CNI plugin and the container runtime, [`cri`]. [`cgroup_of`] finds a pod's cgroup.
 #![forbid(unsafe_code)]
 
 pub mod agent;
 pub mod cgroup_of;
+pub mod cri;
 pub mod decide;
 mod enrolled;
 pub mod gate;

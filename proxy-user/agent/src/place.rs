@@ -1,11 +1,13 @@
 //! Where a pod is: its network namespace and its cgroup, opened. Nothing that a runtime says of a path is believed before
 //! it has been looked at.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use proxy_plane::{cgroup::Cgroup, dataplane::WorkloadPins, netns::Netns};
 
 use crate::{
-    cgroup_of::Cgroups,
+    cgroup_of::{Absent, PodCgroups},
     pod::{Network, Pod},
 };
 
@@ -16,8 +18,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Opens both. `may_make`: the pod's cgroup may not be there yet, as where no kubelet makes it.
-    pub(crate) fn open(pod: &Pod, cgroups: &Cgroups, may_make: bool) -> Result<Self> {
+    pub(crate) fn open(pod: &Pod, cgroups: &PodCgroups, absent: Absent) -> Result<Self> {
         let Network::Own(path) = &pod.network else { anyhow::bail!("it uses the node's network") };
         let netns = Netns::open(path)?;
         ensure!(
@@ -25,7 +26,11 @@ impl Place {
             "network namespace {}: this is the node's own, which is nobody's to redirect",
             path.display()
         );
-        let cgroup = Cgroup::open(&cgroups.of(pod, may_make)?)?;
+        let cgroup = match &pod.cgroup {
+            // Root has written the file, and may name any.
+            Some(path) if pod.sandbox.is_of_file() => Cgroup::open(Path::new(path))?,
+            told => Cgroup::open(&cgroups.find(told.as_deref(), &pod.uid, absent)?)?,
+        };
         Ok(Self { netns, cgroup })
     }
 

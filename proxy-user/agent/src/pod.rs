@@ -16,6 +16,10 @@ impl SandboxId {
     pub fn of_file(pod: &PodName) -> Self {
         Self(format!("{OF_FILE}{pod}"))
     }
+
+    pub fn is_of_file(&self) -> bool {
+        self.0.starts_with(OF_FILE)
+    }
 }
 
 /// Whose lists have all that is there.
@@ -28,7 +32,7 @@ pub struct Complete {
 impl Complete {
     /// Whether a sandbox that is in no list is gone.
     pub fn covers(self, sandbox: &SandboxId) -> bool {
-        if sandbox.0.starts_with(OF_FILE) { self.files } else { self.runtime }
+        if sandbox.is_of_file() { self.files } else { self.runtime }
     }
 }
 

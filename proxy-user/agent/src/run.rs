@@ -2,8 +2,10 @@
 //! wanted and what is in the kernel in step. Signals, the log's form and the metrics are the caller's.
 
 use std::{
+    collections::BTreeMap,
+    convert::Infallible,
     fs,
-    future::Future,
+    future::{Future, pending},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -15,7 +17,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     agent::Agent,
-    cgroup_of::Cgroups,
+    cgroup_of::PodCgroups,
+    cri::{Runtime, State},
     gate::{self, Gate},
     pod::{Complete, Pod},
     single::Single,
@@ -34,10 +37,20 @@ pub struct Options {
     pub values: Values,
     /// kubelet's.
     pub cgroup_root: String,
+    /// The container runtime's socket; None: no runtime is asked.
+    pub runtime: Option<RuntimeSocket>,
     /// Files that list workloads.
     pub files: Vec<PathBuf>,
     /// Between two looks at the sources.
     pub every: Duration,
+}
+
+/// Where the container runtime is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RuntimeSocket {
+    /// Where runtimes usually are.
+    Usual,
+    At(PathBuf),
 }
 
 /// Started: it answers nobody yet.
@@ -52,6 +65,7 @@ pub struct Started {
 
 /// Who tells which pods there are.
 struct Sources {
+    runtime: Option<Runtime>,
     files: Vec<PathBuf>,
     mount: PathBuf,
     values: Values,
@@ -65,11 +79,21 @@ pub fn start(options: Options) -> Result<Started> {
     gate::make_private(&directory)?;
     let single = Single::take(&directory)?;
     let mount = cgroup::mount_point()?;
-    let sources = Sources { files: options.files, mount: mount.clone(), values: options.values.clone() };
+    let runtime = options.runtime.map(|socket| match socket {
+        RuntimeSocket::Usual => Runtime::new(None),
+        RuntimeSocket::At(path) => Runtime::new(Some(path)),
+    });
+    let has_runtime = runtime.is_some();
+    let sources =
+        Sources { runtime, files: options.files, mount: mount.clone(), values: options.values.clone() };
     // A file that cannot be read is said before anything is done by the others.
-    sources.pods()?;
-    let cgroups = Cgroups::new(mount, &options.cgroup_root);
-    let agent = Arc::new(Agent::open(options.values, cgroups, false)?);
+    sources.of_files()?;
+    let cgroups = PodCgroups::below(&mount, Some(&options.cgroup_root))?;
+    let agent = Arc::new(Agent::open(options.values, cgroups, has_runtime)?);
+    // The first pod does not wait for it; one that needs others waits.
+    if let Err(error) = agent.warm() {
+        tracing::warn!("the programs could not be loaded ahead: {error:#}");
+    }
     let gate = Gate::bind(&options.socket)?;
     Ok(Started { agent, gate, sources, every: options.every, ready: directory.join(READY), _single: single })
 }
@@ -87,54 +111,97 @@ impl Started {
     }
 }
 
-async fn follow(
-    agent: Arc<Agent>,
-    sources: Sources,
-    every: Duration,
-    ready: PathBuf,
-) -> std::convert::Infallible {
+/// Looks, and has the agent do what is to be done, until the end of the process.
+async fn follow(agent: Arc<Agent>, mut sources: Sources, every: Duration, ready: PathBuf) -> Infallible {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut trouble = None;
+    let hint = sources.runtime.as_ref().map(Runtime::look_now);
+    let mut said = Said::default();
     loop {
-        ticks.tick().await;
-        let told = sources.pods();
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = async { match &hint { Some(hint) => hint.notified().await, None => pending().await } } => {}
+        }
+        let told = sources.look().await;
+        said.about("container runtime", told.away);
+        said.about("--static", told.wrong_file);
         let here = agent.clone();
-        let done = match told {
-            Ok(pods) => {
-                tokio::task::spawn_blocking(move || {
-                    here.reconcile(pods, Complete { files: true, runtime: false })
-                })
-                .await
-            }
-            Err(error) => Ok(Err(error)),
-        };
+        let work = move || here.reconcile(told.pods, told.complete);
+        let done = tokio::task::spawn_blocking(work).await;
         let error = match done {
             Ok(done) => done.err().map(|error| format!("{error:#}")),
             Err(error) => Some(error.to_string()),
         };
-        // Said once, and when it is over.
-        match (&error, &trouble) {
-            (Some(error), before) if before.as_ref() != Some(error) => tracing::warn!("{error}"),
-            (None, Some(_)) => tracing::info!("all sources are heard again"),
-            _ => {}
-        }
-        trouble = error;
+        said.about("kernel", error);
         if agent.report().ready().is_ok() && !ready.exists() {
             let marked = fs::write(&ready, "").with_context(|| format!("write {}", ready.display()));
-            if let Err(error) = marked {
-                tracing::warn!("{error:#}");
-            }
+            said.about("mark", marked.err().map(|error| format!("{error:#}")));
         }
     }
 }
 
+/// What the sources tell at one moment.
+struct Told {
+    pods: Vec<Pod>,
+    complete: Complete,
+    away: Option<String>,
+    wrong_file: Option<String>,
+}
+
 impl Sources {
-    fn pods(&self) -> Result<Vec<Pod>> {
+    async fn look(&mut self) -> Told {
+        let mut told = Told { pods: Vec::new(), complete: Complete::default(), away: None, wrong_file: None };
+        if let Some(runtime) = &mut self.runtime {
+            match runtime.pods().await {
+                Ok(seen) => {
+                    let ready = seen.sandboxes.into_iter().filter(|sandbox| sandbox.state == State::Ready);
+                    told.pods.extend(ready.map(|sandbox| sandbox.pod));
+                    // Of a sandbox that is not understood nothing is known, not even that it is gone.
+                    told.complete.runtime = seen.unclear.is_empty();
+                    told.away = seen.unclear.first().map(|one| {
+                        format!(
+                            "sandbox of {}: {} (and {} more)",
+                            one.name,
+                            one.reason,
+                            seen.unclear.len() - 1
+                        )
+                    });
+                }
+                Err(away) => told.away = Some(away.to_string()),
+            }
+        }
+        match self.of_files() {
+            Ok(pods) => {
+                told.pods.extend(pods);
+                told.complete.files = true;
+            }
+            Err(error) => told.wrong_file = Some(format!("{error:#}")),
+        }
+        told
+    }
+
+    fn of_files(&self) -> Result<Vec<Pod>> {
         let mut pods = Vec::new();
         for path in &self.files {
             pods.extend(static_file::read(path, &self.mount, &self.values)?);
         }
         Ok(pods)
+    }
+}
+
+/// What is wrong is said once, and when it is over.
+#[derive(Default)]
+struct Said(BTreeMap<&'static str, String>);
+
+impl Said {
+    fn about(&mut self, what: &'static str, error: Option<String>) {
+        match error {
+            Some(error) if self.0.get(what) != Some(&error) => {
+                tracing::warn!("{error}");
+                self.0.insert(what, error);
+            }
+            None if self.0.remove(what).is_some() => tracing::info!("{what}: as it should be again"),
+            _ => {}
+        }
     }
 }

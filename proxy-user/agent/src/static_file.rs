@@ -62,8 +62,8 @@ impl Entry {
         annotations
             .entry(STATUS.annotation.to_owned())
             .or_insert_with(|| serde_json::json!({ "initContainers": values.waits_for }).to_string());
-        let cgroup = Path::new(&self.cgroup);
-        let cgroup = cgroup.strip_prefix(mount).unwrap_or(cgroup);
+        // One that begins with the mount replaces it.
+        let cgroup = mount.join(&self.cgroup);
         Ok(Pod {
             sandbox: SandboxId::of_file(&name),
             name,
@@ -100,7 +100,8 @@ mod tests {
             {"pod": "vm/b", "netns": "/run/netns/b", "cgroup": "b", "annotations": {"sidestep.io/inject": "false"}}
         ]"#)
         .unwrap();
-        assert_eq!((pods[0].cgroup.as_deref(), pods[1].cgroup.as_deref()), (Some("a"), Some("b")));
+        let cgroups: Vec<_> = pods.iter().map(|pod| pod.cgroup.as_deref().unwrap()).collect();
+        assert_eq!(cgroups, ["/sys/fs/cgroup/unified/a", "/sys/fs/cgroup/unified/b"]);
         let decisions: Vec<Decision> = pods.iter().map(|pod| decide(pod, &Values::default())).collect();
         assert!(matches!(decisions[..], [Decision::Enrol(_), Decision::Leave(_)]), "{decisions:?}");
     }

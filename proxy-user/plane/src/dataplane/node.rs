@@ -67,6 +67,12 @@ impl Node {
         enroll::enroll(&self.known, netns, cgroup, options)
     }
 
+    /// Loads the programs that workloads enrolled like this need, so that the first of them does not wait for it. They stay
+    /// while the node is held.
+    pub fn warm(&self, options: &AttachOptions, ipv6: bool) -> Result<()> {
+        enroll::warm(&self.known, options, ipv6)
+    }
+
     /// Keeps what workloads share, also while there are none, until the answer is dropped.
     pub fn hold(&self) -> Result<SharedHold> {
         let (_root, _lock) = Lock::take_making_root()?;

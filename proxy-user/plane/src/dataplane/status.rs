@@ -90,7 +90,9 @@ fn has_all(meta: &Meta, programs: &[&'static str]) -> bool {
 
 /// Whether this build has attached the workload, and every link is in place.
 pub fn is_whole(pins: &WorkloadPins, meta: &Meta) -> bool {
-    meta.layout == layout() && has_all(meta, &linked(pins)) && hangs_on_nothing(pins).is_ok_and(|loose| !loose)
+    meta.layout == layout()
+        && has_all(meta, &linked(pins))
+        && hangs_on_nothing(pins).is_ok_and(|loose| !loose)
 }
 
 impl WorkloadStatus {

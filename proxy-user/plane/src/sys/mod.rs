@@ -12,8 +12,10 @@ pub mod bpf_query;
 pub mod bpf_test_run;
 pub mod fionread;
 pub mod interface_mtu;
+pub mod owning_userns;
 pub mod pidfd;
 pub mod setns;
 pub mod socket_cookie;
+pub mod userns_child;
 
 mod bpf;

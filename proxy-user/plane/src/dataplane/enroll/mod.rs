@@ -5,12 +5,14 @@ mod enrollment;
 mod links;
 mod survey;
 mod update;
+mod warm;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use proxy_common::names::map;
 
+pub(super) use self::warm::warm;
 use self::{
     enrollment::Enrollment,
     survey::{Survey, features},

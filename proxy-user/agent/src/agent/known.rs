@@ -1,0 +1,243 @@
+//! What the agent knows of the node's pods, and what follows from it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::unix::fs::MetadataExt as _,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use proxy_plane::{
+    dataplane::WorkloadPins,
+    netns::{Netns, OwnerMap},
+};
+
+use crate::{
+    cgroup_of::{Absent, PodCgroups},
+    decide::{Decision, Wish, decide},
+    enrolled::Enrolled,
+    place::Place,
+    plan::{Desired, Wanted},
+    pod::{Complete, Network, Pod, SandboxId},
+    report::Counts,
+    values::Values,
+};
+
+/// A runtime lists a sandbox when all plugins are through; kubelet gives up after two minutes.
+const SET_UP_WITHIN: Duration = Duration::from_secs(240);
+/// Between two looks at what is pinned, beyond the names.
+const LOOK_CLOSELY_EVERY: Duration = Duration::from_secs(60);
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+pub(super) struct Known {
+    pub(super) values: Values,
+    pub(super) pods: BTreeMap<SandboxId, KnownPod>,
+    pub(super) enrolled: Enrolled,
+    looked_closely: Instant,
+    /// Who has told all pods of the node at least once.
+    pub(super) complete: Complete,
+    pub(super) counts: Counts,
+}
+
+pub(super) struct KnownPod {
+    pub(super) pod: Pod,
+    pub(super) decision: Decision,
+    /// Since when a plugin has said it, unless a list has it by now.
+    pub(super) set_up_since: Option<Instant>,
+    pub(super) trouble: Option<Trouble>,
+    /// Who its users are on the node, once somebody has asked.
+    owners: Option<OwnerMap>,
+}
+
+/// It is to be enrolled, and could not be.
+pub(super) struct Trouble {
+    pub(super) message: String,
+    wait: Duration,
+    next: Instant,
+}
+
+/// What a look at the sources has shown besides.
+#[derive(Default)]
+pub(super) struct Learnt {
+    /// Workloads whose routes and addresses may be others by now.
+    pub(super) refresh: Vec<WorkloadPins>,
+}
+
+impl KnownPod {
+    /// As the plugin has told it.
+    pub(super) fn set_up(pod: Pod, decision: Decision) -> Self {
+        Self { pod, decision, set_up_since: Some(Instant::now()), trouble: None, owners: None }
+    }
+
+    pub(super) fn is_to_wait(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.next > Instant::now())
+    }
+
+    /// What has come of trying.
+    pub(super) fn tried(&mut self, error: Option<&anyhow::Error>) {
+        let wait = self.trouble.take().map_or(FIRST_RETRY, |was| (was.wait * 2).min(LAST_RETRY));
+        self.trouble =
+            error.map(|error| Trouble { message: format!("{error:#}"), wait, next: Instant::now() + wait });
+    }
+
+    /// The wish with the ids that the pod's users have on the node.
+    pub(super) fn wish_here(&mut self, wish: &Wish) -> Result<Wish> {
+        if self.owners.is_none() {
+            let Network::Own(path) = &self.pod.network else { return Ok(wish.clone()) };
+            self.owners = Some(Netns::open(path)?.owner_map()?);
+        }
+        self.owners.as_ref().map_or_else(|| Ok(wish.clone()), |owners| here(wish, owners))
+    }
+}
+
+/// A user namespace makes others of the ids that the annotations and the container say.
+pub(super) fn here(wish: &Wish, owners: &OwnerMap) -> Result<Wish> {
+    let mut wish = wish.clone();
+    for (ids, map, what) in [
+        (&mut wish.config.proxy_uids, &owners.uids, "uid"),
+        (&mut wish.config.proxy_gids, &owners.gids, "gid"),
+    ] {
+        for id in ids {
+            let inside = *id;
+            *id = map.host_id(inside).with_context(|| {
+                format!(
+                    "{what} {inside} of the sidecar is nobody in the pod's user namespace (hostUsers: false)"
+                )
+            })?;
+        }
+    }
+    Ok(wish)
+}
+
+impl Known {
+    pub(super) fn new(values: Values) -> Result<Self> {
+        Ok(Self {
+            values,
+            pods: BTreeMap::new(),
+            enrolled: Enrolled::read().context("read what is enrolled")?,
+            looked_closely: Instant::now(),
+            complete: Complete::default(),
+            counts: Counts::default(),
+        })
+    }
+
+    /// Takes in what the sources tell.
+    pub(super) fn learn(&mut self, pods: Vec<Pod>, complete: Complete) -> Result<Learnt> {
+        let mut learnt = Learnt::default();
+        let closely = self.looked_closely.elapsed() > LOOK_CLOSELY_EVERY;
+        if closely {
+            self.enrolled = Enrolled::read()?;
+            self.looked_closely = Instant::now();
+            learnt.refresh.extend(self.enrolled.0.keys().filter_map(|name| WorkloadPins::parse(name)));
+        } else {
+            self.enrolled.look_again()?;
+        }
+        self.complete.files |= complete.files;
+        self.complete.runtime |= complete.runtime;
+        let listed: BTreeSet<SandboxId> = pods.iter().map(|pod| pod.sandbox.clone()).collect();
+        self.pods.retain(|sandbox, pod| {
+            listed.contains(sandbox)
+                || !complete.covers(sandbox)
+                || pod.set_up_since.is_some_and(|since| since.elapsed() < SET_UP_WITHIN)
+        });
+        for pod in pods {
+            self.take_in(pod, &mut learnt, closely);
+        }
+        // Values may have changed for those that only a plugin has told.
+        for pod in self.pods.values_mut().filter(|pod| pod.set_up_since.is_some()) {
+            pod.decision = decide(&pod.pod, &self.values);
+        }
+        Ok(learnt)
+    }
+
+    fn take_in(&mut self, mut pod: Pod, learnt: &mut Learnt, closely: bool) {
+        let before = self.pods.remove(&pod.sandbox);
+        if let Some(before) = &before {
+            // The plugin has told what the list may not have.
+            pod.dns_servers = pod.dns_servers.or_else(|| before.pod.dns_servers.clone());
+            pod.cgroup = pod.cgroup.or_else(|| before.pod.cgroup.clone());
+            // Plugins that came after ours have added routes, and networks.
+            let is_new = before.set_up_since.is_some() && !closely;
+            let workload = self.enrolled.of(&pod.sandbox).filter(|_| is_new);
+            learnt.refresh.extend(workload.and_then(|(name, _)| WorkloadPins::parse(name)));
+        }
+        let decision = decide(&pod, &self.values);
+        if let Decision::Refuse(faults) = &decision
+            && before.as_ref().is_none_or(|before| before.decision != decision)
+        {
+            tracing::warn!(pod = %pod.name, "not enrolled: {faults}");
+        }
+        let same = before.filter(|before| before.pod.network == pod.network);
+        let (trouble, owners) = same.map_or((None, None), |before| (before.trouble, before.owners));
+        let known = KnownPod { pod, decision, set_up_since: None, trouble, owners };
+        self.pods.insert(known.pod.sandbox.clone(), known);
+    }
+
+    pub(super) fn pending(&self) -> BTreeSet<SandboxId> {
+        let being_set_up = self.pods.iter().filter(|(_, pod)| pod.set_up_since.is_some());
+        being_set_up.map(|(sandbox, _)| sandbox.clone()).collect()
+    }
+
+    pub(super) fn wanted(&mut self, cgroups: &PodCgroups, complete: Complete) -> Wanted {
+        let mut wanted = Wanted { enrol: BTreeMap::new(), leave: BTreeSet::new(), complete };
+        for (sandbox, pod) in &mut self.pods {
+            let has = self.enrolled.of(sandbox);
+            let as_it_is = |(workload, has): (&String, &crate::plan::Actual)| Desired {
+                wish: has.wish.clone(),
+                workload: Some(workload.clone()),
+            };
+            let desired = match &pod.decision {
+                Decision::Leave(_) => {
+                    wanted.leave.insert(sandbox.clone());
+                    continue;
+                }
+                // What was enrolled before its annotations could not be followed stays as it was.
+                Decision::Refuse(_) => has.map(as_it_is),
+                Decision::Enrol(wish) => {
+                    let wish = wish.clone();
+                    let there =
+                        has.map(|(name, _)| name.clone()).filter(|name| is_still_there(name, &pod.pod));
+                    let workload = there.or_else(|| {
+                        let place =
+                            (!pod.is_to_wait()).then(|| Place::open(&pod.pod, cgroups, Absent::Refuse));
+                        Some(place?.ok()?.workload().name())
+                    });
+                    match pod.wish_here(&wish) {
+                        Ok(wish) => Some(Desired { wish, workload }),
+                        Err(error) => {
+                            tracing::debug!(pod = %pod.pod.name, "{error:#}");
+                            Some(Desired { wish: *wish, workload: None })
+                        }
+                    }
+                }
+            };
+            wanted.enrol.extend(desired.map(|desired| (sandbox.clone(), desired)));
+        }
+        wanted
+    }
+
+    /// A path that leads to the namespace of another pod that lives is no runtime's.
+    pub(super) fn refuse_anothers(&self, pod: &Pod, place: &Place) -> Result<()> {
+        let inode = place.netns.id().ino;
+        for (workload, has) in &self.enrolled.0 {
+            let Some(owner) = self.pods.get(&has.sandbox) else { continue };
+            let is_it = WorkloadPins::parse(workload).is_some_and(|pins| pins.netns_inode() == inode);
+            ensure!(
+                has.sandbox == pod.sandbox || !is_it || !is_still_there(workload, &owner.pod),
+                "network namespace {}: this is that of pod {} (workload {workload})",
+                place.netns.path().display(),
+                owner.pod.name
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Whether the pod's path still leads to the namespace of its workload.
+fn is_still_there(workload: &str, pod: &Pod) -> bool {
+    let Network::Own(path) = &pod.network else { return false };
+    let inode = std::fs::metadata(path).map(|found| found.ino());
+    WorkloadPins::parse(workload)
+        .is_some_and(|pins| inode.is_ok_and(|inode| inode == pins.netns_inode()) && pins.exists())
+}

@@ -1,0 +1,11 @@
+//! The client of the container runtime, and a stand-in for the runtime.
+
+mod deadlines;
+mod events;
+mod fake;
+mod messages;
+mod places;
+mod restart;
+mod sandboxes;
+mod sidecars;
+mod status;
