@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""What the agent and its CNI plugin will do, in a few lines: chained behind the bridge plugin as type "stand-in" with
-{"sidestep": PATH, "flags": [...], "cgroups": MOUNT OF CGROUP2}. The pod annotation lab/mode chooses who captures:
-sidestep (default), iptables (the real istio-iptables), none; lab/flags are more flags for this pod."""
+"""Captures a pod as its annotations ask, for comparisons: chained behind the bridge plugin as type "stand-in" with
+{"sidestep": PATH, "flags": [...], "cgroups": MOUNT OF CGROUP2, "mode": MODE}. The pod annotation lab/mode chooses who
+captures: sidestep (the default: attach, with lab/flags as more flags for this pod, or nobody if "mode" is none, as
+where there is the agent), iptables (the real istio-iptables), none."""
 
 import json
 import os
@@ -22,12 +23,14 @@ def run(*words):
     return done
 
 
-def mode(annotations):
+def mode(config, annotations):
     # Only istio-validation among the init containers says that a sidecar waits to be captured: neither gateways nor
     # proxyless gRPC have it, and with istio-init the pod captures itself.
     status = json.loads(annotations.get("sidecar.istio.io/status", "{}"))
     waits = "istio-validation" in (status.get("initContainers") or [])
-    return annotations.get("lab/mode", "sidestep") if waits else "none"
+    usual = config.get("mode", "sidestep")
+    asked = annotations.get("lab/mode", "sidestep") if waits else "none"
+    return usual if asked == "sidestep" else asked
 
 
 def add(config):
@@ -35,7 +38,7 @@ def add(config):
     annotations = runtime.get("io.kubernetes.cri.pod-annotations", {})
     names = dict(pair.split("=", 1) for pair in os.environ["CNI_ARGS"].split(";") if "=" in pair)
     flags = config.get("flags", []) + annotations.get("lab/flags", "").split()
-    chosen = mode(annotations)
+    chosen = mode(config, annotations)
     if chosen == "sidestep":
         path = f"/run/annotations-{names['K8S_POD_UID']}"
         with open(path, "w") as file:

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use proxy_agent::{
-    run::{self, Options},
+    run::{self, Options, RuntimeSocket},
     select::{Selection, Term},
     values::Values,
 };
@@ -29,6 +29,13 @@ pub(crate) struct RunArgs {
     /// Where the CNI plugin asks; root's alone
     #[arg(long, value_name = "PATH", default_value = proxy_cni::wire::SOCKET)]
     cni_socket: PathBuf,
+    /// The container runtime's socket, which lists the pods; none: only the plugin tells of pods
+    #[arg(
+        long,
+        value_name = "PATH|none",
+        default_value_if("files", clap::builder::ArgPredicate::IsPresent, "none")
+    )]
+    runtime: Option<PathBuf>,
     /// Workloads from a file, a JSON array of {pod, netns, cgroup, annotations, labels}; read again and again; repeatable
     #[arg(long = "static", value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -101,6 +108,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         socket: args.cni_socket.clone(),
         values: args.values(),
         cgroup_root: args.cgroup_root.clone(),
+        runtime: match &args.runtime {
+            None => Some(RuntimeSocket::Usual),
+            Some(path) if path.as_os_str() == "none" => None,
+            Some(path) => Some(RuntimeSocket::At(path.clone())),
+        },
         files: args.files.clone(),
         every: Duration::from_secs(args.every),
     };

@@ -8,7 +8,7 @@ use clap::Parser;
 use super::{down, istio, record::Home, up};
 use crate::workspace::Workspace;
 
-/// What `up` does when nobody says anything.
+/// What `up` does when nobody says more than who captures: work that compares has other flags for each pod.
 #[derive(Parser)]
 struct Defaults {
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub(crate) fn with_istio(
     let home = Home::new(workspace, name)?;
     let ours = home.living().is_none();
     if ours {
-        up::run(workspace, &home, &Defaults::parse_from(["up"]).up)?;
+        up::run(workspace, &home, &Defaults::parse_from(["up", "--plugin", "stand-in"]).up)?;
     }
     let outcome = home.read().and_then(|cluster| {
         istio::run(&cluster, &istio::Args { iptables: false, set: Vec::new() })?;

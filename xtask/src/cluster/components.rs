@@ -106,6 +106,18 @@ impl Starting<'_> {
         self.run("kubelet", words(&kubelet))?;
         self.run("proxy", words(&proxy))
     }
+
+    /// Before kubelet: the first pod is not to wait for it.
+    pub(crate) fn agent(&mut self, binary: &Path, flags: &str, dual_stack: bool) -> Result<()> {
+        let six = if dual_stack { "--proxy-env ISTIO_DUAL_STACK=true" } else { "" };
+        let cgroup = &self.node.cgroup;
+        let command = format!("{} run --cgroup-root {cgroup} {six} {flags}", binary.display());
+        self.run("sidestep", words(&command))?;
+        let log = self.machine.dir.join("log/sidestep");
+        self.machine.until("the agent is there", 60, || {
+            fs::read_to_string(&log).is_ok_and(|text| text.lines().any(|line| line == "ready"))
+        })
+    }
 }
 
 /// Has the images in a node's containerd.

@@ -57,11 +57,20 @@ pub(crate) fn write_all(
         bridge(network, number),
         json!({"type": "portmap", "capabilities": {"portMappings": true}, "snat": true}),
     ];
-    if args.capture.plugin == Plugin::StandIn {
+    if args.capture.plugin != Plugin::None {
         let plugin = dir.join("cni-bin/stand-in");
         let source = workspace.root.join("tests/cluster/stand-in-cni.py");
         fs::copy(&source, &plugin).with_context(|| format!("copy {}", source.display()))?;
         plugins.push(stand_in(workspace, args)?);
+    }
+    if args.capture.plugin == Plugin::Sidestep {
+        let source = args.capture.binary(workspace)?.with_file_name("sidestep-cni");
+        fs::copy(&source, dir.join("cni-bin/sidestep-cni"))
+            .with_context(|| format!("copy {}; `cargo xtask build` makes it", source.display()))?;
+        plugins.push(json!({
+            "type": "sidestep-cni",
+            "capabilities": {"io.kubernetes.cri.pod-annotations": true, "cgroupPath": true, "dns": true},
+        }));
     }
     let list = json!({"cniVersion": "1.0.0", "name": "lab", "plugins": plugins});
     write(
@@ -80,15 +89,16 @@ fn bridge(network: Network, number: u8) -> Value {
 }
 
 fn stand_in(workspace: &Workspace, args: &Args) -> Result<Value> {
-    let sidestep = args.capture.sidestep.clone().unwrap_or_else(|| workspace.release("sidestep"));
-    let sidestep =
-        std::path::absolute(&sidestep).with_context(|| format!("--sidestep {}", sidestep.display()))?;
+    let sidestep = args.capture.binary(workspace)?;
+    // Beside the agent it runs what a pod asks for by name alone: the real istio-iptables.
+    let usual = if args.capture.plugin == Plugin::StandIn { "sidestep" } else { "none" };
     let mut flags: Vec<&str> = args.capture.attach_flags.split_whitespace().collect();
     if args.dual_stack && !flags.contains(&DUAL_STACK) {
         flags.push(DUAL_STACK);
     }
     Ok(json!({
         "type": "stand-in", "sidestep": sidestep, "flags": flags, "cgroups": cgroup::unified()?,
+        "mode": usual,
         "capabilities": {"io.kubernetes.cri.pod-annotations": true, "cgroupPath": true},
     }))
 }

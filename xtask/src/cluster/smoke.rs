@@ -27,7 +27,7 @@ pub(crate) struct Args {
     keep: bool,
 }
 
-/// Who captures; `istio-init` is Istio's own init container, the others are the stand-in plugin's.
+/// Who captures: Istio's own init container, the real istio-iptables run by the stand-in plugin, sidestep.
 const MODES: [&str; 3] = ["istio-init", "iptables", "sidestep"];
 
 pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()> {
@@ -68,7 +68,13 @@ fn try_all(workspace: &Workspace, cluster: &Cluster, args: &Args) -> Result<()> 
 fn mesh(workspace: &Workspace, cluster: &Cluster, mode: &str) -> Result<String> {
     let file: PathBuf = workspace.root.join("tests/cluster/mesh.yaml");
     let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-    let text = text.replace("lab/mode: sidestep", &format!("lab/mode: {mode}"));
+    let text = match mode {
+        // Two would capture otherwise.
+        "iptables" => {
+            text.replace("lab/mode: sidestep", "lab/mode: iptables, sidestep.io/inject: \"false\"")
+        }
+        _ => text,
+    };
     let mut apply = cluster.node(1)?.kubectl(&["apply", "-f", "-"]);
     let mut child = apply.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().context("run kubectl")?;
     child.stdin.take().context("stdin of kubectl")?.write_all(text.as_bytes()).context("write to kubectl")?;

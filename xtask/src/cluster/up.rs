@@ -38,12 +38,12 @@ pub(crate) struct Args {
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Capture {
     /// What is chained behind the bridge plugin
-    #[arg(long, value_enum, default_value_t = Plugin::StandIn)]
+    #[arg(long, value_enum, default_value_t = Plugin::Sidestep)]
     pub(crate) plugin: Plugin,
-    /// The sidestep the plugin runs [default: that of the release build]
+    /// The sidestep that runs, with sidestep-cni beside it [default: that of the release build]
     #[arg(long, value_name = "PATH")]
     pub(crate) sidestep: Option<PathBuf>,
-    /// More flags for `sidestep attach` of every pod
+    /// More flags for `sidestep run`, or, with the stand-in, for `sidestep attach` of every pod
     #[arg(long, value_name = "FLAGS", default_value = "", allow_hyphen_values = true)]
     pub(crate) attach_flags: String,
     /// When the cluster ends by itself
@@ -54,6 +54,9 @@ pub(crate) struct Capture {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Plugin {
     None,
+    /// `sidestep run` on each node, and its CNI plugin
+    Sidestep,
+    /// A script that runs `sidestep attach`, with other flags for each pod that has the annotation lab/flags
     StandIn,
 }
 
@@ -68,9 +71,15 @@ impl Args {
 }
 
 impl Capture {
+    /// The sidestep that is tried.
+    pub(crate) fn binary(&self, workspace: &Workspace) -> Result<PathBuf> {
+        let sidestep = self.sidestep.clone().unwrap_or_else(|| workspace.release("sidestep"));
+        std::path::absolute(&sidestep).with_context(|| format!("--sidestep {}", sidestep.display()))
+    }
+
     /// Where nobody says anything, in `cargo xtask test`.
     pub(crate) fn of_tests() -> Self {
-        Self { plugin: Plugin::StandIn, sidestep: None, attach_flags: String::new(), hours: 1 }
+        Self { plugin: Plugin::Sidestep, sidestep: None, attach_flags: String::new(), hours: 1 }
     }
 }
 
@@ -172,6 +181,9 @@ fn start(workspace: &Workspace, home: &Home, bin: &Path, args: &Args) -> Result<
     phases.done("API server, containerd, images");
     starting[0].controllers()?;
     for node in &mut starting {
+        if args.capture.plugin == Plugin::Sidestep {
+            node.agent(&args.capture.binary(workspace)?, &args.capture.attach_flags, args.dual_stack)?;
+        }
         node.kubelet()?;
     }
     dns(workspace, home, &nodes[0], network)?;
