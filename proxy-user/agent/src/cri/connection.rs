@@ -18,6 +18,7 @@ use super::v1::{VersionRequest, VersionResponse};
 
 /// A node has hundreds of containers, and the runtime answers with all of them at once. gRPC's own limit is 4 MiB.
 const LONGEST: usize = 16 << 20;
+/// Until a runtime is connected to, and until it has said who it is: there may be others to try.
 const CONNECT: Duration = Duration::from_secs(2);
 /// A runtime under load takes its time. Kubelet waits two minutes.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
@@ -85,9 +86,10 @@ impl Connection {
             .map_err(|error| lost(&error))?;
         let nobody = About { socket: socket.to_owned(), name: String::new(), version: String::new() };
         let grpc = Grpc::new(channel).max_decoding_message_size(LONGEST);
-        let mut connection = Self { grpc, answer_within, about: nobody };
+        let mut connection = Self { grpc, answer_within: answer_within.min(CONNECT), about: nobody };
         let version: VersionResponse =
             connection.ask("/runtime.v1.RuntimeService/Version", VersionRequest::default()).await?;
+        connection.answer_within = answer_within;
         connection.about.name = shown(&version.runtime_name);
         connection.about.version = shown(&version.runtime_version);
         Ok(connection)

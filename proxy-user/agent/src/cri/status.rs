@@ -18,7 +18,7 @@ pub struct NetworkSetup {
     pub list_dir: Option<PathBuf>,
     /// The networks that it has loaded. None: it does not say.
     pub loaded: Option<Vec<Loaded>>,
-    /// Why it could not load what lies there now; it goes on with what it had.
+    /// Why it could not load what lies there now.
     pub load_error: Option<String>,
     /// Its condition `NetworkReady`: pods can be started. Else its reason.
     pub ready: Result<(), String>,

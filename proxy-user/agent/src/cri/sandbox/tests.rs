@@ -1,4 +1,5 @@
-//! The recorded texts have the shape of real answers; ids and names are made up.
+//! The texts of containerd are its answers, with other ids, and without capabilities, mounts and resources. Those of CRI-O and
+//! of the systemd driver are written after real ones.
 
 use proptest::prelude::*;
 use proxy_core::config::PodName;
@@ -11,6 +12,8 @@ use crate::cri::v1::{
 
 const UID: &str = "0f1e2d3c-aaaa-4bbb-8ccc-000000000001";
 const CONTAINERD_16: &str = include_str!("../recorded/containerd-1.6-sandbox.json");
+const CONTAINERD_17: &str = include_str!("../recorded/containerd-1.7-sandbox.json");
+const CONTAINERD_21: &str = include_str!("../recorded/containerd-2.1-sandbox.json");
 const SYSTEMD: &str = include_str!("../recorded/containerd-1.7-systemd-sandbox.json");
 const HOST: &str = include_str!("../recorded/containerd-1.7-host-network-sandbox.json");
 const NO_PARENT: &str = include_str!("../recorded/containerd-1.7-no-parent-sandbox.json");
@@ -65,6 +68,8 @@ fn changed(text: &str, change: impl FnOnce(&mut serde_json::Value)) -> String {
 
 #[rstest]
 #[case::containerd_16(CONTAINERD_16, OF_CONTAINERD, DIRECTORY)]
+#[case::containerd_17(CONTAINERD_17, OF_CONTAINERD, DIRECTORY)]
+#[case::containerd_21(CONTAINERD_21, OF_CONTAINERD, DIRECTORY)]
 #[case::systemd(SYSTEMD, OF_CONTAINERD, SLICE)]
 #[case::user_namespace(USERS, OF_CONTAINERD, DIRECTORY)]
 #[case::crio(CRIO, OF_CRIO, DIRECTORY)]
@@ -175,7 +180,15 @@ fn ids(#[case] text: &str, #[case] expected: bool) {
 
 /// A recorded text with one value replaced, cut short, or with bytes of its own.
 fn a_strangers_text() -> impl Strategy<Value = String> {
-    let recorded = prop::sample::select(vec![CONTAINERD_16, SYSTEMD, USERS, CRIO, CRIO_SYSTEMD]);
+    let recorded = prop::sample::select(vec![
+        CONTAINERD_16,
+        CONTAINERD_17,
+        CONTAINERD_21,
+        SYSTEMD,
+        USERS,
+        CRIO,
+        CRIO_SYSTEMD,
+    ]);
     let odd = prop::sample::select(vec![
         "null",
         "-1",

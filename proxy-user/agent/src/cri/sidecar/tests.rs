@@ -4,6 +4,7 @@ use super::*;
 use crate::cri::v1::{ContainerMetadata, ContainerStatus, ContainerUser, LinuxContainerUser};
 
 const CONTAINERD_16: &str = include_str!("../recorded/containerd-1.6-container.json");
+const CONTAINERD_21: &str = include_str!("../recorded/containerd-2.1-container.json");
 const CRIO: &str = include_str!("../recorded/crio-1.37-container.json");
 
 fn answer(text: &str, user: Option<(i64, i64)>) -> ContainerStatusResponse {
@@ -16,13 +17,20 @@ fn answer(text: &str, user: Option<(i64, i64)>) -> ContainerStatusResponse {
 
 #[rstest]
 #[case::from_the_spec(CONTAINERD_16, None, (1337, 1337))]
-#[case::from_the_status(CRIO, Some((1338, 1339)), (1338, 1339))]
+#[case::from_the_status(CONTAINERD_21, Some((1338, 1339)), (1338, 1339))]
 #[case::a_status_that_is_no_user(CRIO, Some((-1, 1 << 40)), (1337, 1337))]
 fn who_it_runs_as(#[case] text: &str, #[case] status: Option<(i64, i64)>, #[case] expected: (u32, u32)) {
     let proxy = read(&answer(text, status)).unwrap();
     assert_eq!((proxy.uid, proxy.gid), (Some(expected.0), Some(expected.1)));
-    assert_eq!(proxy.args[..3], ["/usr/local/bin/pilot-agent", "proxy", "sidecar"]);
     assert_eq!(proxy.env["ISTIO_META_DNS_CAPTURE"], "true");
+}
+
+#[test]
+fn what_it_runs() {
+    let proxy = read(&answer(CONTAINERD_16, None)).unwrap();
+    assert_eq!(proxy.args, ["/bin/sleep", "1000"]);
+    let proxy = read(&answer(CRIO, None)).unwrap();
+    assert_eq!(proxy.args[..3], ["/usr/local/bin/pilot-agent", "proxy", "sidecar"]);
     assert_eq!(proxy.env["PROXY_CONFIG"], "{\"a\":\"b=c\"}");
     assert_eq!(proxy.env["EMPTY"], "");
 }

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use rstest::rstest;
+
 use super::*;
 use crate::cri::v1::{RuntimeCondition, RuntimeStatus};
 
@@ -23,37 +25,39 @@ fn answer(recorded: &str, is_ready: bool) -> StatusResponse {
     }
 }
 
-#[test]
-fn containerd_lists_what_it_has_loaded() {
-    let setup = NetworkSetup::of(&answer(include_str!("../recorded/containerd-1.6-status.json"), true));
+#[rstest]
+#[case::containerd_16(include_str!("../recorded/containerd-1.6-status.json"))]
+#[case::containerd_21(include_str!("../recorded/containerd-2.1-status.json"))]
+fn containerd_lists_what_it_has_loaded(#[case] recorded: &str) {
+    let setup = NetworkSetup::of(&answer(recorded, true));
     assert_eq!(setup.plugin_dirs, [PathBuf::from("/opt/cni/bin")]);
     assert_eq!(setup.list_dir, Some("/etc/cni/net.d".into()));
     assert_eq!((setup.load_error.as_ref(), &setup.ready), (None, &Ok(())));
-    let plugins = |types: &[&str]| types.iter().map(|&it| it.to_owned()).collect();
-    assert_eq!(
-        setup.loaded.as_deref().unwrap(),
-        [
-            Loaded { name: "cni-loopback".to_owned(), plugins: plugins(&["loopback"]) },
-            Loaded { name: "crinet".to_owned(), plugins: plugins(&["bridge", "sidestep-cni"]) },
-        ]
-    );
-    assert_eq!(setup.has_loaded("sidestep-cni"), Some(true));
-    assert_eq!(setup.has_loaded("sidestep"), Some(false));
+    let network =
+        |name: &str, plugin: &str| Loaded { name: name.to_owned(), plugins: vec![plugin.to_owned()] };
+    assert_eq!(setup.loaded, Some(vec![network("cni-loopback", "loopback"), network("crinet", "bridge")]));
+    assert_eq!(setup.has_loaded("bridge"), Some(true));
+    assert_eq!(setup.has_loaded("sidestep-cni"), Some(false));
 }
 
+/// containerd has read half of it, and knows no network any more.
 #[test]
 fn a_list_that_could_not_be_loaded() {
-    let setup = NetworkSetup::of(&answer(include_str!("../recorded/containerd-2.1-status.json"), false));
-    assert!(setup.load_error.unwrap().starts_with("cni config load failed"));
+    let half = include_str!("../recorded/containerd-2.1-half-a-list-status.json");
+    let setup = NetworkSetup::of(&answer(half, false));
+    assert_eq!(setup.has_loaded("bridge"), Some(false));
+    assert!(setup.load_error.unwrap().contains("10-crinet.conflist: error parsing configuration list"));
     assert_eq!(setup.ready.unwrap_err(), "NetworkPluginNotReady: cni plugin\\u{a}not initialized");
 }
 
-#[test]
-fn before_a_network_is_loaded_the_configuration_has_the_directories() {
-    let mut answer = answer(include_str!("../recorded/containerd-2.1-status.json"), true);
+#[rstest]
+#[case::containerd_16(include_str!("../recorded/containerd-1.6-status.json"))]
+#[case::containerd_21(include_str!("../recorded/containerd-2.1-status.json"))]
+fn without_its_networks_the_configuration_has_the_directories(#[case] recorded: &str) {
+    let mut answer = answer(recorded, true);
     answer.info.insert("cniconfig".to_owned(), "{broken".to_owned());
     let setup = NetworkSetup::of(&answer);
-    assert_eq!(setup.plugin_dirs, [PathBuf::from("/opt/cni/bin"), "/usr/lib/cni".into()]);
+    assert_eq!(setup.plugin_dirs, [PathBuf::from("/opt/cni/bin")]);
     assert_eq!(setup.list_dir, Some("/etc/cni/net.d".into()));
     assert_eq!(setup.has_loaded("bridge"), None);
 }
