@@ -4,4 +4,5 @@
 //! [`pod`] is what sources tell: the CNI plugin and the container runtime.
 #![forbid(unsafe_code)]
 
+pub mod install;
 pub mod pod;
