@@ -16,11 +16,12 @@ use proxy_core::harmless::harmless_path;
 /// Bytes of a list. A longer one is none.
 const LONGEST: u64 = 1 << 20;
 
-/// What files are called that become others by rename. No runtime reads such a name, and one that is found was left behind
-/// by an agent that was killed.
+/// What files are called that become others by rename. No runtime reads such a name, and one that is found
+/// was left behind by an agent that was killed.
 const BESIDE: (&str, &str) = (".sidestep-cni-", ".new");
 
-/// What is about to be done to a file. An error in its place is what a test makes of it, as if the agent were killed there.
+/// What is about to be done to a file. An error in its place is what a test makes of it, as if the agent were
+/// killed there.
 pub(super) type Before = Box<dyn FnMut(&str, &Path) -> io::Result<()> + Send>;
 
 pub(super) struct Disk {
@@ -103,8 +104,8 @@ impl Disk {
     /// `text` in the place of `was`.
     ///
     /// # Errors
-    /// [`Meanwhile`] when `was` is not what is there any more. Nobody can rule that out between the last look and the rename:
-    /// what is lost then, its owner finds missing as we find our entry missing.
+    /// [`Meanwhile`] when `was` is not what is there any more. Nobody can rule that out between the last look
+    /// and the rename: what is lost then, its owner finds missing as we find our entry missing.
     pub(super) fn replace(&mut self, path: &Path, was: Option<&str>, text: &str, like: Like) -> Result<()> {
         let beside = self.write_beside(path, &mut text.as_bytes(), like)?;
         if read(path)?.as_ref().map(|there| there.text.as_str()) != was {

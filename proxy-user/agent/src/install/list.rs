@@ -1,5 +1,5 @@
-//! Our entry in the text of a network's list of plugins. What is not ours stays as its owner has written it, to the byte:
-//! numbers, the order of keys, white space.
+//! Our entry in the text of a network's list of plugins. What is not ours stays as its owner has written it,
+//! to the byte: numbers, the order of keys, white space.
 
 use std::ops::Range;
 
@@ -53,7 +53,8 @@ impl<'a> List<'a> {
         Ok(list)
     }
 
-    /// Whether plugins in files of a directory of its own come after those in it, where the runtime knows that.
+    /// Whether plugins in files of a directory of its own come after those in it, where the runtime knows
+    /// that.
     pub(super) fn takes_drop_ins(&self) -> bool {
         match &self.only_inlined {
             Value::Bool(only) => !only,
@@ -63,7 +64,8 @@ impl<'a> List<'a> {
     }
 
     /// # Errors
-    /// When the runtime may ask our plugin in a version that it does not know: every pod of the node would fail.
+    /// When the runtime may ask our plugin in a version that it does not know: every pod of the node would
+    /// fail.
     pub(super) fn check_version(&self) -> Result<()> {
         let mut said: Vec<_> = self.version.iter().chain(&self.versions).map(String::as_str).collect();
         if said.is_empty() {
@@ -90,8 +92,8 @@ fn check_versions(said: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The list with our entry, once, behind the plugin that makes the network. One that is there and says the same stays where
-/// it is: another plugin may have been chained behind it.
+/// The list with our entry, once, behind the plugin that makes the network. One that is there and says the
+/// same stays where it is: another plugin may have been chained behind it.
 ///
 /// # Errors
 /// When it is no list, or none that our entry could be in.
@@ -303,3 +305,6 @@ mod tests {
         assert!(fault.contains(why), "{fault}");
     }
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -14,8 +14,8 @@ use super::{
     list::{self, List},
 };
 
-/// Of a list that we have made of somebody's single plugin. `-` sorts before the `.` of his file's ending, so that the runtime
-/// finds it first, and his file stays as it is.
+/// Of a list that we have made of somebody's single plugin. `-` sorts before the `.` of his file's ending, so
+/// that the runtime finds it first, and his file stays as it is.
 const WRAPPED: &str = "-sidestep.conflist";
 
 /// libcni appends `<network>/*.conf` to a list (libcni/conf.go: NetworkPluginConfsFromFiles).
@@ -102,7 +102,8 @@ fn parsed(kind: Kind, text: Text) -> Content {
     }
 }
 
-/// Endings as containerd and CRI-O take them (go-cni/opts.go: loadFromConfDir). A name that begins with a dot counts too.
+/// Endings as containerd and CRI-O take them (go-cni/opts.go: loadFromConfDir). A name that begins with a dot
+/// counts too.
 fn kind(name: &OsStr) -> Option<Kind> {
     let name = name.as_bytes();
     if name.ends_with(WRAPPED.as_bytes()) {

@@ -1,9 +1,10 @@
-//! The plugin where the runtime finds it: its binary, and our entry in the list of the network that pods get. Others write
-//! that list too, so that we look again and again.
+//! The plugin where the runtime finds it: its binary, and our entry in the list of the network that pods get.
+//! Others write that list too, so that we look again and again.
 //!
-//! The binary is there before the entry, and the entry goes before the binary: a runtime that does not find a plugin of its
-//! list starts no pod. [`list`] is about the text of a list, [`look`] about the directory, [`plan`] says what is to be done,
-//! and [`disk`] does it so that whoever reads meanwhile, or comes after an agent that was killed, finds whole files.
+//! The binary is there before the entry, and the entry goes before the binary: a runtime that does not find a
+//! plugin of its list starts no pod. [`list`] is about the text of a list, [`look`] about the directory,
+//! [`plan`] says what is to be done, and [`disk`] does it so that whoever reads meanwhile, or comes after an
+//! agent that was killed, finds whole files.
 
 mod backoff;
 mod binary;
@@ -44,8 +45,9 @@ pub enum Placement {
 }
 
 impl Placement {
-    /// By what the runtime calls itself and its version. containerd has the libcni that appends files (1.3.0) since 2.1. A
-    /// distribution may have built it with another: whether the runtime has our entry, it says itself.
+    /// By what the runtime calls itself and its version. containerd has the libcni that appends files (1.3.0)
+    /// since 2.1. A distribution may have built it with another: whether the runtime has our entry, it says
+    /// itself.
     pub fn of(runtime: &str, version: &str) -> Self {
         let mut numbers = version.trim_start_matches('v').split('.').map(str::parse::<u32>);
         match (runtime, numbers.next(), numbers.next()) {
@@ -126,7 +128,8 @@ impl Installer {
         &self.repairs
     }
 
-    /// Looks, and puts there what is missing. To be called every second or so: when nothing has changed it writes nothing.
+    /// Looks, and puts there what is missing. To be called every second or so: when nothing has changed it
+    /// writes nothing.
     ///
     /// # Errors
     /// When something cannot be read or written. The next step goes on from wherever this one came to.
@@ -163,8 +166,8 @@ impl Installer {
                     Err(error) => Err(error.context("install the CNI plugin's entry")),
                 };
             }
-            if self.was_installed {
-                tracing::warn!("somebody had taken sidestep's entry out of {}", harmless_path(&path));
+            if self.was_installed && path == target {
+                tracing::warn!("sidestep's entry was not in {} any more, and is again", harmless_path(&path));
                 *self.repairs.entry(path).or_default() += 1;
             }
         }
@@ -184,7 +187,8 @@ impl Installer {
         self.disk.nudge(&self.paths.networks).context("have the runtime look again")
     }
 
-    /// Takes our entry out of every list. Pods start and stop while the binary is there, whatever the runtime has read.
+    /// Takes our entry out of every list. Pods start and stop while the binary is there, whatever the runtime
+    /// has read.
     ///
     /// # Errors
     /// When that cannot be done now. It can be tried again, from wherever it came to.
@@ -203,7 +207,8 @@ impl Installer {
         self.nudge()
     }
 
-    /// Removes the binary: after [`Self::take_out`], and after the runtime has said that its list is without us.
+    /// Removes the binary: after [`Self::take_out`], and after the runtime has said that its list is without
+    /// us.
     ///
     /// # Errors
     /// When a list still names it, or it cannot be removed.

@@ -41,8 +41,8 @@ impl Change {
 }
 
 /// # Errors
-/// Why there is nothing to do yet. `is_abandoned` says which files nobody is in the middle of writing, although they cannot
-/// be parsed: CRI-O passes such a file over.
+/// Why there is nothing to do yet. `is_abandoned` says which files nobody is in the middle of writing,
+/// although they cannot be parsed: CRI-O passes such a file over.
 pub(super) fn install(
     look: &Look,
     directory: &Path,
@@ -127,7 +127,8 @@ fn elsewhere(look: &Look, but: Option<&Path>) -> Vec<Change> {
     files.chain(drop_ins.map(|(path, _)| Change::Remove { path: path.clone() })).collect()
 }
 
-/// The file whose network pods get: the first, as containerd has it, and of those that can be parsed, as CRI-O has it.
+/// The file whose network pods get: the first, as containerd has it, and of those that can be parsed, as
+/// CRI-O has it.
 fn used<'a>(
     look: &'a Look,
     directory: &Path,

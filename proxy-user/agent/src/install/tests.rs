@@ -277,7 +277,8 @@ fn a_new_plugin_takes_the_place_of_one_that_runs() {
     let mut program = fs::read("/bin/sh").unwrap();
     fs::write(node.paths().source, &program).unwrap();
     node.installs(&mut node.in_list(), "10-net.conflist");
-    // A process of its own starts it again and again, as a runtime does: forks of this one would hold open what it writes.
+    // A process of its own starts it again and again, as a runtime does: forks of this one would hold open
+    // what it writes.
     let script = "trap 'exit 0' TERM; echo begun; while :; do \"$1\" -c : || exit 1; done";
     let mut runtime = std::process::Command::new("/bin/sh")
         .args(["-c", script, "sh"])

@@ -12,7 +12,8 @@ fn mortal(node: &Node, placement: Placement, last: usize) -> Installer {
     Installer::with(node.paths(), Entry::default(), placement, before)
 }
 
-/// What a runtime must find at any time: lists that it can read, and no plugin in them whose binary is not there.
+/// What a runtime must find at any time: lists that it can read, and no plugin in them whose binary is not
+/// there.
 #[track_caller]
 fn pods_start(node: &Node) {
     for name in node.files().iter().filter(|name| name.ends_with(".conflist")) {
@@ -32,7 +33,8 @@ fn nothing_is_left(node: &Node) {
     }
 }
 
-/// Lets it die before each of its steps in turn, until there is none left to die before. Gives back how often it died.
+/// Lets it die before each of its steps in turn, until there is none left to die before. Gives back how often
+/// it died.
 fn die(node: impl Fn() -> Node, act: impl Fn(&Node, usize) -> bool, then: impl Fn(&Node)) -> usize {
     for last in 0.. {
         let node = node();
