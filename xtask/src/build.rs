@@ -1,5 +1,5 @@
-//! `cargo xtask build`: the release binaries, with the BPF object embedded by proxy-plane's build script, and the CNI
-//! plugin, which runs on whatever libc a node has, or on none.
+//! `cargo xtask build`: the release binaries, with the BPF object embedded by proxy-plane's build script, and
+//! the CNI plugin, which runs on whatever libc a node has, or on none.
 
 use std::{fs, path::Path};
 
@@ -25,13 +25,14 @@ pub(crate) fn binaries(workspace: &Workspace) -> Result<()> {
     plugin(workspace)
 }
 
-/// The statically linked plugin. `cargo build` and `cargo test` of the whole workspace put one that is not into its place.
+/// The statically linked plugin. `cargo build` and `cargo test` of the whole workspace put one that is not
+/// into its place.
 pub(crate) fn plugin(workspace: &Workspace) -> Result<()> {
     let host = host()?;
     let mut cargo = workspace.cargo("rustc");
     cargo.args(["--release", "-p", "proxy-cni", "--bin", PLUGIN, "--target", &host]);
-    // For this crate alone: procedural macros are shared objects and cannot be linked like this. With --target cargo keeps
-    // them apart anyway.
+    // For this crate alone: procedural macros are shared objects and cannot be linked like this. With
+    // --target cargo keeps them apart anyway.
     cargo.args(["--", "-C", "target-feature=+crt-static"]);
     let release = workspace.release(PLUGIN);
     step::run("Building", release.display().to_string(), &mut cargo)

@@ -10,6 +10,7 @@ pub mod cri;
 pub mod decide;
 mod enrolled;
 pub mod gate;
+pub mod install;
 mod place;
 pub mod plan;
 pub mod pod;

@@ -44,8 +44,8 @@ pub fn ask(socket: &Path, request: &Request, deadline: Duration) -> Result<Answe
     }
     let socket = socket.to_owned();
     let (sender, receiver) = mpsc::channel();
-    // connect(2) waits without end for an agent that does not accept, and std has no time limit for it. The thread goes
-    // with the process.
+    // connect(2) waits without end for an agent that does not accept, and std has no time limit for it. The
+    // thread goes with the process.
     thread::spawn(move || sender.send(exchange(&socket, &request)));
     match receiver.recv_timeout(deadline) {
         Ok(answer) => answer,

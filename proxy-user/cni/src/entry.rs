@@ -48,7 +48,8 @@ pub struct Entry {
     pub failure_policy: FailurePolicy,
     /// How long ADD waits for the agent, all in all: within [`TIMEOUT_SECONDS`].
     pub timeout_seconds: u64,
-    /// Whether STATUS fails, and with it the node's readiness, until the agent was ready once since the node booted.
+    /// Whether STATUS fails, and with it the node's readiness, until the agent was ready once since the node
+    /// booted.
     pub status_waits_for_agent: bool,
     pub exclude_namespaces: Vec<String>,
     /// A pod with one of these init containers needs the agent: it does not start without what it waits for.
@@ -114,7 +115,8 @@ impl Entry {
         if reader.faults.is_empty() { Ok(entry) } else { Err(reader.faults.join("; ")) }
     }
 
-    /// The file that the agent makes beside its socket when it is ready for the first time since the node booted.
+    /// The file that the agent makes beside its socket when it is ready for the first time since the node
+    /// booted.
     pub fn ready_marker(&self) -> PathBuf {
         ready_marker(&self.socket)
     }
@@ -210,11 +212,20 @@ mod tests {
     }
 
     #[rstest]
-    #[case::relative(json!({ "socket": "cni.sock" }), "\"socket\" of sidestep-cni's entry is \"cni.sock\": it is not absolute")]
-    #[case::no_policy(json!({ "failurePolicy": "maybe" }), "\"failurePolicy\" of sidestep-cni's entry is \"maybe\": unknown variant")]
-    #[case::zero(json!({ "timeoutSeconds": 0 }), "is 0: it is not within 1 and 100; give a whole number, or leave it out")]
+    #[case::relative(
+        json!({ "socket": "cni.sock" }),
+        "\"socket\" of sidestep-cni's entry is \"cni.sock\": it is not absolute"
+    )]
+    #[case::no_policy(
+        json!({ "failurePolicy": "maybe" }),
+        "\"failurePolicy\" of sidestep-cni's entry is \"maybe\": unknown variant"
+    )]
+    #[case::zero(
+        json!({ "timeoutSeconds": 0 }),
+        "is 0: it is not within 1 and 100; give a whole number, or leave it out"
+    )]
     #[case::too_long(json!({ "timeoutSeconds": 101 }), "is 101: it is not within")]
-    #[case::text(json!({ "timeoutSeconds": "10" }), "\"timeoutSeconds\" of sidestep-cni's entry is \"10\": invalid type")]
+    #[case::text(json!({ "timeoutSeconds": "10" }), "is \"10\": invalid type")]
     #[case::not_a_flag(json!({ "statusWaitsForAgent": "yes" }), "\"statusWaitsForAgent\"")]
     #[case::not_a_list(json!({ "excludeNamespaces": "a" }), "\"excludeNamespaces\"")]
     #[case::null(json!({ "waitsFor": null }), "\"waitsFor\"")]

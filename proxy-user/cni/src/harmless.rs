@@ -1,5 +1,5 @@
-//! Names come from whoever made the pod, and end in a terminal. proxy-core says the same with more ways to ask for it; the
-//! plugin does without what proxy-core depends on.
+//! Names come from whoever made the pod, and end in a terminal. proxy-core says the same with more ways to
+//! ask for it; the plugin does without what proxy-core depends on.
 
 /// On one line, with everything that a terminal would obey written as `\u{1b}`.
 pub fn harmless(text: &str) -> String {

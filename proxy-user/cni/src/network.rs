@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The versions of the specification whose calls we answer; what is new in 1.1.0 are GC and STATUS.
-pub const VERSIONS: [&str; 4] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"];
+pub const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 /// Which of them an answer has where the runtime has not said one of them.
 pub const NEWEST: &str = VERSIONS[VERSIONS.len() - 1];
@@ -170,6 +170,7 @@ mod tests {
     }
 
     #[rstest]
+    #[case("0.3.0", true)]
     #[case("0.3.1", true)]
     #[case("0.4.0", true)]
     #[case("1.0.0", true)]

@@ -14,7 +14,8 @@ pub const INJECT: &str = "sidestep.io/inject";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Need {
-    /// It has no sidecar that waits for us, and starts whether there is an agent or not: the agent's own pod is such a one.
+    /// It has no sidecar that waits for us, and starts whether there is an agent or not: the agent's own pod
+    /// is such a one.
     None,
     /// Without the agent it would start with its traffic passing its sidecar by.
     Agent,

@@ -218,7 +218,7 @@ fn the_other_verbs_need_no_agent() {
     let version = call("VERSION", "");
     assert!(version.status.success(), "{version:?}");
     let said: Value = serde_json::from_slice(&version.stdout).unwrap();
-    assert_eq!(said["supportedVersions"], json!(["0.3.1", "0.4.0", "1.0.0", "1.1.0"]));
+    assert_eq!(said["supportedVersions"], json!(["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]));
 }
 
 #[test]

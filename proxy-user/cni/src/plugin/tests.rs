@@ -99,6 +99,7 @@ impl Runtime {
 }
 
 #[rstest]
+#[case("0.3.0")]
 #[case("0.3.1")]
 #[case("0.4.0")]
 #[case("1.0.0")]
@@ -214,7 +215,7 @@ fn the_wait_is_the_entrys() {
 #[case::unknown_verb(Runtime::asks("ADD").set("CNI_COMMAND", "REMOVE"), 4, "CNI_COMMAND is \"REMOVE\"")]
 #[case::no_verb(Runtime::asks(""), 4, "is a CNI plugin")]
 #[case::no_container(Runtime::asks("ADD").set("CNI_CONTAINERID", ""), 4, "CNI_CONTAINERID")]
-#[case::old(Runtime::asks("ADD").key("cniVersion", json!("0.2.0")), 1, "knows 0.3.1, 0.4.0, 1.0.0, 1.1.0")]
+#[case::old(Runtime::asks("ADD").key("cniVersion", json!("0.2.0")), 1, "knows 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0")]
 #[case::new(Runtime::asks("CHECK").key("cniVersion", json!("2.0.0")), 1, "cniVersion is \"2.0.0\"")]
 #[case::first_in_the_list(Runtime::asks("ADD").key("prevResult", json!(null)), 7, "prevResult is missing")]
 #[case::wrong_entry(Runtime::asks("ADD").key("timeoutSeconds", json!("soon")), 7, "\"timeoutSeconds\"")]
@@ -290,6 +291,6 @@ fn version_lists_what_we_know(#[case] stdin: &str, #[case] version: &str) {
     let outcome = runtime.hears_of(stdin.as_bytes());
     assert!(!outcome.failed);
     let said: Value = serde_json::from_str(&outcome.stdout).unwrap();
-    let supported = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"];
+    let supported = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
     assert_eq!(said, json!({ "cniVersion": version, "supportedVersions": supported }));
 }
