@@ -33,6 +33,7 @@ pub mod kernel;
 pub mod load;
 pub mod network;
 pub mod nobody;
+pub mod node_agent;
 pub mod oracle;
 pub mod pin_root;
 pub mod plane;

@@ -21,6 +21,8 @@ pub enum Requirement {
     Cgroup1,
     /// The cluster of `cargo xtask cluster`, which takes Go.
     Cluster,
+    /// sidestep-cni, beside sidestep.
+    CniPlugin,
     Envoy,
     Sidestep,
     /// Memory limits of cgroup2: absent where cgroup v1 has the controller.
@@ -95,6 +97,7 @@ impl Requirement {
             Self::Cgroup1 => cgroup::mount_v1().err().map(|error| format!("{error:#}")),
             Self::Cluster => cluster::missing(),
             Self::Envoy => envoy::binary().is_none().then(|| "no Envoy: `cargo xtask setup`".to_owned()),
+            Self::CniPlugin => node_agent::plugin().err().map(|error| format!("{error:#}")),
             Self::Sidestep => sidestep::binary().err().map(|error| format!("{error:#}")),
             Self::MemoryController => memory_controller(),
             Self::MemoryCgroups => cgroup::memory().err().map(|error| format!("{error:#}")),

@@ -13,6 +13,7 @@ pub mod gate;
 pub mod install;
 mod place;
 pub mod plan;
+pub mod plugin;
 pub mod pod;
 pub mod report;
 pub mod run;

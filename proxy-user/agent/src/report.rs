@@ -3,7 +3,7 @@
 use proxy_core::config::PodName;
 use serde::Serialize;
 
-use crate::pod::Complete;
+use crate::{plugin::Plugin, pod::Complete};
 
 /// Of the node.
 #[derive(Clone, Debug, Serialize)]
@@ -14,6 +14,8 @@ pub struct Report {
     #[serde(skip)]
     pub has_runtime: bool,
     pub counts: Counts,
+    #[serde(skip)]
+    pub plugin: Option<Plugin>,
 }
 
 /// Of one pod.
@@ -75,6 +77,9 @@ impl Report {
     pub fn ready(&self) -> Result<(), String> {
         if self.has_runtime && !self.complete.runtime {
             return Err("the container runtime has not told which pods there are".to_owned());
+        }
+        if let Some(missing) = self.plugin.as_ref().and_then(|plugin| plugin.missing.as_ref()) {
+            return Err(format!("CNI plugin: {missing}"));
         }
         let waiting: Vec<String> = self
             .pods

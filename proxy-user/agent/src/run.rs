@@ -20,6 +20,7 @@ use crate::{
     cgroup_of::PodCgroups,
     cri::{Runtime, State},
     gate::{self, Gate},
+    plugin::{Install, Keeper},
     pod::{Complete, Pod},
     single::Single,
     static_file,
@@ -39,6 +40,8 @@ pub struct Options {
     pub cgroup_root: String,
     /// The container runtime's socket; None: no runtime is asked.
     pub runtime: Option<RuntimeSocket>,
+    /// None: whoever has chained the plugin looks after it.
+    pub install: Option<Install>,
     /// Files that list workloads.
     pub files: Vec<PathBuf>,
     /// Between two looks at the sources.
@@ -58,6 +61,7 @@ pub struct Started {
     pub agent: Arc<Agent>,
     gate: Gate,
     sources: Sources,
+    plugin: Option<Keeper>,
     every: Duration,
     ready: PathBuf,
     _single: Single,
@@ -95,14 +99,23 @@ pub fn start(options: Options) -> Result<Started> {
         tracing::warn!("the programs could not be loaded ahead: {error:#}");
     }
     let gate = Gate::bind(&options.socket)?;
-    Ok(Started { agent, gate, sources, every: options.every, ready: directory.join(READY), _single: single })
+    let plugin = options.install.map(Keeper::new);
+    Ok(Started {
+        agent,
+        gate,
+        sources,
+        plugin,
+        every: options.every,
+        ready: directory.join(READY),
+        _single: single,
+    })
 }
 
 impl Started {
     /// Until `stop` resolves. What is enrolled stays.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
         let serve = self.gate.serve(self.agent.clone());
-        let follow = follow(self.agent.clone(), self.sources, self.every, self.ready);
+        let follow = follow(self.agent.clone(), self.sources, self.plugin, self.every, self.ready);
         tokio::select! {
             () = stop => Ok(()),
             () = serve => Ok(()),
@@ -112,7 +125,13 @@ impl Started {
 }
 
 /// Looks, and has the agent do what is to be done, until the end of the process.
-async fn follow(agent: Arc<Agent>, mut sources: Sources, every: Duration, ready: PathBuf) -> Infallible {
+async fn follow(
+    agent: Arc<Agent>,
+    mut sources: Sources,
+    mut plugin: Option<Keeper>,
+    every: Duration,
+    ready: PathBuf,
+) -> Infallible {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let hint = sources.runtime.as_ref().map(Runtime::look_now);
@@ -133,6 +152,11 @@ async fn follow(agent: Arc<Agent>, mut sources: Sources, every: Duration, ready:
             Err(error) => Some(error.to_string()),
         };
         said.about("kernel", error);
+        if let Some(keeper) = &mut plugin {
+            let plugin = keeper.step(sources.runtime.as_mut()).await;
+            said.about("CNI plugin", plugin.missing.clone());
+            agent.set_plugin(plugin);
+        }
         if agent.report().ready().is_ok() && !ready.exists() {
             let marked = fs::write(&ready, "").with_context(|| format!("write {}", ready.display()));
             said.about("mark", marked.err().map(|error| format!("{error:#}")));

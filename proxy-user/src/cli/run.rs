@@ -3,12 +3,15 @@
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use proxy_agent::{
+    plugin::Install,
     run::{self, Options, RuntimeSocket},
     select::{Selection, Term},
     values::Values,
 };
+use proxy_cni::entry::{Entry, FailurePolicy, TYPE};
+use proxy_core::exit::{Class, Failure};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{acceleration::AccelerationArgs, log::LogFormat, observation::ObservationArgs};
@@ -46,6 +49,20 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PATH", default_value = "/")]
     cgroup_root: String,
 
+    /// Install the CNI plugin, and keep it installed: its binary, by default sidestep-cni beside this one
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "", help_heading = "CNI plugin")]
+    install_cni: Option<PathBuf>,
+    /// Where the runtime has its networks [default: as it says]
+    #[arg(long, value_name = "DIR", help_heading = "CNI plugin", requires = "install_cni")]
+    cni_conf_dir: Option<PathBuf>,
+    /// Where the runtime has its plugins [default: as it says]
+    #[arg(long, value_name = "DIR", help_heading = "CNI plugin", requires = "install_cni")]
+    cni_bin_dir: Option<PathBuf>,
+    /// What becomes of a sidecar pod that starts while no agent answers: closed, it waits, or open, it starts and is
+    /// enrolled later
+    #[arg(long, value_enum, default_value_t, help_heading = "CNI plugin", requires = "install_cni")]
+    failure_policy: Policy,
+
     /// Only these pods: NAMESPACE/POD, NAMESPACE/* or a label KEY=VALUE; repeatable [default: all]
     #[arg(long, value_name = "WHICH", help_heading = "Pods")]
     select: Vec<Term>,
@@ -82,6 +99,13 @@ pub(crate) struct RunArgs {
     drain: u64,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+enum Policy {
+    #[default]
+    Closed,
+    Open,
+}
+
 fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -90,6 +114,30 @@ fn variable(text: &str) -> Result<(String, String), String> {
 }
 
 impl RunArgs {
+    fn install(&self) -> Result<Option<Install>> {
+        let Some(path) = &self.install_cni else { return Ok(None) };
+        let source = if path.as_os_str().is_empty() {
+            std::env::current_exe().context("where is this binary?")?.with_file_name(TYPE)
+        } else {
+            path.clone()
+        };
+        if !source.is_file() {
+            let text = format!("--install-cni: {} is no file; name the plugin's binary", source.display());
+            return Err(Failure::error(Class::Usage, text));
+        }
+        let entry = Entry {
+            socket: self.cni_socket.clone(),
+            failure_policy: match self.failure_policy {
+                Policy::Closed => FailurePolicy::Closed,
+                Policy::Open => FailurePolicy::Open,
+            },
+            waits_for: self.waits_for.clone(),
+            ..Entry::default()
+        };
+        let (networks, plugins) = (self.cni_conf_dir.clone(), self.cni_bin_dir.clone());
+        Ok(Some(Install { source, networks, plugins, entry }))
+    }
+
     fn values(&self) -> Values {
         Values {
             selection: Selection { select: self.select.clone(), exclude: self.exclude.clone() },
@@ -113,6 +161,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
             Some(path) if path.as_os_str() == "none" => None,
             Some(path) => Some(RuntimeSocket::At(path.clone())),
         },
+        install: args.install()?,
         files: args.files.clone(),
         every: Duration::from_secs(args.every),
     };

@@ -18,6 +18,7 @@ use crate::{
     enrolled::Enrolled,
     place::Place,
     plan::{Desired, Wanted},
+    plugin::Plugin,
     pod::{Complete, Network, Pod, SandboxId},
     report::Counts,
     values::Values,
@@ -38,6 +39,8 @@ pub(super) struct Known {
     /// Who has told all pods of the node at least once.
     pub(super) complete: Complete,
     pub(super) counts: Counts,
+    /// Where it is the agent's to install: how it is about the plugin.
+    pub(super) plugin: Option<Plugin>,
 }
 
 pub(super) struct KnownPod {
@@ -119,6 +122,7 @@ impl Known {
             looked_closely: Instant::now(),
             complete: Complete::default(),
             counts: Counts::default(),
+            plugin: None,
         })
     }
 

@@ -16,6 +16,7 @@ use crate::{
     decide::{Decision, Wish, decide, usual},
     place::Place,
     plan::{Action, Actual, plan},
+    plugin::Plugin,
     pod::{Complete, Pod, SandboxId},
     report::{PodReport, Report, State},
     told,
@@ -146,6 +147,11 @@ impl Agent {
         self.known().values = values;
     }
 
+    /// How it is about the plugin, where it is the agent's to install.
+    pub fn set_plugin(&self, plugin: Plugin) {
+        self.known().plugin = Some(plugin);
+    }
+
     /// Does what is to be done by what the sources tell now: `pods` are those whose sandbox is ready. `complete`: whose
     /// lists were read whole.
     pub fn reconcile(&self, pods: Vec<Pod>, complete: Complete) -> Result<()> {
@@ -222,6 +228,7 @@ impl Agent {
             complete: known.complete,
             has_runtime: self.has_runtime,
             counts: known.counts,
+            plugin: known.plugin.clone(),
         }
     }
 }

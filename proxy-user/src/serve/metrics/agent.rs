@@ -52,12 +52,20 @@ static UNTOLD: Family = Family {
     labels: &[],
 };
 
+static REPAIRED: Family = Family {
+    name: "cni_config_repaired",
+    kind: Kind::Counter,
+    unit: None,
+    help: "How often somebody had overwritten the plugin's entry, and it was put back, by file",
+    labels: &["file"],
+};
+
 #[derive(Debug)]
 pub(super) struct Agent;
 
 impl Source for Agent {
     fn families(&self) -> Vec<&'static Family> {
-        vec![&PODS, &ENROLMENTS, &UPDATES, &RELEASES, &FAILURES, &UNTOLD]
+        vec![&PODS, &ENROLMENTS, &UPDATES, &RELEASES, &FAILURES, &UNTOLD, &REPAIRED]
     }
 
     fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result {
@@ -85,6 +93,10 @@ impl Source for Agent {
             (&UNTOLD, counts.untold),
         ] {
             page.family(family)?.count(&[], count)?;
+        }
+        let mut family = page.family(&REPAIRED)?;
+        for (file, count) in agent.plugin.iter().flat_map(|plugin| &plugin.repairs) {
+            family.count(&[&file.display().to_string()], *count)?;
         }
         Ok(())
     }

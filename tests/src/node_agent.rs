@@ -1,0 +1,188 @@
+//! `sidestep run`, as on a node, and the CNI plugin asking it, as a container runtime does.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::pin_root::{self, PinRoot};
+use crate::pod::Pod;
+use crate::sidestep::{self, Ended};
+
+/// What the injector writes for a pod that waits to be captured.
+pub const WAITS: &str = r#"{"initContainers":["istio-validation","istio-proxy"],"containers":null}"#;
+
+/// A node: a bpffs, a directory of sockets, and an agent that may come and go.
+#[derive(Debug)]
+pub struct NodeAgent {
+    pub root: PinRoot,
+    directory: tempfile::TempDir,
+    running: Option<Child>,
+}
+
+impl NodeAgent {
+    /// A node without an agent.
+    pub fn absent() -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("lab-agent").tempdir().context("make a directory")?;
+        Ok(Self { root: PinRoot::new()?, directory, running: None })
+    }
+
+    pub fn start(flags: &[&str]) -> Result<Self> {
+        let mut node = Self::absent()?;
+        node.run(flags)?;
+        Ok(node)
+    }
+
+    /// Where the plugin asks.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("cni.sock")
+    }
+
+    pub fn command(&self, flags: &[&str]) -> Result<Command> {
+        let mut command = Command::new(sidestep::binary()?);
+        command
+            .args(["run", "--every", "1", "--cni-socket"])
+            .arg(self.socket())
+            .arg(format!("--listen=unix:{}", self.metrics_socket().display()))
+            .args(flags)
+            .env(pin_root::VARIABLE, self.root.path());
+        Ok(command)
+    }
+
+    /// Starts an agent; returns once it is ready for questions.
+    pub fn run(&mut self, flags: &[&str]) -> Result<()> {
+        let log = std::fs::File::options().append(true).create(true).open(self.log()).context("the log")?;
+        let mut command = self.command(flags)?;
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().context("start the agent")?;
+        let out = BufReader::new(child.stdout.take().context("its standard output")?);
+        let is_ready = out.lines().map_while(Result::ok).any(|line| line == "ready");
+        self.running = Some(child);
+        ensure!(is_ready, "the agent ended: {}", self.said());
+        Ok(())
+    }
+
+    /// Ends it by this signal.
+    pub fn end(&mut self, signal: Signal) -> Result<()> {
+        let Some(mut child) = self.running.take() else { return Ok(()) };
+        kill(Pid::from_raw(child.id().cast_signed()), signal).context("end the agent")?;
+        child.wait().context("wait for the agent")?;
+        Ok(())
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        self.running.as_ref().map(Child::id)
+    }
+
+    /// What agents of this node have logged.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    fn metrics_socket(&self) -> PathBuf {
+        self.directory.path().join("metrics.sock")
+    }
+
+    /// What its server answers at this path.
+    pub fn get(&self, path: &str) -> Result<String> {
+        let socket = self.metrics_socket();
+        let mut command = Command::new("curl");
+        command.args(["-s", "--unix-socket"]).arg(socket).arg(format!("http://localhost{path}"));
+        Ok(sidestep::ended_command(command)?.stdout)
+    }
+
+    /// One of its metrics; 0 where it is not there.
+    pub fn metric(&self, series: &str) -> Result<f64> {
+        let page = self.get("/metrics")?;
+        let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(Ok(0.0), |value| value.parse().context("a number"))
+    }
+
+    /// The runtime sets `pod` up: `CNI_COMMAND=ADD`, with these annotations. `entry`: more of the plugin's entry.
+    pub fn add(&self, pod: &Pod, annotations: &[(&str, &str)], entry: &Value) -> Result<Ended> {
+        let annotations: Value = annotations.iter().map(|(name, value)| (*name, *value)).collect();
+        self.call("ADD", pod, Some(annotations), entry)
+    }
+
+    pub fn del(&self, pod: &Pod) -> Result<Ended> {
+        self.call("DEL", pod, None, &json!({}))
+    }
+
+    /// As a container runtime calls the plugin.
+    pub fn call(&self, verb: &str, pod: &Pod, annotations: Option<Value>, entry: &Value) -> Result<Ended> {
+        let mount = crate::cgroup::mount()?;
+        let cgroup = pod.cgroup().strip_prefix(&mount).context("a cgroup below the mount")?;
+        let mut runtime = json!({ "cgroupPath": format!("/{}", cgroup.display()) });
+        if let Some(annotations) = annotations {
+            runtime["io.kubernetes.cri.pod-annotations"] = annotations;
+        }
+        let mut config = json!({
+            "cniVersion": "1.0.0", "name": "lab", "type": "sidestep-cni", "socket": self.socket(),
+            "runtimeConfig": runtime, "prevResult": prev_result(),
+        });
+        for (key, value) in entry.as_object().into_iter().flatten() {
+            config[key] = value.clone();
+        }
+        let mut command = Command::new(plugin()?);
+        command
+            .env_clear()
+            .env("CNI_COMMAND", verb)
+            .env("CNI_CONTAINERID", sandbox(pod))
+            .env("CNI_NETNS", pod.netns())
+            .env("CNI_IFNAME", "eth0")
+            .env("CNI_PATH", "/opt/cni/bin")
+            // The cgroup bears the pod's uid, as kubelet has it.
+            .env("CNI_ARGS", format!(
+                "IgnoreUnknown=1;K8S_POD_NAMESPACE=lab;K8S_POD_NAME={};K8S_POD_UID={}",
+                pod.name(),
+                cgroup.display()
+            ))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().context("run the CNI plugin")?;
+        let mut stdin = child.stdin.take().context("its standard input")?;
+        stdin.write_all(config.to_string().as_bytes()).context("tell the plugin")?;
+        drop(stdin);
+        let output = child.wait_with_output().context("wait for the plugin")?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
+    }
+}
+
+/// What the plugin before ours has answered.
+pub fn prev_result() -> Value {
+    json!({ "cniVersion": "1.0.0", "interfaces": [{ "name": "eth0" }], "ips": [], "dns": {} })
+}
+
+/// A pod's sandbox, as the runtime calls it.
+pub fn sandbox(pod: &Pod) -> String {
+    format!("sandbox-of-{}", pod.pid())
+}
+
+/// The CNI plugin: `SIDESTEP_CNI`, else beside the binary `sidestep`.
+pub fn plugin() -> Result<PathBuf> {
+    let named = std::env::var_os("SIDESTEP_CNI").map(PathBuf::from);
+    let beside = || Ok::<_, anyhow::Error>(sidestep::binary()?.with_file_name("sidestep-cni"));
+    let path = named.map_or_else(beside, Ok)?;
+    ensure!(path.is_file(), "no CNI plugin at {}: `cargo xtask build`, or set SIDESTEP_CNI", path.display());
+    Ok(path)
+}
+
+impl Drop for NodeAgent {
+    fn drop(&mut self) {
+        if let Err(error) = self.end(Signal::SIGTERM) {
+            eprintln!("lab: {error:#}");
+        }
+        if std::thread::panicking() {
+            eprintln!("lab: the agent said:\n{}", self.said());
+        }
+    }
+}

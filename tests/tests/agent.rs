@@ -1,0 +1,240 @@
+//! The agent of a node and its CNI plugin, with the lab's pods in place of a container runtime's.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rstest::rstest;
+use serde_json::{Value, json};
+use tests::client::Connect;
+use tests::data_plane::DataPlane;
+use tests::load::Load;
+use tests::network::Network;
+use tests::node_agent::{NodeAgent, WAITS, prev_result};
+use tests::report::Outcome;
+use tests::requirement::Requirement;
+use tests::server::{PROXY_USER, Server, stand_in};
+use tests::sidestep::ended_command;
+use tests::wait::until;
+
+const SOON: Duration = Duration::from_secs(20);
+const NO_RUNTIME: &[&str] = &["--runtime", "none"];
+const MESHED: &[(&str, &str)] = &[("sidecar.istio.io/status", WAITS)];
+
+fn met() -> bool {
+    DataPlane::Sidestep.met(&[Requirement::Program("curl", "curl"), Requirement::CniPlugin])
+}
+
+fn outbound(network: &Network) -> Outcome {
+    Connect::to("10.96.7.7:80".parse().unwrap()).from(&network.pod).unwrap().outcome()
+}
+
+fn is_enrolled(node: &NodeAgent, network: &Network) -> bool {
+    node.root.status_of(&network.pod).is_ok()
+}
+
+#[test]
+fn a_pod_is_captured_from_its_set_up_to_its_end() {
+    if !met() {
+        return;
+    }
+    let node = NodeAgent::start(NO_RUNTIME).unwrap();
+    let network = Network::new("web").unwrap();
+    let added = node.add(&network.pod, MESHED, &json!({})).unwrap();
+    assert_eq!(added.code, Some(0), "{added:?}");
+    assert_eq!(serde_json::from_str::<Value>(&added.stdout).unwrap(), prev_result());
+    // Captured, and there is no sidecar yet: refused, not sent out.
+    assert_eq!(outbound(&network), Outcome::Refused);
+    let status = node.root.status_of(&network.pod).unwrap();
+    assert_eq!(status["meta"]["pod"], json!({ "namespace": "lab", "name": "web" }));
+    assert!(status["meta"]["sandbox"]["id"].as_str().unwrap().starts_with("sandbox-of-"), "{status:#}");
+    let _sidecar = stand_in(&network.pod).start().unwrap();
+    assert_eq!(outbound(&network), Outcome::Answered);
+    assert_eq!(node.metric("sidestep_agent_enrolments_total{when=\"add\"}").unwrap(), 1.0);
+    assert_eq!(node.metric("sidestep_agent_pods{state=\"enrolled\"}").unwrap(), 1.0);
+
+    // The runtime asks again and again.
+    for _ in 0..3 {
+        let deleted = node.del(&network.pod).unwrap();
+        assert_eq!((deleted.code, deleted.stdout.as_str()), (Some(0), ""), "{deleted:?}");
+    }
+    assert!(!is_enrolled(&node, &network));
+    assert_eq!(node.metric("sidestep_agent_releases_total").unwrap(), 1.0);
+}
+
+/// With an agent, and without one.
+#[rstest]
+#[case::no_sidecar(&[])]
+#[case::istio_init(&[("sidecar.istio.io/status", r#"{"initContainers":["istio-init"]}"#)])]
+#[case::gateway(&[("sidecar.istio.io/status", r#"{"initContainers":null,"containers":["istio-proxy"]}"#)])]
+fn a_pod_that_waits_for_nobody_is_left_alone(#[case] annotations: &[(&str, &str)]) {
+    if !met() {
+        return;
+    }
+    let mut node = NodeAgent::absent().unwrap();
+    let network = Network::new("plain").unwrap();
+    let alone = node.add(&network.pod, annotations, &json!({})).unwrap();
+    assert_eq!(alone.code, Some(0), "{alone:?}");
+    node.run(NO_RUNTIME).unwrap();
+    let added = node.add(&network.pod, annotations, &json!({})).unwrap();
+    assert_eq!((added.code, is_enrolled(&node, &network)), (Some(0), false), "{added:?}");
+}
+
+#[test]
+fn without_an_agent_the_policy_decides_and_deletion_works() {
+    if !met() {
+        return;
+    }
+    let node = NodeAgent::absent().unwrap();
+    let network = Network::new("waits").unwrap();
+    let closed = node.add(&network.pod, MESHED, &json!({ "failurePolicy": "closed" })).unwrap();
+    let said: Value = serde_json::from_str(&closed.stdout).unwrap();
+    assert_eq!(closed.code, Some(1), "{closed:?}");
+    assert!(said["msg"].as_str().unwrap().contains("does not answer at"), "{said:#}");
+    let open = node.add(&network.pod, MESHED, &json!({ "failurePolicy": "open" })).unwrap();
+    assert_eq!(open.code, Some(0), "{open:?}");
+    assert_eq!(node.del(&network.pod).unwrap().code, Some(0));
+}
+
+/// Killed at any moment, the agent leaves the data path as it is, and the next one goes on with it.
+#[test]
+fn another_agent_goes_on_with_what_is_there() {
+    if !met() {
+        return;
+    }
+    let mut node = NodeAgent::start(NO_RUNTIME).unwrap();
+    let network = Network::new("stays").unwrap();
+    node.add(&network.pod, MESHED, &json!({})).unwrap();
+    let _sidecar = stand_in(&network.pod).start().unwrap();
+    let _app = Server::on(&network.pod).listen(network.pod4(8080)).echo().start().unwrap();
+    let load = Load::churning(network.pod4(8080), 2).user(PROXY_USER).start(&network.pod).unwrap();
+    let slot = node.root.status_of(&network.pod).unwrap()["meta"]["slot"].clone();
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        node.end(signal).unwrap();
+        assert_eq!(outbound(&network), Outcome::Answered);
+        node.run(NO_RUNTIME).unwrap();
+        let there = node.root.status_of(&network.pod).unwrap();
+        assert_eq!((&there["meta"]["slot"], &there["complete"]), (&slot, &json!(true)));
+    }
+    let exchanges = load.finish().unwrap();
+    assert_eq!(exchanges.failed, 0, "{exchanges:?}");
+    // It knows whose it is.
+    node.del(&network.pod).unwrap();
+    assert!(!is_enrolled(&node, &network));
+}
+
+#[test]
+fn a_second_agent_is_told_of_the_first() {
+    if !met() {
+        return;
+    }
+    let node = NodeAgent::start(NO_RUNTIME).unwrap();
+    let second = ended_command(node.command(NO_RUNTIME).unwrap()).unwrap();
+    let first = format!("process {}", node.pid().unwrap());
+    assert!(second.code == Some(69) && second.stderr.contains(&first), "{second:?}");
+}
+
+/// Whoever hands the agent a path to another pod's namespace, or to the node's, gets nothing for it.
+#[test]
+fn the_namespace_of_another_is_refused() {
+    if !met() {
+        return;
+    }
+    let node = NodeAgent::start(NO_RUNTIME).unwrap();
+    let [victim, attacker] = ["victim", "attacker"].map(|name| Network::new(name).unwrap());
+    assert_eq!(node.add(&victim.pod, MESHED, &json!({})).unwrap().code, Some(0));
+    let ask = |netns: &std::path::Path| {
+        let request = json!({
+            "command": "ADD", "container_id": "theirs", "netns": netns, "interface": "eth0",
+            "pod": { "namespace": "lab", "name": "attacker", "uid": attacker.pod.cgroup().file_name().unwrap().to_str() },
+            "annotations": { "sidecar.istio.io/status": WAITS },
+            "cgroup": attacker.pod.cgroup().file_name().unwrap().to_str(), "dns_servers": null,
+        });
+        answer(&node, &request)
+    };
+    for (netns, says) in [
+        (victim.pod.netns(), "this is that of pod lab/victim"),
+        (std::path::PathBuf::from("/proc/self/ns/net"), "the node's own"),
+        (std::path::PathBuf::from("/etc/passwd"), "no namespace file"),
+    ] {
+        let said = ask(&netns);
+        assert!(said["done"] == "failed" && said["message"].as_str().unwrap().contains(says), "{said:#}");
+    }
+    assert!(!is_enrolled(&node, &attacker) && is_enrolled(&node, &victim));
+    // What is told of the cgroup is looked at as well.
+    let request = json!({
+        "command": "ADD", "container_id": "theirs", "netns": attacker.pod.netns(), "interface": "eth0",
+        "pod": { "namespace": "lab", "name": "attacker", "uid": "u-1" },
+        "annotations": { "sidecar.istio.io/status": WAITS },
+        "cgroup": victim.pod.cgroup().file_name().unwrap().to_str(), "dns_servers": null,
+    });
+    let said = answer(&node, &request);
+    assert!(said["done"] == "failed" && said["message"].as_str().unwrap().contains("uid"), "{said:#}");
+}
+
+/// Says it to the agent as the plugin would.
+fn answer(node: &NodeAgent, request: &Value) -> Value {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::os::unix::net::UnixStream::connect(node.socket()).unwrap();
+    stream.write_all(request.to_string().as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Workloads of a file come and go with it; another value reaches those that are there.
+#[test]
+fn a_file_of_workloads_is_followed() {
+    if !met() {
+        return;
+    }
+    let mut node = NodeAgent::absent().unwrap();
+    let network = Network::new("vm").unwrap();
+    let entry = |annotations: Value| {
+        json!([{
+            "pod": "vm/one", "netns": network.pod.netns(), "cgroup": network.pod.cgroup(),
+            "annotations": annotations,
+        }])
+        .to_string()
+    };
+    let file = network.pod.scratch().join("workloads.json");
+    std::fs::write(&file, entry(json!({}))).unwrap();
+    let path = file.display().to_string();
+    node.run(&["--static", &path]).unwrap();
+    until("it is enrolled", SOON, || is_enrolled(&node, &network));
+    assert_eq!(outbound(&network), Outcome::Refused);
+    let excluded = || {
+        let status = node.root.status_of(&network.pod).unwrap();
+        status["meta"]["config"]["outbound_ports_exclude"].to_string()
+    };
+    assert!(!excluded().contains("9999"), "{}", excluded());
+    std::fs::write(&file, entry(json!({ "traffic.sidecar.istio.io/excludeOutboundPorts": "9999" }))).unwrap();
+    until("its rules change", SOON, || excluded().contains("9999"));
+    // A slip in the file takes nobody out of the mesh.
+    std::fs::write(&file, "[").unwrap();
+    until("the slip is said", SOON, || node.said().contains("JSON array"));
+    assert!(is_enrolled(&node, &network));
+    std::fs::write(&file, "[]").unwrap();
+    until("it is released", SOON, || !is_enrolled(&node, &network));
+}
+
+#[test]
+fn one_value_turns_the_acceleration_off_for_pods_that_run() {
+    if !DataPlane::Sidestep.met(&[Requirement::Program("curl", "curl"), Requirement::CniPlugin]) {
+        return;
+    }
+    let mut node = NodeAgent::absent().unwrap();
+    let network = Network::new("value").unwrap();
+    let file = network.pod.scratch().join("workloads.json");
+    let text = json!([{ "pod": "vm/one", "netns": network.pod.netns(), "cgroup": network.pod.cgroup() }]);
+    std::fs::write(&file, text.to_string()).unwrap();
+    let path = file.display().to_string();
+    node.run(&["--static", &path]).unwrap();
+    until("it is enrolled", SOON, || is_enrolled(&node, &network));
+    let mode = || node.root.status_of(&network.pod).unwrap()["meta"]["acceleration"]["mode"].clone();
+    assert_eq!(mode(), "safe-readers");
+    node.end(Signal::SIGTERM).unwrap();
+    node.run(&["--static", &path, "--accelerate", "off"]).unwrap();
+    let mode = || node.root.status_of(&network.pod).unwrap()["meta"]["acceleration"]["mode"].clone();
+    until("it is off", SOON, || mode() == "off");
+}
