@@ -2,8 +2,8 @@
 //! Others write that list too, so that we look again and again.
 //!
 //! The binary is there before the entry, and the entry goes before the binary: a runtime that does not find a
-//! plugin of its list starts no pod. [`list`] is about the text of a list, [`look`] about the directory,
-//! [`plan`] says what is to be done, and [`disk`] does it so that whoever reads meanwhile, or comes after an
+//! plugin of its list starts no pod. `list` is about the text of a list, `look` about the directory,
+//! `plan` says what is to be done, and `disk` does it so that whoever reads meanwhile, or comes after an
 //! agent that was killed, finds whole files.
 
 mod backoff;
