@@ -10,7 +10,7 @@ use nix::unistd::Uid;
 
 use crate::iptables::{self, Backend};
 use crate::kernel::{self, Lack};
-use crate::{cgroup, cluster, earlier, envoy, istio_iptables, process, sidestep};
+use crate::{cgroup, cluster, earlier, envoy, istio_iptables, node_agent, process, sidestep};
 
 /// Something a machine may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
