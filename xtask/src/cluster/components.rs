@@ -107,15 +107,16 @@ impl Starting<'_> {
         self.run("proxy", words(&proxy))
     }
 
-    /// Before kubelet: the first pod is not to wait for it.
+    /// Before kubelet: the first pod is not to wait for it. It installs its plugin where containerd says, and containerd
+    /// has loaded it when it is ready.
     pub(crate) fn agent(&mut self, binary: &Path, flags: &str, dual_stack: bool) -> Result<()> {
         let six = if dual_stack { "--proxy-env ISTIO_DUAL_STACK=true" } else { "" };
         let cgroup = &self.node.cgroup;
-        let command = format!("{} run --cgroup-root {cgroup} {six} {flags}", binary.display());
+        let command = format!("{} run --install-cni --cgroup-root {cgroup} {six} {flags}", binary.display());
         self.run("sidestep", words(&command))?;
-        let log = self.machine.dir.join("log/sidestep");
-        self.machine.until("the agent is there", 60, || {
-            fs::read_to_string(&log).is_ok_and(|text| text.lines().any(|line| line == "ready"))
+        let node = self.node;
+        self.machine.until("the agent is ready", 60, || {
+            quiet(&mut node.command(&["test", "-e", "/run/sidestep/ready"]))
         })
     }
 }

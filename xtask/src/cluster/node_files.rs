@@ -63,15 +63,6 @@ pub(crate) fn write_all(
         fs::copy(&source, &plugin).with_context(|| format!("copy {}", source.display()))?;
         plugins.push(stand_in(workspace, args)?);
     }
-    if args.capture.plugin == Plugin::Sidestep {
-        let source = args.capture.binary(workspace)?.with_file_name("sidestep-cni");
-        fs::copy(&source, dir.join("cni-bin/sidestep-cni"))
-            .with_context(|| format!("copy {}; `cargo xtask build` makes it", source.display()))?;
-        plugins.push(json!({
-            "type": "sidestep-cni",
-            "capabilities": {"io.kubernetes.cri.pod-annotations": true, "cgroupPath": true, "dns": true},
-        }));
-    }
     let list = json!({"cniVersion": "1.0.0", "name": "lab", "plugins": plugins});
     write(
         &dir.join("cni/10-lab.conflist"),

@@ -70,9 +70,7 @@ fn mesh(workspace: &Workspace, cluster: &Cluster, mode: &str) -> Result<String> 
     let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
     let text = match mode {
         // Two would capture otherwise.
-        "iptables" => {
-            text.replace("lab/mode: sidestep", "lab/mode: iptables, sidestep.io/inject: \"false\"")
-        }
+        "iptables" => text.replace("lab/mode: sidestep", "lab/mode: iptables, sidestep.io/inject: \"false\""),
         _ => text,
     };
     let mut apply = cluster.node(1)?.kubectl(&["apply", "-f", "-"]);

@@ -134,7 +134,7 @@ impl Base {
         fs::create_dir_all(&stripped).with_context(|| format!("create {}", stripped.display()))?;
         let init = strip(&workspace.release("lab-init"), &stripped)?;
         base.add_program(&init, "/init")?;
-        for name in ["sidestep", "lab-agent"] {
+        for name in ["sidestep", "sidestep-cni", "lab-agent"] {
             base.add_program(&strip(&workspace.release(name), &stripped)?, &format!("{LAB}/{name}"))?;
         }
         for (name, binary) in binaries {

@@ -35,6 +35,8 @@ pub(super) struct Known {
     pub(super) values: Values,
     pub(super) pods: BTreeMap<SandboxId, KnownPod>,
     pub(super) enrolled: Enrolled,
+    /// The runtime has taken their network away: a list that is older still has them.
+    ended: BTreeSet<SandboxId>,
     looked_closely: Instant,
     /// Who has told all pods of the node at least once.
     pub(super) complete: Complete,
@@ -119,11 +121,18 @@ impl Known {
             values,
             pods: BTreeMap::new(),
             enrolled: Enrolled::read().context("read what is enrolled")?,
+            ended: BTreeSet::new(),
             looked_closely: Instant::now(),
             complete: Complete::default(),
             counts: Counts::default(),
             plugin: None,
         })
+    }
+
+    /// The runtime takes the sandbox's network away.
+    pub(super) fn end(&mut self, sandbox: &SandboxId) {
+        self.pods.remove(sandbox);
+        self.ended.insert(sandbox.clone());
     }
 
     /// Takes in what the sources tell.
@@ -145,7 +154,10 @@ impl Known {
                 || !complete.covers(sandbox)
                 || pod.set_up_since.is_some_and(|since| since.elapsed() < SET_UP_WITHIN)
         });
-        for pod in pods {
+        if complete.runtime {
+            self.ended.retain(|sandbox| listed.contains(sandbox));
+        }
+        for pod in pods.into_iter().filter(|pod| !self.ended.contains(&pod.sandbox)).collect::<Vec<_>>() {
             self.take_in(pod, &mut learnt, closely);
         }
         // Values may have changed for those that only a plugin has told.

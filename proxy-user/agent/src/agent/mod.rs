@@ -104,7 +104,7 @@ impl Agent {
     fn del(&self, request: &Request) -> Result<Answer> {
         let sandbox = told::sandbox(&request.container_id)?;
         let mut known = self.known();
-        known.pods.remove(&sandbox);
+        known.end(&sandbox);
         while let Some((workload, _)) = known.enrolled.of(&sandbox) {
             let workload = workload.clone();
             self.release(&mut known, &workload)?;
