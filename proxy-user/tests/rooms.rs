@@ -84,6 +84,8 @@ fn rooms_use_each_other_in_no_circle() {
     for (folder, known) in [
         ("proxy-user/core/src", ("explain", "compile")),
         ("proxy-user/plane/src", ("flows", "dataplane")),
+        ("proxy-user/agent/src", ("plan", "decide")),
+        ("proxy-user/cni/src", ("plugin", "sidecar")),
         ("proxy-user/src", ("cli", "serve")),
     ] {
         let mut uses = uses(&root().join(folder));

@@ -21,4 +21,5 @@ pub mod select;
 mod single;
 mod static_file;
 mod told;
+pub mod uninstall;
 pub mod values;

@@ -93,18 +93,27 @@ impl Keeper {
     }
 
     async fn paths(&self, runtime: Option<&mut Runtime>) -> Result<Paths, String> {
-        let source = self.install.source.clone();
-        if let (Some(networks), Some(plugins)) = (&self.install.networks, &self.install.plugins) {
-            return Ok(Paths { networks: networks.clone(), plugins: plugins.clone(), source });
-        }
-        const NEXT: &str = "say it with --cni-conf-dir and --cni-bin-dir";
-        let runtime = runtime.ok_or_else(|| format!("no runtime says where it looks for plugins; {NEXT}"))?;
-        let setup = runtime.networks().await.map_err(|away| away.to_string())?;
-        let networks = self.install.networks.clone().or(setup.list_dir);
-        let plugins = self.install.plugins.clone().or_else(|| setup.plugin_dirs.first().cloned());
-        match (networks, plugins) {
-            (Some(networks), Some(plugins)) => Ok(Paths { networks, plugins, source }),
-            _ => Err(format!("the container runtime does not say where it looks for plugins; {NEXT}")),
-        }
+        let Install { source, networks, plugins, .. } = self.install.clone();
+        paths(source, networks, plugins, runtime).await
+    }
+}
+
+/// Where lists and plugins are: as somebody has said it, and the rest as the runtime says it.
+pub(crate) async fn paths(
+    source: PathBuf,
+    networks: Option<PathBuf>,
+    plugins: Option<PathBuf>,
+    runtime: Option<&mut Runtime>,
+) -> Result<Paths, String> {
+    const NEXT: &str = "say it with --cni-conf-dir and --cni-bin-dir";
+    let (networks, plugins) = match (networks, plugins) {
+        (Some(networks), Some(plugins)) => return Ok(Paths { networks, plugins, source }),
+        some => some,
+    };
+    let runtime = runtime.ok_or_else(|| format!("no runtime says where it looks for plugins; {NEXT}"))?;
+    let setup = runtime.networks().await.map_err(|away| away.to_string())?;
+    match (networks.or(setup.list_dir), plugins.or_else(|| setup.plugin_dirs.first().cloned())) {
+        (Some(networks), Some(plugins)) => Ok(Paths { networks, plugins, source }),
+        _ => Err(format!("the container runtime does not say where it looks for plugins; {NEXT}")),
     }
 }

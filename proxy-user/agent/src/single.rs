@@ -36,7 +36,7 @@ impl Single {
                 return Err(Failure::error(
                     Class::Unavailable,
                     format!(
-                        "an agent runs on this node already: process {}, which holds {}; stop it first",
+                        "an agent runs on this node already, or `sidestep uninstall`: process {}, which holds {}; stop it first",
                         harmless(pid.trim()),
                         path.display()
                     ),

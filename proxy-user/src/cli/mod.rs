@@ -30,6 +30,7 @@ mod serve;
 mod settings;
 mod status;
 mod status_share;
+mod uninstall;
 mod verify;
 mod version;
 
@@ -90,6 +91,8 @@ enum Verb {
     Relay(relay::RelayArgs),
     /// Be the agent of this node: enrol its sidecar pods, and serve metrics, readiness and a page of it
     Run(run::RunArgs),
+    /// Take the agent's CNI plugin off this node; pods that run stay captured
+    Uninstall(uninstall::UninstallArgs),
     /// Serve metrics, readiness and a page of this node over HTTP; log what the BPF programs say
     Serve(serve::ServeArgs),
     /// Measure this node: redirection and acceleration against iptables, with the embedded sidecar
@@ -183,6 +186,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Verb::VerifyProbe(args) => verify::run_probe(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Run(args) => run::run(&args),
+        Verb::Uninstall(args) => uninstall::run(&args),
         Verb::Serve(args) => serve::run(&args),
         Verb::Completions(args) => pages::completions(&args, command()),
         Verb::Man(args) => pages::man(&args, command()),
