@@ -42,7 +42,7 @@ impl PodCgroups {
         Ok(Self { mount, root })
     }
 
-    /// The pod's directory. `told` is the runtime's path from the root of cgroup2.
+    /// The pod's directory. `told` is what the runtime says: a path from the root of cgroup2, or a slice's name.
     pub fn find(&self, told: Option<&str>, uid: &str, absent: Absent) -> Result<PathBuf> {
         match told {
             Some(told) => self.told(told, uid, absent),
@@ -52,7 +52,7 @@ impl PodCgroups {
 
     fn told(&self, told: &str, uid: &str, absent: Absent) -> Result<PathBuf> {
         let refused = || format!("the cgroup {}, named by the container runtime", harmless(told));
-        let names = names(told).with_context(refused)?;
+        let names = names(&expand_slice(told)).with_context(refused)?;
         let last = names.last().with_context(|| format!("{}: it is every pod's", refused()))?;
         let is_the_pods = !uid.is_empty() && (last.contains(uid) || last.contains(&underscored(uid)));
         ensure!(is_the_pods, "{}: it does not bear the pod's uid {}", refused(), harmless(uid));
@@ -77,7 +77,7 @@ impl PodCgroups {
                 return Ok(path);
             }
         }
-        let root = self.mount.join(self.root.iter().collect::<PathBuf>());
+        let root = self.root.iter().fold(self.mount.clone(), |path, name| path.join(name));
         bail!(
             "no cgroup of the pod {uid} below {}: where kubelet has another --cgroup-root, name that",
             root.display()
@@ -223,14 +223,21 @@ mod tests {
     }
 
     #[rstest]
-    #[case::cgroupfs(format!("/kubepods/burstable/pod{UID}"))]
-    #[case::systemd(format!("/kubepods.slice/kubepods-pod{SYSTEMD}.slice"))]
-    #[case::no_slash(format!("kubepods/pod{UID}"))]
-    fn where_the_runtime_says(#[case] told: String) {
+    #[case::cgroupfs(format!("/kubepods/burstable/pod{UID}"), format!("kubepods/burstable/pod{UID}"))]
+    #[case::systemd(
+        format!("/kubepods.slice/kubepods-pod{SYSTEMD}.slice"),
+        format!("kubepods.slice/kubepods-pod{SYSTEMD}.slice")
+    )]
+    #[case::a_slice_alone(
+        format!("kubepods-pod{SYSTEMD}.slice"),
+        format!("kubepods.slice/kubepods-pod{SYSTEMD}.slice")
+    )]
+    #[case::no_slash(format!("kubepods/pod{UID}"), format!("kubepods/pod{UID}"))]
+    fn where_the_runtime_says(#[case] told: String, #[case] path: String) {
         let (mount, cgroups) = node(None);
         let refused = error(cgroups.find(Some(&told), UID, Absent::Refuse));
         assert!(refused.contains("it is not there"), "{refused}");
-        let expected = mount.path().canonicalize().unwrap().join(told.trim_start_matches('/'));
+        let expected = mount.path().canonicalize().unwrap().join(path);
         assert!(!expected.exists());
         assert_eq!(cgroups.find(Some(&told), UID, Absent::Make).unwrap(), expected);
         assert!(expected.is_dir());

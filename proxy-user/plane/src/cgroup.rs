@@ -92,7 +92,11 @@ impl AsFd for Cgroup {
 /// Where cgroup2 is mounted; beside cgroup v1 that is not /sys/fs/cgroup.
 pub fn mount_point() -> Result<PathBuf> {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
-    mounts(&mountinfo).find(Mount::is_cgroup2).map(|mount| mount.point()).ok_or_else(|| {
+    // A mount that lies under another one is listed, and cannot be reached.
+    let is_reached = |point: &PathBuf| {
+        nix::sys::statfs::statfs(point).is_ok_and(|stat| stat.filesystem_type().0 == CGROUP2_MAGIC)
+    };
+    mounts(&mountinfo).filter(Mount::is_cgroup2).map(|mount| mount.point()).find(is_reached).ok_or_else(|| {
         Failure::error(
             Class::Unavailable,
             "no cgroup2 is mounted: mount it with `mount -t cgroup2 none /sys/fs/cgroup/unified`, or boot with \

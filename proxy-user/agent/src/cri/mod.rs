@@ -13,6 +13,8 @@ mod runtime;
 mod sandbox;
 mod sidecar;
 mod status;
+#[cfg(test)]
+mod strange;
 #[rustfmt::skip]
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod v1;

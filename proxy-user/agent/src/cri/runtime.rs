@@ -1,6 +1,10 @@
 //! The runtime of this node, there or not.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{sync::Notify, time::Instant};
 use tracing::{info, warn};
@@ -44,10 +48,13 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// At this socket, or, where none is given, at the first of [`PLACES`] that answers.
+    /// At this socket, or, where none is given, at the first of [`PLACES`] that answers. As kubelet's endpoint is written,
+    /// `unix:///run/…`, or as a path.
     pub fn new(socket: Option<PathBuf>) -> Self {
         Self::at_first_of(match socket {
-            Some(socket) => vec![socket],
+            Some(socket) => {
+                vec![socket.strip_prefix("unix:").map(|path| Path::new("/").join(path)).unwrap_or(socket)]
+            }
             None => PLACES.map(PathBuf::from).into(),
         })
     }

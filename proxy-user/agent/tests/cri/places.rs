@@ -27,6 +27,16 @@ async fn the_first_that_answers() {
     assert!(!away.contains("none.sock"), "{away}");
 }
 
+/// As kubelet and crictl are told it.
+#[tokio::test]
+async fn an_endpoint_of_kubelets() {
+    let fake = Fake::start(("containerd", "2.1.9"), vec![]);
+    let endpoint = format!("unix://{}", fake.socket().display());
+    let mut runtime = Runtime::new(Some(endpoint.into()));
+    runtime.pods().await.unwrap();
+    assert_eq!(runtime.about().unwrap().socket, fake.socket());
+}
+
 #[test]
 fn places_are_sockets_of_the_node() {
     assert!(PLACES.iter().all(|place| place.starts_with('/') && place.ends_with(".sock")));

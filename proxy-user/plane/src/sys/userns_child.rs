@@ -68,9 +68,11 @@ fn wait_inside(userns: i32, told: i32, parent: libc::pid_t) -> ! {
     let orphaned = unsafe { libc::getppid() } != parent;
     // SAFETY: an open descriptor and a buffer of this length.
     let written = unsafe { libc::write(told, (&raw const errno).cast(), size_of::<i32>()) };
-    while !orphaned && errno == 0 && written > 0 {
-        // SAFETY: no arguments.
-        unsafe { libc::pause() };
+    if !orphaned && errno == 0 && written > 0 {
+        loop {
+            // SAFETY: no arguments. A handler of the parent's may return from it.
+            unsafe { libc::pause() };
+        }
     }
     // SAFETY: ends the process without running anything of the parent's.
     unsafe { libc::_exit(0) }

@@ -1,7 +1,11 @@
+use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::cri::v1::{ContainerMetadata, ContainerStatus, ContainerUser, LinuxContainerUser};
+use crate::cri::{
+    strange,
+    v1::{ContainerMetadata, ContainerStatus, ContainerUser, LinuxContainerUser},
+};
 
 const CONTAINERD_16: &str = include_str!("../recorded/containerd-1.6-container.json");
 const CONTAINERD_21: &str = include_str!("../recorded/containerd-2.1-container.json");
@@ -58,4 +62,13 @@ fn the_latest_of_the_sandbox() {
     ];
     assert_eq!(among(&containers, "s").map(|it| it.id.as_str()), Some("3"));
     assert_eq!(among(&containers[..1], "s"), None);
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_too_strange(text in strange::text(&[CONTAINERD_16, CONTAINERD_21, CRIO]), uid: i64, gid: i64) {
+        if let Ok(proxy) = read(&answer(&text, Some((uid, gid)))) {
+            prop_assert!(proxy.env.len() < 10 && proxy.args.len() < 10);
+        }
+    }
 }

@@ -1,9 +1,13 @@
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::cri::v1::{RuntimeCondition, RuntimeStatus};
+use crate::cri::{
+    strange,
+    v1::{RuntimeCondition, RuntimeStatus},
+};
 
 /// A recorded file has the answer's `info`, its texts as the JSON they are.
 fn answer(recorded: &str, is_ready: bool) -> StatusResponse {
@@ -78,4 +82,19 @@ fn relative_directories_are_nobodys() {
     let setup = NetworkSetup::of(&answer);
     assert_eq!((setup.plugin_dirs, setup.list_dir), (vec![], None));
     assert!(setup.ready.unwrap_err().contains("NetworkReady"));
+}
+
+const CNI: &str = r#"{"PluginDirs":["/opt/cni/bin"],"PluginConfDir":"/etc/cni/net.d","Networks":[{"Config":
+    {"Name":"n","Plugins":[{"Network":{"type":"bridge"}},{"Network":{"type":"sidestep-cni"}}]},"IFName":"eth0"}]}"#;
+const CONFIG: &str = r#"{"cni":{"binDir":"","binDirs":["/opt/cni/bin"],"confDir":"/etc/cni/net.d"}}"#;
+
+proptest! {
+    #[test]
+    fn no_text_is_too_strange(cni in strange::text(&[CNI]), config in strange::text(&[CONFIG]), last in ".{0,400}") {
+        let info = [("cniconfig", cni), ("config", config), ("lastCNILoadStatus", last)];
+        let info = info.map(|(name, text)| (name.to_owned(), text)).into();
+        let setup = NetworkSetup::of(&StatusResponse { info, status: None });
+        prop_assert!(setup.plugin_dirs.iter().chain(&setup.list_dir).all(|dir| dir.is_absolute()));
+        prop_assert!(setup.load_error.is_none_or(|error| !error.contains(char::is_control)));
+    }
 }
