@@ -168,7 +168,7 @@ pub mod map {
         FLOW_TOTALS,
         OPEN_TOTALS,
     ];
-    /// The same, once a workload has virtual machines: they take their memory at once.
+    /// The same, once a workload has virtual machines.
     pub const GUESTS: &[&str] = &[GUEST_GATEWAYS, GUEST_PORTS, GUEST_FLOWS, GUEST_IN, GUEST_OUT];
     /// Pinned by itself, for every layout.
     pub const SLOTS: &[&str] = &[SLOT];

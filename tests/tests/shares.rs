@@ -1,18 +1,27 @@
 //! What workloads share is shared out: one that uses up its share costs nobody else anything.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData};
+use proxy_common::guest::FLOWS;
+use proxy_plane::netns::Netns;
 use serde_json::Value;
 use tests::accelerated::Accelerated;
 use tests::any_reader::ANY_READER;
+use tests::client::Connect;
+use tests::crowd::Crowd;
 use tests::data_plane::DataPlane;
+use tests::guest;
 use tests::load::Load;
 use tests::network::Network;
 use tests::pin_root::PinRoot;
 use tests::pod::Pod;
+use tests::report::Outcome;
 use tests::requirement::Requirement;
-use tests::server::Server;
+use tests::server::{self, Server};
+use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 use tests::wait::until;
 
 /// Nothing is captured; sockets of both pods are accelerated.
@@ -124,6 +133,49 @@ fn a_full_share_is_forgotten() {
     let load = Load::lasting(at, 1).start(&network.outside).unwrap();
     wait("the listener's next connection is taken", || node.share(&network.pod)[2] == 1);
     load.finish().unwrap();
+}
+
+/// A pod with a virtual machine, attached.
+fn with_guest(name: &str) -> (Network, Pod, Sidestep) {
+    let network = Network::new(name).unwrap();
+    let guest = guest::behind(&network).unwrap();
+    let flags = [DEFAULT_FLAGS.as_slice(), &["-k", guest::INTERFACE]].concat();
+    let sidestep = Sidestep::attach(&network.pod, &flags).unwrap();
+    (network, guest, sidestep)
+}
+
+/// A guest that opens more connections than are remembered of a workload's: an idle one of another pod's guest is
+/// still known, in both directions.
+#[test]
+fn a_guest_forgets_its_own_connections_and_nobody_elses() {
+    if !DataPlane::Sidestep.met(&[Requirement::Kernel("tcx")]) {
+        return;
+    }
+    let (greedy, greedy_guest, _attached) = with_guest("guest-greedy");
+    let (modest, modest_guest, _also) = with_guest("guest-modest");
+    let to = "10.96.7.7:80".parse().unwrap();
+    let _sidecar = server::echo_sidecar(&modest.pod).start().unwrap();
+    let netns = Netns::open(&modest_guest.netns()).unwrap();
+    let mut idle = netns.within(|| Ok(TcpStream::connect(to)?)).unwrap();
+    idle.set_read_timeout(Some(MET_WITHIN)).unwrap();
+    let mut exchange = |text: &[u8; 6]| {
+        idle.write_all(text)?;
+        let mut answer = [0; 6];
+        idle.read_exact(&mut answer).map(|()| answer)
+    };
+    assert_eq!(exchange(b"first\n").unwrap(), *b"first\n");
+
+    // Nobody listens there yet: what is refused is remembered as well, and takes no time. Each address from each port.
+    greedy_guest.sysctl("net/ipv4/ip_local_port_range", "1024 65535").unwrap();
+    let counts = Crowd::to("10.96.7.0/30", 80, 3 * FLOWS).open(&greedy_guest).unwrap().counts;
+    assert_eq!(counts.failed.get("ECONNREFUSED"), Some(&(3 * FLOWS)), "{counts:?}");
+
+    assert_eq!(exchange(b"again\n").unwrap(), *b"again\n");
+    // And the guest that did it has room for what comes.
+    let _late = server::stand_in(&greedy.pod).start().unwrap();
+    let call = Connect::to(to).from(&greedy_guest).unwrap();
+    assert_eq!(call.outcome(), Outcome::Answered, "{call:?}");
+    assert_eq!(call.report().unwrap().original_dst().address, Some(to));
 }
 
 fn wait(what: &str, met: impl Fn() -> bool) {

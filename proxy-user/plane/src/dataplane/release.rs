@@ -134,6 +134,7 @@ fn forget(node_dir: &Path, table: &Workloads, slot: u32, meta: Option<&Meta>) ->
                 .with_context(|| format!("forget the program in {name}"))?;
         }
     }
+    guests::forget_flows(node_dir, slot)?;
     let rules = Rules::open(node_dir)?;
     match meta.filter(|meta| meta.layout == layout() && meta.slot == slot) {
         Some(meta) => {
