@@ -241,8 +241,8 @@ pub fn journal_sum(number: u64, words: &[u64; JOURNAL_WORDS]) -> u64 {
     sum
 }
 
-/// A connection from the sidecar over loopback, seen from its client, between SYN and accept: nothing of the server's
-/// end tells which process it is from.
+/// A connection within a workload between SYN and accept, seen from its client: nothing of the server's end tells which
+/// process it is from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct PeerKey {
@@ -251,6 +251,17 @@ pub struct PeerKey {
     pub client_port: Port,
     pub server_port: Port,
     pub netns: u32,
+}
+
+/// What the client's end has said of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct ToldPeer {
+    /// Of the client's workload: whose share it is.
+    pub tenancy: u64,
+    /// [`super::Class`].
+    pub class: u8,
+    pub reserved: [u8; 7],
 }
 
 impl PeerKey {
@@ -280,7 +291,7 @@ impl PeerKey {
 }
 
 const _: () = assert!(size_of::<FlowRecord>() == 192);
-const _: () = assert!(size_of::<PeerKey>() == 40);
+const _: () = assert!(size_of::<PeerKey>() == 40 && size_of::<ToldPeer>() == 16);
 const _: () = assert!(size_of::<Tally>() == 48);
 const _: () = assert!(size_of::<FlowFigures>() == 88);
 const _: () = assert!(size_of::<JournalEntry>() == 296);

@@ -91,12 +91,12 @@ pub(super) fn accepted(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
 }
 
 /// Within the pod only the client's end knows whether it is the sidecar's. One that no program has seen is of a process
-/// outside the cgroup: nobody else counts its connection.
+/// outside the cgroup: nobody else counts its connection. One that could not be told of stays what it looks like.
 #[inline(always)]
 fn of_client(me: &Workload, socket: Socket, record: &mut FlowRecord) {
     if let Some(class) = maps::take_peer(&PeerKey::of_server(record)) {
         record.class = class;
-    } else if !socket.is_mptcp() {
+    } else if !socket.is_mptcp() && !maps::is_untold(me) {
         // (The record of an MPTCP client is with another socket than the one that connects.)
         record.class = Class::DirectIn as u8;
         record.flags |= flow_flag::COUNTS;

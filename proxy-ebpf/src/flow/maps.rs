@@ -4,18 +4,23 @@
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, bpf_sock},
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuHashMap},
+    maps::{Array, HashMap, PerCpuHashMap},
 };
 use proxy_common::{
     flow::{
         BUCKETS, Class, FlowRecord, FreeList, Histogram, JOURNAL as ENTRIES, JournalEntry, KEPT as KEPT_EACH,
-        LISTED as PAGE, LIVE as LIVE_ENDS, ListedEnd, LiveEnd, OpenKey, OpenTotals, PeerKey, Totals, bucket,
-        totals_key,
+        LISTED as PAGE, LIVE as LIVE_ENDS, ListedEnd, LiveEnd, OpenKey, OpenTotals, PeerKey, ToldPeer,
+        Totals, bucket, totals_key,
     },
-    workload::SLOTS,
+    workload::{PEERS, SLOTS},
 };
 
-use crate::{atomic, storage::InheritedStorage, uapi::BPF_F_NO_PREALLOC, workload::Workload};
+use crate::{
+    atomic,
+    storage::InheritedStorage,
+    uapi::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    workload::{Workload, share_of},
+};
 
 /// Live flows. A listener's record is inherited by what it accepts. Written by connect, getpeername and the programs
 /// of this module, by userspace for listeners that were there first.
@@ -24,9 +29,10 @@ use crate::{atomic, storage::InheritedStorage, uapi::BPF_F_NO_PREALLOC, workload
 #[unsafe(export_name = "FLOWS")]
 static FLOWS: InheritedStorage<FlowRecord> = InheritedStorage::new();
 
-/// The sidecar's connections over loopback that were not accepted yet. The client's end writes, the server's takes.
+/// Connections within a workload that were not accepted yet. The client's end writes, the server's takes; a client that
+/// closes before that removes its own. Each workload has its share.
 #[map]
-static FLOW_PEERS: LruHashMap<PeerKey, u8> = LruHashMap::with_max_entries(16384, 0);
+static FLOW_PEERS: HashMap<PeerKey, ToldPeer> = HashMap::with_max_entries(PEERS, BPF_F_NO_PREALLOC);
 
 /// Open ends. Written by the programs of this module, mapped by readers. Not only with the sockets' storage: to list that
 /// takes an iterator, and there are kernels that refuse those. Not in a hash: entering and leaving one took 1.35 us for
@@ -105,20 +111,59 @@ pub(super) fn free_list() -> Option<&'static mut FreeList> {
     LIVE_PLACES.get_ptr_mut(0).map(|list| unsafe { &mut *list })
 }
 
-/// The sidecar's SYN to a server on loopback is about to leave.
+/// A SYN to the workload itself is about to leave. Where the workload has its share of them, nobody is told of this one.
 #[inline(always)]
-pub(super) fn remember_peer(key: &PeerKey, class: u8) {
-    // Where the map is full the server's end of the connection does not tell that its client is the sidecar.
-    let _ = FLOW_PEERS.insert(key, class, 0);
+pub(super) fn tell_peer(me: &Workload, key: &PeerKey, class: u8) {
+    let Some((share, limits)) = me.share() else { return };
+    if share.peers < limits.peers
+        && insert_peer(key, &ToldPeer { tenancy: me.tenancy(), class, reserved: [0; 7] })
+    {
+        atomic::add(&mut share.peers, 1);
+    } else {
+        atomic::add(&mut share.untold, 1);
+    }
+}
+
+#[inline(always)]
+fn insert_peer(key: &PeerKey, told: &ToldPeer) -> bool {
+    if FLOW_PEERS.insert(key, told, BPF_NOEXIST).is_ok() {
+        return true;
+    }
+    // There may be an entry of a client that went while no program looked.
+    forget_peer(key);
+    FLOW_PEERS.insert(key, told, BPF_NOEXIST).is_ok()
 }
 
 /// The class the client's end has given the connection.
 #[inline(always)]
 pub(super) fn take_peer(key: &PeerKey) -> Option<u8> {
-    // SAFETY: one connection has one accepted socket: nobody else takes this entry.
-    let class = unsafe { FLOW_PEERS.get(key) }.copied()?;
-    let _ = FLOW_PEERS.remove(key);
+    // SAFETY: written once, before the SYN leaves.
+    let ToldPeer { tenancy, class, .. } = unsafe { FLOW_PEERS.get(key) }.copied()?;
+    // Whoever removes it gives it back.
+    if FLOW_PEERS.remove(key).is_ok()
+        && let Some(share) = share_of(tenancy)
+    {
+        atomic::add(&mut share.peers, u64::MAX);
+    }
     Some(class)
+}
+
+/// The client closes. Most entries were taken.
+#[inline(always)]
+pub(super) fn forget_peer(key: &PeerKey) {
+    let _ = take_peer(key);
+}
+
+/// Whether an accepted connection of which nobody has told may be one that nobody could be told of. Each of those answers
+/// for one accepted connection.
+#[inline(always)]
+pub(super) fn is_untold(me: &Workload) -> bool {
+    let Some((share, _)) = me.share() else { return true };
+    let any = share.untold != 0;
+    if any {
+        atomic::add(&mut share.untold, u64::MAX);
+    }
+    any
 }
 
 /// The number of a new entry, from 1, and where it stands.

@@ -99,13 +99,19 @@ pub(super) fn connecting(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     if is_near(me, record) {
         record.flags |= flow_flag::NEAR;
     }
-    if record.class == Class::InnerLo as u8 || record.class == Class::DirectSelf as u8 {
-        maps::remember_peer(&PeerKey::of_client(record), record.class);
+    if is_told(record) {
+        maps::tell_peer(me, &PeerKey::of_client(record), record.class);
     }
     // The SYN takes one number.
     record.snd_base = Socket::of(sk).write_seq().wrapping_add(1);
     live::enter(me, sk, record);
     call.call_back(BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+/// Whether the client's end tells the server's of it.
+#[inline(always)]
+pub(super) fn is_told(record: &FlowRecord) -> bool {
+    record.class == Class::InnerLo as u8 || record.class == Class::DirectSelf as u8
 }
 
 /// Whether the other end is of this workload, or at an address of another workload of this node.
