@@ -241,8 +241,8 @@ pub fn journal_sum(number: u64, words: &[u64; JOURNAL_WORDS]) -> u64 {
     sum
 }
 
-/// A connection within a workload between SYN and accept, seen from its client: nothing of the server's end tells which
-/// process it is from.
+/// A connection between SYN and accept, seen from its client: nothing of the server's end tells which process it is from,
+/// or why the client's end stays out of the acceleration's map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct PeerKey {
@@ -250,6 +250,7 @@ pub struct PeerKey {
     pub server: Addr,
     pub client_port: Port,
     pub server_port: Port,
+    /// Of a connection within a workload; 0: between two.
     pub netns: u32,
 }
 
@@ -259,12 +260,19 @@ pub struct PeerKey {
 pub struct ToldPeer {
     /// Of the client's workload: whose share it is.
     pub tenancy: u64,
-    /// [`super::Class`].
-    pub class: u8,
+    /// Within a workload the [`super::Class`] of the connection; between two why the client's end stays out of the
+    /// acceleration's map, as in [`FlowRecord::stays`].
+    pub told: u8,
     pub reserved: [u8; 7],
 }
 
 impl PeerKey {
+    /// The same for an end of another workload.
+    #[inline(always)]
+    pub const fn between_workloads(self) -> Self {
+        Self { netns: 0, ..self }
+    }
+
     /// As the client's end has it.
     #[inline(always)]
     pub const fn of_client(record: &FlowRecord) -> Self {

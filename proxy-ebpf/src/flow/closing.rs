@@ -1,11 +1,11 @@
 //! The end of a connection: TCP is done, and the application lets go.
 
 use aya_ebpf::bindings::bpf_sock;
-use proxy_common::flow::{Close, FlowRecord, PeerKey, flow_flag, phase};
+use proxy_common::flow::{Close, FlowRecord, flow_flag, phase};
 
 use super::{
     journal, live, maps,
-    opening::is_told,
+    opening::forget_told,
     process,
     socket::{Socket, fin_sent, state},
 };
@@ -47,8 +47,8 @@ pub(super) fn changed(me: &Workload, sk: *mut bpf_sock, old: u32, new: u32, now:
     if matches!(close, Close::Rst | Close::Killed) && error == 0 {
         record.flags |= flow_flag::CLOSED_FIRST;
     }
-    if record.has(flow_flag::CLIENT) && is_told(record) {
-        maps::forget_peer(&PeerKey::of_client(record));
+    if record.has(flow_flag::CLIENT) {
+        forget_told(record);
     }
     record.closed_at = now;
     record.sent_stacked = socket.sent(record, fin_sent(old));

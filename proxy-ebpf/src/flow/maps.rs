@@ -29,7 +29,7 @@ use crate::{
 #[unsafe(export_name = "FLOWS")]
 static FLOWS: InheritedStorage<FlowRecord> = InheritedStorage::new();
 
-/// Connections within a workload that were not accepted yet. The client's end writes, the server's takes; a client that
+/// What clients say of connections that were not accepted yet. The client's end writes, the server's takes; a client that
 /// closes before that removes its own. Each workload has its share.
 #[map]
 static FLOW_PEERS: HashMap<PeerKey, ToldPeer> = HashMap::with_max_entries(PEERS, BPF_F_NO_PREALLOC);
@@ -111,15 +111,22 @@ pub(super) fn free_list() -> Option<&'static mut FreeList> {
     LIVE_PLACES.get_ptr_mut(0).map(|list| unsafe { &mut *list })
 }
 
-/// A SYN to the workload itself is about to leave. Where the workload has its share of them, nobody is told of this one.
+/// Tells the server's end of a connection. Where the workload has its share of them, nobody is told of this one.
 #[inline(always)]
-pub(super) fn tell_peer(me: &Workload, key: &PeerKey, class: u8) {
-    let Some((share, limits)) = me.share() else { return };
-    if share.peers < limits.peers
-        && insert_peer(key, &ToldPeer { tenancy: me.tenancy(), class, reserved: [0; 7] })
-    {
+pub(super) fn tell_peer(me: &Workload, key: &PeerKey, told: u8) -> bool {
+    let Some((share, limits)) = me.share() else { return false };
+    let is_told = share.peers < limits.peers
+        && insert_peer(key, &ToldPeer { tenancy: me.tenancy(), told, reserved: [0; 7] });
+    if is_told {
         atomic::add(&mut share.peers, 1);
-    } else {
+    }
+    is_told
+}
+
+/// Of a connection within the workload whose client nobody could be told of.
+#[inline(always)]
+pub(super) fn count_untold(me: &Workload) {
+    if let Some((share, _)) = me.share() {
         atomic::add(&mut share.untold, 1);
     }
 }
@@ -134,18 +141,18 @@ fn insert_peer(key: &PeerKey, told: &ToldPeer) -> bool {
     FLOW_PEERS.insert(key, told, BPF_NOEXIST).is_ok()
 }
 
-/// The class the client's end has given the connection.
+/// What the client's end has said of the connection.
 #[inline(always)]
 pub(super) fn take_peer(key: &PeerKey) -> Option<u8> {
-    // SAFETY: written once, before the SYN leaves.
-    let ToldPeer { tenancy, class, .. } = unsafe { FLOW_PEERS.get(key) }.copied()?;
+    // SAFETY: written once, before the server's end can look for it.
+    let ToldPeer { tenancy, told, .. } = unsafe { FLOW_PEERS.get(key) }.copied()?;
     // Whoever removes it gives it back.
     if FLOW_PEERS.remove(key).is_ok()
         && let Some(share) = share_of(tenancy)
     {
         atomic::add(&mut share.peers, u64::MAX);
     }
-    Some(class)
+    Some(told)
 }
 
 /// The client closes. Most entries were taken.
