@@ -56,7 +56,7 @@ named! {
         Refused = "refused", "nobody listened, or a rule refused it";
         Unreachable = "unreachable", "no route to the other side";
         Aborted = "aborted", "given up by its own side at once, before an answer could be expected";
-        Killed = "killed", "the process of one side was killed while it was open";
+        Killed = "killed", "the process of one side was killed before the other side was done";
     }
 }
 

@@ -102,6 +102,7 @@ pub mod map {
 
         FLOWS = "FLOWS";
         FLOW_PEERS = "FLOW_PEERS";
+        FLOW_KILLED = "FLOW_KILLED";
         LIVE = "LIVE";
         LIVE_PLACES = "LIVE_PLACES";
         LISTED = "LISTED";
@@ -157,6 +158,7 @@ pub mod map {
         LOGS,
         FLOWS,
         FLOW_PEERS,
+        FLOW_KILLED,
         LIVE,
         LIVE_PLACES,
         LISTED,

@@ -1,7 +1,7 @@
 //! The records as they stand in the maps.
 
 use crate::{
-    accel::Reason,
+    accel::{EndKey, Reason},
     addr::{Addr, Port},
 };
 
@@ -95,6 +95,20 @@ pub mod phase {
 }
 
 impl FlowRecord {
+    /// The connection as this end has it. What is within a workload is told apart by its namespace.
+    #[inline(always)]
+    pub const fn end_key(&self, is_within: bool) -> EndKey {
+        EndKey {
+            local: self.local,
+            remote: self.remote,
+            local_port: self.local_port,
+            remote_port: self.remote_port,
+            snd: self.snd_base,
+            rcv: self.rcv_base,
+            netns: if is_within { self.netns } else { 0 },
+        }
+    }
+
     pub const EMPTY: Self = Self {
         cookie: 0,
         syn_at: 0,

@@ -4,9 +4,10 @@
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, bpf_sock},
     macros::map,
-    maps::{Array, HashMap, PerCpuHashMap},
+    maps::{Array, HashMap, LruHashMap, PerCpuHashMap},
 };
 use proxy_common::{
+    accel::EndKey,
     flow::{
         BUCKETS, Class, FlowRecord, FreeList, Histogram, JOURNAL as ENTRIES, JournalEntry, KEPT as KEPT_EACH,
         LISTED as PAGE, LIVE as LIVE_ENDS, ListedEnd, LiveEnd, OpenKey, OpenTotals, PeerKey, ToldPeer,
@@ -33,6 +34,10 @@ static FLOWS: InheritedStorage<FlowRecord> = InheritedStorage::new();
 /// closes before that removes its own. Each workload has its share.
 #[map]
 static FLOW_PEERS: HashMap<PeerKey, ToldPeer> = HashMap::with_max_entries(PEERS, BPF_F_NO_PREALLOC);
+
+/// Ends whose process was killed, for the other end to know when it is done. Some are never looked for: the least recent go.
+#[map]
+static FLOW_KILLED: LruHashMap<EndKey, u8> = LruHashMap::with_max_entries(4096, 0);
 
 /// Open ends. Written by the programs of this module, mapped by readers. Not only with the sockets' storage: to list that
 /// takes an iterator, and there are kernels that refuse those. Not in a hash: entering and leaving one took 1.35 us for
@@ -159,6 +164,19 @@ pub(super) fn take_peer(key: &PeerKey) -> Option<u8> {
 #[inline(always)]
 pub(super) fn forget_peer(key: &PeerKey) {
     let _ = take_peer(key);
+}
+
+/// The process of this end is being killed.
+#[inline(always)]
+pub(super) fn tell_killed(own: &EndKey) {
+    let _ = FLOW_KILLED.insert(own, 1, 0);
+}
+
+/// Whether the process of the other end was killed before.
+#[inline(always)]
+pub(super) fn take_killed(other: &EndKey) -> bool {
+    // Most were not: to look is cheaper than the bucket's lock.
+    FLOW_KILLED.get_ptr(other).is_some() && FLOW_KILLED.remove(other).is_ok()
 }
 
 /// Whether an accepted connection of which nobody has told may be one that nobody could be told of. Each of those answers
