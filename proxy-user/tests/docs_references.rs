@@ -57,13 +57,13 @@ fn runs_of_tests_show_the_tests_there_are() {
     let texts = texts();
     let mut shown = 0;
     for (path, text) in texts.iter().filter(|(path, _)| path.ends_with(".md")) {
-        for run in text.split("     Running ").skip(1) {
+        for run in text.split("\n     Running tests/").skip(1) {
             let (file, _) = run.split_once(' ').unwrap();
             let run = run.split("test result: ").next().unwrap();
             let printed: Vec<&str> = run.lines().filter_map(|line| line.strip_prefix("test ")).collect();
             let names = printed.iter().filter_map(|line| line.split([' ', ':']).next());
             let names: BTreeSet<&str> = names.collect();
-            let source = &texts[&format!("tests/{file}")];
+            let source = &texts[&format!("tests/tests/{file}")];
             let there = source.lines().filter_map(|line| line.strip_prefix("fn "));
             let there: Vec<&str> = there.filter_map(|line| line.split('(').next()).collect();
             let missing: Vec<_> = names.iter().filter(|name| !there.contains(name)).collect();
