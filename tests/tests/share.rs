@@ -53,7 +53,7 @@ fn copied(pod: &Pod) -> PathBuf {
 
 /// A stream with a server that nobody vouches for.
 fn stranger(pod: &Pod, at: SocketAddr) {
-    let server = pod.command(&copied(pod)).args(["stream", "serve", "--listen", &at.to_string()]);
+    let server = pod.command(copied(pod)).args(["stream", "serve", "--listen", &at.to_string()]);
     let server = server.user(APP_USER.0, APP_USER.1).spawn().unwrap();
     server.wait_for("ready").unwrap();
     let seen = streams::Client::to(at, 1, STACKED).streams(TO_STRANGER).run(pod).unwrap();
