@@ -10,8 +10,8 @@ pub use crate::kernel::FlowKernel;
 
 pub use live::{FreeList, LISTED, LIVE, ListedEnd, LiveEnd};
 pub use record::{
-    FlowFigures, FlowRecord, JOURNAL, JOURNAL_WORDS, JournalEntry, KEPT, PEERS, PeerKey, Tally, flow_flag,
-    journal_sum, phase, tally_path,
+    FlowFigures, FlowRecord, JOURNAL, JOURNAL_WORDS, JournalEntry, KEPT, PEERS, PeerKey, Tally, ToldPeer,
+    flow_flag, journal_sum, phase, tally_path,
 };
 pub use totals::{BUCKETS, Carried, Histogram, OpenKey, OpenTotals, Stayed, Totals, bucket, totals_key};
 
@@ -56,7 +56,7 @@ named! {
         Refused = "refused", "nobody listened, or a rule refused it";
         Unreachable = "unreachable", "no route to the other side";
         Aborted = "aborted", "given up by its own side at once, before an answer could be expected";
-        Killed = "killed", "the process of one side was killed while it was open";
+        Killed = "killed", "the process of one side was killed before the other side was done";
     }
 }
 

@@ -45,8 +45,8 @@ const _: () = assert!(size_of::<GuestKey>() == 24);
 const _: () = assert!(size_of::<GuestFlow>() == 20);
 const _: () = assert!(size_of::<GuestGateway>() == 32);
 
-/// Flows remembered, the least recently used go first.
-pub const FLOWS: u32 = 32768;
+/// Flows remembered of all guests of a workload, the least recently used go first.
+pub const FLOWS: u32 = 16384;
 
 /// Ports tried when the guest's own is in use.
 pub const PORT_TRIES: u16 = 8;

@@ -102,6 +102,7 @@ pub mod map {
 
         FLOWS = "FLOWS";
         FLOW_PEERS = "FLOW_PEERS";
+        FLOW_KILLED = "FLOW_KILLED";
         LIVE = "LIVE";
         LIVE_PLACES = "LIVE_PLACES";
         LISTED = "LISTED";
@@ -157,6 +158,7 @@ pub mod map {
         LOGS,
         FLOWS,
         FLOW_PEERS,
+        FLOW_KILLED,
         LIVE,
         LIVE_PLACES,
         LISTED,
@@ -168,7 +170,7 @@ pub mod map {
         FLOW_TOTALS,
         OPEN_TOTALS,
     ];
-    /// The same, once a workload has virtual machines: they take their memory at once.
+    /// The same, once a workload has virtual machines.
     pub const GUESTS: &[&str] = &[GUEST_GATEWAYS, GUEST_PORTS, GUEST_FLOWS, GUEST_IN, GUEST_OUT];
     /// Pinned by itself, for every layout.
     pub const SLOTS: &[&str] = &[SLOT];

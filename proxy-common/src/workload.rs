@@ -95,10 +95,14 @@ pub struct Shares {
     pub sockets: u64,
     /// Open ends in the list.
     pub live: u64,
+    /// Clients of connections that their server's end has to be told of, and that it was not told of yet.
+    pub peers: u64,
+    /// Those that no server's end can be told of: there was no room for them.
+    pub untold: u64,
 }
 
 /// How much each may have: what there is, divided by those that are there. Written by userspace. Connections that are
-/// looked up have no limit of their own.
+/// looked up, and clients nobody can be told of, have no limit of their own.
 pub type Limits = Shares;
 
 /// Connections between SYN and accept, of all workloads.
@@ -107,6 +111,8 @@ pub const PENDING: u32 = 1 << 19;
 const MOST_PENDING: u64 = 1 << 16;
 /// Sockets in the acceleration's map.
 pub const SOCKETS: u32 = 1 << 16;
+/// Clients between SYN and accept that the server's end has to be told of.
+pub const PEERS: u32 = 1 << 17;
 
 impl Shares {
     /// For so many workloads.
@@ -118,11 +124,13 @@ impl Shares {
             looked_up: 0,
             sockets: SOCKETS as u64 / n,
             live: live as u64 / n,
+            peers: PEERS as u64 / n,
+            untold: 0,
         }
     }
 }
 
-const _: () = assert!(size_of::<Workload>() == 40 && size_of::<Caller>() == 20 && size_of::<Shares>() == 32);
+const _: () = assert!(size_of::<Workload>() == 40 && size_of::<Caller>() == 20 && size_of::<Shares>() == 48);
 
 #[cfg(test)]
 mod tests {
@@ -142,6 +150,7 @@ mod tests {
             let share = Shares::of(n, 1 << 18);
             assert!(share.pending * u64::from(n) <= u64::from(PENDING), "{n}: {share:?}");
             assert!(share.sockets * u64::from(n) <= u64::from(SOCKETS) && share.live > 0, "{n}: {share:?}");
+            assert!(share.peers * u64::from(n) <= u64::from(PEERS) && share.peers > 0, "{n}: {share:?}");
         }
         assert_eq!(Shares::of(110, 1 << 18).pending, 4096);
     }

@@ -114,21 +114,26 @@ fn first(
     if gateway.of(packet.v4).is_unspecified() {
         return Arrival::Refuse;
     }
+    let Work { ends, seen, flow, .. } = work;
+    *flow = GuestFlow { server: ends.sidecar, server_port: ends.sidecar_port, client_port: ends.client_port };
+    *seen = key(me, ends.client, flow.client_port);
     if let Some(port) = known {
-        // The SYN again, or a new connection with the ports of an old one.
-        return Arrival::Capture(port);
+        // The SYN again, or a new connection with the ports of an old one. Another connection may have got its port since: an
+        // answer would go there.
+        seen.port = port;
+        if guest_flows::flow(seen).is_some_and(|known| known == flow) {
+            return Arrival::Capture(port);
+        }
     }
     me.count_rule(verdict.rule);
     choose_port(me, packet, gateway, work).map_or(Arrival::Refuse, Arrival::Capture)
 }
 
-/// The guest's own port, unless another connection of the guest has it towards the sidecar.
+/// The guest's own port, unless another connection of the guest has it towards the sidecar. For `flow`, of `seen`.
 #[inline(always)]
 fn choose_port(me: &Workload, packet: &Packet, gateway: &GuestGateway, work: &mut Work) -> Option<Port> {
     let outbound = Port::new(me.policy().outbound_port);
     let Work { ends, seen, flow, tuple } = work;
-    *flow = GuestFlow { server: ends.sidecar, server_port: ends.sidecar_port, client_port: ends.client_port };
-    *seen = key(me, ends.client, flow.client_port);
     for n in 0..PORT_TRIES {
         let port = port_to_try(n, flow.client_port, &flow.server, flow.server_port);
         seen.port = port;

@@ -1,11 +1,12 @@
 //! The maps of the tc programs on guests' interfaces. Both directions of a flow are written by its first packet and
-//! forgotten when others need the room.
+//! forgotten when others of the same workload need the room: each workload with guests has two maps of its own.
 #![allow(unsafe_code, reason = "map values and the context are raw pointers")]
 
 use aya_ebpf::{
     bindings::__sk_buff,
-    macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray},
+    btf_maps::{ArrayOfMaps, LruHashMap},
+    macros::{btf_map, map},
+    maps::{HashMap, PerCpuArray},
     programs::TcContext,
 };
 use proxy_common::{
@@ -18,14 +19,17 @@ use proxy_common::{
 use crate::uapi::BPF_F_NO_PREALLOC;
 use crate::{ctx::load32, packet::Tuple, workload::Workload};
 
-/// The port the sidecar sees, by the connection as the guest has it. Sized by the loader.
-#[map]
-static GUEST_PORTS: LruHashMap<ConnectionKey, [u8; 4]> = LruHashMap::with_max_entries(1, 0);
+/// One workload's. The loader makes it, with room for more.
+type OfWorkload<K, V> = LruHashMap<K, V, 1>;
 
-/// Where the guest wanted to go, by its address and the port the sidecar sees. sock_ops reads it for the original
-/// destination.
-#[map]
-static GUEST_FLOWS: LruHashMap<GuestKey, GuestFlow> = LruHashMap::with_max_entries(1, 0);
+/// The port the sidecar sees, by slot, then by the connection as the guest has it.
+#[btf_map]
+static GUEST_PORTS: ArrayOfMaps<OfWorkload<ConnectionKey, [u8; 4]>, { SLOTS as usize }> = ArrayOfMaps::new();
+
+/// Where the guest wanted to go, by slot, then by its address and the port the sidecar sees. sock_ops reads it for the
+/// original destination.
+#[btf_map]
+static GUEST_FLOWS: ArrayOfMaps<OfWorkload<GuestKey, GuestFlow>, { SLOTS as usize }> = ArrayOfMaps::new();
 
 /// Addresses of guests' interfaces, by index. Written by the loader.
 #[map]
@@ -68,30 +72,33 @@ pub(crate) fn gateway(me: &Workload, ctx: &TcContext) -> Option<&'static GuestGa
 #[inline(always)]
 pub(crate) fn port(key: &ConnectionKey) -> Option<Port> {
     // SAFETY: an entry is never changed, only replaced by an equal one.
-    let [a, b, ..] = unsafe { GUEST_PORTS.get(key) }.copied()?;
+    let [a, b, ..] = unsafe { GUEST_PORTS.get(key.slot)?.get(key) }.copied()?;
     Some(Port([a, b]))
 }
 
 #[inline(always)]
 pub(crate) fn flow(seen: &GuestKey) -> Option<&'static GuestFlow> {
     // SAFETY: replaced only when the flow it belonged to is gone.
-    unsafe { GUEST_FLOWS.get(seen) }
+    unsafe { GUEST_FLOWS.get(seen.slot)?.get(seen) }
 }
 
 #[inline(always)]
 pub(crate) fn remember(key: &ConnectionKey, seen: &GuestKey, flow: &GuestFlow) -> bool {
     let [a, b] = seen.port.0;
-    GUEST_FLOWS.insert(seen, flow, 0).is_ok() && GUEST_PORTS.insert(key, [a, b, 0, 0], 0).is_ok()
+    let (Some(flows), Some(ports)) = (GUEST_FLOWS.get(seen.slot), GUEST_PORTS.get(key.slot)) else {
+        return false;
+    };
+    flows.insert(seen, flow, 0).is_ok() && ports.insert(key, [a, b, 0, 0], 0).is_ok()
 }
 
 #[inline(always)]
 pub(crate) fn forget_flow(seen: &GuestKey) {
     // In most cases there is none.
-    let _ = GUEST_FLOWS.remove(seen);
+    let _ = GUEST_FLOWS.get(seen.slot).map(|flows| flows.remove(seen));
 }
 
 #[inline(always)]
 pub(crate) fn forget_port(key: &ConnectionKey) {
     // Another program may have removed it.
-    let _ = GUEST_PORTS.remove(key);
+    let _ = GUEST_PORTS.get(key.slot).map(|ports| ports.remove(key));
 }

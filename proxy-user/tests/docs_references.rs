@@ -51,6 +51,36 @@ fn anchor(title: &str) -> String {
     kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
+/// Runs of tests in a block of code: all tests of the file, by the names they have.
+#[test]
+fn runs_of_tests_show_the_tests_there_are() {
+    let texts = texts();
+    let mut shown = 0;
+    for (path, text) in texts.iter().filter(|(path, _)| path.ends_with(".md")) {
+        for run in text.split("\n     Running tests/").skip(1) {
+            let (file, _) = run.split_once(' ').unwrap();
+            let run = run.split("test result: ").next().unwrap();
+            let printed: Vec<&str> = run.lines().filter_map(|line| line.strip_prefix("test ")).collect();
+            let names = printed.iter().filter_map(|line| line.split([' ', ':']).next());
+            let names: BTreeSet<&str> = names.collect();
+            let source = &texts[&format!("tests/tests/{file}")];
+            let there = source.lines().filter_map(|line| line.strip_prefix("fn "));
+            let there: Vec<&str> = there.filter_map(|line| line.split('(').next()).collect();
+            let missing: Vec<_> = names.iter().filter(|name| !there.contains(name)).collect();
+            assert!(missing.is_empty(), "{path}: {file} has no {missing:?}");
+            let attributes = source.lines().filter(|line| ["#[test]", "#[rstest]"].contains(line));
+            assert_eq!(names.len(), attributes.count(), "{path} does not show all tests of {file}");
+            assert!(
+                run.contains(&format!("running {} tests", printed.len())),
+                "{path}: {file}: {}",
+                printed.len()
+            );
+            shown += 1;
+        }
+    }
+    assert!(shown > 0);
+}
+
 #[test]
 fn links_lead_somewhere() {
     let mut wrong = Vec::new();

@@ -25,6 +25,7 @@ pub mod envoy;
 pub mod envoy_config;
 pub mod flows;
 pub mod footprint;
+pub mod guest;
 pub mod interpreter;
 pub mod iptables;
 pub mod istio_iptables;

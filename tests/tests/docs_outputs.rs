@@ -11,9 +11,10 @@ use tests::agent;
 use tests::client::Connect;
 use tests::data_plane::DataPlane;
 use tests::envoy_config::{Forward, SidecarConfig};
+use tests::iptables::Backend;
 use tests::network::{Addresses, Network};
 use tests::pin_root::{PinRoot, VARIABLE};
-use tests::requirement::Requirement;
+use tests::requirement::{Requirement, met};
 use tests::server::{APP_USER, stand_in};
 use tests::shown::{self, Shown};
 use tests::sidecar::Sidecar;
@@ -141,6 +142,20 @@ fn is_ready() -> bool {
         Requirement::Program("script", "bsdutils"),
         Requirement::Program("curl", "curl"),
     ])
+}
+
+#[test]
+fn demo() {
+    if !is_ready() || !met(&[Requirement::Iptables(Backend::Nft)]) {
+        return;
+    }
+    let readme = fs::read_to_string(agent::repository().join("README.md")).unwrap();
+    let shown = shown::shown(&readme).into_iter().find(|shown| shown.command == "cargo xtask demo").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_demo")).env("NO_COLOR", "1").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let printed: Vec<String> = text.trim_start_matches('\n').lines().map(str::to_owned).collect();
+    assert!(output.status.success(), "{text}");
+    assert!(shown::is_shown(&shown.output, &printed), "README.md shows another output of the demo:\n{text}");
 }
 
 fn network(name: &str, pod4: Ipv4Addr) -> Network {

@@ -103,12 +103,53 @@ fn a_killed_sidecar_is_no_orderly_end() {
     for mut client in [held, outside] {
         client.wait(SEEN_WITHIN).unwrap();
     }
-    let flows = wait_closed(&network.pod, &[], 3).unwrap();
-    let ends: Vec<(&Value, &Value)> = flows.iter().map(|flow| (&flow["hop"], &flow["close"])).collect();
-    let of = |hop: &str, close: &str| {
-        ends.iter().filter(|(on, by)| (*on, *by) == (&json!(hop), &json!(close))).count()
+    // The first client was done before.
+    let endings = [("outbound", "fin", 1), ("outbound", "killed", 1), ("inbound", "killed", 1)];
+    assert_endings(&network.pod, &endings);
+}
+
+/// Client and server in a workload each, both attached.
+#[test]
+fn a_server_that_is_killed_is_no_orderly_end_for_another_workload() {
+    if !DataPlane::Sidestep.met(&[Requirement::Observation]) {
+        return;
+    }
+    let network = Network::new("killed-peer").unwrap();
+    let nothing = ["-u", "1337", "-i", "", "-b", ""];
+    let pods = [&network.pod, &network.outside];
+    let _attached = pods.map(|pod| Sidestep::attach(pod, &nothing).unwrap());
+    let server = Server::on(&network.pod).listen(network.pod4(7000)).hold().start().unwrap();
+    let mut held = Connect::to(network.pod4(7000)).command(&network.outside).unwrap().spawn().unwrap();
+    server.wait_accepted_count(1).unwrap();
+    for process in server.processes() {
+        process.signal(Signal::SIGKILL).unwrap();
+    }
+    held.wait(SEEN_WITHIN).unwrap();
+    for pod in pods {
+        assert_endings(pod, &[("direct", "killed", 1)]);
+    }
+}
+
+/// So many connections on a hop ended so, in the flows and in the metrics, and no others.
+fn assert_endings(pod: &Pod, endings: &[(&str, &str, usize)]) {
+    let all = endings.iter().map(|(.., count)| count).sum();
+    let flows = wait_closed(pod, &[], all).unwrap();
+    assert_eq!(flows.len(), all, "{flows:#?}");
+    let metrics = Serve::start(&[]).unwrap().metrics().unwrap();
+    let closed = |also: &[&str]| {
+        let labels: Vec<String> =
+            [label(pod)].into_iter().chain(also.iter().map(|it| it.to_string())).collect();
+        metrics
+            .of("sidestep_closed_connections_total", &labels.iter().map(String::as_str).collect::<Vec<_>>())
     };
-    assert_eq!((of("outbound", "killed"), of("inbound", "killed")), (2, 1), "{flows:#?}");
+    assert_eq!(closed(&[]), all as f64);
+    for (hop, close, count) in endings {
+        let listed =
+            flows.iter().filter(|flow| (&flow["hop"], &flow["close"]) == (&json!(hop), &json!(close)));
+        assert_eq!(listed.count(), *count, "{hop} {close}: {flows:#?}");
+        let counted = closed(&[&format!("hop=\"{hop}\""), &format!("reason=\"{close}\"")]);
+        assert_eq!(counted, *count as f64, "{hop} {close}");
+    }
 }
 
 /// Connections of the workload to itself, and of a process that is in its namespace and not in its cgroup.

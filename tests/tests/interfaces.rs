@@ -9,6 +9,7 @@ use tests::accelerated::streams;
 use tests::client::Connect;
 use tests::crowd::{Crowd, Expect};
 use tests::footprint::Footprint;
+use tests::guest;
 use tests::load::Load;
 use tests::network::Network;
 use tests::plane::{Plane, Planed};
@@ -110,32 +111,12 @@ fn what_arrives_by_an_excluded_interface_is_untouched(
     }
 }
 
-/// A virtual machine behind the pod's vm0, whose packets the pod forwards.
-fn guest(network: &Network) -> Pod {
-    let guest = Pod::new("guest").unwrap();
-    let ends = [["10.30.0.1/24", "fd00:30::1/64"], ["10.30.0.2/24", "fd00:30::2/64"]];
-    let [here, there] = ends.map(|end| end.map(str::to_owned));
-    veth::connect(
-        End { pod: &network.pod, name: "vm0", addresses: &here },
-        End { pod: &guest, name: "eth0", addresses: &there },
-    )
-    .unwrap();
-    guest.ip("route add default via 10.30.0.1\nroute add default via fd00:30::1\n").unwrap();
-    network.pod.sysctl("net/ipv4/ip_forward", "1").unwrap();
-    network.pod.sysctl("net/ipv6/conf/all/forwarding", "1").unwrap();
-    network
-        .outside
-        .ip("route add 10.30.0.0/24 via 10.10.0.26\nroute add fd00:30::/64 via fd00:10::26\n")
-        .unwrap();
-    guest
-}
-
 fn virtual_machine(name: &str, plane: Plane, flags: &[&str]) -> Option<(Planed, Pod)> {
     if plane == Plane::Sidestep && !met(&[Requirement::Kernel("tcx")]) {
         return None;
     }
     let mut vm = None;
-    let planed = plane.network_after(name, flags, |network| vm = Some(guest(network)))?;
+    let planed = plane.network_after(name, flags, |network| vm = Some(guest::behind(network).unwrap()))?;
     Some((planed, vm.unwrap()))
 }
 

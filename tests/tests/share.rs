@@ -2,6 +2,7 @@
 //! the byte, with the program that is the reason.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde_json::Value;
 use tests::accelerated::{Accelerated, streams};
@@ -43,11 +44,16 @@ fn number(value: &Value, at: &str) -> u64 {
     value.pointer(at).and_then(Value::as_u64).unwrap_or_else(|| panic!("no number at {at}: {value:#}"))
 }
 
-/// A stream with a server that runs `program`.
-fn stranger(pod: &Pod, at: SocketAddr) {
+/// A program that attach has not seen.
+fn copied(pod: &Pod) -> PathBuf {
     let program = pod.scratch().join("stranger");
     std::fs::copy(agent::path().unwrap(), &program).unwrap();
-    let server = pod.command(&program).args(["stream", "serve", "--listen", &at.to_string()]);
+    program
+}
+
+/// A stream with a server that nobody vouches for.
+fn stranger(pod: &Pod, at: SocketAddr) {
+    let server = pod.command(copied(pod)).args(["stream", "serve", "--listen", &at.to_string()]);
     let server = server.user(APP_USER.0, APP_USER.1).spawn().unwrap();
     server.wait_for("ready").unwrap();
     let seen = streams::Client::to(at, 1, STACKED).streams(TO_STRANGER).run(pod).unwrap();
@@ -132,4 +138,34 @@ fn one_share_and_the_true_one() {
         (of_reason("redirected"), of_reason("untrusted_reader")),
         (redirected as f64, untrusted as f64)
     );
+}
+
+/// A server whose clients stay out of the map, in another workload: only their side knows why.
+#[test]
+fn what_is_sent_to_a_client_that_stays_out_has_its_reason() {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration, Requirement::Observation]) {
+        return;
+    }
+    let network = Network::new("share-client").unwrap();
+    let (clients, pod) = (&network.outside, &network.pod);
+    let _attached = [pod, clients].map(|pod| Accelerated::new("safe-readers").attach(pod).unwrap());
+    let at = network.pod4(7000);
+    let _server = streams::serve(pod, at, &[]).unwrap();
+    let client = clients.command(copied(clients)).args(["stream", "connect", "--flows=1", "--streams=1"]);
+    let client = client.args([format!("--to={at}"), format!("--bytes={STACKED}")]);
+    let seen = streams::finish(client.user(APP_USER.0, APP_USER.1).spawn().unwrap()).unwrap();
+    assert_eq!((seen.completed, seen.corrupted), (1, 0), "{seen:?}");
+    for pod in [pod, clients] {
+        wait_closed(pod, &[], 1).unwrap();
+        let name = format!("{}-{}", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap());
+        let status = of_workload(&status(), &name);
+        // Each counts what it sends.
+        let share = &status["share"];
+        assert!(about(number(share, "/stacked"), STACKED, 1), "{share:#}");
+        let reasons = share["reasons"].as_object().unwrap();
+        assert_eq!(reasons.keys().collect::<Vec<_>>(), ["untrusted_reader"], "{share:#}");
+        assert_eq!(reasons["untrusted_reader"], share["stacked"], "{share:#}");
+        let named = &status["stacked_by"][0];
+        assert_eq!((&named["program"], number(named, "/connections")), (&"stranger".into(), 1), "{named}");
+    }
 }

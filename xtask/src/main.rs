@@ -87,10 +87,23 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_sound() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn contributing_shows_the_verbs_there_are() {
+        let command = super::Cli::command();
+        let verbs: BTreeSet<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let block = include_str!("../../CONTRIBUTING.md").split("## Verbs").nth(1).unwrap();
+        let block = block.split("```").nth(1).unwrap();
+        let lines = block.lines().filter_map(|line| line.strip_prefix("cargo xtask "));
+        let shown: BTreeSet<&str> = lines.filter_map(|rest| rest.split_whitespace().next()).collect();
+        assert_eq!(shown, verbs);
     }
 }

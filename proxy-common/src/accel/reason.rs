@@ -7,7 +7,7 @@ named! {
     Reason {
         Redirected = "redirected", "handed over directly";
         Off = "off", "switched off, or the workload is gone";
-        NoPeer = "no_peer", "the other end is not in the map: it is no workload's, or stays out in its own workload for a reason told there";
+        NoPeer = "no_peer", "the other end is not in the map, and its side has not said why";
         PeerGone = "peer_gone", "the other end has left the map: it has closed";
         NotOpen = "not_open", "this end is not open for sending";
         Draining = "draining", "bytes that went over the stack are not read yet";

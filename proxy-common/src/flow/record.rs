@@ -1,7 +1,7 @@
 //! The records as they stand in the maps.
 
 use crate::{
-    accel::Reason,
+    accel::{EndKey, Reason},
     addr::{Addr, Port},
 };
 
@@ -95,6 +95,20 @@ pub mod phase {
 }
 
 impl FlowRecord {
+    /// The connection as this end has it. What is within a workload is told apart by its namespace.
+    #[inline(always)]
+    pub const fn end_key(&self, is_within: bool) -> EndKey {
+        EndKey {
+            local: self.local,
+            remote: self.remote,
+            local_port: self.local_port,
+            remote_port: self.remote_port,
+            snd: self.snd_base,
+            rcv: self.rcv_base,
+            netns: if is_within { self.netns } else { 0 },
+        }
+    }
+
     pub const EMPTY: Self = Self {
         cookie: 0,
         syn_at: 0,
@@ -241,8 +255,8 @@ pub fn journal_sum(number: u64, words: &[u64; JOURNAL_WORDS]) -> u64 {
     sum
 }
 
-/// A connection from the sidecar over loopback, seen from its client, between SYN and accept: nothing of the server's
-/// end tells which process it is from.
+/// A connection between SYN and accept, seen from its client: nothing of the server's end tells which process it is from,
+/// or why the client's end stays out of the acceleration's map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct PeerKey {
@@ -250,10 +264,29 @@ pub struct PeerKey {
     pub server: Addr,
     pub client_port: Port,
     pub server_port: Port,
+    /// Of a connection within a workload; 0: between two.
     pub netns: u32,
 }
 
+/// What the client's end has said of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct ToldPeer {
+    /// Of the client's workload: whose share it is.
+    pub tenancy: u64,
+    /// Within a workload the [`super::Class`] of the connection; between two why the client's end stays out of the
+    /// acceleration's map, as in [`FlowRecord::stays`].
+    pub told: u8,
+    pub reserved: [u8; 7],
+}
+
 impl PeerKey {
+    /// The same for an end of another workload.
+    #[inline(always)]
+    pub const fn between_workloads(self) -> Self {
+        Self { netns: 0, ..self }
+    }
+
     /// As the client's end has it.
     #[inline(always)]
     pub const fn of_client(record: &FlowRecord) -> Self {
@@ -280,7 +313,7 @@ impl PeerKey {
 }
 
 const _: () = assert!(size_of::<FlowRecord>() == 192);
-const _: () = assert!(size_of::<PeerKey>() == 40);
+const _: () = assert!(size_of::<PeerKey>() == 40 && size_of::<ToldPeer>() == 16);
 const _: () = assert!(size_of::<Tally>() == 48);
 const _: () = assert!(size_of::<FlowFigures>() == 88);
 const _: () = assert!(size_of::<JournalEntry>() == 296);

@@ -121,7 +121,7 @@ pub(crate) fn is_workload(addr: &Addr) -> bool {
 
 /// Whether an address is an accelerated workload's.
 #[inline(always)]
-pub(super) fn is_accelerated_workload(addr: &Addr) -> bool {
+pub(crate) fn is_accelerated_workload(addr: &Addr) -> bool {
     // SAFETY: plain bytes.
     unsafe { LOCAL_ADDRS.get(addr) }.is_some_and(|whose| whose & ACCELERATED != 0)
 }

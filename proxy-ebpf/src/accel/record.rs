@@ -53,6 +53,12 @@ pub(crate) fn tally(sk: *mut bpf_sock) -> Option<&'static Tally> {
     get(sk).map(|record| &record.tally)
 }
 
+/// Whether it is in the map, or was.
+#[inline(always)]
+pub(crate) fn is_mapped(sk: *mut bpf_sock) -> bool {
+    get(sk).is_some()
+}
+
 #[inline(always)]
 pub(super) fn create(sk: *mut bpf_sock) -> Option<&'static mut Record> {
     RECORDS.get_or_create(sk)

@@ -8,9 +8,10 @@ use aya_ebpf::{
     helpers::bpf_ktime_get_ns,
 };
 use proxy_common::{
+    accel::Reason,
     addr::{Addr, Port},
     counter::Event,
-    flow::{Class, FlowRecord, PeerKey, flow_flag},
+    flow::{Class, FlowRecord, PEERS, PeerKey, flow_flag},
     ingress::{Ingress, ingress, is_over_lo},
     policy::{Table as _, flag},
     verdict::{Target, Verdict},
@@ -19,11 +20,11 @@ use proxy_common::{
 
 use super::{
     live, maps,
-    opening::{is_near, opened},
+    opening::{is_between_workloads, is_near, opened},
     process,
     socket::{self, Socket},
 };
-use crate::{owner, sock_ops_call::SockOps, storage, workload::Workload};
+use crate::{accel, owner, rodata, sock_ops_call::SockOps, storage, workload::Workload};
 
 /// TCP_LISTEN_CB, in the listening process: who it is holds for what it accepts.
 #[inline(always)]
@@ -85,22 +86,39 @@ pub(super) fn accepted(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     if is_near(me, record) {
         record.flags |= flow_flag::NEAR;
     }
+    if record.stays == 0 && is_between_workloads(record) && !accel::record::is_mapped(sk) {
+        record.stays = of_other_workload(record);
+    }
     live::enter(me, sk, record);
     call.call_back(BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
     opened(me, record);
 }
 
 /// Within the pod only the client's end knows whether it is the sidecar's. One that no program has seen is of a process
-/// outside the cgroup: nobody else counts its connection.
+/// outside the cgroup: nobody else counts its connection. One that could not be told of stays what it looks like.
 #[inline(always)]
 fn of_client(me: &Workload, socket: Socket, record: &mut FlowRecord) {
     if let Some(class) = maps::take_peer(&PeerKey::of_server(record)) {
         record.class = class;
-    } else if !socket.is_mptcp() {
+    } else if !socket.is_mptcp() && !maps::is_untold(me) {
         // (The record of an MPTCP client is with another socket than the one that connects.)
         record.class = Class::DirectIn as u8;
         record.flags |= flow_flag::COUNTS;
         me.count_event(Event::OutsideCgroup);
+    }
+}
+
+/// Why an end that says nothing against it is not in the acceleration's map, as [`FlowRecord::stays`]: its own acceleration
+/// is off, the other workload's is, or the client has said so.
+#[inline(always)]
+fn of_other_workload(record: &FlowRecord) -> u8 {
+    const OFF: u8 = Reason::Off as u8 + 1;
+    if !rodata::accelerates() {
+        OFF
+    } else if !accel::maps::is_accelerated_workload(&record.remote) {
+        OFF | PEERS
+    } else {
+        maps::take_peer(&PeerKey::of_server(record).between_workloads()).map_or(0, |why| why | PEERS)
     }
 }
 

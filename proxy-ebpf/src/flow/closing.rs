@@ -1,10 +1,12 @@
 //! The end of a connection: TCP is done, and the application lets go.
 
 use aya_ebpf::bindings::bpf_sock;
-use proxy_common::flow::{Close, FlowRecord, flow_flag, phase};
+use proxy_common::flow::{Class, Close, FlowRecord, flow_flag, phase};
 
 use super::{
-    journal, live, maps, process,
+    journal, live, maps,
+    opening::forget_told,
+    process,
     socket::{Socket, fin_sent, state},
 };
 use crate::{accel, atomic, workload::Workload};
@@ -37,13 +39,19 @@ pub(super) fn changed(me: &Workload, sk: *mut bpf_sock, old: u32, new: u32, now:
     }
     let socket = Socket::of(sk);
     let error = socket.error();
-    let close = if record.has(flow_flag::KILLED) && matches!(error, 0) && old != state::SYN_SENT {
-        Close::Killed
-    } else {
-        reason(old, error, now.wrapping_sub(record.syn_at))
-    };
-    if matches!(close, Close::Rst | Close::Killed) && error == 0 {
+    let seen = reason(old, error, now.wrapping_sub(record.syn_at));
+    let is_killed = record.has(flow_flag::KILLED) && error == 0 && old != state::SYN_SENT;
+    if error == 0 && (is_killed || seen == Close::Rst) {
         record.flags |= flow_flag::CLOSED_FIRST;
+    }
+    // The other end of a process that was killed sees a FIN or a reset.
+    let close = match seen {
+        _ if is_killed => Close::Killed,
+        Close::Fin | Close::Rst if is_other_killed(record) => Close::Killed,
+        other => other,
+    };
+    if record.has(flow_flag::CLIENT) {
+        forget_told(record);
     }
     record.closed_at = now;
     record.sent_stacked = socket.sent(record, fin_sent(old));
@@ -71,6 +79,9 @@ pub(super) fn released(me: &Workload, sk: *mut bpf_sock) {
     let socket = Socket::of(sk);
     if record.close == 0 && process::is_killed() {
         record.flags |= flow_flag::KILLED;
+        if record.has(flow_flag::NEAR) && record.has(flow_flag::ESTABLISHED) {
+            maps::tell_killed(&record.end_key(is_within(record)));
+        }
     }
     // This comes before the rest is read: `list.rs` says why.
     record.unread = socket.unread();
@@ -78,6 +89,17 @@ pub(super) fn released(me: &Workload, sk: *mut bpf_sock) {
     if atomic::fetch_or(&mut record.phase, phase::RELEASED) & phase::CLOSED != 0 {
         finish(me, sk, socket, record);
     }
+}
+
+/// Whether the process that had the other end on this node was killed.
+#[inline(always)]
+fn is_other_killed(record: &FlowRecord) -> bool {
+    record.has(flow_flag::NEAR) && maps::take_killed(&record.end_key(is_within(record)).reversed())
+}
+
+#[inline(always)]
+fn is_within(record: &FlowRecord) -> bool {
+    Class::from_index(record.class).is_some_and(Class::is_within)
 }
 
 #[inline(always)]

@@ -7,15 +7,21 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuHashMap},
 };
 use proxy_common::{
+    accel::EndKey,
     flow::{
         BUCKETS, Class, FlowRecord, FreeList, Histogram, JOURNAL as ENTRIES, JournalEntry, KEPT as KEPT_EACH,
-        LISTED as PAGE, LIVE as LIVE_ENDS, ListedEnd, LiveEnd, OpenKey, OpenTotals, PeerKey, Totals, bucket,
-        totals_key,
+        LISTED as PAGE, LIVE as LIVE_ENDS, ListedEnd, LiveEnd, OpenKey, OpenTotals, PeerKey, ToldPeer,
+        Totals, bucket, totals_key,
     },
-    workload::SLOTS,
+    workload::{PEERS, SLOTS},
 };
 
-use crate::{atomic, storage::InheritedStorage, uapi::BPF_F_NO_PREALLOC, workload::Workload};
+use crate::{
+    atomic,
+    storage::InheritedStorage,
+    uapi::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    workload::{Workload, share_of},
+};
 
 /// Live flows. A listener's record is inherited by what it accepts. Written by connect, getpeername and the programs
 /// of this module, by userspace for listeners that were there first.
@@ -24,9 +30,14 @@ use crate::{atomic, storage::InheritedStorage, uapi::BPF_F_NO_PREALLOC, workload
 #[unsafe(export_name = "FLOWS")]
 static FLOWS: InheritedStorage<FlowRecord> = InheritedStorage::new();
 
-/// The sidecar's connections over loopback that were not accepted yet. The client's end writes, the server's takes.
+/// What clients say of connections that were not accepted yet. The client's end writes, the server's takes; a client that
+/// closes before that removes its own. Each workload has its share.
 #[map]
-static FLOW_PEERS: LruHashMap<PeerKey, u8> = LruHashMap::with_max_entries(16384, 0);
+static FLOW_PEERS: HashMap<PeerKey, ToldPeer> = HashMap::with_max_entries(PEERS, BPF_F_NO_PREALLOC);
+
+/// Ends whose process was killed, for the other end to know when it is done. Some are never looked for: the least recent go.
+#[map]
+static FLOW_KILLED: LruHashMap<EndKey, u8> = LruHashMap::with_max_entries(4096, 0);
 
 /// Open ends. Written by the programs of this module, mapped by readers. Not only with the sockets' storage: to list that
 /// takes an iterator, and there are kernels that refuse those. Not in a hash: entering and leaving one took 1.35 us for
@@ -105,20 +116,79 @@ pub(super) fn free_list() -> Option<&'static mut FreeList> {
     LIVE_PLACES.get_ptr_mut(0).map(|list| unsafe { &mut *list })
 }
 
-/// The sidecar's SYN to a server on loopback is about to leave.
+/// Tells the server's end of a connection. Where the workload has its share of them, nobody is told of this one.
 #[inline(always)]
-pub(super) fn remember_peer(key: &PeerKey, class: u8) {
-    // Where the map is full the server's end of the connection does not tell that its client is the sidecar.
-    let _ = FLOW_PEERS.insert(key, class, 0);
+pub(super) fn tell_peer(me: &Workload, key: &PeerKey, told: u8) -> bool {
+    let Some((share, limits)) = me.share() else { return false };
+    let is_told = share.peers < limits.peers
+        && insert_peer(key, &ToldPeer { tenancy: me.tenancy(), told, reserved: [0; 7] });
+    if is_told {
+        atomic::add(&mut share.peers, 1);
+    }
+    is_told
 }
 
-/// The class the client's end has given the connection.
+/// Of a connection within the workload whose client nobody could be told of.
+#[inline(always)]
+pub(super) fn count_untold(me: &Workload) {
+    if let Some((share, _)) = me.share() {
+        atomic::add(&mut share.untold, 1);
+    }
+}
+
+#[inline(always)]
+fn insert_peer(key: &PeerKey, told: &ToldPeer) -> bool {
+    if FLOW_PEERS.insert(key, told, BPF_NOEXIST).is_ok() {
+        return true;
+    }
+    // There may be an entry of a client that went while no program looked.
+    forget_peer(key);
+    FLOW_PEERS.insert(key, told, BPF_NOEXIST).is_ok()
+}
+
+/// What the client's end has said of the connection.
 #[inline(always)]
 pub(super) fn take_peer(key: &PeerKey) -> Option<u8> {
-    // SAFETY: one connection has one accepted socket: nobody else takes this entry.
-    let class = unsafe { FLOW_PEERS.get(key) }.copied()?;
-    let _ = FLOW_PEERS.remove(key);
-    Some(class)
+    // SAFETY: written once, before the server's end can look for it.
+    let ToldPeer { tenancy, told, .. } = unsafe { FLOW_PEERS.get(key) }.copied()?;
+    // Whoever removes it gives it back.
+    if FLOW_PEERS.remove(key).is_ok()
+        && let Some(share) = share_of(tenancy)
+    {
+        atomic::add(&mut share.peers, u64::MAX);
+    }
+    Some(told)
+}
+
+/// The client closes. Most entries were taken.
+#[inline(always)]
+pub(super) fn forget_peer(key: &PeerKey) {
+    let _ = take_peer(key);
+}
+
+/// The process of this end is being killed.
+#[inline(always)]
+pub(super) fn tell_killed(own: &EndKey) {
+    let _ = FLOW_KILLED.insert(own, 1, 0);
+}
+
+/// Whether the process of the other end was killed before.
+#[inline(always)]
+pub(super) fn take_killed(other: &EndKey) -> bool {
+    // Most were not: to look is cheaper than the bucket's lock.
+    FLOW_KILLED.get_ptr(other).is_some() && FLOW_KILLED.remove(other).is_ok()
+}
+
+/// Whether an accepted connection of which nobody has told may be one that nobody could be told of. Each of those answers
+/// for one accepted connection.
+#[inline(always)]
+pub(super) fn is_untold(me: &Workload) -> bool {
+    let Some((share, _)) = me.share() else { return true };
+    let any = share.untold != 0;
+    if any {
+        atomic::add(&mut share.untold, u64::MAX);
+    }
+    any
 }
 
 /// The number of a new entry, from 1, and where it stands.

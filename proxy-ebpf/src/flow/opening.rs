@@ -9,7 +9,7 @@ use proxy_common::{
     accel::Reason,
     addr::Port,
     counter::Event,
-    flow::{Class, FlowRecord, PeerKey, flow_flag},
+    flow::{Class, FlowRecord, PEERS, PeerKey, flow_flag},
     policy::{Table as _, flag},
     tproxy::is_sidecar,
     verdict::Target,
@@ -99,13 +99,43 @@ pub(super) fn connecting(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     if is_near(me, record) {
         record.flags |= flow_flag::NEAR;
     }
-    if record.class == Class::InnerLo as u8 || record.class == Class::DirectSelf as u8 {
-        maps::remember_peer(&PeerKey::of_client(record), record.class);
+    if tells_class(record) && !maps::tell_peer(me, &PeerKey::of_client(record), record.class) {
+        maps::count_untold(me);
     }
     // The SYN takes one number.
     record.snd_base = Socket::of(sk).write_seq().wrapping_add(1);
     live::enter(me, sk, record);
     call.call_back(BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+/// Whether the client's end tells the server's what the connection is.
+#[inline(always)]
+fn tells_class(record: &FlowRecord) -> bool {
+    record.class == Class::InnerLo as u8 || record.class == Class::DirectSelf as u8
+}
+
+/// Whether the other end is of another workload of this node.
+#[inline(always)]
+pub(super) fn is_between_workloads(record: &FlowRecord) -> bool {
+    record.has(flow_flag::NEAR) && !Class::from_index(record.class).is_some_and(Class::is_within)
+}
+
+/// Whether the client's end tells the server's why it stays out of the acceleration's map: the sums of the other workload
+/// are to say what keeps its server's bytes on the stack. That an acceleration is off both know.
+#[inline(always)]
+fn tells_why(record: &FlowRecord) -> bool {
+    record.stays != 0 && record.stays & !PEERS != Reason::Off as u8 + 1 && is_between_workloads(record)
+}
+
+/// The client closes: what the server's end has not taken, nobody needs.
+#[inline(always)]
+pub(super) fn forget_told(record: &FlowRecord) {
+    let key = PeerKey::of_client(record);
+    if tells_class(record) {
+        maps::forget_peer(&key);
+    } else if tells_why(record) {
+        maps::forget_peer(&key.between_workloads());
+    }
 }
 
 /// Whether the other end is of this workload, or at an address of another workload of this node.
@@ -140,6 +170,11 @@ pub(super) fn connected(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     record.established_at = unsafe { bpf_ktime_get_ns() };
     record.rcv_base = Socket::of(sk).copied_seq();
     record.flags |= flow_flag::ESTABLISHED;
+    if tells_why(record) {
+        let key = PeerKey::of_client(record).between_workloads();
+        // Where there is no room the other workload counts what its server sends as without a reason.
+        maps::tell_peer(me, &key, record.stays & !PEERS);
+    }
     call.call_back(BPF_SOCK_OPS_RTT_CB_FLAG);
     opened(me, record);
 }

@@ -17,7 +17,9 @@ use proxy_common::flow::flow_flag;
 use super::{accepted, closing, maps, opening, socket};
 use crate::{sock_ops_call::SockOps, workload::Workload};
 
+// As large as it is, LLVM would leave it a function that the exported one calls.
 #[sock_ops]
+#[inline(always)]
 pub(crate) fn flow_ops(ctx: SockOpsContext) -> u32 {
     let call = SockOps::new(&ctx);
     let sk = call.sk();

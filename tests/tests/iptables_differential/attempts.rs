@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use tests::sample::{Attempt, Transport};
 
-use crate::place::APP_PORTS;
 use crate::rule_set::RuleSet;
+use crate::testbed::APP_PORTS;
 
 /// Addresses of the pod, by family. One of each is on lo and reached from outside over eth1.
 const OWN4: [&str; 4] = ["10.10.0.26", "10.20.0.26", "10.30.0.26", "10.40.0.26"];

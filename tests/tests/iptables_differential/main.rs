@@ -7,8 +7,8 @@
 //! `SIDESTEP_SEED=<number>` makes other settings, or those of a failed run; `SIDESTEP_RULE_SETS=<number>` more of them.
 
 mod attempts;
-mod place;
 mod rule_set;
+mod testbed;
 mod undecided;
 
 use std::collections::BTreeMap;
@@ -23,8 +23,8 @@ use tests::requirement::{Requirement, met};
 use tests::sample::{Attempt, Observed, observe};
 use tests::scale::full_or;
 
-use crate::place::Place;
 use crate::rule_set::RuleSet;
+use crate::testbed::Testbed;
 
 const SEED: u64 = 1;
 /// Connections tried under each.
@@ -72,11 +72,11 @@ struct Found {
     lines: Vec<String>,
 }
 
-/// Runs one rule set in both places.
+/// Runs one rule set on both testbeds.
 fn differences(set: &RuleSet, inside: &[Attempt], outside: &[Attempt]) -> Result<Found> {
     let (expected, actual) = std::thread::scope(|scope| {
-        let iptables = scope.spawn(|| judged(Place::under_iptables(set)?, inside, outside));
-        let sidestep = Place::under_sidestep(set).and_then(|place| judged(place, inside, outside));
+        let iptables = scope.spawn(|| judged(Testbed::under_iptables(set)?, inside, outside));
+        let sidestep = Testbed::under_sidestep(set).and_then(|testbed| judged(testbed, inside, outside));
         (iptables.join().expect("the iptables side panicked"), sidestep)
     });
     let (expected, actual) = (expected.context("under iptables")?, actual.context("under sidestep")?);
@@ -98,9 +98,9 @@ fn differences(set: &RuleSet, inside: &[Attempt], outside: &[Attempt]) -> Result
     Ok(found)
 }
 
-fn judged(place: Place, inside: &[Attempt], outside: &[Attempt]) -> Result<Vec<Observed>> {
-    let mut observed = observe(place.pod(), inside)?;
-    observed.extend(observe(place.outside(), outside)?);
+fn judged(testbed: Testbed, inside: &[Attempt], outside: &[Attempt]) -> Result<Vec<Observed>> {
+    let mut observed = observe(testbed.pod(), inside)?;
+    observed.extend(observe(testbed.outside(), outside)?);
     Ok(observed)
 }
 

@@ -74,12 +74,12 @@ pub(crate) fn names_somebody(settings: &Settings) -> bool {
 }
 
 /// The host as `attach` reads it: with `::6`, and without the routes Istio makes for TPROXY.
-pub(crate) struct Ground {
+pub(crate) struct HostNetwork {
     interfaces: Interfaces,
     routes: Routes,
 }
 
-impl Ground {
+impl HostNetwork {
     /// Before the real program runs; an address it finds there does not disturb it.
     pub(crate) fn prepare(pod: &Pod, settings: &Settings) -> Result<Self> {
         let netns = Netns::open(&pod.netns())?;
@@ -101,13 +101,13 @@ struct Comparison {
 pub(crate) fn compare(
     settings: &Settings,
     config: &Config,
-    ground: Ground,
+    network: HostNetwork,
     saved: &[String; 2],
     random: &mut Random,
 ) -> Result<Result<Compared, String>> {
     let groups: Groups = GROUPS.iter().map(|(name, gid)| ((*name).to_owned(), *gid)).collect();
     let parse = |text: &str| Ruleset::parse(text, &groups).map_err(|error| anyhow!("{error}\n{text}"));
-    let Ground { interfaces, routes } = ground;
+    let HostNetwork { interfaces, routes } = network;
     let ipv6 = interfaces.enable_ipv6(config.dual_stack).context("only istio-iptables found an address")?;
     let compiled = compile(config, ipv6, &interfaces, &routes);
     let rules = [parse(&saved[0])?, parse(&saved[1])?];

@@ -7,7 +7,7 @@
 mod addressed;
 mod decisions;
 mod known;
-mod place;
+mod oracle_host;
 mod tally;
 mod verdict;
 

@@ -12,7 +12,7 @@ use tests::sidestep::Ended;
 
 use crate::decisions::{self, Compared};
 use crate::known::Difference;
-use crate::place::Place;
+use crate::oracle_host::OracleHost;
 
 /// What both did, or how they differ.
 pub(crate) enum Outcome {
@@ -24,12 +24,12 @@ pub(crate) enum Outcome {
 
 /// A failure of the lab is an error, no difference.
 pub(crate) fn compare(settings: &Settings, seed: u64, number: u64) -> Result<Outcome> {
-    let place = Place::new(settings)?;
+    let host = OracleHost::new(settings)?;
     let line = settings.command_line();
     // First, for the real one changes the host.
-    let ours = place.sidestep(&line)?;
-    let ground = decisions::Ground::prepare(place.pod(), settings)?;
-    let real = place.istio(&line)?;
+    let ours = host.sidestep(&line)?;
+    let network = decisions::HostNetwork::prepare(host.pod(), settings)?;
+    let real = host.istio(&line)?;
     match (real.code == Some(0), ours.code == Some(0)) {
         (false, false) => return Ok(Outcome::BothRefuse),
         (true, false) => return Ok(Outcome::Differ(Difference::OursRefuses, outputs(&real, &ours))),
@@ -45,12 +45,12 @@ pub(crate) fn compare(settings: &Settings, seed: u64, number: u64) -> Result<Out
         return Ok(Outcome::Differ(Difference::Rules, outputs(&real, &ours)));
     }
     let config = decisions::config(settings);
-    if let Some(other) = differing_rules(settings, &place, &config, &expected, !texts[1].is_empty())? {
+    if let Some(other) = differing_rules(settings, &host, &config, &expected, !texts[1].is_empty())? {
         return Ok(Outcome::Differ(Difference::Rules, outputs(&real, &other)));
     }
     let random = &mut Random::of(seed, !number);
-    let saved = place.saved()?;
-    Ok(match decisions::compare(settings, &config, ground, &saved, random)? {
+    let saved = host.saved()?;
+    Ok(match decisions::compare(settings, &config, network, &saved, random)? {
         Ok(compared) => Outcome::BothTake(compared),
         Err(report) => Outcome::Differ(Difference::Decision, format!("{report}\n{}", saved.concat())),
     })
@@ -59,7 +59,7 @@ pub(crate) fn compare(settings: &Settings, seed: u64, number: u64) -> Result<Out
 /// `sidestep rules` knows neither the host's names nor its addresses: where neither matters, it prints the same.
 fn differing_rules(
     settings: &Settings,
-    place: &Place,
+    host: &OracleHost,
     config: &proxy_core::config::Config,
     expected: &str,
     ipv6: bool,
@@ -71,7 +71,7 @@ fn differing_rules(
     // Words that are no flags are for istio-iptables alone to ignore.
     let mut flags = settings.clone();
     flags.words.retain(|word| word.starts_with('-'));
-    let rules = place.rules(&flags.command_line(), &servers)?;
+    let rules = host.rules(&flags.command_line(), &servers)?;
     Ok((rules.code != Some(0) || plain(&rules.stdout) != expected).then_some(rules))
 }
 

@@ -10,8 +10,9 @@ use std::{
 use anyhow::{Context, Result};
 use proxy_common::{
     addr::Addr,
-    guest::{GuestGateway, InterfaceKey},
+    guest::{FLOWS, GuestFlow, GuestGateway, GuestKey, InterfaceKey},
     names::{map, program},
+    wire::ConnectionKey,
 };
 use proxy_core::config::{CidrSet, Config, Mode};
 use proxy_core::network::Interfaces;
@@ -25,11 +26,12 @@ use super::{
     wire::bytes,
 };
 use crate::{
+    cgroup::OutsideLimits,
     kernel::feature::{Answer, Feature},
     netns::{Netns, gateways},
     sys::{
         bpf_link::{self, AttachType},
-        bpf_map_elem, bpf_pin,
+        bpf_map_create, bpf_map_elem, bpf_pin,
     },
 };
 
@@ -39,6 +41,12 @@ const SIDES: [(&str, AttachType, stub::Kind); 2] = [
     (program::GUEST_IN, AttachType::TcxIngress, stub::Kind::GuestIn),
 ];
 const PREFIX: &str = "link_guest_";
+
+/// What is remembered of flows: names of the maps, sizes of key and value.
+const OF_FLOWS: [(&str, usize, usize); 2] = [
+    (map::GUEST_FLOWS, size_of::<GuestKey>(), size_of::<GuestFlow>()),
+    (map::GUEST_PORTS, size_of::<ConnectionKey>(), size_of::<[u8; 4]>()),
+];
 
 /// The interfaces that get programs, by index.
 #[derive(Debug, Default)]
@@ -91,6 +99,7 @@ impl Guests {
     /// Puts the workload's own small programs on every interface, which pass on to the node's. Links that are there
     /// stay as they are: what they pass on to is another entry of a table.
     pub(super) fn attach<'a>(&self, owner: &Owner<'a>, undo: &mut Undo<'a>) -> Result<()> {
+        make_room(owner.node_dir, owner.slot, undo)?;
         let gateways = open_map(owner.node_dir, map::GUEST_GATEWAYS)?;
         for (index, gateway) in &self.gateways {
             let key = InterfaceKey { slot: owner.slot, index: *index };
@@ -123,6 +132,39 @@ pub(super) fn remove(dir: &Path) -> Result<()> {
     let mut found = links(dir)?;
     found.sort();
     found.iter().try_for_each(|path| pins::remove_link(path))
+}
+
+/// Makes the workload's own maps of flows, unless it has them: its guests' connections stay over an update.
+fn make_room<'a>(node_dir: &'a Path, slot: u32, undo: &mut Undo<'a>) -> Result<()> {
+    for (name, key_size, value_size) in OF_FLOWS {
+        let by_slot = open_map(node_dir, name)?;
+        let mut id = [0; 4];
+        if bpf_map_elem::lookup(by_slot.as_fd(), &slot.to_ne_bytes(), &mut id)
+            .with_context(|| format!("look into {name}"))?
+        {
+            continue;
+        }
+        let _uncharged = OutsideLimits::enter();
+        let own = bpf_map_create::lru_hash(name, key_size as u32, value_size as u32, FLOWS)
+            .with_context(|| format!("create the workload's own {name}"))?;
+        bpf_map_elem::set_fd(by_slot.as_fd(), slot, own.as_fd())
+            .with_context(|| format!("put the workload's own map into {name}"))?;
+        undo.push(format!("its map in {name}"), move || {
+            bpf_map_elem::clear(by_slot.as_fd(), slot).map(drop).context("take its map out")
+        });
+    }
+    Ok(())
+}
+
+/// Lets go of the workload's maps of flows.
+pub(super) fn forget_flows(node_dir: &Path, slot: u32) -> Result<()> {
+    for (name, ..) in OF_FLOWS {
+        if map_in(node_dir, name).exists() {
+            bpf_map_elem::clear(open_map(node_dir, name)?.as_fd(), slot)
+                .with_context(|| format!("forget the workload's own {name}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Forgets the addresses of interfaces.

@@ -11,7 +11,7 @@ use super::{node_pins, pins::map_in, shares};
 use crate::sys::bpf_map;
 
 /// LRU maps make room by themselves, and arrays are as large as they are.
-const OF_NODE: [&str; 8] = [
+const OF_NODE: [&str; 9] = [
     map::PENDING,
     map::LISTS,
     map::RANGES,
@@ -20,6 +20,7 @@ const OF_NODE: [&str; 8] = [
     map::ENDS,
     map::LOCAL_ADDRS,
     map::READERS,
+    map::FLOW_PEERS,
 ];
 
 #[derive(Clone, Debug, Serialize)]
@@ -44,6 +45,7 @@ impl MapUsage {
             of(map::PENDING, has.pending, may.pending),
             of(map::SOCKS, has.sockets, may.sockets),
             of(map::LIVE, has.live, may.live),
+            of(map::FLOW_PEERS, has.peers, may.peers),
         ])
     }
 

@@ -61,6 +61,7 @@ pub(super) fn load_alone(accel: AccelKernel, flow: FlowKernel) -> Result<Ebpf> {
         map::KEPT,
         map::LIVE,
         map::LISTED,
+        map::FLOW_PEERS,
         map::OPEN_TOTALS,
     ] {
         loader.map_max_entries(name, 1);

@@ -12,7 +12,6 @@ use anyhow::{Context, Result, anyhow};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use proxy_common::{
     flow::FlowKernel,
-    guest::FLOWS,
     names::{global, map, program},
     policy::flag,
     workload::feature,
@@ -165,14 +164,12 @@ fn maps_and_programs(root: &Path, node_dir: &Path, known: &Known, features: u32)
     for name in map::NODE {
         loader.map_pin_path(name, map_in(node_dir, name));
     }
-    // Memory for all flows is taken at once: only where there are guests.
     let guests = features & flag::GUESTS != 0;
-    for name in [map::GUEST_PORTS, map::GUEST_FLOWS] {
-        loader.map_max_entries(name, if guests { FLOWS } else { 1 });
-    }
-    if guests {
-        for name in map::GUESTS {
+    for name in map::GUESTS {
+        if guests {
             loader.map_pin_path(name, map_in(node_dir, name));
+        } else {
+            loader.map_max_entries(name, 1);
         }
     }
     loader.load(OBJECT).context("create the BPF maps")

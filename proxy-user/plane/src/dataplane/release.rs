@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use proxy_common::{
     accel::{EndKey, PublishedEnd},
+    flow::{PeerKey, ToldPeer},
     names::map,
     wire::ConnectionKey,
     workload::{Workload, state, tables_of},
@@ -134,6 +135,7 @@ fn forget(node_dir: &Path, table: &Workloads, slot: u32, meta: Option<&Meta>) ->
                 .with_context(|| format!("forget the program in {name}"))?;
         }
     }
+    guests::forget_flows(node_dir, slot)?;
     let rules = Rules::open(node_dir)?;
     match meta.filter(|meta| meta.layout == layout() && meta.slot == slot) {
         Some(meta) => {
@@ -158,6 +160,11 @@ fn forget_connections(node_dir: &Path, slot: u32) -> Result<()> {
     }
     if share.sockets != 0 {
         sweep::entries::<EndKey, PublishedEnd>(node_dir, map::ENDS, |_, end| u32::from(end.slot) == slot)?;
+    }
+    if share.peers != 0 {
+        sweep::entries::<PeerKey, ToldPeer>(node_dir, map::FLOW_PEERS, |_, told| {
+            told.tenancy as u32 == slot
+        })?;
     }
     shares::reset(node_dir, slot)
 }

@@ -5,7 +5,7 @@ use proxy_common::{
     accel::{AccelKernel, EndKey, Executable, Mark, PublishedEnd, Server, Switch},
     addr::Addr,
     counter::Counters,
-    flow::{FlowKernel, FlowRecord, JournalEntry, ListedEnd, OpenKey, OpenTotals, Totals},
+    flow::{FlowKernel, FlowRecord, JournalEntry, ListedEnd, OpenKey, OpenTotals, PeerKey, ToldPeer, Totals},
     guest::{GuestGateway, InterfaceKey},
     policy::Policy,
     self_test::Trial,
@@ -34,6 +34,7 @@ impl Plain for JournalEntry {}
 impl Plain for ListedEnd {}
 impl Plain for OpenKey {}
 impl Plain for OpenTotals {}
+impl Plain for ToldPeer {}
 impl Plain for Totals {}
 impl Plain for GuestGateway {}
 impl Plain for InterfaceKey {}
@@ -42,6 +43,7 @@ impl Plain for ListKey {}
 impl Plain for Mark {}
 impl Plain for Policy {}
 impl Plain for PublishedEnd {}
+impl Plain for PeerKey {}
 impl Plain for PrefixKey {}
 impl Plain for Route {}
 impl Plain for Server {}

@@ -111,7 +111,7 @@ fn flow(end: &End, other: Option<&End>, clock: Clock, workload: Arc<str>) -> Flo
         download,
         rtt_us: value(end.figures.srtt_us.into()).map(|us| us as u32),
         retransmits: ends.map(|end| end.figures.retransmits).sum(),
-        close: if is_open { None } else { close(end, other) },
+        close: if is_open { None } else { close(end) },
         closed_by: if is_open { None } else { closed_by(client, server) },
     }
 }
@@ -251,10 +251,9 @@ fn is_of_process(reason: Reason) -> bool {
     )
 }
 
-/// A reset, or whatever went wrong, over the FIN of the other end.
-fn close(end: &End, other: Option<&End>) -> Option<Close> {
-    let of = |end: &End| Close::from_index(end.record.close.checked_sub(1)?);
-    [of(end), other.and_then(of)].into_iter().flatten().max()
+/// As the end that counts has seen it, whose sums say the same.
+fn close(end: &End) -> Option<Close> {
+    Close::from_index(end.record.close.checked_sub(1)?)
 }
 
 fn closed_by(client: Option<&End>, server: Option<&End>) -> Option<Side> {
@@ -276,7 +275,7 @@ fn closed_by(client: Option<&End>, server: Option<&End>) -> Option<Side> {
 
 fn is_finished(end: &End) -> bool {
     let close = end.record.close.checked_sub(1).and_then(Close::from_index);
-    matches!(close, Some(Close::Fin | Close::Rst))
+    matches!(close, Some(Close::Fin | Close::Rst | Close::Killed))
 }
 
 #[cfg(test)]

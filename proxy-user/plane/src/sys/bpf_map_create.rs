@@ -10,6 +10,7 @@ use super::bpf::{self, bpf};
 
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_MAP_TYPE_LRU_HASH: u32 = 9;
 const BPF_MAP_TYPE_SOCKMAP: u32 = 15;
 
 /// The head of the attributes.
@@ -42,6 +43,18 @@ pub fn array(name: &str, value_size: u32, max_entries: u32) -> io::Result<OwnedF
     create(CreateAttr {
         map_type: BPF_MAP_TYPE_ARRAY,
         key_size: size_of::<u32>() as u32,
+        value_size,
+        max_entries,
+        map_name: bpf::name(name),
+        ..CreateAttr::default()
+    })
+}
+
+/// A hash in which a new entry takes the room of the one used least recently.
+pub fn lru_hash(name: &str, key_size: u32, value_size: u32, max_entries: u32) -> io::Result<OwnedFd> {
+    create(CreateAttr {
+        map_type: BPF_MAP_TYPE_LRU_HASH,
+        key_size,
         value_size,
         max_entries,
         map_name: bpf::name(name),

@@ -80,6 +80,10 @@ impl Enrollment<'_> {
         }
         let gone = old.interfaces.iter().map(|(index, _)| *index);
         let gone = gone.filter(|index| !self.guests.gateways.contains_key(index));
-        guests::forget(self.node_dir, new.slot, gone)
+        guests::forget(self.node_dir, new.slot, gone)?;
+        if self.guests.gateways.is_empty() {
+            guests::forget_flows(self.node_dir, new.slot)?;
+        }
+        Ok(())
     }
 }

@@ -7,11 +7,11 @@ use tests::process::Command;
 use tests::settings::{CommandLine, Settings};
 use tests::sidestep::{self, Ended};
 
-pub(crate) struct Place {
+pub(crate) struct OracleHost {
     pod: Pod,
 }
 
-impl Place {
+impl OracleHost {
     pub(crate) fn new(settings: &Settings) -> Result<Self> {
         Ok(Self { pod: settings.host.build("istio-oracle")? })
     }

@@ -38,13 +38,13 @@ route add fd00:40::26/128 via fd00:20::26
 const ANSWERED: [&str; 6] =
     ["10.77.0.0/16", "fd00:77::/64", "10.88.0.0/16", "fd00:88::/64", "1.1.0.0/16", "2001:db8::/32"];
 
-pub(crate) struct Place {
+pub(crate) struct Testbed {
     network: Network,
     _attached: Option<Sidestep>,
     _processes: Vec<Process>,
 }
 
-impl Place {
+impl Testbed {
     pub(crate) fn under_iptables(set: &RuleSet) -> Result<Self> {
         let network = network("iptables")?;
         if istio_iptables::binary().is_ok() {
