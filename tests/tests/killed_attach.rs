@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tests::client::Connect;
@@ -55,6 +56,32 @@ fn killed_at(command: Command, whole: &mut Duration, moment: u32, moments: u32) 
         *whole = after;
     }
     killed
+}
+
+/// Whoever asks while others come and go is told of those that are there, and of no half of one.
+#[test]
+fn status_while_others_come_and_go() {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let root = PinRoot::new().unwrap();
+    let [stays, comes] = ["stays", "comes"].map(|name| Network::new(name).unwrap());
+    succeed(attach(&root, &stays));
+    let (mut asked, is_over) = (0, AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..full_or(10, 40) {
+                succeed(attach(&root, &comes));
+                succeed(root.for_pod(&["detach"], &comes.pod).unwrap());
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        while !is_over.load(Ordering::Relaxed) {
+            succeed(root.command(&["status"]).unwrap());
+            asked += 1;
+        }
+    });
+    println!("asked {asked} times");
 }
 
 fn bpftool() -> Requirement {

@@ -180,7 +180,9 @@ fn a_watched_status_is_printed_again_and_again() {
     }
     let network = Network::new("watch").unwrap();
     let _attached = tests::sidestep::Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
-    let line = format!("{} status --watch 1 | head -n 4", tests::sidestep::binary().unwrap().display());
+    let name = format!("{}-{}", network.pod.netns_inode().unwrap(), network.pod.cgroup_id().unwrap());
+    let binary = tests::sidestep::binary().unwrap();
+    let line = format!("{} status --workload {name} --watch 1 | head -n 8", binary.display());
     let output = std::process::Command::new("timeout").args(["20", "sh", "-c", &line]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");

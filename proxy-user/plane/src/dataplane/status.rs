@@ -1,6 +1,10 @@
 //! What is attached, read from the pins.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use aya::maps::{Map, PerCpuArray};
@@ -22,6 +26,9 @@ use super::{
     presence::{Gone, hangs_on_nothing},
     wire::Raw,
 };
+
+/// From its first pin to its directory, on a busy machine.
+const RELEASED_WITHIN: Duration = Duration::from_millis(250);
 
 /// One workload.
 #[derive(Debug, Serialize)]
@@ -48,15 +55,35 @@ pub struct Counters {
 /// All workloads of this node, and those whose pins cannot be read.
 pub fn status() -> Result<(Vec<WorkloadStatus>, Vec<String>)> {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
+    let mut patience = Patience::default();
     for pins in WorkloadPins::all()? {
         match of(&pins) {
+            Ok(status) if status.complete => good.push(status),
+            // Being released while it was looked at.
+            _ if patience.outlasts(&pins) => {}
             Ok(status) => good.push(status),
-            // Detached while it was looked at.
-            Err(_) if !pins.exists() => {}
             Err(error) => bad.push(format!("{}: {error:#}", pins.name())),
         }
     }
     Ok((good, bad))
+}
+
+/// A release removes pin by pin, and the directory last: one that is half gone may be gone in a moment.
+#[derive(Default)]
+struct Patience(Option<Instant>);
+
+impl Patience {
+    /// Whether the pins are gone, now or in a moment. All that is doubtful in one look has this moment together.
+    fn outlasts(&mut self, pins: &WorkloadPins) -> bool {
+        let end = *self.0.get_or_insert_with(|| Instant::now() + RELEASED_WITHIN);
+        while pins.exists() {
+            if Instant::now() > end {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
 }
 
 fn of(pins: &WorkloadPins) -> Result<WorkloadStatus> {
@@ -98,7 +125,7 @@ pub fn is_whole(pins: &WorkloadPins, meta: &Meta) -> bool {
 impl WorkloadStatus {
     /// Whether the workload is attached still.
     pub fn is_attached(&self) -> bool {
-        WorkloadPins::parse(&self.workload).is_some_and(|pins| pins.exists())
+        WorkloadPins::parse(&self.workload).is_some_and(|pins| !Patience::default().outlasts(&pins))
     }
 }
 
