@@ -13,6 +13,7 @@ use proxy_plane::cgroup::{self, Cgroup};
 use proxy_plane::dataplane::{AttachOptions, Node, WorkloadPins};
 use proxy_plane::netns::{Netns, add_to_lo, lo_up};
 
+use crate::node_agent::SetUp;
 use crate::sidestep;
 
 /// Gone when dropped.
@@ -63,6 +64,15 @@ impl BarePod {
         let mut command = Command::new(sidestep::binary()?);
         command.arg(verb).arg("--netns").arg(self.netns.path()).arg("--cgroup").arg(&self.dir).args(more);
         Ok(command)
+    }
+
+    /// For a runtime that sets it up.
+    pub fn set_up(&self, number: u32) -> SetUp {
+        SetUp {
+            name: format!("bare-{number}"),
+            netns: self.netns.path().to_owned(),
+            cgroup: self.dir.clone(),
+        }
     }
 
     fn cgroup(&self) -> Result<&Cgroup> {

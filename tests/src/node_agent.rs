@@ -16,6 +16,20 @@ use crate::sidestep::{self, Ended};
 /// What the injector writes for a pod that waits to be captured.
 pub const WAITS: &str = r#"{"initContainers":["istio-validation","istio-proxy"],"containers":null}"#;
 
+/// What a runtime sets up.
+#[derive(Clone, Debug)]
+pub struct SetUp {
+    pub name: String,
+    pub netns: PathBuf,
+    pub cgroup: PathBuf,
+}
+
+impl From<&Pod> for SetUp {
+    fn from(pod: &Pod) -> Self {
+        Self { name: pod.name().to_owned(), netns: pod.netns(), cgroup: pod.cgroup().to_owned() }
+    }
+}
+
 /// A node: a bpffs, a directory of sockets, and an agent that may come and go.
 #[derive(Debug)]
 pub struct NodeAgent {
@@ -106,19 +120,19 @@ impl NodeAgent {
     }
 
     /// The runtime sets `pod` up: `CNI_COMMAND=ADD`, with these annotations. `entry`: more of the plugin's entry.
-    pub fn add(&self, pod: &Pod, annotations: &[(&str, &str)], entry: &Value) -> Result<Ended> {
+    pub fn add(&self, pod: impl Into<SetUp>, annotations: &[(&str, &str)], entry: &Value) -> Result<Ended> {
         let annotations: Value = annotations.iter().map(|(name, value)| (*name, *value)).collect();
-        self.call("ADD", pod, Some(annotations), entry)
+        self.call("ADD", &pod.into(), Some(annotations), entry)
     }
 
-    pub fn del(&self, pod: &Pod) -> Result<Ended> {
-        self.call("DEL", pod, None, &json!({}))
+    pub fn del(&self, pod: impl Into<SetUp>) -> Result<Ended> {
+        self.call("DEL", &pod.into(), None, &json!({}))
     }
 
     /// As a container runtime calls the plugin.
-    pub fn call(&self, verb: &str, pod: &Pod, annotations: Option<Value>, entry: &Value) -> Result<Ended> {
+    pub fn call(&self, verb: &str, pod: &SetUp, annotations: Option<Value>, entry: &Value) -> Result<Ended> {
         let mount = crate::cgroup::mount()?;
-        let cgroup = pod.cgroup().strip_prefix(&mount).context("a cgroup below the mount")?;
+        let cgroup = pod.cgroup.strip_prefix(&mount).context("a cgroup below the mount")?;
         let mut runtime = json!({ "cgroupPath": format!("/{}", cgroup.display()) });
         if let Some(annotations) = annotations {
             runtime["io.kubernetes.cri.pod-annotations"] = annotations;
@@ -135,15 +149,18 @@ impl NodeAgent {
             .env_clear()
             .env("CNI_COMMAND", verb)
             .env("CNI_CONTAINERID", sandbox(pod))
-            .env("CNI_NETNS", pod.netns())
+            .env("CNI_NETNS", &pod.netns)
             .env("CNI_IFNAME", "eth0")
             .env("CNI_PATH", "/opt/cni/bin")
             // The cgroup bears the pod's uid, as kubelet has it.
-            .env("CNI_ARGS", format!(
-                "IgnoreUnknown=1;K8S_POD_NAMESPACE=lab;K8S_POD_NAME={};K8S_POD_UID={}",
-                pod.name(),
-                cgroup.display()
-            ))
+            .env(
+                "CNI_ARGS",
+                format!(
+                    "IgnoreUnknown=1;K8S_POD_NAMESPACE=lab;K8S_POD_NAME={};K8S_POD_UID={}",
+                    pod.name,
+                    cgroup.display()
+                ),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -163,8 +180,8 @@ pub fn prev_result() -> Value {
 }
 
 /// A pod's sandbox, as the runtime calls it.
-pub fn sandbox(pod: &Pod) -> String {
-    format!("sandbox-of-{}", pod.pid())
+fn sandbox(pod: &SetUp) -> String {
+    format!("sandbox-of-{}", pod.cgroup.file_name().unwrap_or_default().display())
 }
 
 /// The CNI plugin: `SIDESTEP_CNI`, else beside the binary `sidestep`.

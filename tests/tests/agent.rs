@@ -1,10 +1,11 @@
 //! The agent of a node and its CNI plugin, with the lab's pods in place of a container runtime's.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::{Value, json};
+use tests::bare_pod::BarePod;
 use tests::client::Connect;
 use tests::data_plane::DataPlane;
 use tests::load::Load;
@@ -12,6 +13,7 @@ use tests::network::Network;
 use tests::node_agent::{NodeAgent, WAITS, prev_result};
 use tests::report::Outcome;
 use tests::requirement::Requirement;
+use tests::scale::full_or;
 use tests::server::{PROXY_USER, Server, stand_in};
 use tests::sidestep::ended_command;
 use tests::wait::until;
@@ -116,7 +118,7 @@ fn another_agent_goes_on_with_what_is_there() {
         assert_eq!((&there["meta"]["slot"], &there["complete"]), (&slot, &json!(true)));
     }
     let exchanges = load.finish().unwrap();
-    assert_eq!(exchanges.failed, 0, "{exchanges:?}");
+    assert!(exchanges.failed.is_empty(), "{exchanges:?}");
     // It knows whose it is.
     node.del(&network.pod).unwrap();
     assert!(!is_enrolled(&node, &network));
@@ -237,4 +239,34 @@ fn one_value_turns_the_acceleration_off_for_pods_that_run() {
     node.run(&["--static", &path, "--accelerate", "off"]).unwrap();
     let mode = || node.root.status_of(&network.pod).unwrap()["meta"]["acceleration"]["mode"].clone();
     until("it is off", SOON, || mode() == "off");
+}
+
+/// A node full of pods: each set up by the plugin, found again by the next agent, and gone without a trace.
+#[test]
+fn a_full_node() {
+    if !met() {
+        return;
+    }
+    let mut node = NodeAgent::start(NO_RUNTIME).unwrap();
+    let count = full_or(10, 110);
+    let pods: Vec<BarePod> = (0..count).map(|number| BarePod::make(number).unwrap()).collect();
+    let all: Vec<_> = pods.iter().zip(0..).map(|(pod, number)| pod.set_up(number)).collect();
+    let mut took = Vec::new();
+    for pod in &all {
+        let begun = Instant::now();
+        let added = node.add(pod.clone(), MESHED, &json!({})).unwrap();
+        took.push(begun.elapsed());
+        assert_eq!(added.code, Some(0), "{added:?}");
+    }
+    took.sort();
+    println!("ADD of {count} pods: median {:?}, p99 {:?}", took[took.len() / 2], took[took.len() * 99 / 100]);
+    node.end(Signal::SIGKILL).unwrap();
+    let begun = Instant::now();
+    node.run(NO_RUNTIME).unwrap();
+    println!("an agent is ready beside them after {:?}", begun.elapsed());
+    for pod in &all {
+        assert_eq!(node.del(pod.clone()).unwrap().code, Some(0));
+    }
+    node.end(Signal::SIGTERM).unwrap();
+    assert_eq!(node.root.pins(), Vec::<std::path::PathBuf>::new());
 }

@@ -264,7 +264,11 @@ impl Choice for Defaults {
     const ALL: &'static [(Self, &'static str, &'static str)] = &[
         (Self::Injector, "injector", "The sidecar injector with istio-init"),
         (Self::Cni, "cni", "The CNI plugin"),
-        (Self::Agent, "agent", "`sidestep run`: as the CNI plugin, but DNS capture is of the pod's resolvers, as istio-init's"),
+        (
+            Self::Agent,
+            "agent",
+            "`sidestep run`: as the CNI plugin, but DNS capture is of the pod's resolvers, as istio-init's",
+        ),
     ];
 }
 
