@@ -81,28 +81,18 @@ fn uninstall(node: &NodeAgent, directories: &Directories, more: &[&str]) -> Ende
     ended_command(command).unwrap()
 }
 
-/// An agent that keeps the plugin installed.
-fn install(directories: &Directories) -> NodeAgent {
+#[test]
+fn the_plugin_comes_is_kept_and_goes_without_a_trace() {
+    if !DataPlane::Sidestep.met(&[Requirement::Program("curl", "curl"), Requirement::CniPlugin]) {
+        return;
+    }
+    let directories = Directories::new();
     let mut node = NodeAgent::absent().unwrap();
     let install = format!("--install-cni={}", plugin().unwrap().display());
     let mut flags = vec!["--runtime".to_owned(), "none".to_owned(), install];
     flags.extend(directories.flags());
     node.run(&flags.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
     until("it is installed", SOON, || directories.is_installed());
-    node
-}
-
-fn met() -> bool {
-    DataPlane::Sidestep.met(&[Requirement::Program("curl", "curl"), Requirement::CniPlugin])
-}
-
-#[test]
-fn the_plugin_comes_is_kept_and_goes_without_a_trace() {
-    if !met() {
-        return;
-    }
-    let directories = Directories::new();
-    let mut node = install(&directories);
     until("the agent is ready", SOON, || node.get("/readyz").unwrap().starts_with("ready"));
 
     // Another owner of the list.
@@ -147,18 +137,4 @@ fn the_plugin_comes_is_kept_and_goes_without_a_trace() {
     assert_eq!(node.root.pins(), Vec::<PathBuf>::new());
     let again = uninstall(&node, &directories, &["--force"]);
     assert!(again.code == Some(0) && !again.stdout.contains("lab/web"), "{again:?}");
-}
-
-#[test]
-fn an_agent_that_was_killed_leaves_no_more_than_others() {
-    if !met() {
-        return;
-    }
-    let directories = Directories::new();
-    let mut node = install(&directories);
-    node.end(Signal::SIGKILL).unwrap();
-    assert!(directories.is_installed() && !node.root.pins().is_empty());
-    let gone = uninstall(&node, &directories, &[]);
-    assert!(gone.code == Some(0) && directories.is_as_before(), "{gone:?}: {}", directories.text());
-    assert_eq!(node.root.pins(), Vec::<PathBuf>::new());
 }

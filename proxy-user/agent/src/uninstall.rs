@@ -10,7 +10,7 @@ use proxy_core::{
     exit::{Class, Failure},
     harmless::harmless_path,
 };
-use proxy_plane::dataplane::{Meta, WorkloadPins, detach_all, detach_these, prune};
+use proxy_plane::dataplane::{Meta, Node, WorkloadPins, prune};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -155,15 +155,11 @@ fn pods(force: bool, say: Say<'_>) -> Result<()> {
         }
         let name = meta.pod.map_or_else(|| pins.name(), |pod| pod.to_string());
         if force {
-            detach_these(&[pins]).with_context(|| format!("release {name}"))?;
+            Node::open()?.release(&pins).with_context(|| format!("release {name}"))?;
             say(format!("{name} has left the mesh: its new connections pass its sidecar by"))?;
         } else {
             say(format!("{name} stays captured until it ends (--force releases it)"))?;
         }
-    }
-    // What pods share stays with an agent that was killed.
-    if WorkloadPins::all()?.is_empty() {
-        detach_all()?;
     }
     Ok(())
 }
