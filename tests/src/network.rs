@@ -1,6 +1,7 @@
 //! The usual network of a test: a workload pod, and the outside it reaches over its eth0.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::Result;
 
@@ -44,6 +45,21 @@ impl Network {
     /// A network with the default addresses.
     pub fn new(name: &str) -> Result<Self> {
         Self::with_addresses(name, Addresses::default())
+    }
+
+    /// A network whose addresses no other of this process has: for two workloads that know each other by them, as pods of a
+    /// node do, while other tests have theirs there.
+    pub fn with_own_addresses(name: &str) -> Result<Self> {
+        static COUNT: AtomicU8 = AtomicU8::new(1);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let six = |last| Ipv6Addr::new(0xfd00, 0x11, 0, u16::from(count), 0, 0, 0, last);
+        let addresses = Addresses {
+            pod4: Ipv4Addr::new(10, 11, count, 26),
+            pod6: six(0x26),
+            outside4: Ipv4Addr::new(10, 11, count, 9),
+            outside6: six(0x9),
+        };
+        Self::with_addresses(name, addresses)
     }
 
     /// A network with these addresses, default routes both ways, `::6` on the pod's lo as Istio has it, and

@@ -15,7 +15,7 @@ const SLACK: u64 = 1 << 20;
 
 /// Bytes a writer got rid of on each of `connections` whose reader never reads.
 fn held(mode: &str, limit: u32, connections: u32, two_pods: bool) -> Filled {
-    let network = Network::new("bounds").unwrap();
+    let network = Network::with_own_addresses("bounds").unwrap();
     let _attached = attach_both(&network, &Accelerated::new(mode).limit(limit)).unwrap();
     let at = network.pod4(7000);
     let _server = Server::on(&network.pod).listen(at).silent().hold().start().unwrap();

@@ -111,7 +111,7 @@ fn the_stack_takes_over_and_gives_back() {
     if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
-    let network = Network::new("faults").unwrap();
+    let network = Network::with_own_addresses("faults").unwrap();
     let attached = attach_both(&network, &Accelerated::new(ANY_READER)).unwrap();
     let at = network.pod4(7000);
     let _server = Server::on(&network.pod).listen(at).echo().start().unwrap();

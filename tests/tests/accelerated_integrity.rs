@@ -94,7 +94,7 @@ fn between_two_pods(#[case] family: u8, #[case] limit: u32, #[case] burst: usize
     if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
-    let network = Network::new("integrity-pods").unwrap();
+    let network = Network::with_own_addresses("integrity-pods").unwrap();
     let _attached = attach_both(&network, &Accelerated::new("safe-readers").limit(limit)).unwrap();
     let flows = 48;
     let at = if family == 4 { network.pod4(7000) } else { network.pod6(7000) };
@@ -112,7 +112,7 @@ fn through_envoy(#[case] limit: u32, #[case] burst: usize) {
     if !DataPlane::Sidestep.met(&[Requirement::Envoy, Requirement::Acceleration]) {
         return;
     }
-    let network = Network::new("integrity-envoy").unwrap();
+    let network = Network::with_own_addresses("integrity-envoy").unwrap();
     let accelerated = Accelerated::new("safe-readers").limit(limit);
     let _outside = accelerated.attach(&network.outside).unwrap();
     let own = accelerated.flags();

@@ -32,7 +32,7 @@ fn nobody_is_killed(
         return;
     }
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let network = Network::new("memcg").unwrap();
+    let network = Network::with_own_addresses("memcg").unwrap();
     fs::write(cgroup::mount().unwrap().join("cgroup.subtree_control"), "+memory").unwrap();
     let limited = network.pod.cgroup();
     fs::write(limited.join("memory.max"), limit).unwrap();

@@ -21,7 +21,7 @@ fn nothing_overtakes(
     if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
-    let network = Network::new("order").unwrap();
+    let network = Network::with_own_addresses("order").unwrap();
     for pod in [&network.pod, &network.outside] {
         // Client and server, without cookies, on every listener.
         pod.sysctl("net/ipv4/tcp_fastopen", "1543").unwrap();

@@ -64,7 +64,7 @@ fn nothing_breaks(#[case] disturb: Disturbance) {
     if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
-    let network = Network::new("restart").unwrap();
+    let network = Network::with_own_addresses("restart").unwrap();
     let accelerated = Accelerated::new(ANY_READER).limit(100_000);
     let [pod, outside] = attach_both(&network, &accelerated).unwrap();
     let (echo, stream) = (network.pod4(7000), network.pod4(7001));

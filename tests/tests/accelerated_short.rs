@@ -28,7 +28,7 @@ fn short_ones_stay_out_until_they_are_long() {
     if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
-    let network = Network::new("short").unwrap();
+    let network = Network::with_own_addresses("short").unwrap();
     let _attached = attach_both(&network, &Accelerated::new(ANY_READER)).unwrap();
     let at = network.pod4(7000);
     let _server = Server::on(&network.pod).listen(at).echo().start().unwrap();

@@ -107,7 +107,7 @@ fn between_pods_each_has_its_flow(#[values("off", "safe-readers")] mode: &str) {
     if !DataPlane::Sidestep.met(&[Requirement::Observation]) {
         return;
     }
-    let network = Network::new("flow-pods").unwrap();
+    let network = Network::with_own_addresses("flow-pods").unwrap();
     let _attached = attach_both(&network, &Accelerated::new(mode)).unwrap();
     let at = network.pod4(7000);
     let server = streams::serve(&network.pod, at, &[]).unwrap();

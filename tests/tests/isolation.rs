@@ -24,7 +24,7 @@ fn an_end_that_is_made_up_is_nobodys_peer() {
     if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
-    let network = Network::new("made-up").unwrap();
+    let network = Network::with_own_addresses("made-up").unwrap();
     let _attached = attach_both(&network, &Accelerated::new("safe-readers")).unwrap();
     let victim = network.pod.lab_agent("repair").unwrap().args(["victim", "--port", "8080"]).hold_input();
     let mut victim = victim.spawn().unwrap();

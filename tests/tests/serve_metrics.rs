@@ -84,7 +84,7 @@ fn bytes_by_path_are_those_of_the_acceleration() {
     if !can() || !met(&[Requirement::Acceleration]) {
         return;
     }
-    let network = Network::new("serve-bytes").unwrap();
+    let network = Network::with_own_addresses("serve-bytes").unwrap();
     let _attached = attach_both(&network, &Accelerated::new(ANY_READER)).unwrap();
     let serve = Serve::start(&[]).unwrap();
     let at = network.pod4(7000);

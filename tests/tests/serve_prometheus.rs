@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use proxy_user::serve::metrics::SOURCES;
+use proxy_user::serve::metrics::{Family, SOURCES};
 use serde_json::Value;
 use tests::client::Connect;
 use tests::data_plane::DataPlane;
@@ -40,9 +40,13 @@ fn promtool_has_nothing_to_say_and_every_family_is_there() {
     let page = serve.get("/metrics", &[]).unwrap().body;
     let said = serve.pod().command("promtool").args(["check", "metrics"]).input(&page).run().unwrap();
     assert_eq!(said, "");
-    let declared: BTreeSet<String> =
-        SOURCES.iter().flat_map(|source| source.families()).map(|family| family.exposed_name()).collect();
+    let declared: BTreeSet<String> = families().map(Family::exposed_name).collect();
     assert_eq!(exposed(&page), declared);
+}
+
+/// Of `sidestep serve`; the agent's are seen in the test `agent`.
+fn families() -> impl Iterator<Item = &'static Family> {
+    SOURCES.iter().filter(|source| !source.is_the_agents()).flat_map(|source| source.families())
 }
 
 /// A Prometheus in the pod of `serve`, scraping it once a second.
@@ -95,7 +99,7 @@ fn prometheus_scrapes_it() {
     assert_eq!(targets["data"]["activeTargets"][0]["lastError"], "", "{targets}");
     // What Prometheus understood of the OpenMetrics page: families by their names without suffix.
     let known = ask(&serve, &prometheus, "/api/v1/metadata", "sidestep_build");
-    for family in SOURCES.iter().flat_map(|source| source.families()) {
+    for family in families() {
         let name = family.exposed_name();
         let short = name.trim_end_matches("_total").trim_end_matches("_info");
         assert_eq!(known["data"][short][0]["type"], family.kind.name(), "{name}: {known}");

@@ -50,7 +50,7 @@ pub(crate) struct RunArgs {
     cgroup_root: String,
 
     /// Install the CNI plugin, and keep it installed: its binary, by default sidestep-cni beside this one
-    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "", help_heading = "CNI plugin")]
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = TYPE, help_heading = "CNI plugin")]
     install_cni: Option<PathBuf>,
     /// Where the runtime has its networks [default: as it says]
     #[arg(long, value_name = "DIR", help_heading = "CNI plugin", requires = "install_cni")]
@@ -116,7 +116,7 @@ fn variable(text: &str) -> Result<(String, String), String> {
 impl RunArgs {
     fn install(&self) -> Result<Option<Install>> {
         let Some(path) = &self.install_cni else { return Ok(None) };
-        let source = if path.as_os_str().is_empty() {
+        let source = if path.as_os_str() == TYPE {
             std::env::current_exe().context("where is this binary?")?.with_file_name(TYPE)
         } else {
             path.clone()

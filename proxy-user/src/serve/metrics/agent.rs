@@ -68,6 +68,10 @@ impl Source for Agent {
         vec![&PODS, &ENROLMENTS, &UPDATES, &RELEASES, &FAILURES, &UNTOLD, &REPAIRED]
     }
 
+    fn is_the_agents(&self) -> bool {
+        true
+    }
+
     fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result {
         let Some(agent) = &seen.agent else { return Ok(()) };
         let mut pods: BTreeMap<(&str, &str), u32> = BTreeMap::new();

@@ -33,6 +33,10 @@ use super::snapshot::Snapshot;
 pub trait Source: Debug + Send + Sync + 'static {
     /// All that [`Source::write`] writes.
     fn families(&self) -> Vec<&'static Family>;
+    /// Whether `serve` shows none of it, but `run` does.
+    fn is_the_agents(&self) -> bool {
+        false
+    }
     /// Labels whose values are fixed.
     fn values(&self) -> Vec<Values> {
         Vec::new()
