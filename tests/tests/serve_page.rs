@@ -57,7 +57,7 @@ fn the_page_shows_the_workload_wide_and_on_a_phone() {
     {
         return;
     }
-    let network = Network::with_own_addresses("page").unwrap();
+    let network = Network::new("page").unwrap();
     let own = Accelerated::new(ANY_READER).flags();
     let flags: Vec<&str> = DEFAULT_FLAGS.into_iter().chain(own.iter().map(String::as_str)).collect();
     let _client = Accelerated::new(ANY_READER).attach(&network.outside).unwrap();
