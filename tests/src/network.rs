@@ -44,7 +44,9 @@ pub struct Network {
 impl Network {
     /// A network with the default addresses.
     pub fn new(name: &str) -> Result<Self> {
-        Self::with_addresses(name, Addresses::default())
+        let network = Self::with_addresses(name, Addresses::default())?;
+        network.outside.mark_alike();
+        Ok(network)
     }
 
     /// A network whose addresses no other of this process has: for two workloads that know each other by them, as pods of a

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -21,6 +21,8 @@ struct Inner {
     keeper: Keeper,
     cgroup: PathBuf,
     scratch: tempfile::TempDir,
+    /// See [`Pod::mark_alike`].
+    alike: AtomicBool,
 }
 
 /// A pod. Clones share it; it ends with the last of them, and every [`crate::process::Process`] holds one.
@@ -40,12 +42,27 @@ impl Pod {
         let anyone = std::fs::Permissions::from_mode(0o777);
         std::fs::set_permissions(scratch.path(), anyone).context("open the pod's scratch directory")?;
         let keeper = Keeper::start(&cgroup, scratch.path()).with_context(|| format!("pod {name}"))?;
-        Ok(Self(Arc::new(Inner { name: name.to_owned(), keeper, cgroup, scratch })))
+        Ok(Self(Arc::new(Inner {
+            name: name.to_owned(),
+            keeper,
+            cgroup,
+            scratch,
+            alike: AtomicBool::new(false),
+        })))
     }
 
     /// The name it was made with.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Pods of other tests have its addresses: attached, it would be taken for each of them, which their tests do not attach.
+    pub(crate) fn mark_alike(&self) {
+        self.0.alike.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_alike(&self) -> bool {
+        self.0.alike.load(Ordering::Relaxed)
     }
 
     /// Pid of the keeper.

@@ -46,6 +46,7 @@ impl Sidestep {
 
     /// The same with environment variables.
     pub fn attach_with(pod: &Pod, flags: &[&str], env: &[(&str, &str)]) -> Result<Self> {
+        ensure!(!pod.is_alike(), "{}: see Network::with_own_addresses", pod.name());
         let mut detach = vec![binary()?.display().to_string(), "detach".into()];
         detach.extend(workload(pod));
         pod.undo_at_end(&[detach])?;

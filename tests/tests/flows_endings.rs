@@ -114,7 +114,7 @@ fn a_server_that_is_killed_is_no_orderly_end_for_another_workload() {
     if !DataPlane::Sidestep.met(&[Requirement::Observation]) {
         return;
     }
-    let network = Network::new("killed-peer").unwrap();
+    let network = Network::with_own_addresses("killed-peer").unwrap();
     let nothing = ["-u", "1337", "-i", "", "-b", ""];
     let pods = [&network.pod, &network.outside];
     let _attached = pods.map(|pod| Sidestep::attach(pod, &nothing).unwrap());

@@ -57,7 +57,7 @@ fn the_page_shows_the_workload_wide_and_on_a_phone() {
     {
         return;
     }
-    let network = Network::new("page").unwrap();
+    let network = Network::with_own_addresses("page").unwrap();
     let own = Accelerated::new(ANY_READER).flags();
     let flags: Vec<&str> = DEFAULT_FLAGS.into_iter().chain(own.iter().map(String::as_str)).collect();
     let _client = Accelerated::new(ANY_READER).attach(&network.outside).unwrap();
@@ -77,7 +77,7 @@ fn the_page_shows_the_workload_wide_and_on_a_phone() {
         dom.contains("I6 8") && dom.contains("O2 8"),
         "eight connections in, and to the application: {dom}"
     );
-    assert!(dom.contains("to 15006") && dom.contains("10.10.0.26:8080"), "{dom}");
+    assert!(dom.contains("to 15006") && dom.contains(&network.pod4(8080).to_string()), "{dom}");
     // The client's pod sends around a sidecar, the other one's service is reached around it: two lines.
     for line in [">in, not captured", ">out, not captured"] {
         assert_eq!(dom.matches(line).count(), 2, "{line}, once for each workload: {dom}");

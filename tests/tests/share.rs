@@ -146,7 +146,7 @@ fn what_is_sent_to_a_client_that_stays_out_has_its_reason() {
     if !DataPlane::Sidestep.met(&[Requirement::Acceleration, Requirement::Observation]) {
         return;
     }
-    let network = Network::new("share-client").unwrap();
+    let network = Network::with_own_addresses("share-client").unwrap();
     let (clients, pod) = (&network.outside, &network.pod);
     let _attached = [pod, clients].map(|pod| Accelerated::new("safe-readers").attach(pod).unwrap());
     let at = network.pod4(7000);

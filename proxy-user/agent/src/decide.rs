@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use proxy_cni::sidecar::init_containers;
 use proxy_core::config::{
     Accelerate, Acceleration, Capture, Config, ConfigFaults, Defaults, NoHost, Observe, OptOut,
     ProxySettings, Value, accelerate_opt_out, from_annotations, opted_out,
     setting::{AGENT_INJECT, CAPTURE_ALL_DNS, DNS_SERVER, STATUS},
 };
-use serde::Deserialize;
 
 use crate::{
     pod::{Network, Pod},
@@ -93,13 +93,6 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What the injector writes of what it has added.
-#[derive(Deserialize)]
-struct Injected {
-    #[serde(rename = "initContainers", default)]
-    init_containers: Option<Vec<String>>,
-}
-
 /// Decides. `sidecar.istio.io/status` has the last word on whether a pod waits to be captured: gateways, proxyless gRPC
 /// and pods with istio-init have it too, and none of them waits.
 pub fn decide(pod: &Pod, values: &Values) -> Decision {
@@ -144,10 +137,7 @@ fn leave(pod: &Pod, values: &Values) -> Option<Reason> {
         return Some(Reason::InjectFalse);
     }
     let status = pod.annotations.get(STATUS.annotation).map_or("", String::as_str);
-    let Ok(injected) = serde_json::from_str::<Injected>(status) else {
-        return Some(Reason::UnreadableStatus);
-    };
-    let init = injected.init_containers.unwrap_or_default();
+    let Ok(init) = init_containers(status) else { return Some(Reason::UnreadableStatus) };
     if init.iter().any(|name| name == "istio-init") {
         return Some(Reason::IstioInit);
     }

@@ -22,7 +22,7 @@ impl Enrolled {
         Ok(found)
     }
 
-    /// Those that are new or gone, by name alone: an agent asks often.
+    /// Without those that are gone, by name alone: an agent asks often.
     pub(crate) fn look_again(&mut self) -> Result<()> {
         let there = WorkloadPins::all()?;
         let names: BTreeSet<String> = there.iter().map(WorkloadPins::name).collect();

@@ -1,26 +1,19 @@
 //! The socket at which the CNI plugin asks: root's alone. A runtime starts a plugin for each pod, so that a question is one
 //! connection.
 
-use std::{
-    fs, io,
-    os::unix::{fs::PermissionsExt as _, net::UnixStream as StdStream},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::stat::{Mode, umask};
 use proxy_cni::wire::{Answer, LONGEST, Request};
 use proxy_core::exit::{Class, Failure};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{UnixListener, UnixStream},
+    net::UnixStream,
     sync::Semaphore,
     time::timeout,
 };
 
-use crate::agent::Agent;
+use crate::{agent::Agent, private_socket::PrivateSocket};
 
 /// A plugin writes what it has at once.
 const READ_WITHIN: Duration = Duration::from_secs(5);
@@ -28,40 +21,19 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 64;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Bound; the socket is removed with this value.
-pub struct Gate {
-    listener: UnixListener,
-    path: PathBuf,
-}
+/// Bound.
+pub struct Gate(PrivateSocket);
 
 impl Gate {
     /// # Errors
     /// When somebody else listens there.
     pub fn bind(path: &Path) -> Result<Self> {
-        if let Some(directory) = path.parent() {
-            make_private(directory)?;
-        }
-        let bind = || {
-            let before = umask(Mode::from_bits_truncate(0o177));
-            let bound = UnixListener::bind(path);
-            umask(before);
-            bound
-        };
-        let bound = match bind() {
-            // Of an agent that was killed: nobody accepts there.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_over(path) => {
-                fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
-                bind()
-            }
-            other => other,
-        };
-        let listener = bound.map_err(|error| {
+        PrivateSocket::bind(path).map(Self).map_err(|error| {
             Failure::error(
                 Class::Unavailable,
                 format!("listen on {}: {error}; choose another path with --cni-socket", path.display()),
             )
-        })?;
-        Ok(Self { listener, path: path.to_owned() })
+        })
     }
 
     /// Answers until it is dropped.
@@ -69,8 +41,8 @@ impl Gate {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
+            match self.0.accept().await {
+                Ok(stream) => {
                     let agent = agent.clone();
                     tokio::spawn(async move {
                         if let Err(error) = answer(stream, agent).await {
@@ -85,12 +57,6 @@ impl Gate {
                 }
             }
         }
-    }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -118,18 +84,4 @@ async fn read(stream: &mut UnixStream) -> Result<Request> {
             Err(error).context("read it")
         }
     }
-}
-
-/// Makes the directory of the sockets, root's alone.
-pub(crate) fn make_private(directory: &Path) -> Result<()> {
-    if directory.is_dir() {
-        return Ok(());
-    }
-    fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
-    let mode = fs::Permissions::from_mode(0o700);
-    fs::set_permissions(directory, mode).with_context(|| format!("keep {} private", directory.display()))
-}
-
-fn is_left_over(path: &Path) -> bool {
-    StdStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }

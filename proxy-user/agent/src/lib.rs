@@ -15,6 +15,7 @@ mod place;
 pub mod plan;
 pub mod plugin;
 pub mod pod;
+pub mod private_socket;
 pub mod report;
 pub mod run;
 pub mod select;

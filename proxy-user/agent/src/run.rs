@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use proxy_cni::entry::ready_marker;
 use proxy_plane::cgroup;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -19,7 +20,7 @@ use crate::{
     agent::Agent,
     cgroup_of::PodCgroups,
     cri::{Runtime, State},
-    gate::{self, Gate},
+    gate::Gate,
     plugin::{Install, Keeper},
     pod::{Complete, Pod},
     single::Single,
@@ -27,33 +28,22 @@ use crate::{
     values::Values,
 };
 
-/// Beside the plugin's socket: the agent was ready once since the machine started.
-const READY: &str = "ready";
-
 /// How the agent runs.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options {
     /// Where the plugin asks; its directory has the agent's lock too.
     pub socket: PathBuf,
     pub values: Values,
     /// kubelet's.
     pub cgroup_root: String,
-    /// The container runtime's socket; None: no runtime is asked.
-    pub runtime: Option<RuntimeSocket>,
+    /// None: no container runtime is asked.
+    pub runtime: Option<Runtime>,
     /// None: whoever has chained the plugin looks after it.
     pub install: Option<Install>,
     /// Files that list workloads.
     pub files: Vec<PathBuf>,
     /// Between two looks at the sources.
     pub every: Duration,
-}
-
-/// Where the container runtime is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum RuntimeSocket {
-    /// Where runtimes usually are.
-    Usual,
-    At(PathBuf),
 }
 
 /// Started: it answers nobody yet.
@@ -80,16 +70,15 @@ struct Sources {
 /// then.
 pub fn start(options: Options) -> Result<Started> {
     let directory = options.socket.parent().unwrap_or(Path::new("/")).to_owned();
-    gate::make_private(&directory)?;
     let single = Single::take(&directory)?;
     let mount = cgroup::mount_point()?;
-    let runtime = options.runtime.map(|socket| match socket {
-        RuntimeSocket::Usual => Runtime::new(None),
-        RuntimeSocket::At(path) => Runtime::new(Some(path)),
-    });
-    let has_runtime = runtime.is_some();
-    let sources =
-        Sources { runtime, files: options.files, mount: mount.clone(), values: options.values.clone() };
+    let has_runtime = options.runtime.is_some();
+    let sources = Sources {
+        runtime: options.runtime,
+        files: options.files,
+        mount: mount.clone(),
+        values: options.values.clone(),
+    };
     // A file that cannot be read is said before anything is done by the others.
     sources.of_files()?;
     let cgroups = PodCgroups::below(&mount, Some(&options.cgroup_root))?;
@@ -106,7 +95,7 @@ pub fn start(options: Options) -> Result<Started> {
         sources,
         plugin,
         every: options.every,
-        ready: directory.join(READY),
+        ready: ready_marker(&options.socket),
         _single: single,
     })
 }
@@ -157,7 +146,7 @@ async fn follow(
             said.about("CNI plugin", plugin.missing.clone());
             agent.set_plugin(plugin);
         }
-        if agent.report().ready().is_ok() && !ready.exists() {
+        if !ready.exists() && agent.report().ready().is_ok() {
             let marked = fs::write(&ready, "").with_context(|| format!("write {}", ready.display()));
             said.about("mark", marked.err().map(|error| format!("{error:#}")));
         }
@@ -182,13 +171,8 @@ impl Sources {
                     told.pods.extend(ready.map(|sandbox| sandbox.pod));
                     // Of a sandbox that is not understood nothing is known, not even that it is gone.
                     told.complete.runtime = seen.unclear.is_empty();
-                    told.away = seen.unclear.first().map(|one| {
-                        format!(
-                            "sandbox of {}: {} (and {} more)",
-                            one.name,
-                            one.reason,
-                            seen.unclear.len() - 1
-                        )
+                    told.away = seen.unclear.split_first().map(|(one, more)| {
+                        format!("sandbox of {}: {} (and {} more)", one.name, one.reason, more.len())
                     });
                 }
                 Err(away) => told.away = Some(away.to_string()),

@@ -1,8 +1,9 @@
 //! One agent a node.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{Read as _, Seek as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
 };
 
@@ -25,6 +26,7 @@ impl Single {
     /// # Errors
     /// When another agent runs, with its pid.
     pub(crate) fn take(directory: &Path) -> Result<Self> {
+        make_private(directory)?;
         let path = directory.join(FILE);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.with_context(|| format!("open {}", path.display()))?;
@@ -48,6 +50,16 @@ impl Single {
         writeln!(lock, "{}", std::process::id()).with_context(|| format!("write {}", path.display()))?;
         Ok(Self(lock))
     }
+}
+
+/// Makes the directory of the lock and the plugin's socket, root's alone.
+fn make_private(directory: &Path) -> Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+    let mode = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(directory, mode).with_context(|| format!("keep {} private", directory.display()))
 }
 
 #[cfg(test)]

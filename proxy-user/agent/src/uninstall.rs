@@ -15,7 +15,6 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     cri::{NetworkSetup, Runtime},
-    gate,
     install::{Installer, Placement},
     plugin,
     single::Single,
@@ -48,7 +47,6 @@ pub type Say<'a> = &'a mut dyn FnMut(String) -> Result<()>;
 pub async fn run(options: Options, say: Say<'_>) -> Result<()> {
     let Options { socket, mut runtime, networks, plugins, force } = options;
     let directory = socket.parent().unwrap_or(&socket).to_owned();
-    gate::make_private(&directory)?;
     // Held to the end: an agent that starts meanwhile would put the entry back.
     let _single = Single::take(&directory).context("uninstall the CNI plugin")?;
     let paths = plugin::paths(PathBuf::from(TYPE), networks, plugins, runtime.as_mut())

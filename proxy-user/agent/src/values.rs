@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proxy_cni::entry::VALIDATION;
 use proxy_core::config::{Acceleration, Observe};
 
 use crate::select::Selection;
@@ -24,7 +25,7 @@ impl Default for Values {
     fn default() -> Self {
         Self {
             selection: Selection::default(),
-            waits_for: vec!["istio-validation".to_owned()],
+            waits_for: vec![VALIDATION.to_owned()],
             acceleration: Acceleration::default(),
             observe: Observe::default(),
             proxy_env: BTreeMap::new(),

@@ -29,6 +29,14 @@ struct Status {
     init_containers: Option<Vec<String>>,
 }
 
+/// The init containers that the injector has added, by the text of [`STATUS`].
+///
+/// # Errors
+/// When it is not what an injector writes.
+pub fn init_containers(status: &str) -> serde_json::Result<Vec<String>> {
+    serde_json::from_str::<Status>(status).map(|status| status.init_containers.unwrap_or_default())
+}
+
 pub fn need(entry: &Entry, namespace: Option<&str>, annotations: Option<&BTreeMap<String, String>>) -> Need {
     if namespace.is_some_and(|namespace| entry.exclude_namespaces.iter().any(|name| name == namespace)) {
         return Need::None;
@@ -38,10 +46,8 @@ pub fn need(entry: &Entry, namespace: Option<&str>, annotations: Option<&BTreeMa
         return Need::None;
     }
     let Some(status) = annotations.get(STATUS) else { return Need::None };
-    let waits = match serde_json::from_str::<Status>(status) {
-        Ok(Status { init_containers }) => {
-            init_containers.unwrap_or_default().iter().any(|name| entry.waits_for.contains(name))
-        }
+    let waits = match init_containers(status) {
+        Ok(init) => init.iter().any(|name| entry.waits_for.contains(name)),
         // Whoever wrote it, there may be a sidecar: the agent decides.
         Err(_) => true,
     };

@@ -171,9 +171,7 @@ fn difference_to(old: &Meta, new: &AttachOptions) -> Vec<String> {
 /// Nobody forgets to name a pod and redirects the machine's own traffic.
 fn refuse_the_machine() -> Result<()> {
     let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
-    // net/core/sysctl_net_core.c: net_core_table is only in the namespace the machine started with.
-    let is_first = Path::new("/proc/sys/net/core/netdev_max_backlog").exists();
-    if !is_first && (of("1").is_none() || of("1") != of("self")) {
+    if !netns::is_first_here() && (of("1").is_none() || of("1") != of("self")) {
         return Ok(());
     }
     Err(Failure::error(

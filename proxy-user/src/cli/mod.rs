@@ -30,6 +30,7 @@ mod serve;
 mod settings;
 mod status;
 mod status_share;
+mod stop;
 mod uninstall;
 mod verify;
 mod version;

@@ -1,20 +1,28 @@
 //! `sidestep run`: the agent of a node, with its metrics and page.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
-use clap::{Args, ValueEnum};
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser as _},
+};
 use proxy_agent::{
+    cri::Runtime,
     plugin::Install,
-    run::{self, Options, RuntimeSocket},
+    run::{self, Options},
     select::{Selection, Term},
     values::Values,
 };
-use proxy_cni::entry::{Entry, FailurePolicy, TYPE};
+use proxy_cni::entry::{Entry, FailurePolicy, TYPE, VALIDATION};
 use proxy_core::exit::{Class, Failure};
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::{acceleration::AccelerationArgs, log::LogFormat, observation::ObservationArgs};
+use super::{acceleration::AccelerationArgs, log::LogFormat, observation::ObservationArgs, stop};
 use crate::{
     out,
     serve::{self, DEFAULT_LISTEN, Listen},
@@ -60,8 +68,15 @@ pub(crate) struct RunArgs {
     cni_bin_dir: Option<PathBuf>,
     /// What becomes of a sidecar pod that starts while no agent answers: closed, it waits, or open, it starts and is
     /// enrolled later
-    #[arg(long, value_enum, default_value_t, help_heading = "CNI plugin", requires = "install_cni")]
-    failure_policy: Policy,
+    #[arg(
+        long,
+        value_name = "POLICY",
+        default_value = "closed",
+        value_parser = PossibleValuesParser::new(["closed", "open"]).try_map(|word| policy(&word)),
+        help_heading = "CNI plugin",
+        requires = "install_cni"
+    )]
+    failure_policy: FailurePolicy,
 
     /// Only these pods: NAMESPACE/POD, NAMESPACE/* or a label KEY=VALUE; repeatable [default: all]
     #[arg(long, value_name = "WHICH", help_heading = "Pods")]
@@ -70,7 +85,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "WHICH", help_heading = "Pods", default_values_t = [Term::Namespace("kube-system".to_owned())])]
     exclude: Vec<Term>,
     /// A pod with this init container, which the injector has added, waits to be captured; repeatable
-    #[arg(long, value_name = "NAME", help_heading = "Pods", default_value = "istio-validation")]
+    #[arg(long, value_name = "NAME", help_heading = "Pods", default_value = VALIDATION)]
     waits_for: Vec<String>,
     /// A variable of every sidecar's environment, as proxyMetadata of the mesh has it; repeatable
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Pods", value_parser = variable)]
@@ -99,11 +114,14 @@ pub(crate) struct RunArgs {
     drain: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-enum Policy {
-    #[default]
-    Closed,
-    Open,
+/// `--runtime`: none asks nobody, and without it the runtime is where runtimes usually are.
+pub(super) fn runtime(socket: Option<&Path>) -> Option<Runtime> {
+    (socket != Some(Path::new("none"))).then(|| Runtime::new(socket.map(Path::to_owned)))
+}
+
+/// As the entry has it.
+fn policy(word: &str) -> Result<FailurePolicy, serde_json::Error> {
+    serde_json::from_value(word.into())
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -127,10 +145,7 @@ impl RunArgs {
         }
         let entry = Entry {
             socket: self.cni_socket.clone(),
-            failure_policy: match self.failure_policy {
-                Policy::Closed => FailurePolicy::Closed,
-                Policy::Open => FailurePolicy::Open,
-            },
+            failure_policy: self.failure_policy,
             waits_for: self.waits_for.clone(),
             ..Entry::default()
         };
@@ -156,20 +171,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         socket: args.cni_socket.clone(),
         values: args.values(),
         cgroup_root: args.cgroup_root.clone(),
-        runtime: match &args.runtime {
-            None => Some(RuntimeSocket::Usual),
-            Some(path) if path.as_os_str() == "none" => None,
-            Some(path) => Some(RuntimeSocket::At(path.clone())),
-        },
+        runtime: runtime(args.runtime.as_deref()),
         install: args.install()?,
         files: args.files.clone(),
         every: Duration::from_secs(args.every),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
-        // Caught from before `ready` on: whoever read that may stop us at once.
-        let mut terminate = signal(SignalKind::terminate()).context("catch SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("catch SIGINT")?;
+        let stopped = stop::by_signal()?;
         let started = run::start(options)?;
         let server = serve::bind(&serve::Options {
             listen: args.listen.clone(),
@@ -181,14 +190,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         .await?;
         out::text(format!("listening {}\nready\n", server.url()))?;
         let (say, told) = tokio::sync::oneshot::channel::<()>();
-        let stop = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+        let agent = started.run(async move {
+            stopped.await;
             drop(say);
-        };
-        let agent = started.run(stop);
+        });
         let server = server.run(async move {
             let _ = told.await;
         });

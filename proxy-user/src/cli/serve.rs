@@ -2,11 +2,10 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::log::LogFormat;
+use super::{log::LogFormat, stop};
 use crate::{
     out,
     serve::{self, DEFAULT_LISTEN, Listen},
@@ -51,17 +50,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
-        // Caught from before `ready` on: whoever read that may stop us at once.
-        let mut terminate = signal(SignalKind::terminate()).context("catch SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("catch SIGINT")?;
+        let stop = stop::by_signal()?;
         let server = serve::bind(&options).await?;
         out::text(format!("listening {}\nready\n", server.url()))?;
-        let stop = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
         server.run(stop).await
     })?;
     Ok(ExitCode::SUCCESS)

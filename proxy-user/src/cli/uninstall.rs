@@ -4,11 +4,9 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::Args;
-use proxy_agent::{
-    cri::Runtime,
-    uninstall::{self, Options},
-};
+use proxy_agent::uninstall::{self, Options};
 
+use super::run::runtime;
 use crate::out;
 
 #[derive(Args, Debug)]
@@ -39,13 +37,9 @@ pub(crate) struct UninstallArgs {
 }
 
 pub(crate) fn run(args: &UninstallArgs) -> Result<ExitCode> {
-    let runtime = match &args.runtime {
-        Some(path) if path.as_os_str() == "none" => None,
-        path => Some(Runtime::new(path.clone())),
-    };
     let options = Options {
         socket: args.cni_socket.clone(),
-        runtime,
+        runtime: runtime(args.runtime.as_deref()),
         networks: args.cni_conf_dir.clone(),
         plugins: args.cni_bin_dir.clone(),
         force: args.force,

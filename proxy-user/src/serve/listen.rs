@@ -1,21 +1,18 @@
 //! Where the server listens: an address and port, a port of this machine's loopback, or a unix socket.
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::unix::net::UnixStream as StdUnixStream,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
 use anyhow::Result;
-use nix::sys::stat::{Mode, umask};
+use proxy_agent::private_socket::PrivateSocket;
 use proxy_core::exit::{Class, Failure};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
+use tokio::net::{TcpListener, TcpStream, UnixStream, lookup_host};
 
 const UNIX: &str = "unix:";
-/// A socket's owner and nobody else, as for a port on loopback there is no such thing.
-const OWNER_ONLY: Mode = Mode::from_bits_truncate(0o177);
 
 /// As it was asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,16 +74,7 @@ impl fmt::Display for Listen {
 /// Bound.
 pub(super) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
-}
-
-/// Removed with this value.
-pub(super) struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
+    Unix(PrivateSocket),
 }
 
 /// A connection of either kind.
@@ -108,7 +96,7 @@ impl Listener {
                 })?;
                 TcpListener::bind(addresses.collect::<Vec<_>>().as_slice()).await.map(Self::Tcp)
             }
-            Listen::Unix(path) => bind_unix(path),
+            Listen::Unix(path) => PrivateSocket::bind(path).map(Self::Unix),
         };
         bound.map_err(|error| cannot_listen(listen, &error))
     }
@@ -116,7 +104,7 @@ impl Listener {
     pub(super) async fn accept(&self) -> io::Result<Stream> {
         match self {
             Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
-            Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+            Self::Unix(socket) => socket.accept().await.map(Stream::Unix),
         }
     }
 
@@ -124,32 +112,9 @@ impl Listener {
     pub(super) fn url(&self) -> io::Result<String> {
         match self {
             Self::Tcp(listener) => Ok(format!("http://{}", listener.local_addr()?)),
-            Self::Unix(_, file) => Ok(format!("{UNIX}{}", file.0.display())),
+            Self::Unix(socket) => Ok(format!("{UNIX}{}", socket.path().display())),
         }
     }
-}
-
-fn bind_unix(path: &Path) -> io::Result<Listener> {
-    let bind = || {
-        // Nobody else may connect between this and a later change of its mode.
-        let before = umask(OWNER_ONLY);
-        let bound = UnixListener::bind(path);
-        umask(before);
-        bound
-    };
-    let bound = match bind() {
-        // Of a server that was killed: nobody accepts there.
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_over(path) => {
-            fs::remove_file(path)?;
-            bind()
-        }
-        other => other,
-    };
-    Ok(Listener::Unix(bound?, SocketFile(path.to_owned())))
-}
-
-fn is_left_over(path: &Path) -> bool {
-    StdUnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 fn cannot_listen(listen: &Listen, error: &io::Error) -> anyhow::Error {

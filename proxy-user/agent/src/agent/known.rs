@@ -62,13 +62,6 @@ pub(super) struct Trouble {
     next: Instant,
 }
 
-/// What a look at the sources has shown besides.
-#[derive(Default)]
-pub(super) struct Learnt {
-    /// Workloads whose routes and addresses may be others by now.
-    pub(super) refresh: Vec<WorkloadPins>,
-}
-
 impl KnownPod {
     /// As the plugin has told it.
     pub(super) fn set_up(pod: Pod, decision: Decision) -> Self {
@@ -129,20 +122,22 @@ impl Known {
         })
     }
 
-    /// The runtime takes the sandbox's network away.
-    pub(super) fn end(&mut self, sandbox: &SandboxId) {
+    /// The runtime takes the sandbox's network away. `is_listed`: a list may have it still.
+    pub(super) fn end(&mut self, sandbox: &SandboxId, is_listed: bool) {
         self.pods.remove(sandbox);
-        self.ended.insert(sandbox.clone());
+        if is_listed {
+            self.ended.insert(sandbox.clone());
+        }
     }
 
-    /// Takes in what the sources tell.
-    pub(super) fn learn(&mut self, pods: Vec<Pod>, complete: Complete) -> Result<Learnt> {
-        let mut learnt = Learnt::default();
+    /// Takes in what the sources tell. Returns the workloads whose routes and addresses may be others by now.
+    pub(super) fn learn(&mut self, pods: Vec<Pod>, complete: Complete) -> Result<Vec<WorkloadPins>> {
+        let mut changed = Vec::new();
         let closely = self.looked_closely.elapsed() > LOOK_CLOSELY_EVERY;
         if closely {
             self.enrolled = Enrolled::read()?;
             self.looked_closely = Instant::now();
-            learnt.refresh.extend(self.enrolled.0.keys().filter_map(|name| WorkloadPins::parse(name)));
+            changed.extend(self.enrolled.0.keys().filter_map(|name| WorkloadPins::parse(name)));
         } else {
             self.enrolled.look_again()?;
         }
@@ -157,17 +152,15 @@ impl Known {
         if complete.runtime {
             self.ended.retain(|sandbox| listed.contains(sandbox));
         }
-        for pod in pods.into_iter().filter(|pod| !self.ended.contains(&pod.sandbox)).collect::<Vec<_>>() {
-            self.take_in(pod, &mut learnt, closely);
+        for pod in pods {
+            if !self.ended.contains(&pod.sandbox) {
+                self.take_in(pod, &mut changed, closely);
+            }
         }
-        // Values may have changed for those that only a plugin has told.
-        for pod in self.pods.values_mut().filter(|pod| pod.set_up_since.is_some()) {
-            pod.decision = decide(&pod.pod, &self.values);
-        }
-        Ok(learnt)
+        Ok(changed)
     }
 
-    fn take_in(&mut self, mut pod: Pod, learnt: &mut Learnt, closely: bool) {
+    fn take_in(&mut self, mut pod: Pod, changed: &mut Vec<WorkloadPins>, closely: bool) {
         let before = self.pods.remove(&pod.sandbox);
         if let Some(before) = &before {
             // The plugin has told what the list may not have.
@@ -176,8 +169,17 @@ impl Known {
             // Plugins that came after ours have added routes, and networks.
             let is_new = before.set_up_since.is_some() && !closely;
             let workload = self.enrolled.of(&pod.sandbox).filter(|_| is_new);
-            learnt.refresh.extend(workload.and_then(|(name, _)| WorkloadPins::parse(name)));
+            changed.extend(workload.and_then(|(name, _)| WorkloadPins::parse(name)));
         }
+        let known = match before {
+            // It is decided, and what was wrong with it is said.
+            Some(before) if before.pod == pod => KnownPod { set_up_since: None, ..before },
+            before => self.decided(pod, before),
+        };
+        self.pods.insert(known.pod.sandbox.clone(), known);
+    }
+
+    fn decided(&self, pod: Pod, before: Option<KnownPod>) -> KnownPod {
         let decision = decide(&pod, &self.values);
         if let Decision::Refuse(faults) = &decision
             && before.as_ref().is_none_or(|before| before.decision != decision)
@@ -186,8 +188,7 @@ impl Known {
         }
         let same = before.filter(|before| before.pod.network == pod.network);
         let (trouble, owners) = same.map_or((None, None), |before| (before.trouble, before.owners));
-        let known = KnownPod { pod, decision, set_up_since: None, trouble, owners };
-        self.pods.insert(known.pod.sandbox.clone(), known);
+        KnownPod { pod, decision, set_up_since: None, trouble, owners }
     }
 
     pub(super) fn pending(&self) -> BTreeSet<SandboxId> {

@@ -104,7 +104,7 @@ impl Agent {
     fn del(&self, request: &Request) -> Result<Answer> {
         let sandbox = told::sandbox(&request.container_id)?;
         let mut known = self.known();
-        known.end(&sandbox);
+        known.end(&sandbox, self.has_runtime);
         while let Some((workload, _)) = known.enrolled.of(&sandbox) {
             let workload = workload.clone();
             self.release(&mut known, &workload)?;
@@ -142,11 +142,6 @@ impl Agent {
         Ok(())
     }
 
-    /// New values, for the pods that are there as well.
-    pub fn set_values(&self, values: Values) {
-        self.known().values = values;
-    }
-
     /// How it is about the plugin, where it is the agent's to install.
     pub fn set_plugin(&self, plugin: Plugin) {
         self.known().plugin = Some(plugin);
@@ -155,11 +150,11 @@ impl Agent {
     /// Does what is to be done by what the sources tell now: `pods` are those whose sandbox is ready. `complete`: whose
     /// lists were read whole.
     pub fn reconcile(&self, pods: Vec<Pod>, complete: Complete) -> Result<()> {
-        let (actions, learnt) = {
+        let (actions, changed) = {
             let mut known = self.known();
-            let learnt = known.learn(pods, complete)?;
+            let changed = known.learn(pods, complete)?;
             let wanted = known.wanted(&self.cgroups, complete);
-            (plan(&wanted, &known.enrolled.0, &known.pending()), learnt)
+            (plan(&wanted, &known.enrolled.0, &known.pending()), changed)
         };
         // One at a time: a plugin's question waits for no more than one.
         for action in actions {
@@ -174,7 +169,7 @@ impl Agent {
                 Action::Enrol { sandbox } | Action::Update { sandbox } => self.repair(&mut known, &sandbox),
             }
         }
-        for pins in learnt.refresh.iter().filter(|pins| pins.exists()) {
+        for pins in changed.iter().filter(|pins| pins.exists()) {
             match self.node.refresh(pins) {
                 Ok(true) => {
                     tracing::info!(workload = pins.name(), "its addresses, routes or interfaces changed")

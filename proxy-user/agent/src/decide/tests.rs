@@ -125,3 +125,10 @@ fn acceleration_is_the_operators_and_the_pod_may_do_without() {
     );
     assert_eq!(enrolled(&pod(&annotations), &Values::default()).acceleration.mode, Accelerate::Off);
 }
+
+/// The plugin has no settings, and goes by the same annotations.
+#[test]
+fn the_plugin_reads_the_same_annotations() {
+    assert_eq!(proxy_cni::sidecar::STATUS, STATUS.annotation);
+    assert_eq!(proxy_cni::sidecar::INJECT, AGENT_INJECT.annotation);
+}

@@ -9,7 +9,7 @@ pub struct Interface {
 }
 
 /// The interfaces of a namespace, and its addresses.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Interfaces {
     pub interfaces: Vec<Interface>,
     /// In the kernel's order, as Istio walks them.

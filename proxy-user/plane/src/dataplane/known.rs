@@ -1,14 +1,14 @@
 //! What is the node's and not a workload's: what the running kernel has, where things are in it, and what the self-test
 //! found. Asked once, and kept with the pins, which go with the kernel they were made on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use proxy_common::{accel::AccelKernel, flow::FlowKernel, names::map, wire::Kernel};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    blob, facts,
+    blob, facts, node_pins,
     object::BUILD,
     offsets,
     pins::map_in,
@@ -76,8 +76,17 @@ impl Known {
         Ok(Self { kernel, owners, accel, flow: offsets::of_observation()? })
     }
 
+    /// The node's directory, made if it is not there, with this in it.
+    pub(super) fn ensure_dir(&self) -> Result<PathBuf> {
+        let dir = node_pins::ensure_dir()?;
+        if Self::pinned(&dir).is_none() {
+            self.pin(&dir)?;
+        }
+        Ok(dir)
+    }
+
     /// Leaves it for those who come later.
-    pub(super) fn pin(&self, node_dir: &Path) -> Result<()> {
+    fn pin(&self, node_dir: &Path) -> Result<()> {
         if refused::pretends() {
             return Ok(());
         }

@@ -94,8 +94,7 @@ impl Meta {
 
     /// The rules its decisions are made by, as they were compiled.
     pub fn compiled(&self) -> Compiled {
-        let nothing = Interfaces { interfaces: Vec::new(), addresses: Vec::new() };
-        let mut compiled = compile(&self.config, self.ipv6, &nothing, &Routes::default());
+        let mut compiled = compile(&self.config, self.ipv6, &Interfaces::default(), &Routes::default());
         compiled.policy.flags = self.policy_flags;
         compiled.interfaces = self.interfaces.iter().copied().collect();
         compiled.routes = self.routes.iter().map(|(net, route)| (*net, Route::from(route))).collect();

@@ -76,11 +76,7 @@ impl Node {
     /// Keeps what workloads share, also while there are none, until the answer is dropped.
     pub fn hold(&self) -> Result<SharedHold> {
         let (_root, _lock) = Lock::take_making_root()?;
-        let dir = node_pins::ensure_dir()?;
-        if Known::pinned(&dir).is_none() {
-            self.known.pin(&dir)?;
-        }
-        SharedHold::on(&dir)
+        SharedHold::on(&self.known.ensure_dir()?)
     }
 
     /// Looks at a workload's addresses, routes and interfaces again, and decides by them from now on. False: they are as

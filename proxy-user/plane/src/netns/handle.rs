@@ -27,6 +27,12 @@ pub struct NetnsId {
     pub dev: u64,
 }
 
+/// Whether the caller is in the namespace the machine started with.
+pub fn is_first_here() -> bool {
+    // net/core/sysctl_net_core.c: net_core_table is only there.
+    Path::new("/proc/sys/net/core/netdev_max_backlog").exists()
+}
+
 #[derive(Debug)]
 pub struct Netns {
     file: File,
@@ -82,8 +88,7 @@ impl Netns {
         if self.id == Self::own()?.id {
             return Ok(true);
         }
-        // net/core/sysctl_net_core.c: net_core_table is only in the namespace the machine started with.
-        self.within(|| Ok(Path::new("/proc/sys/net/core/netdev_max_backlog").exists()))
+        self.within(|| Ok(is_first_here()))
     }
 
     /// The number by which the BPF programs know it; None before Linux 5.14.

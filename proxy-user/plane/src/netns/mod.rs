@@ -16,7 +16,7 @@ mod sock_diag;
 pub use addresses::{interfaces, interfaces_here};
 pub use fresh::{add_to_lo, lo_up};
 pub use gateways::{Gateway, gateways};
-pub use handle::{Netns, NetnsId};
+pub use handle::{Netns, NetnsId, is_first_here};
 pub use id_map::{IdMap, IdRange};
 pub use listeners::{Listener, listeners, listening_ports, udp_receivers};
 pub use loopback::{PASSTHROUGH6, add_passthrough, remove_passthrough};

@@ -24,7 +24,7 @@ use super::{
     known::Known,
     lock::Lock,
     meta::Meta,
-    node_pins, observation,
+    observation,
     pins::WorkloadPins,
     release,
     takeover::{self, Earlier},
@@ -164,10 +164,7 @@ fn clear_the_way(
     pins: &WorkloadPins,
     cookie: Option<u64>,
 ) -> Result<(PathBuf, Option<Earlier>)> {
-    let node_dir = node_pins::ensure_dir()?;
-    if Known::pinned(&node_dir).is_none() {
-        known.pin(&node_dir)?;
-    }
+    let node_dir = known.ensure_dir()?;
     let table = Workloads::if_there(&node_dir)?;
     if let Some(table) = &table {
         release::remains(table)?;
