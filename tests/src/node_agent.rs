@@ -1,7 +1,7 @@
 //! `sidestep run`, as on a node, and the CNI plugin asking it, as a container runtime does.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -59,18 +59,30 @@ impl NodeAgent {
     pub fn command(&self, flags: &[&str]) -> Result<Command> {
         let mut command = Command::new(sidestep::binary()?);
         command
-            .args(["run", "--every", "1", "--cni-socket"])
+            .args(["run", "--cni-socket"])
             .arg(self.socket())
             .arg(format!("--listen=unix:{}", self.metrics_socket().display()))
             .args(flags)
             .env(pin_root::VARIABLE, self.root.path());
+        if !flags.contains(&"--every") {
+            command.args(["--every", "1"]);
+        }
         Ok(command)
+    }
+
+    /// Where it has its sockets and its log.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Starts an agent; returns once it is ready for questions.
     pub fn run(&mut self, flags: &[&str]) -> Result<()> {
+        self.run_by(self.command(flags)?)
+    }
+
+    /// The same with a command that ends in [`Self::command`].
+    pub fn run_by(&mut self, mut command: Command) -> Result<()> {
         let log = std::fs::File::options().append(true).create(true).open(self.log()).context("the log")?;
-        let mut command = self.command(flags)?;
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().context("start the agent")?;
         let out = BufReader::new(child.stdout.take().context("its standard output")?);
         let is_ready = out.lines().map_while(Result::ok).any(|line| line == "ready");

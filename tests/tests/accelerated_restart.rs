@@ -103,6 +103,31 @@ fn nothing_breaks(#[case] disturb: Disturbance) {
     assert!(before > 0);
 }
 
+/// Off is for open connections as well.
+#[test]
+fn switched_off_nothing_is_redirected_any_more() {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
+        return;
+    }
+    let network = Network::with_own_addresses("off").unwrap();
+    let attached = attach_both(&network, &Accelerated::new(ANY_READER)).unwrap();
+    let at = network.pod4(7000);
+    let _echo = Server::on(&network.pod).listen(at).echo().start().unwrap();
+    let load = Load::lasting(at, 4).start(&network.outside).unwrap();
+    until("messages are redirected", BEGINS_WITHIN, || redirected(&network) > 0);
+    let flags = Accelerated::new("off").attach_flags();
+    for sidestep in &attached {
+        sidestep.attach_again(&flags.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    }
+    // A message that was on its way is through by then.
+    std::thread::sleep(Duration::from_millis(100));
+    let before = redirected(&network);
+    std::thread::sleep(Duration::from_millis(300));
+    let exchanges = load.finish().unwrap();
+    assert!(exchanges.failed.is_empty() && exchanges.completed > 8, "{exchanges:?}");
+    assert_eq!(redirected(&network), before);
+}
+
 /// The last detach on a node: what waits at receivers is not lost with the map, and the map goes with its sockets.
 #[rstest]
 fn detach_under_load_leaves_the_stack_in_charge(#[values("safe-readers", ANY_READER)] mode: &str) {

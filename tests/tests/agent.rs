@@ -16,7 +16,6 @@ use tests::requirement::Requirement;
 use tests::scale::full_or;
 use tests::server::{PROXY_USER, Server, stand_in};
 use tests::sidestep::ended_command;
-use tests::wait::until;
 
 const SOON: Duration = Duration::from_secs(20);
 const NO_RUNTIME: &[&str] = &["--runtime", "none"];
@@ -181,63 +180,6 @@ fn answer(node: &NodeAgent, request: &Value) -> Value {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
-/// Workloads of a file come and go with it; another value reaches those that are there.
-#[test]
-fn a_file_of_workloads_is_followed() {
-    if !met() {
-        return;
-    }
-    let mut node = NodeAgent::absent().unwrap();
-    let network = Network::new("vm").unwrap();
-    let entry = |annotations: Value| {
-        json!([{
-            "pod": "vm/one", "netns": network.pod.netns(), "cgroup": network.pod.cgroup(),
-            "annotations": annotations,
-        }])
-        .to_string()
-    };
-    let file = network.pod.scratch().join("workloads.json");
-    std::fs::write(&file, entry(json!({}))).unwrap();
-    let path = file.display().to_string();
-    node.run(&["--static", &path]).unwrap();
-    until("it is enrolled", SOON, || is_enrolled(&node, &network));
-    assert_eq!(outbound(&network), Outcome::Refused);
-    let excluded = || {
-        let status = node.root.status_of(&network.pod).unwrap();
-        status["meta"]["config"]["outbound_ports_exclude"].to_string()
-    };
-    assert!(!excluded().contains("9999"), "{}", excluded());
-    std::fs::write(&file, entry(json!({ "traffic.sidecar.istio.io/excludeOutboundPorts": "9999" }))).unwrap();
-    until("its rules change", SOON, || excluded().contains("9999"));
-    // A slip in the file takes nobody out of the mesh.
-    std::fs::write(&file, "[").unwrap();
-    until("the slip is said", SOON, || node.said().contains("JSON array"));
-    assert!(is_enrolled(&node, &network));
-    std::fs::write(&file, "[]").unwrap();
-    until("it is released", SOON, || !is_enrolled(&node, &network));
-}
-
-#[test]
-fn one_value_turns_the_acceleration_off_for_pods_that_run() {
-    if !DataPlane::Sidestep.met(&[Requirement::Program("curl", "curl"), Requirement::CniPlugin]) {
-        return;
-    }
-    let mut node = NodeAgent::absent().unwrap();
-    let network = Network::new("value").unwrap();
-    let file = network.pod.scratch().join("workloads.json");
-    let text = json!([{ "pod": "vm/one", "netns": network.pod.netns(), "cgroup": network.pod.cgroup() }]);
-    std::fs::write(&file, text.to_string()).unwrap();
-    let path = file.display().to_string();
-    node.run(&["--static", &path]).unwrap();
-    until("it is enrolled", SOON, || is_enrolled(&node, &network));
-    let mode = || node.root.status_of(&network.pod).unwrap()["meta"]["acceleration"]["mode"].clone();
-    assert_eq!(mode(), "safe-readers");
-    node.end(Signal::SIGTERM).unwrap();
-    node.run(&["--static", &path, "--accelerate", "off"]).unwrap();
-    let mode = || node.root.status_of(&network.pod).unwrap()["meta"]["acceleration"]["mode"].clone();
-    until("it is off", SOON, || mode() == "off");
 }
 
 /// A node full of pods: each set up by the plugin, found again by the next agent, and gone without a trace.

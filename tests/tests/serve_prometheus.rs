@@ -5,16 +5,18 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use proxy_user::serve::metrics::{Family, SOURCES};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::client::Connect;
 use tests::data_plane::DataPlane;
 use tests::network::Network;
+use tests::node_agent::NodeAgent;
 use tests::process::Process;
 use tests::readiness;
 use tests::requirement::Requirement;
 use tests::serve::Serve;
 use tests::server;
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
+use tests::wait::until;
 
 const SCRAPED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -44,7 +46,32 @@ fn promtool_has_nothing_to_say_and_every_family_is_there() {
     assert_eq!(exposed(&page), declared);
 }
 
-/// Of `sidestep serve`; the agent's are seen in the test `agent`.
+/// The agent's page has all of that, and its own.
+#[test]
+fn promtool_has_nothing_to_say_of_the_agents_page() {
+    if !can() {
+        return;
+    }
+    let network = Network::new("promtool-agent").unwrap();
+    let list = network.pod.scratch().join("list.json");
+    let entry = json!([{
+        "pod": "shop/web-5d8-abc", "netns": network.pod.netns(), "cgroup": network.pod.cgroup(),
+        "labels": { "pod-template-hash": "5d8" },
+    }]);
+    std::fs::write(&list, entry.to_string()).unwrap();
+    let node = NodeAgent::start(&["--static", &list.display().to_string()]).unwrap();
+    let of_pod = |text: &str| text.lines().any(|line| line.contains("canonical_service=\"web\""));
+    until("the pod is on the page", SCRAPED_WITHIN, || of_pod(&node.get("/metrics").unwrap()));
+    let text = node.get("/metrics").unwrap();
+    let said = network.pod.command("promtool").args(["check", "metrics"]).input(&text).run().unwrap();
+    assert_eq!(said, "");
+    let all: BTreeSet<String> =
+        SOURCES.iter().flat_map(|source| source.families()).map(Family::exposed_name).collect();
+    let missing: Vec<_> = all.difference(&exposed(&text)).cloned().collect();
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+/// Of `sidestep serve`.
 fn families() -> impl Iterator<Item = &'static Family> {
     SOURCES.iter().filter(|source| !source.is_the_agents()).flat_map(|source| source.families())
 }

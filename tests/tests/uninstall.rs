@@ -81,6 +81,21 @@ fn uninstall(node: &NodeAgent, directories: &Directories, more: &[&str]) -> Ende
     ended_command(command).unwrap()
 }
 
+/// An agent that is killed leaves what pods share, for the next one: it goes where there is none.
+#[test]
+fn nothing_is_left_of_an_agent_that_was_killed() {
+    if !DataPlane::Sidestep.met(&[Requirement::Program("curl", "curl"), Requirement::CniPlugin]) {
+        return;
+    }
+    let directories = Directories::new();
+    let mut node = NodeAgent::start(&["--runtime", "none"]).unwrap();
+    node.end(Signal::SIGKILL).unwrap();
+    assert!(!node.root.pins().is_empty());
+    let gone = uninstall(&node, &directories, &[]);
+    assert_eq!(gone.code, Some(0), "{gone:?}");
+    assert_eq!(node.root.pins(), Vec::<PathBuf>::new());
+}
+
 #[test]
 fn the_plugin_comes_is_kept_and_goes_without_a_trace() {
     if !DataPlane::Sidestep.met(&[Requirement::Program("curl", "curl"), Requirement::CniPlugin]) {

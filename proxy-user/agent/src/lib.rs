@@ -5,12 +5,15 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+mod canonical_service;
 pub mod cgroup_of;
+mod cgroup_tree;
 pub mod cri;
 pub mod decide;
 mod enrolled;
 pub mod gate;
 pub mod install;
+mod network_watch;
 mod place;
 pub mod plan;
 pub mod plugin;
@@ -20,7 +23,9 @@ pub mod report;
 pub mod run;
 pub mod select;
 mod single;
+pub mod sources;
 mod static_file;
 mod told;
 pub mod uninstall;
 pub mod values;
+mod values_file;

@@ -48,6 +48,17 @@ impl Keeper {
         Self { install, installer: None, loaded: None }
     }
 
+    /// The entry says which pods need the agent.
+    pub(crate) fn set_waits_for(&mut self, names: &[String]) {
+        if self.install.entry.waits_for == names {
+            return;
+        }
+        self.install.entry.waits_for = names.to_vec();
+        if let Some(installer) = &mut self.installer {
+            installer.set_entry(self.install.entry.clone());
+        }
+    }
+
     pub(crate) async fn step(&mut self, runtime: Option<&mut Runtime>) -> Plugin {
         let missing = match self.ensure(runtime).await {
             Ok(()) => None,

@@ -1,8 +1,12 @@
 //! What is known of a pod of this node, whoever has told it.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
-use proxy_core::config::PodName;
+use proxy_core::config::{PodName, setting::STATUS};
 
 /// The sandbox that a pod lives in: a pod that is restarted as a whole has another one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -53,6 +57,24 @@ pub struct Pod {
     pub dns_servers: Option<Vec<IpAddr>>,
     /// The sidecar's container, as soon as the runtime has one.
     pub proxy: Option<Proxy>,
+}
+
+impl Pod {
+    /// One that no runtime lists. Who lists it waits for it to be captured, unless its annotations say otherwise.
+    pub(crate) fn of_machine(name: PodName, netns: PathBuf, cgroup: &Path, waits_for: &[String]) -> Self {
+        let waits = serde_json::json!({ "initContainers": waits_for }).to_string();
+        Self {
+            sandbox: SandboxId::of_file(&name),
+            name,
+            uid: String::new(),
+            annotations: [(STATUS.annotation.to_owned(), waits)].into(),
+            labels: Some(BTreeMap::new()),
+            network: Network::Own(netns),
+            cgroup: Some(cgroup.display().to_string()),
+            dns_servers: None,
+            proxy: None,
+        }
+    }
 }
 
 /// Where its connections begin.

@@ -22,6 +22,8 @@ pub struct Report {
 #[derive(Clone, Debug, Serialize)]
 pub struct PodReport {
     pub pod: PodName,
+    /// As Istio's metrics name it; None: its labels do not say it, or are not known yet.
+    pub canonical_service: Option<String>,
     pub sandbox: String,
     pub workload: Option<String>,
     #[serde(flatten)]

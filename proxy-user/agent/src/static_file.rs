@@ -7,13 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use proxy_core::config::{PodName, setting::STATUS};
+use proxy_core::config::PodName;
 use serde::Deserialize;
 
-use crate::{
-    pod::{Network, Pod, SandboxId},
-    values::Values,
-};
+use crate::{pod::Pod, values::Values};
 
 const LONGEST: u64 = 16 << 20;
 
@@ -57,24 +54,11 @@ pub(crate) fn read(path: &Path, mount: &Path, values: &Values) -> Result<Vec<Pod
 impl Entry {
     fn pod(self, mount: &Path, values: &Values) -> Result<Pod> {
         let name: PodName = self.pod.parse().with_context(|| format!("pod {:?}", self.pod))?;
-        let mut annotations = self.annotations;
-        // Who lists it here waits for it to be captured.
-        annotations
-            .entry(STATUS.annotation.to_owned())
-            .or_insert_with(|| serde_json::json!({ "initContainers": values.waits_for }).to_string());
         // One that begins with the mount replaces it.
-        let cgroup = mount.join(&self.cgroup);
-        Ok(Pod {
-            sandbox: SandboxId::of_file(&name),
-            name,
-            uid: String::new(),
-            annotations,
-            labels: Some(self.labels),
-            network: Network::Own(self.netns),
-            cgroup: Some(cgroup.display().to_string()),
-            dns_servers: None,
-            proxy: None,
-        })
+        let mut pod = Pod::of_machine(name, self.netns, &mount.join(&self.cgroup), &values.waits_for);
+        pod.annotations.extend(self.annotations);
+        pod.labels = Some(self.labels);
+        Ok(pod)
     }
 }
 

@@ -10,13 +10,14 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{
     Args,
-    builder::{PossibleValuesParser, TypedValueParser as _},
+    builder::{ArgPredicate, PossibleValuesParser, TypedValueParser as _},
 };
 use proxy_agent::{
     cri::Runtime,
     plugin::Install,
     run::{self, Options},
     select::{Selection, Term},
+    sources::Sources,
     values::Values,
 };
 use proxy_cni::entry::{Entry, FailurePolicy, TYPE, VALIDATION};
@@ -44,12 +45,21 @@ pub(crate) struct RunArgs {
     #[arg(
         long,
         value_name = "PATH|none",
-        default_value_if("files", clap::builder::ArgPredicate::IsPresent, "none")
+        default_value_ifs([
+            ("files", ArgPredicate::IsPresent, "none"),
+            ("watch_cgroup", ArgPredicate::IsPresent, "none"),
+        ])
     )]
     runtime: Option<PathBuf>,
     /// Workloads from a file, a JSON array of {pod, netns, cgroup, annotations, labels}; read again and again; repeatable
     #[arg(long = "static", value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Each directory below this one of cgroup2 is a workload, its network namespace that of its processes; repeatable
+    #[arg(long, value_name = "PATH")]
+    watch_cgroup: Vec<PathBuf>,
+    /// Values in place of the flags', a JSON object; read again and again, and applied to pods that run
+    #[arg(long, value_name = "FILE")]
+    values: Option<PathBuf>,
     /// Between two looks at which pods there are
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     every: u64,
@@ -153,7 +163,17 @@ impl RunArgs {
         Ok(Some(Install { source, networks, plugins, entry }))
     }
 
-    fn values(&self) -> Values {
+    fn sources(&self) -> Sources {
+        Sources {
+            runtime: runtime(self.runtime.as_deref()),
+            files: self.files.clone(),
+            cgroups: self.watch_cgroup.clone(),
+            flags: self.flags(),
+            values: self.values.clone(),
+        }
+    }
+
+    fn flags(&self) -> Values {
         Values {
             selection: Selection { select: self.select.clone(), exclude: self.exclude.clone() },
             waits_for: self.waits_for.clone(),
@@ -169,11 +189,9 @@ impl RunArgs {
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let options = Options {
         socket: args.cni_socket.clone(),
-        values: args.values(),
+        sources: args.sources(),
         cgroup_root: args.cgroup_root.clone(),
-        runtime: runtime(args.runtime.as_deref()),
         install: args.install()?,
-        files: args.files.clone(),
         every: Duration::from_secs(args.every),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

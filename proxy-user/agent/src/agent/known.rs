@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::unix::fs::MetadataExt as _,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -17,7 +18,7 @@ use crate::{
     decide::{Decision, Wish, decide},
     enrolled::Enrolled,
     place::Place,
-    plan::{Desired, Wanted},
+    plan::{Actual, Desired, Wanted},
     plugin::Plugin,
     pod::{Complete, Network, Pod, SandboxId},
     report::Counts,
@@ -131,13 +132,13 @@ impl Known {
     }
 
     /// Takes in what the sources tell. Returns the workloads whose routes and addresses may be others by now.
-    pub(super) fn learn(&mut self, pods: Vec<Pod>, complete: Complete) -> Result<Vec<WorkloadPins>> {
-        let mut changed = Vec::new();
+    pub(super) fn learn(&mut self, pods: Vec<Pod>, complete: Complete) -> Result<BTreeSet<String>> {
+        let mut changed = BTreeSet::new();
         let closely = self.looked_closely.elapsed() > LOOK_CLOSELY_EVERY;
         if closely {
             self.enrolled = Enrolled::read()?;
             self.looked_closely = Instant::now();
-            changed.extend(self.enrolled.0.keys().filter_map(|name| WorkloadPins::parse(name)));
+            changed.extend(self.enrolled.0.keys().cloned());
         } else {
             self.enrolled.look_again()?;
         }
@@ -160,7 +161,7 @@ impl Known {
         Ok(changed)
     }
 
-    fn take_in(&mut self, mut pod: Pod, changed: &mut Vec<WorkloadPins>, closely: bool) {
+    fn take_in(&mut self, mut pod: Pod, changed: &mut BTreeSet<String>, closely: bool) {
         let before = self.pods.remove(&pod.sandbox);
         if let Some(before) = &before {
             // The plugin has told what the list may not have.
@@ -169,7 +170,7 @@ impl Known {
             // Plugins that came after ours have added routes, and networks.
             let is_new = before.set_up_since.is_some() && !closely;
             let workload = self.enrolled.of(&pod.sandbox).filter(|_| is_new);
-            changed.extend(workload.and_then(|(name, _)| WorkloadPins::parse(name)));
+            changed.extend(workload.map(|(name, _)| name.clone()));
         }
         let known = match before {
             // It is decided, and what was wrong with it is said.
@@ -177,6 +178,30 @@ impl Known {
             before => self.decided(pod, before),
         };
         self.pods.insert(known.pod.sandbox.clone(), known);
+    }
+
+    /// Pods that are there are decided by them.
+    pub(super) fn set_values(&mut self, values: Values) {
+        if self.values == values {
+            return;
+        }
+        tracing::info!("the agent's values are others now");
+        self.values = values;
+        for (sandbox, known) in std::mem::take(&mut self.pods) {
+            let set_up_since = known.set_up_since;
+            let known = KnownPod { set_up_since, ..self.decided(known.pod.clone(), Some(known)) };
+            self.pods.insert(sandbox, known);
+        }
+    }
+
+    /// Enrolled pods, by workload, whose namespaces are still where they were.
+    pub(super) fn networks(&self) -> BTreeMap<String, PathBuf> {
+        let of = |(workload, has): (&String, &Actual)| {
+            let pod = &self.pods.get(&has.sandbox)?.pod;
+            let Network::Own(path) = &pod.network else { return None };
+            is_still_there(workload, pod).then(|| (workload.clone(), path.clone()))
+        };
+        self.enrolled.0.iter().filter_map(of).collect()
     }
 
     fn decided(&self, pod: Pod, before: Option<KnownPod>) -> KnownPod {
@@ -200,7 +225,7 @@ impl Known {
         let mut wanted = Wanted { enrol: BTreeMap::new(), leave: BTreeSet::new(), complete };
         for (sandbox, pod) in &mut self.pods {
             let has = self.enrolled.of(sandbox);
-            let as_it_is = |(workload, has): (&String, &crate::plan::Actual)| Desired {
+            let as_it_is = |(workload, has): (&String, &Actual)| Desired {
                 wish: has.wish.clone(),
                 workload: Some(workload.clone()),
             };

@@ -3,7 +3,11 @@
 
 mod known;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use anyhow::{Context as _, Result};
 use proxy_cni::wire::{Answer, Command, Request};
@@ -12,6 +16,7 @@ use proxy_plane::dataplane::{AttachOptions, Node, Sandbox, SharedHold, WorkloadP
 
 use self::known::{Known, KnownPod};
 use crate::{
+    canonical_service,
     cgroup_of::{Absent, PodCgroups},
     decide::{Decision, Wish, decide, usual},
     place::Place,
@@ -142,6 +147,30 @@ impl Agent {
         Ok(())
     }
 
+    /// For the pods that are there as well, with the next [`Self::reconcile`].
+    pub fn set_values(&self, values: Values) {
+        self.known().set_values(values);
+    }
+
+    /// The workloads whose network changes may be watched, and where their namespaces are.
+    pub(crate) fn networks(&self) -> BTreeMap<String, PathBuf> {
+        self.known().networks()
+    }
+
+    /// Looks again at the addresses, routes and interfaces of these workloads.
+    pub(crate) fn refresh(&self, workloads: &BTreeSet<String>) {
+        for pins in workloads.iter().filter_map(|name| WorkloadPins::parse(name)).filter(WorkloadPins::exists)
+        {
+            match self.node.refresh(&pins) {
+                Ok(true) => {
+                    tracing::info!(workload = pins.name(), "its addresses, routes or interfaces changed");
+                }
+                Ok(false) => {}
+                Err(error) => tracing::debug!(workload = pins.name(), "not looked at again: {error:#}"),
+            }
+        }
+    }
+
     /// How it is about the plugin, where it is the agent's to install.
     pub fn set_plugin(&self, plugin: Plugin) {
         self.known().plugin = Some(plugin);
@@ -169,15 +198,7 @@ impl Agent {
                 Action::Enrol { sandbox } | Action::Update { sandbox } => self.repair(&mut known, &sandbox),
             }
         }
-        for pins in changed.iter().filter(|pins| pins.exists()) {
-            match self.node.refresh(pins) {
-                Ok(true) => {
-                    tracing::info!(workload = pins.name(), "its addresses, routes or interfaces changed")
-                }
-                Ok(false) => {}
-                Err(error) => tracing::debug!(workload = pins.name(), "not looked at again: {error:#}"),
-            }
-        }
+        self.refresh(&changed);
         Ok(())
     }
 
@@ -216,7 +237,9 @@ impl Agent {
                 (Decision::Enrol(_), None, Some(_)) => State::Enrolled,
                 (Decision::Enrol(_), None, None) => State::Waiting,
             };
-            PodReport { pod: found.pod.name.clone(), sandbox: sandbox.0.clone(), workload, state }
+            let (pod, labels) = (found.pod.name.clone(), found.pod.labels.as_ref());
+            let canonical_service = labels.and_then(|labels| canonical_service::of(&pod, labels));
+            PodReport { pod, canonical_service, sandbox: sandbox.0.clone(), workload, state }
         };
         Report {
             pods: known.pods.iter().map(of).collect(),

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use proptest::prelude::*;
 use proxy_core::config::{DnsServers, PortSet};
 use rstest::rstest;
 
@@ -131,4 +132,35 @@ fn acceleration_is_the_operators_and_the_pod_may_do_without() {
 fn the_plugin_reads_the_same_annotations() {
     assert_eq!(proxy_cni::sidecar::STATUS, STATUS.annotation);
     assert_eq!(proxy_cni::sidecar::INJECT, AGENT_INJECT.annotation);
+}
+
+/// Names that count, with whatever a pod writes behind them.
+fn annotations() -> impl Strategy<Value = BTreeMap<String, String>> {
+    const NAMES: [&str; 8] = [
+        "traffic.sidecar.istio.io/includeInboundPorts",
+        "traffic.sidecar.istio.io/excludeOutboundPorts",
+        "traffic.sidecar.istio.io/includeOutboundIPRanges",
+        "traffic.sidecar.istio.io/kubevirtInterfaces",
+        "sidecar.istio.io/interceptionMode",
+        "sidestep.io/accelerate",
+        "sidestep.io/inject",
+        "proxy.istio.io/config",
+    ];
+    let text = prop_oneof![any::<String>(), "[-0-9,*./: a-zA-Z]{0,40}", Just("*".repeat(1 << 16))];
+    prop::collection::btree_map(prop::sample::select(&NAMES[..]).prop_map(str::to_owned), text, 0..5)
+}
+
+proptest! {
+    /// What a pod writes about itself decides about itself, one way or another, and always the same.
+    #[test]
+    fn no_annotation_is_too_strange(more in annotations(), status in any::<Option<String>>()) {
+        let mut all = more;
+        all.insert(STATUS.annotation.to_owned(), status.unwrap_or_else(|| WAITS.to_owned()));
+        let pod = Pod { annotations: all, ..pod(&[]) };
+        let decision = decide(&pod, &Values::default());
+        prop_assert_eq!(&decide(&pod, &Values::default()), &decision);
+        if let Decision::Refuse(why) = decision {
+            prop_assert!(why.lines().all(|line| line.starts_with("annotation ") && !line.contains(char::is_control)), "{:?}", why);
+        }
+    }
 }

@@ -123,6 +123,13 @@ impl Installer {
         self.is_known = false;
     }
 
+    /// Another entry of ours, from the next step on.
+    pub fn set_entry(&mut self, entry: Entry) {
+        self.entry = entry;
+        // Nobody else has written what is there now.
+        self.was_installed = false;
+    }
+
     /// How often our entry was put back, by file.
     pub fn repairs(&self) -> &BTreeMap<PathBuf, u64> {
         &self.repairs

@@ -79,7 +79,8 @@ pub(super) fn hangs_on_nothing(pins: &WorkloadPins) -> Result<bool> {
     Ok(place == AttachedTo::Netns(0))
 }
 
-/// Removes the workloads whose network namespaces are gone. Returns which there were.
+/// Removes the workloads whose network namespaces are gone, and what workloads shared if none is left. Returns which there
+/// were.
 pub fn prune() -> Result<Vec<WorkloadPins>> {
     bpffs::require()?;
     let Some(_lock) = Lock::take(&bpffs::root())? else { return Ok(Vec::new()) };
@@ -90,8 +91,7 @@ pub fn prune() -> Result<Vec<WorkloadPins>> {
             gone.push(pins);
         }
     }
-    if !gone.is_empty() {
-        remove_if_unused()?;
-    }
+    // Also what an agent leaves that was killed and that nobody starts again.
+    remove_if_unused()?;
     Ok(gone)
 }

@@ -1,6 +1,7 @@
 //! The workload's network namespace: its identity, addresses, interfaces and routes.
 
 mod addresses;
+mod changes;
 mod fresh;
 mod gateways;
 mod handle;
@@ -14,6 +15,7 @@ mod routes;
 mod sock_diag;
 
 pub use addresses::{interfaces, interfaces_here};
+pub use changes::changes;
 pub use fresh::{add_to_lo, lo_up};
 pub use gateways::{Gateway, gateways};
 pub use handle::{Netns, NetnsId, is_first_here};

@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, fmt};
 
 use proxy_agent::report::State;
 
-use super::{Family, Kind, Page, Snapshot, Source};
+use super::{Family, Kind, Page, Snapshot, Source, Values};
 
 static PODS: Family = Family {
     name: "agent_pods",
@@ -12,11 +12,19 @@ static PODS: Family = Family {
     labels: &["state", "reason"],
 };
 
+static POD_INFO: Family = Family {
+    name: "agent_pod",
+    kind: Kind::Info,
+    unit: None,
+    help: "An enrolled pod, by its workload: what it is part of, as Istio's metrics name it (its labels say it)",
+    labels: &["workload", "namespace", "pod", "canonical_service"],
+};
+
 static ENROLMENTS: Family = Family {
     name: "agent_enrolments",
     kind: Kind::Counter,
     unit: None,
-    help: "Pods enrolled: `add`, before their first instruction; `live`, while they ran",
+    help: "Pods enrolled, by when",
     labels: &["when"],
 };
 
@@ -65,7 +73,23 @@ pub(super) struct Agent;
 
 impl Source for Agent {
     fn families(&self) -> Vec<&'static Family> {
-        vec![&PODS, &ENROLMENTS, &UPDATES, &RELEASES, &FAILURES, &UNTOLD, &REPAIRED]
+        vec![&PODS, &POD_INFO, &ENROLMENTS, &UPDATES, &RELEASES, &FAILURES, &UNTOLD, &REPAIRED]
+    }
+
+    fn values(&self) -> Vec<Values> {
+        let left_alone = State::LeftAlone { word: "", reason: String::new() };
+        let failed = State::Failed { why: String::new() };
+        let states = vec![
+            (State::Enrolled.word(), "its connections are captured"),
+            (left_alone.word(), "it is none of the agent's; `reason` as docs/agent.md lists them"),
+            (State::Waiting.word(), "to be enrolled, but its network namespace or cgroup is not there"),
+            (failed.word(), "to be enrolled, but its annotations cannot be followed, or the last try failed"),
+        ];
+        let when = vec![("add", "before its first instruction"), ("live", "while it ran")];
+        vec![
+            Values { label: "state", of: vec![&PODS], values: states },
+            Values { label: "when", of: vec![&ENROLMENTS], values: when },
+        ]
     }
 
     fn is_the_agents(&self) -> bool {
@@ -85,6 +109,12 @@ impl Source for Agent {
         let mut family = page.family(&PODS)?;
         for ((state, reason), count) in pods {
             family.gauge(&[state, reason], count.into())?;
+        }
+        let mut family = page.family(&POD_INFO)?;
+        for pod in &agent.pods {
+            let Some(workload) = &pod.workload else { continue };
+            let service = pod.canonical_service.as_deref().unwrap_or_default();
+            family.info(&[workload, &pod.pod.namespace, &pod.pod.name, service])?;
         }
         let counts = agent.counts;
         let mut family = page.family(&ENROLMENTS)?;

@@ -1,6 +1,7 @@
 //! `bench`: sidestep against iptables and against no sidecar, with real Envoy, nginx and wrk. `sidestep bench` is
 //! another one, and `proxy-user/src/bench/mod.rs` says why.
 
+mod agent;
 mod case;
 mod connect;
 mod cpu;
@@ -46,6 +47,7 @@ use progress::Progress;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.what {
+        Some(What::Agent(options)) => agent::run(options),
         Some(What::Connect(options)) => connect::run(options),
         Some(What::Enroll(options)) => enroll::run(options),
         Some(What::Mesh(options)) => mesh::run(options),

@@ -22,6 +22,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {
+    /// What the agent of a node with 110 pods costs, how fast it has them, and how long its CNI plugin takes
+    Agent(AgentOptions),
     /// What the decision costs a connect, from 1 to 10,000 exclude CIDRs
     Connect(ConnectOptions),
     /// How long it takes to enrol and to release a workload, with 0 to 500 there
@@ -94,6 +96,25 @@ impl ConnectOptions {
     pub(crate) fn rounds(&self) -> usize {
         self.rounds.unwrap_or(if self.quick { 20 } else { 200 }).max(1)
     }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AgentOptions {
+    /// How often the plugin is called for a pod with a sidecar, and as often for one without
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) turns: usize,
+    /// How often the agent is started with nothing pinned, and as often with everything
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) starts: u32,
+    /// How long it is idle
+    #[arg(long, value_name = "N", default_value_t = 120, value_parser = clap::value_parser!(u64).range(15..))]
+    pub(crate) seconds: u64,
+    /// Write agent.json and agent.md here
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    pub(crate) out: PathBuf,
+    /// Fail when a figure is missed
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(Clone, Debug, Args)]

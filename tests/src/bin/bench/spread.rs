@@ -24,3 +24,18 @@ impl Spread {
         (!values.is_empty()).then(|| Self::of(values))
     }
 }
+
+/// Milliseconds of many turns.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Times {
+    pub(crate) spread: Spread,
+    pub(crate) p99: f64,
+}
+
+impl Times {
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = (values.len().saturating_sub(1) as f64 * 0.99).ceil() as usize;
+        Self { p99: values.get(at).copied().unwrap_or(f64::NAN), spread: Spread::of(values) }
+    }
+}

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::NODE;
 use crate::machine::Machine;
-use crate::spread::Spread;
+use crate::spread::{Spread, Times};
 use crate::svg::{self, Curve};
 
 const ENROLL_MS: f64 = 5.0;
@@ -18,21 +18,6 @@ const ONE_SHOT_MS: f64 = 60.0;
 const ONE_SHOT_RSS: u64 = 25_000_000;
 const BYTES: u64 = 150_000;
 const FROM_NOTHING_MS: f64 = 1000.0;
-
-/// Milliseconds of many turns.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Times {
-    spread: Spread,
-    p99: f64,
-}
-
-impl Times {
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let at = (values.len().saturating_sub(1) as f64 * 0.99).ceil() as usize;
-        Self { p99: values.get(at).copied().unwrap_or(f64::NAN), spread: Spread::of(values) }
-    }
-}
 
 #[derive(Debug, Serialize)]
 pub(super) struct Level {

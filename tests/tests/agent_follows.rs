@@ -1,0 +1,199 @@
+//! What the agent of a node follows while it runs: files of workloads and of values, cgroups, and the pods' networks.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::client::Connect;
+use tests::data_plane::DataPlane;
+use tests::network::Network;
+use tests::node_agent::{NodeAgent, WAITS};
+use tests::process::Process;
+use tests::report::Outcome;
+use tests::requirement::Requirement;
+use tests::wait::until;
+
+/// Well below the minute after which everything is looked at again.
+const SOON: Duration = Duration::from_secs(20);
+const MESHED: &[(&str, &str)] = &[("sidecar.istio.io/status", WAITS)];
+
+fn met() -> bool {
+    DataPlane::Sidestep.met(&[Requirement::Program("curl", "curl"), Requirement::CniPlugin])
+}
+
+fn outbound(network: &Network) -> Outcome {
+    Connect::to("10.96.7.7:80".parse().unwrap()).from(&network.pod).unwrap().outcome()
+}
+
+fn is_enrolled(node: &NodeAgent, network: &Network) -> bool {
+    node.root.status_of(&network.pod).is_ok()
+}
+
+/// Workloads of a file come and go with it; another value reaches those that are there.
+#[test]
+fn a_file_of_workloads_is_followed() {
+    if !met() {
+        return;
+    }
+    let mut node = NodeAgent::absent().unwrap();
+    let network = Network::new("vm").unwrap();
+    let entry = |annotations: Value| {
+        json!([{
+            "pod": "vm/one", "netns": network.pod.netns(), "cgroup": network.pod.cgroup(),
+            "annotations": annotations,
+        }])
+        .to_string()
+    };
+    let file = network.pod.scratch().join("workloads.json");
+    fs::write(&file, entry(json!({}))).unwrap();
+    let path = file.display().to_string();
+    node.run(&["--static", &path]).unwrap();
+    until("it is enrolled", SOON, || is_enrolled(&node, &network));
+    assert_eq!(outbound(&network), Outcome::Refused);
+    let excluded = || {
+        let status = node.root.status_of(&network.pod).unwrap();
+        status["meta"]["config"]["outbound_ports_exclude"].to_string()
+    };
+    assert!(!excluded().contains("9999"), "{}", excluded());
+    fs::write(&file, entry(json!({ "traffic.sidecar.istio.io/excludeOutboundPorts": "9999" }))).unwrap();
+    until("its rules change", SOON, || excluded().contains("9999"));
+    // A slip in the file takes nobody out of the mesh.
+    fs::write(&file, "[").unwrap();
+    until("the slip is said", SOON, || node.said().contains("JSON array"));
+    assert!(is_enrolled(&node, &network));
+    fs::write(&file, "[]").unwrap();
+    until("it is released", SOON, || !is_enrolled(&node, &network));
+}
+
+/// Values of a file reach pods that run: the acceleration of a whole node goes off, and who is selected.
+#[test]
+fn a_file_of_values_reaches_pods_that_run() {
+    if !met() {
+        return;
+    }
+    let mut node = NodeAgent::absent().unwrap();
+    let network = Network::new("value").unwrap();
+    let file = network.pod.scratch().join("values.json");
+    fs::write(&file, "{}").unwrap();
+    let path = file.display().to_string();
+    node.run(&["--runtime", "none", "--values", &path, "--observe", "off"]).unwrap();
+    assert_eq!(node.add(&network.pod, MESHED, &json!({})).unwrap().code, Some(0));
+    let said = |at: &str| node.root.status_of(&network.pod).unwrap()["meta"].pointer(at).cloned();
+    assert_eq!(
+        (said("/acceleration/mode"), said("/observe")),
+        (Some(json!("safe-readers")), Some(json!("off")))
+    );
+    fs::write(&file, r#"{"accelerate": "off", "observe": "on"}"#).unwrap();
+    until("the acceleration is off", SOON, || said("/acceleration/mode") == Some(json!("off")));
+    assert_eq!((said("/observe"), outbound(&network)), (Some(json!("on")), Outcome::Refused));
+    // A slip changes nothing, and is said.
+    fs::write(&file, r#"{"accelerate": "fast"}"#).unwrap();
+    until("the slip is said", SOON, || node.said().contains("accelerate \"fast\": write one of"));
+    assert_eq!(said("/acceleration/mode"), Some(json!("off")));
+    fs::write(&file, r#"{"select": ["other/*"]}"#).unwrap();
+    until("it is not selected any more", SOON, || !is_enrolled(&node, &network));
+    fs::write(&file, "{}").unwrap();
+    until("it is as the flags say again", SOON, || is_enrolled(&node, &network));
+    assert_eq!(
+        (said("/acceleration/mode"), said("/observe")),
+        (Some(json!("safe-readers")), Some(json!("off")))
+    );
+}
+
+/// Decisions are made from the pod's addresses: another plugin that comes after ours, or an operator, adds one.
+#[test]
+fn a_change_of_the_network_is_seen_when_it_happens() {
+    if !met() {
+        return;
+    }
+    let node = NodeAgent::start(&["--runtime", "none"]).unwrap();
+    let network = Network::new("moves").unwrap();
+    assert_eq!(node.add(&network.pod, MESHED, &json!({})).unwrap().code, Some(0));
+    let has = |address: &str| {
+        let status = node.root.status_of(&network.pod).unwrap();
+        status["meta"]["addresses"].as_array().unwrap().contains(&json!(address))
+    };
+    // The first is seen by the look that begins to watch, or by the watch; the others by the watch alone.
+    for number in 1..=3 {
+        let address = format!("10.77.0.{number}");
+        network.pod.ip(&format!("addr add {address}/32 dev eth0\n")).unwrap();
+        until("it is one of the pod's", SOON, || has(&address));
+    }
+    network.pod.ip("addr del 10.77.0.2/32 dev eth0\n").unwrap();
+    until("it is not the pod's any more", SOON, || !has("10.77.0.2"));
+    assert!(has("10.77.0.3"));
+}
+
+/// A directory of cgroup2 with a cgroup in it.
+struct Tree(PathBuf);
+
+impl Tree {
+    fn new() -> Self {
+        let made =
+            Self(tests::cgroup::mount().unwrap().join(format!("sidestep-lab-{}-tree", std::process::id())));
+        fs::create_dir_all(made.web()).unwrap();
+        made
+    }
+
+    fn web(&self) -> PathBuf {
+        self.0.join("web")
+    }
+
+    /// A process of the pod's namespace, in the cgroup.
+    fn process(&self, network: &Network) -> Process {
+        let script = format!("echo 0 > {}/cgroup.procs && echo there && exec sleep 60", self.web().display());
+        let process = network.pod.command("sh").args(["-c", &script]).spawn().unwrap();
+        process.wait_for("there").unwrap();
+        process
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        for directory in [self.web(), self.0.clone()] {
+            if let Err(error) = tests::cgroup::end(&directory) {
+                eprintln!("lab: {}: {error:#}", directory.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_directory_of_cgroups_is_followed() {
+    if !met() {
+        return;
+    }
+    let tree = Tree::new();
+    let mut node = NodeAgent::absent().unwrap();
+    let network = Network::new("by-cgroup").unwrap();
+    node.run(&["--watch-cgroup", &tree.0.display().to_string()]).unwrap();
+    until("nothing is there yet", SOON, || node.get("/readyz").unwrap().starts_with("ready"));
+    let pod = || -> Value {
+        let all: Value = serde_json::from_str(&node.get("/api/v1/node").unwrap()).unwrap();
+        all["agent"]["pods"][0].clone()
+    };
+    assert_eq!(pod(), Value::Null);
+    let process = tree.process(&network);
+    until("it is enrolled", SOON, || pod()["state"] == "enrolled");
+    let name = format!("{}/web", tree.0.file_name().unwrap().display());
+    assert_eq!(
+        format!("{}/{}", pod()["pod"]["namespace"].as_str().unwrap(), pod()["pod"]["name"].as_str().unwrap()),
+        name
+    );
+    // Who comes into the cgroup is captured, and who is in the pod's own cgroup is not.
+    let connect = format!(
+        "echo 0 > {}/cgroup.procs; curl -s -m 5 http://10.96.7.7/ >&2; echo code $?",
+        tree.web().display()
+    );
+    let said = network.pod.command("sh").args(["-c", &connect]).run().unwrap();
+    assert_eq!(said.trim(), "code 7", "refused: there is no sidecar");
+    // Without a process it stays as it is; without its cgroup it is gone.
+    drop(process);
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(pod()["state"], "enrolled");
+    tests::cgroup::end(&tree.web()).unwrap();
+    until("it is released", SOON, || pod() == Value::Null);
+    assert_eq!(node.metric("sidestep_agent_releases_total").unwrap(), 1.0);
+    fs::create_dir(tree.web()).unwrap();
+}
