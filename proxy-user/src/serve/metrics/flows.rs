@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use prometheus_client::registry::Unit;
 use proxy_common::flow::{Close, Histogram};
@@ -139,57 +139,72 @@ impl Source for Flows {
     }
 
     fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result {
+        let rows = rows(seen);
         let mut connections = page.family(&CONNECTIONS)?;
-        each(seen, |labels, of| connections.count(&labels, of.totals.opened))?;
+        each(&rows, |labels, of| connections.count(&labels, of.totals.opened))?;
         let mut closed = page.family(&CLOSED)?;
-        each(seen, |[a, b, c, d, e], of| {
+        each(&rows, |[a, b, c, d, e], of| {
             let mut reasons = Close::ALL.iter().zip(of.totals.closed);
             reasons.try_for_each(|(reason, count)| closed.count(&[a, b, c, d, e, reason.name()], count))
         })?;
         let mut active = page.family(&ACTIVE)?;
-        each(seen, |labels, of| active.gauge(&labels, of.active as f64))?;
+        each(&rows, |labels, of| active.gauge(&labels, of.active as f64))?;
         let mut bytes = page.family(&BYTES)?;
-        each(seen, |[a, b, c, d, e], of| {
+        each(&rows, |[a, b, c, d, e], of| {
             bytes.count(&[a, b, c, d, e, "sent", "redirected"], of.totals.carried.sent_redirected)?;
             bytes.count(&[a, b, c, d, e, "sent", "stacked"], of.totals.carried.sent_stacked)?;
             bytes.count(&[a, b, c, d, e, "received", "redirected"], of.totals.carried.received_redirected)?;
             bytes.count(&[a, b, c, d, e, "received", "stacked"], of.totals.carried.received_stacked)
         })?;
         let mut carried = page.family(&CARRIED)?;
-        each(seen, |[a, b, c, d, e], of| {
+        each(&rows, |[a, b, c, d, e], of| {
             let share = Share::of_class(of.class, &of.totals.carried);
             carried.count(&[a, b, c, d, e, "redirected"], share.redirected)?;
             carried.count(&[a, b, c, d, e, "stacked"], share.stacked)?;
             carried.count(&[a, b, c, d, e, "elsewhere"], share.elsewhere)
         })?;
         let mut messages = page.family(&MESSAGES)?;
-        each(seen, |[a, b, c, d, e], of| {
+        each(&rows, |[a, b, c, d, e], of| {
             messages.count(&[a, b, c, d, e, "redirected"], of.totals.carried.messages_redirected)?;
             messages.count(&[a, b, c, d, e, "stacked"], of.totals.carried.messages_stacked)
         })?;
         let mut connect = page.family(&CONNECT)?;
-        each(seen, |labels, of| histogram(&mut connect, &labels, &of.totals.connect))?;
+        each(&rows, |labels, of| histogram(&mut connect, &labels, &of.totals.connect))?;
         let mut hand_off = page.family(&HAND_OFF)?;
-        each(seen, |labels, of| histogram(&mut hand_off, &labels, &of.totals.hand_off))?;
+        each(&rows, |labels, of| histogram(&mut hand_off, &labels, &of.totals.hand_off))?;
         page.family(&RECORDS)?.count(&[], seen.records.written)?;
         page.family(&OVERWRITTEN)?.count(&[], seen.records.overwritten)
     }
 }
 
-/// The classes that were in use, with workload, namespace, direction, hop and forward.
-fn each(seen: &Snapshot, mut write: impl FnMut([&str; 5], &ClassTotals) -> fmt::Result) -> fmt::Result {
-    for of in &seen.totals {
-        let Some(workload) = seen.workloads.iter().find(|workload| workload.workload == of.workload) else {
-            continue;
-        };
-        let [name, namespace] = names(workload);
-        let (direction, hop) = (of.class.direction().name(), of.class.hop().name());
-        write([name, namespace, direction, hop, of.class.forward().map_or("", Named::label)], of)?;
-    }
-    Ok(())
+/// Workload, namespace, direction, hop and forward, and what there was of it.
+type Row<'a> = ([&'a str; 5], &'a ClassTotals);
+
+/// The classes that were in use: a node full of pods has many more that never are.
+fn rows<'a>(seen: &'a Snapshot) -> Vec<Row<'a>> {
+    let workloads: HashMap<&str, [&str; 2]> =
+        seen.workloads.iter().map(|workload| (workload.workload.as_str(), names(workload))).collect();
+    let is_in_use = |of: &&ClassTotals| {
+        of.active > 0 || of.totals.opened > 0 || of.totals.closed.iter().any(|count| *count > 0)
+    };
+    let in_use = seen.totals.iter().filter(is_in_use);
+    let row = |of: &'a ClassTotals| {
+        let ClassTotals { workload, class, .. } = of;
+        let [name, namespace] = *workloads.get(workload.as_str())?;
+        let forward = class.forward().map_or("", Named::label);
+        Some(([name, namespace, class.direction().name(), class.hop().name(), forward], of))
+    };
+    in_use.filter_map(row).collect()
+}
+
+fn each(rows: &[Row<'_>], mut write: impl FnMut([&str; 5], &ClassTotals) -> fmt::Result) -> fmt::Result {
+    rows.iter().try_for_each(|(labels, of)| write(*labels, of))
 }
 
 fn histogram(samples: &mut super::page::Samples<'_>, labels: &[&str], of: &Histogram) -> fmt::Result {
+    if of.buckets.iter().all(|count| *count == 0) {
+        return Ok(());
+    }
     let (first, rest) = of.buckets.split_at(FIRST_BUCKET + 1);
     let (last, rest) = rest.split_last().unwrap_or((&0, &[]));
     let mut buckets = vec![(seconds(FIRST_BUCKET), first.iter().sum())];
