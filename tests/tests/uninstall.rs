@@ -81,6 +81,15 @@ fn uninstall(node: &NodeAgent, directories: &Directories, more: &[&str]) -> Ende
     ended_command(command).unwrap()
 }
 
+/// What doctor says of the plugin.
+fn doctor(directories: &Directories) -> Value {
+    let mut command = Command::new(binary().unwrap());
+    command.args(["doctor", "--output", "json", "--cni-conf-dir"]).arg(directories.networks());
+    let said: Value = serde_json::from_str(&ended_command(command).unwrap().stdout).unwrap();
+    let findings = said["findings"].as_array().unwrap();
+    findings.iter().find(|finding| finding["check"] == "cni_plugin").unwrap().clone()
+}
+
 /// An agent that is killed leaves what pods share, for the next one: it goes where there is none.
 #[test]
 fn nothing_is_left_of_an_agent_that_was_killed() {
@@ -116,6 +125,11 @@ fn the_plugin_comes_is_kept_and_goes_without_a_trace() {
     let repaired = format!("sidestep_cni_config_repaired_total{{file=\"{}\"}}", directories.list().display());
     until("the repair is counted", SOON, || node.metric(&repaired).unwrap() >= 1.0);
 
+    let found = doctor(&directories);
+    let text =
+        format!("in {}; an agent answers at {}", directories.list().display(), node.socket().display());
+    assert_eq!((&found["level"], &found["found"]), (&json!("ok"), &json!(text)));
+
     let network = Network::new("web").unwrap();
     let plain = Network::new("plain").unwrap();
     let meshed = [("sidecar.istio.io/status", WAITS)];
@@ -138,6 +152,17 @@ fn the_plugin_comes_is_kept_and_goes_without_a_trace() {
 
     node.end(Signal::SIGTERM).unwrap();
     assert!(directories.is_installed(), "an agent that ends leaves it: {}", directories.text());
+    let found = doctor(&directories);
+    assert!(
+        found["level"] == "degraded" && found["found"].as_str().unwrap().contains("no agent answers"),
+        "{found}"
+    );
+    let whole = directories.text();
+    std::fs::write(directories.list(), whole.replace("io.kubernetes.cri.pod-annotations", "portMappings"))
+        .unwrap();
+    let found = doctor(&directories);
+    assert!(found["found"].as_str().unwrap().contains("without the capability io.kubernetes.cri"), "{found}");
+    std::fs::write(directories.list(), whole).unwrap();
 
     let outbound = || Connect::to("10.96.7.7:80".parse().unwrap()).from(&network.pod).unwrap().outcome();
     for _ in 0..2 {

@@ -1,6 +1,6 @@
 //! `sidestep doctor`.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::Args;
@@ -18,6 +18,10 @@ pub(crate) struct DoctorArgs {
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
 
+    /// Where the container runtime has its networks, whose lists may have the CNI plugin
+    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
+    cni_conf_dir: PathBuf,
+
     #[command(flatten)]
     at: NetnsCgroupArgs,
 }
@@ -25,7 +29,7 @@ pub(crate) struct DoctorArgs {
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let netns = args.at.netns.is_some().then(|| args.at.netns()).transpose()?;
     let cgroup = args.at.cgroup.is_some().then(|| args.at.cgroup()).transpose()?;
-    let diagnosis = doctor::examine(netns.as_ref(), cgroup.as_ref())?;
+    let diagnosis = doctor::examine(netns.as_ref(), cgroup.as_ref(), &args.cni_conf_dir)?;
     match args.output {
         Output::Table => out::line(&diagnosis)?,
         Output::Json | Output::Yaml => drop(args.output.document(&serde_json::to_value(&diagnosis)?)?),

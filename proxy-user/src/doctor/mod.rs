@@ -1,6 +1,7 @@
 //! What this machine can do for sidestep, before anything is touched. Nothing is changed, nothing is attached, and what
 //! only root may see is reported as unseen to others.
 
+mod cni;
 mod finding;
 mod kernel;
 mod mounts;
@@ -8,7 +9,7 @@ mod network;
 mod others;
 mod rights;
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use anyhow::Result;
 use proxy_plane::{
@@ -53,11 +54,11 @@ pub struct FeatureState {
 }
 
 /// Looks at the machine; `netns` is the workload's or, for None, the caller's own, which needs no privilege; without a
-/// cgroup the root's programs are looked at, which run for everybody.
+/// cgroup the root's programs are looked at, which run for everybody. `networks`: where the container runtime has its own.
 ///
 /// # Errors
 /// When the kernel's release cannot be read, or the namespace cannot be entered.
-pub fn examine(netns: Option<&Netns>, cgroup: Option<&Cgroup>) -> Result<Diagnosis> {
+pub fn examine(netns: Option<&Netns>, cgroup: Option<&Cgroup>, networks: &Path) -> Result<Diagnosis> {
     // Else the probes of an older kernel run out of it, and say EPERM.
     raise_memlock();
     let release = KernelRelease::current()?;
@@ -66,6 +67,7 @@ pub fn examine(netns: Option<&Netns>, cgroup: Option<&Cgroup>) -> Result<Diagnos
     let mut findings = kernel::findings(&release, &features);
     findings.extend(rights::findings());
     findings.extend(mounts::findings());
+    findings.push(cni::finding(networks));
     findings.extend(others::on_cgroup(cgroup));
     findings.extend(match netns {
         Some(netns) => netns.within(|| Ok(in_netns()))?,

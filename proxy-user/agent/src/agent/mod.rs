@@ -87,6 +87,12 @@ impl Agent {
         let pod = told::pod(request)?;
         let mut known = self.known();
         if request.annotations.is_none() {
+            if known.counts.untold == 0 {
+                tracing::warn!(
+                    "the container runtime does not pass annotations to the plugin: pods are enrolled only when it \
+                     lists them; `sidestep doctor` says whether the plugin's entry asks for them"
+                );
+            }
             known.counts.untold += 1;
             let reason = "the runtime does not pass annotations: it is decided when the runtime lists it";
             return Ok(Answer::LeftAlone { reason: reason.to_owned() });

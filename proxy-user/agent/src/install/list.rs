@@ -9,7 +9,7 @@ use proxy_cni::{
     network::VERSIONS,
 };
 use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
 
 /// A list as libcni reads it (libcni/conf.go: NetworkConfFromBytes).
 #[derive(Deserialize)]
@@ -78,6 +78,13 @@ impl<'a> List<'a> {
         let plugins = self.plugins.iter().flatten().enumerate();
         plugins.filter(|(_, plugin)| kind(plugin).is_ok_and(|kind| kind == TYPE)).map(|(at, _)| at).collect()
     }
+}
+
+/// Our entries in a list.
+pub(super) fn ours(text: &str) -> Result<Vec<Map<String, Value>>> {
+    let list = List::parse(text)?;
+    let plugins = list.plugins.as_deref().unwrap_or_default();
+    list.ours().into_iter().map(|at| Ok(serde_json::from_str(plugins[at].get())?)).collect()
 }
 
 fn kind(plugin: &RawValue) -> Result<String> {

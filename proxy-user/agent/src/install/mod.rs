@@ -9,6 +9,7 @@
 mod backoff;
 mod binary;
 mod disk;
+mod entries;
 mod list;
 mod look;
 mod plan;
@@ -24,6 +25,7 @@ use anyhow::{Context as _, Result, bail};
 use proxy_cni::entry::Entry;
 use proxy_core::harmless::harmless_path;
 
+pub use self::entries::entries;
 use self::{
     backoff::Backoff,
     binary::Binary,
