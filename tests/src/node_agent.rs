@@ -3,8 +3,9 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -15,6 +16,9 @@ use crate::sidestep::{self, Ended};
 
 /// What the injector writes for a pod that waits to be captured.
 pub const WAITS: &str = r#"{"initContainers":["istio-validation","istio-proxy"],"containers":null}"#;
+
+const ENDS_WITHIN: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What a runtime sets up.
 #[derive(Clone, Debug)]
@@ -95,8 +99,16 @@ impl NodeAgent {
     pub fn end(&mut self, signal: Signal) -> Result<()> {
         let Some(mut child) = self.running.take() else { return Ok(()) };
         kill(Pid::from_raw(child.id().cast_signed()), signal).context("end the agent")?;
+        let until = Instant::now() + ENDS_WITHIN;
+        while Instant::now() < until {
+            if child.try_wait().context("wait for the agent")?.is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        child.kill().context("kill the agent")?;
         child.wait().context("wait for the agent")?;
-        Ok(())
+        bail!("{signal} did not end the agent within {ENDS_WITHIN:?}")
     }
 
     pub fn pid(&self) -> Option<u32> {

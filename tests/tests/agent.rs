@@ -10,12 +10,13 @@ use tests::client::Connect;
 use tests::data_plane::DataPlane;
 use tests::load::Load;
 use tests::network::Network;
-use tests::node_agent::{NodeAgent, WAITS, prev_result};
+use tests::node_agent::{NodeAgent, SetUp, WAITS, prev_result};
 use tests::report::Outcome;
 use tests::requirement::Requirement;
 use tests::scale::full_or;
 use tests::server::{PROXY_USER, Server, stand_in};
 use tests::sidestep::ended_command;
+use tests::wait::until;
 
 const SOON: Duration = Duration::from_secs(20);
 const NO_RUNTIME: &[&str] = &["--runtime", "none"];
@@ -180,6 +181,53 @@ fn answer(node: &NodeAgent, request: &Value) -> Value {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// In a container that shows it no process of the node, and without CAP_SYS_PTRACE: what is set up is captured as
+/// elsewhere, and a pod that runs already is not cut off from its sidecar.
+#[test]
+fn an_agent_needs_to_see_no_process() {
+    const FEW: &str = "-all,+bpf,+perfmon,+net_admin,+sys_admin,+dac_read_search,+dac_override";
+    let setpriv = Requirement::Program("setpriv", "util-linux");
+    if !DataPlane::Sidestep.met(&[Requirement::Program("curl", "curl"), Requirement::CniPlugin, setpriv]) {
+        return;
+    }
+    let [new, runs] = ["new", "runs"].map(|name| Network::new(name).unwrap());
+    let _earlier = stand_in(&runs.pod).start().unwrap();
+    // As a runtime leaves them: at paths that need no process.
+    let [at_new, at_runs] = [&new, &runs].map(|network| network.pod.scratch().join("netns"));
+    let list = runs.pod.scratch().join("list.json");
+    let entry = json!([{ "pod": "vm/runs", "netns": at_runs, "cgroup": runs.pod.cgroup() }]);
+    std::fs::write(&list, entry.to_string()).unwrap();
+    let mut node = NodeAgent::absent().unwrap();
+    let agent = node.command(&["--static", &list.display().to_string()]).unwrap();
+    let script = format!(
+        "touch {0} {1} && mount --bind {2} {0} && mount --bind {3} {1} && \
+         exec unshare --pid --fork --kill-child --mount-proc setpriv --bounding-set {FEW} --no-new-privs -- \"$@\"",
+        at_new.display(),
+        at_runs.display(),
+        new.pod.netns().display(),
+        runs.pod.netns().display()
+    );
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh"]).arg(agent.get_program()).args(agent.get_args());
+    command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    node.run_by(command).unwrap();
+
+    let set_up = SetUp { netns: at_new, ..SetUp::from(&new.pod) };
+    let added = node.add(set_up, MESHED, &json!({})).unwrap();
+    assert_eq!((added.code, outbound(&new)), (Some(0), Outcome::Refused), "{added:?}");
+    let _sidecar = stand_in(&new.pod).start().unwrap();
+    assert_eq!(outbound(&new), Outcome::Answered);
+
+    until("the pod that runs is reported", SOON, || {
+        node.metric("sidestep_agent_pods{state=\"failed\"}").unwrap() == 1.0
+    });
+    assert!(node.said().contains("belong to processes not visible here"), "{}", node.said());
+    assert!(!is_enrolled(&node, &runs));
+    assert!(!node.said().contains("CAP_SYS_PTRACE"), "{}", node.said());
+    // unshare passes no other signal on.
+    node.end(Signal::SIGKILL).unwrap();
 }
 
 /// A node full of pods: each set up by the plugin, found again by the next agent, and gone without a trace.

@@ -14,6 +14,7 @@ use proxy_common::{
     policy::Policy,
     wire::{LISTENERS_OF_GROUP, LISTENERS_OF_WORKLOAD, ListenerGroup, SocketState, role},
 };
+use proxy_core::exit::{Class, Failure};
 
 use super::{pins::open_map, socket_states, wire::Raw};
 use crate::{
@@ -53,6 +54,24 @@ impl Found {
     /// How many there are, and how many of them could not be reached.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.all.len(), self.all.len() - self.sockets.len())
+    }
+
+    /// Nobody is there who could be told that a running pod is cut off from its sidecar: an agent leaves it as it is.
+    ///
+    /// # Errors
+    /// When one of them could not be reached.
+    pub(super) fn all_reached(&self) -> Result<()> {
+        match self.counts() {
+            (_, 0) => Ok(()),
+            (all, hidden) => Err(Failure::error(
+                Class::Unavailable,
+                format!(
+                    "{hidden} of {all} sidecar listeners belong to processes not visible here: captured now, the pod \
+                     would be cut off from its sidecar; show the agent the node's processes (hostPID: true), or start \
+                     the pod again"
+                ),
+            )),
+        }
     }
 
     /// Puts them into the workload's places. Without `all` only those that have no mark yet: marks are for a socket's
