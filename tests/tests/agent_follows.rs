@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rstest::rstest;
 use serde_json::{Value, json};
 use tests::client::Connect;
 use tests::data_plane::DataPlane;
@@ -12,6 +13,7 @@ use tests::node_agent::{NodeAgent, WAITS};
 use tests::process::Process;
 use tests::report::Outcome;
 use tests::requirement::Requirement;
+use tests::sidestep::ended_command;
 use tests::wait::until;
 
 /// Well below the minute after which everything is looked at again.
@@ -64,6 +66,22 @@ fn a_file_of_workloads_is_followed() {
     assert!(is_enrolled(&node, &network));
     fs::write(&file, "[]").unwrap();
     until("it is released", SOON, || !is_enrolled(&node, &network));
+}
+
+/// Whoever starts it is told at once, and nothing has begun.
+#[rstest]
+#[case::values(["--values", "/nonexistent/values"])]
+#[case::workloads(["--static", "/nonexistent/workloads"])]
+#[case::cgroups(["--watch-cgroup", "/nonexistent/cgroup"])]
+fn what_cannot_be_read_at_the_start_is_an_error(#[case] flag: [&str; 2]) {
+    if !met() {
+        return;
+    }
+    let node = NodeAgent::absent().unwrap();
+    let said = ended_command(node.command(&flag).unwrap()).unwrap();
+    assert_eq!(said.code, Some(64), "{said:?}");
+    assert!(said.stderr.contains(flag[0]) && said.stderr.contains(flag[1]), "{said:?}");
+    assert!(!node.socket().exists() && node.root.pins().is_empty());
 }
 
 /// Values of a file reach pods that run: the acceleration of a whole node goes off, and who is selected.

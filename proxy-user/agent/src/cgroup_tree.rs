@@ -41,7 +41,8 @@ impl CgroupTree {
         let about = || format!("--watch-cgroup {}", self.root.display());
         let own = inode(Path::new("/proc/self/ns/net")).with_context(about)?;
         let (mut children, mut faults) = (Vec::new(), Vec::new());
-        for entry in fs::read_dir(&self.root).with_context(about)? {
+        let next = "name a directory below the mount of cgroup2, and make it before";
+        for entry in fs::read_dir(&self.root).context(next).with_context(about)? {
             let entry = entry.with_context(about)?;
             if !still_there(entry.file_type())?.is_some_and(|kind| kind.is_dir()) {
                 continue;

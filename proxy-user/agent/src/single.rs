@@ -57,7 +57,9 @@ fn make_private(directory: &Path) -> Result<()> {
     if directory.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+    fs::create_dir_all(directory).with_context(|| {
+        format!("make {}: run it as root, or name another place with --cni-socket", directory.display())
+    })?;
     let mode = fs::Permissions::from_mode(0o700);
     fs::set_permissions(directory, mode).with_context(|| format!("keep {} private", directory.display()))
 }

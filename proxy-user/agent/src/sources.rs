@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use proxy_core::exit::{Class, Failure};
 
 use crate::{
     cgroup_tree::CgroupTree,
@@ -59,9 +60,20 @@ impl Looking {
         let values = flags.clone();
         let mut looking =
             Self { runtime, files, trees, mount: mount.to_owned(), flags, file_of_values, values };
-        looking.values = looking.values_now()?;
-        looking.machines_own()?;
-        Ok(looking)
+        let read = looking.values_now().and_then(|values| {
+            looking.values = values;
+            looking.machines_own()
+        });
+        match read {
+            Ok(_) => Ok(looking),
+            Err(error) => {
+                let class = match Class::of(&error) {
+                    Class::Other => Class::Usage,
+                    known => known,
+                };
+                Err(Failure::error(class, format!("{error:#}")))
+            }
+        }
     }
 
     pub(crate) fn values(&self) -> &Values {

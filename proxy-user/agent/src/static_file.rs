@@ -33,11 +33,11 @@ struct Entry {
 pub(crate) fn read(path: &Path, mount: &Path, values: &Values) -> Result<Vec<Pod>> {
     let next = "write a JSON array of {\"pod\": \"NAMESPACE/NAME\", \"netns\": PATH, \"cgroup\": PATH, \
                 \"annotations\": {…}, \"labels\": {…}}";
-    let size = fs::metadata(path).with_context(|| format!("--static {}", path.display()))?.len();
+    let about = || format!("--static {}: {next}", path.display());
+    let size = fs::metadata(path).with_context(about)?.len();
     ensure!(size <= LONGEST, "--static {}: longer than {LONGEST} bytes", path.display());
     let text = fs::read_to_string(path).with_context(|| format!("--static {}", path.display()))?;
-    let entries: Vec<Entry> =
-        serde_json::from_str(&text).with_context(|| format!("--static {}: {next}", path.display()))?;
+    let entries: Vec<Entry> = serde_json::from_str(&text).with_context(about)?;
     let pods: Result<Vec<Pod>> = entries.into_iter().map(|entry| entry.pod(mount, values)).collect();
     let pods = pods.with_context(|| format!("--static {}", path.display()))?;
     for (at, pod) in pods.iter().enumerate() {

@@ -35,10 +35,10 @@ struct Said {
 /// When it cannot be read, or one of its values is none: then nothing of it counts.
 pub(crate) fn read(path: &Path, flags: &Values) -> Result<Values> {
     (|| {
-        let size = fs::metadata(path)?.len();
+        let next = "write a JSON object, such as {\"accelerate\": \"off\"}, or {} for nothing";
+        let size = fs::metadata(path).context(next)?.len();
         ensure!(size <= LONGEST, "longer than {LONGEST} bytes");
-        let said = serde_json::from_str(&fs::read_to_string(path)?)
-            .context("write a JSON object, such as {\"accelerate\": \"off\"}")?;
+        let said = serde_json::from_str(&fs::read_to_string(path)?).context(next)?;
         apply(said, flags.clone())
     })()
     .with_context(|| format!("--values {}", path.display()))
