@@ -9,13 +9,14 @@ use core::mem::offset_of;
 use crate::{
     addr::{Addr, Port},
     flow::Tally,
+    places::mark,
     workload::SLOTS,
 };
 
 pub use crate::kernel::AccelKernel;
 pub use choose::{DirectionState, Path, PathInputs, SMALL_RUN, WORTH_ALONE, choose, direction_bit, mode};
 pub use reason::Reason;
-pub use server::{LONG, SAMPLE, SHORT_RUN, Server};
+pub use server::{Knowledge, LONG, SAMPLE, SERVER_SETS, SHORT_RUN, Server, ServerAt, Servers};
 
 /// One end of a connection, as that end sees it. Addresses of loopback are every namespace's, so that with them goes
 /// whose they are; other local addresses are the workload's own, or it has no entry. The sequence numbers of the handshake
@@ -47,6 +48,14 @@ impl EndKey {
             rcv: self.snd,
             netns: self.netns,
         }
+    }
+
+    /// A number for this end ([`mark`]).
+    #[inline(always)]
+    pub const fn mark(&self) -> u64 {
+        let ([a, b], [c, d]) = (self.local.words(), self.remote.words());
+        let ports = (self.local_port.get() as u64) << 16 | self.remote_port.get() as u64;
+        mark([a, b, c, d, ports << 32 | self.netns as u64, (self.snd as u64) << 32 | self.rcv as u64])
     }
 }
 
@@ -215,6 +224,28 @@ const _: () = assert!(size_of::<Record>() == 160 && offset_of!(Record, tally) ==
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_has_a_mark_of_its_own() {
+        let end = EndKey {
+            local: Addr::v4([10, 0, 0, 1]),
+            remote: Addr::v4([10, 0, 0, 2]),
+            local_port: Port::new(1),
+            remote_port: Port::new(2),
+            snd: 3,
+            rcv: 4,
+            netns: 5,
+        };
+        let others = [
+            end.reversed(),
+            EndKey { netns: 6, ..end },
+            EndKey { rcv: 5, ..end },
+            EndKey { remote_port: Port::new(3), ..end },
+            EndKey { local: Addr::v4([10, 0, 0, 3]), ..end },
+        ];
+        assert!(others.iter().all(|other| other.mark() != end.mark()));
+        assert_eq!(end.reversed().reversed().mark(), end.mark());
+    }
 
     #[test]
     fn either_end_counts_its_own_and_sees_the_others() {

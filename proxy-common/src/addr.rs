@@ -40,6 +40,13 @@ impl Addr {
         [self.0[12], self.0[13], self.0[14], self.0[15]]
     }
 
+    /// Both halves, in this machine's order of bytes.
+    #[inline(always)]
+    pub const fn words(&self) -> [u64; 2] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
+        [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])]
+    }
+
     /// `0.0.0.0`, `::` or `::ffff:0.0.0.0`: what an unbound socket carries.
     #[inline(always)]
     pub fn is_unspecified(&self) -> bool {

@@ -19,6 +19,7 @@ pub mod ingress;
 pub mod kernel;
 mod named;
 pub mod names;
+pub mod places;
 pub mod policy;
 pub mod self_test;
 pub mod tproxy;

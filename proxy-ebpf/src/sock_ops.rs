@@ -32,7 +32,9 @@ use crate::{
     workload::Workload,
 };
 
+// As large as it is, LLVM would leave it a function that the exported one calls.
 #[sock_ops]
+#[inline(always)]
 pub(crate) fn sock_ops(ctx: SockOpsContext) -> u32 {
     let call = SockOps::new(&ctx);
     give_cookie(call);

@@ -136,6 +136,47 @@ fn a_full_share_is_forgotten() {
     load.finish().unwrap();
 }
 
+/// A pod that connects to more servers than are remembered of it: what another pod knows of its own stays.
+#[test]
+fn what_is_known_of_servers_is_each_pods_own() {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
+        return;
+    }
+    let greedy = Network::new("servers-greedy").unwrap();
+    let modest = Network::with_own_addresses("servers-modest").unwrap();
+    let node = Node(PinRoot::new().unwrap());
+    node.attach(&greedy.pod);
+    // Lab-agent may read what it likes; a listener that blocks declines.
+    let flags = Accelerated::new("safe-readers").attach_flags();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    for pod in [&modest.pod, &modest.outside] {
+        node.0.attach(pod, &flags).unwrap();
+    }
+    let at = modest.pod4(7000);
+    let _blocking = Server::on(&modest.pod).listen(at).start().unwrap();
+    let enrolled = || {
+        let seen = Connect::to(at).nonblocking().from(&modest.outside).unwrap();
+        assert_eq!(seen.outcome(), Outcome::Answered, "{seen:?}");
+        node.of(&modest.outside)["acceleration"]["enrolled"]["sockets"].as_u64().unwrap_or(0)
+    };
+    assert_eq!((enrolled(), enrolled()), (1, 1), "one client tries in vain, the next one knows");
+
+    let every = "0.0.0.0:7000".parse::<std::net::SocketAddr>().unwrap();
+    let servers = Server::on(&greedy.pod).listen(every).silent().hold().start().unwrap();
+    let many = full_or(5_000, 6_000);
+    let began = std::time::Instant::now();
+    let crowd = Crowd::to("127.0.0.0/16", 7000, many).open(&greedy.pod).unwrap();
+    assert_eq!(crowd.counts.connected, many, "{:?}", crowd.counts);
+    let of_greedy = || node.of(&greedy.pod)["acceleration"]["enrolled"]["sockets"].as_u64().unwrap_or(0);
+    println!("{} entered within {:?}", of_greedy(), began.elapsed());
+    assert!(of_greedy() > u64::from(many));
+    drop((crowd, servers));
+    wait("they have left", || node.share(&greedy.pod)[2] == 0);
+
+    // It is known for a minute (`proxy_common::accel::Server`).
+    assert_eq!(enrolled(), 1, "{:?} later", began.elapsed());
+}
+
 /// A pod with a virtual machine, attached.
 fn with_guest(name: &str) -> (Network, Pod, Sidestep) {
     let network = Network::new(name).unwrap();

@@ -3,6 +3,7 @@
 use crate::{
     accel::{EndKey, Reason},
     addr::{Addr, Port},
+    places::PLACES,
 };
 
 /// One end of a connection (socket storage, inherited by what a listener accepts). Times are of the monotonic clock,
@@ -254,6 +255,14 @@ pub fn journal_sum(number: u64, words: &[u64; JOURNAL_WORDS]) -> u64 {
     }
     sum
 }
+
+/// Ends whose process was killed, by [`EndKey::mark`]; 0: the place is free.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct KilledEnds(pub [u64; PLACES]);
+
+/// Sets of those that each workload has: of more than 512 ends that wait for the other end to be done, some are forgotten.
+pub const KILLED_SETS: u32 = 64;
 
 /// A connection between SYN and accept, seen from its client: nothing of the server's end tells which process it is from,
 /// or why the client's end stays out of the acceleration's map.

@@ -11,7 +11,8 @@ use aya_ebpf::{
 };
 use proxy_common::{
     accel::{
-        DirectionState, EndKey, LONG, PublishedEnd, Reason, Record, direction_bit, end_flag, switch_flag,
+        DirectionState, EndKey, Knowledge, LONG, PublishedEnd, Reason, Record, ServerAt, direction_bit,
+        end_flag, switch_flag,
     },
     addr::{Addr, Port},
     flow::{PEERS, Tally},
@@ -40,11 +41,11 @@ pub(crate) fn connecting(me: &Workload, call: SockOps, sk: *mut bpf_sock, remote
         return;
     }
     begin_anew(sk);
-    let stays = if !call.in_netns(me) || !is_on_node(me, &remote) {
+    let whose = if call.in_netns(me) { slot_of(me, &remote) } else { None };
+    let stays = match whose {
         // Where the other end is a workload's, that one's acceleration is off.
-        Some((Reason::Off, PEERS))
-    } else {
-        reason_to_skip(me, remote, remote_port)
+        None => Some((Reason::Off, PEERS)),
+        Some(slot) => reason_to_skip(me, slot, &remote, remote_port),
     };
     match stays {
         None => reader::mark(me, sk),
@@ -73,16 +74,16 @@ fn is_own(me: &Workload, call: SockOps, local: &Addr) -> bool {
     call.in_netns(me) && me.is_local(local)
 }
 
-/// Why this connection is not worth entering, if it is not, and whether that is the other end's doing ([`PEERS`]).
+/// Why this connection is not worth entering, if it is not, and whether that is the other end's doing ([`PEERS`]); `slot`: the
+/// other end's workload.
 #[inline(always)]
-fn reason_to_skip(me: &Workload, remote: Addr, remote_port: Port) -> Option<(Reason, u8)> {
-    let inner = me.is_local(&remote);
-    let declined =
-        maps::server(&server_key(me, remote, remote_port, inner)).and_then(|server| server.declines(now()));
+fn reason_to_skip(me: &Workload, slot: u32, remote: &Addr, remote_port: Port) -> Option<(Reason, u8)> {
+    let listener = listener_at(slot, slot == me.slot, remote, remote_port);
+    let declined = maps::server(listener).and_then(|server| server.declines(now()));
     if let Some(reason) = declined {
         return Some((reason, PEERS));
     }
-    let server = maps::server(&client_key(me, remote, remote_port))?;
+    let server = maps::server(connections_at(me, remote, remote_port))?;
     if !server.skips_next(now()) {
         return None;
     }
@@ -140,7 +141,7 @@ pub(crate) fn server(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
         return;
     }
     let inner = is_over_lo(&local, &remote) || me.is_local(&remote);
-    if let Some(server) = maps::server_or_new(&server_key(me, key.local, key.local_port, inner)) {
+    if let Some(server) = maps::server_or_new(listener_at(me.slot, inner, &key.local, key.local_port)) {
         server.has_declined(reason, now());
     }
 }
@@ -161,7 +162,7 @@ pub(crate) fn closed(me: &Workload, sk: *mut bpf_sock) {
     // The client tells: what the server answers in one piece is the same conversation.
     if record.direction.bits & direction_bit::SERVER == 0
         && record.direction.sent < LONG
-        && let Some(server) = maps::server_or_new(&server_of(me, record))
+        && let Some(server) = maps::server_or_new(server_of(me, record))
     {
         server.was_short(now());
     }
@@ -184,16 +185,19 @@ pub(crate) fn refuses_tls(sk: *mut bpf_sock) -> bool {
 #[inline(always)]
 pub(super) fn long(record: &Record) {
     if let Some(me) = Workload::at(record.slot)
-        && let Some(server) = maps::server(&server_of(&me, record))
+        && let Some(server) = maps::server(server_of(&me, record))
     {
         server.is_long();
     }
 }
 
-/// Local to the namespace, or the address of another workload.
+/// Whose an address on this node is: of the workload itself, or of another that is accelerated.
 #[inline(always)]
-fn is_on_node(me: &Workload, remote: &Addr) -> bool {
-    me.is_local(remote) || maps::is_accelerated_workload(remote)
+fn slot_of(me: &Workload, remote: &Addr) -> Option<u32> {
+    if me.is_local(remote) {
+        return Some(me.slot);
+    }
+    maps::workload_at(remote).and_then(|(slot, accelerated)| accelerated.then_some(slot))
 }
 
 /// The socket as a number, and whether its reader must be one the map changes nothing for. An error: why it stays out.
@@ -320,35 +324,25 @@ fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// The key of the server whose connection this is, as its client remembers it.
+/// Where the client of this connection remembers how long its server's are.
 #[inline(always)]
-fn server_of(me: &Workload, record: &Record) -> EndKey {
+fn server_of(me: &Workload, record: &Record) -> ServerAt {
     let EndKey { local, remote, local_port, remote_port, .. } = record.own;
     if record.direction.bits & direction_bit::SERVER == 0 {
-        client_key(me, remote, remote_port)
+        connections_at(me, &remote, remote_port)
     } else {
-        client_key(me, local, local_port)
+        connections_at(me, &local, local_port)
     }
 }
 
-/// A server whose side stays out, for all its clients: its address and port, and whether they are of its own pod. From
-/// elsewhere it is the sidecar's listener that accepts, whatever the application's at the same address does; and
-/// addresses of loopback are every namespace's.
+/// Where it is remembered how a workload's listener reads; `inner`: for clients of its own.
 #[inline(always)]
-fn server_key(me: &Workload, addr: Addr, port: Port, inner: bool) -> EndKey {
-    EndKey {
-        local: addr,
-        remote: Addr::UNSPECIFIED,
-        local_port: port,
-        remote_port: Port([0; 2]),
-        snd: 0,
-        rcv: 0,
-        netns: if inner { netns(me) } else { 0 },
-    }
+fn listener_at(slot: u32, inner: bool, addr: &Addr, port: Port) -> ServerAt {
+    let what = if inner { Knowledge::OfOwnListener } else { Knowledge::OfListener };
+    ServerAt::new(slot, what, addr, port)
 }
 
-/// A server as the clients of one workload know it: what they see of it is nobody else's.
 #[inline(always)]
-fn client_key(me: &Workload, addr: Addr, port: Port) -> EndKey {
-    EndKey { snd: 1, ..server_key(me, addr, port, true) }
+fn connections_at(me: &Workload, addr: &Addr, port: Port) -> ServerAt {
+    ServerAt::new(me.slot, Knowledge::OfConnections, addr, port)
 }

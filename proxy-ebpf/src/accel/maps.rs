@@ -4,16 +4,16 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    bindings::bpf_sock_ops,
+    bindings::{BPF_F_MMAPABLE, bpf_sock_ops},
     helpers::generated::bpf_map_delete_elem,
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, SockHash},
+    maps::{Array, HashMap, PerCpuArray, ProgramArray, SockHash},
     programs::SkMsgContext,
 };
 use proxy_common::{
     accel::{
         ACCEL_COUNTERS as COUNTERS, ACCELERATED, ACTIVITY as CONNECTIONS, Activity, EndKey, Executable,
-        PEER_STAYS, PublishedEnd, Reason, Server, Switch, counter_index,
+        PEER_STAYS, PublishedEnd, Reason, SERVER_SETS, Server, ServerAt, Servers, Switch, counter_index,
     },
     addr::Addr,
     workload::{SLOTS, SOCKETS},
@@ -46,10 +46,10 @@ static LOCAL_ADDRS: HashMap<Addr, u32> = HashMap::with_max_entries(16384, BPF_F_
 #[map]
 static READERS: HashMap<Executable, u8> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
 
-/// What is known of servers (address and port in the key's local half): whether their side stays out of the map, and
-/// how long their connections are. sock_ops and sk_msg write; an increment lost to a race makes a run one longer.
+/// What each workload knows of servers, in sets of its own: whether their side stays out of the map, and how long their
+/// connections are. sock_ops and sk_msg write, userspace clears; an increment lost to a race makes a run one longer.
 #[map]
-static SERVERS: LruHashMap<EndKey, Server> = LruHashMap::with_max_entries(4096, 0);
+static SERVERS: Array<Servers> = Array::with_max_entries(SLOTS * SERVER_SETS, BPF_F_MMAPABLE);
 
 /// Messages sent by the ends of a connection.
 #[map]
@@ -113,17 +113,12 @@ pub(super) fn switch(slot: u32) -> Option<&'static Switch> {
     SWITCHES.get(slot)
 }
 
-/// Whether an address is a workload's of this node.
+/// The slot of the workload of this node whose address this is, and whether it is accelerated.
 #[inline(always)]
-pub(crate) fn is_workload(addr: &Addr) -> bool {
-    LOCAL_ADDRS.get_ptr(addr).is_some()
-}
-
-/// Whether an address is an accelerated workload's.
-#[inline(always)]
-pub(crate) fn is_accelerated_workload(addr: &Addr) -> bool {
+pub(crate) fn workload_at(addr: &Addr) -> Option<(u32, bool)> {
     // SAFETY: plain bytes.
-    unsafe { LOCAL_ADDRS.get(addr) }.is_some_and(|whose| whose & ACCELERATED != 0)
+    let whose = unsafe { LOCAL_ADDRS.get(addr) }.copied()?;
+    Some(((whose & !ACCELERATED).wrapping_sub(1), whose & ACCELERATED != 0))
 }
 
 #[inline(always)]
@@ -133,19 +128,21 @@ pub(super) fn reader_flags(program: &Executable) -> u32 {
 }
 
 #[inline(always)]
-pub(super) fn server(server: &EndKey) -> Option<&'static mut Server> {
-    let known = SERVERS.get_ptr_mut(server)?;
-    // SAFETY: a value of this map, which lives as long as the program runs; plain bytes, which any value is valid for.
-    Some(unsafe { &mut *known })
+pub(super) fn server(at: ServerAt) -> Option<&'static mut Server> {
+    servers(at)?.get(at)
 }
 
 /// What is known of a server, which is remembered from now on.
 #[inline(always)]
-pub(super) fn server_or_new(key: &EndKey) -> Option<&'static mut Server> {
-    if server(key).is_none() {
-        let _ = SERVERS.insert(key, Server::default(), BPF_NOEXIST);
-    }
-    server(key)
+pub(super) fn server_or_new(at: ServerAt) -> Option<&'static mut Server> {
+    Some(servers(at)?.get_or_place(at))
+}
+
+#[inline(always)]
+fn servers(at: ServerAt) -> Option<&'static mut Servers> {
+    let servers = SERVERS.get_ptr_mut(at.set)?;
+    // SAFETY: a map value, which lives as long as the program runs; plain bytes, which any value is valid for.
+    Some(unsafe { &mut *servers })
 }
 
 /// Counts a message `sk` sends; how many the other end has sent.

@@ -115,7 +115,7 @@ fn of_other_workload(record: &FlowRecord) -> u8 {
     const OFF: u8 = Reason::Off as u8 + 1;
     if !rodata::accelerates() {
         OFF
-    } else if !accel::maps::is_accelerated_workload(&record.remote) {
+    } else if !accel::maps::workload_at(&record.remote).is_some_and(|(_, accelerated)| accelerated) {
         OFF | PEERS
     } else {
         maps::take_peer(&PeerKey::of_server(record).between_workloads()).map_or(0, |why| why | PEERS)

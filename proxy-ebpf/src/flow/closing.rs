@@ -47,7 +47,7 @@ pub(super) fn changed(me: &Workload, sk: *mut bpf_sock, old: u32, new: u32, now:
     // The other end of a process that was killed sees a FIN or a reset.
     let close = match seen {
         _ if is_killed => Close::Killed,
-        Close::Fin | Close::Rst if is_other_killed(record) => Close::Killed,
+        Close::Fin | Close::Rst if is_other_killed(me, record) => Close::Killed,
         other => other,
     };
     if record.has(flow_flag::CLIENT) {
@@ -77,10 +77,11 @@ pub(super) fn released(me: &Workload, sk: *mut bpf_sock) {
         return;
     }
     let socket = Socket::of(sk);
-    if record.close == 0 && process::is_killed() {
+    // Where the other end has closed before, the connection was about to end anyway, and that end has closed it.
+    if record.close == 0 && !socket.saw_fin() && process::is_killed() {
         record.flags |= flow_flag::KILLED;
         if record.has(flow_flag::NEAR) && record.has(flow_flag::ESTABLISHED) {
-            maps::tell_killed(&record.end_key(is_within(record)));
+            maps::tell_killed(me.slot, record.end_key(is_within(record)).mark());
         }
     }
     // This comes before the rest is read: `list.rs` says why.
@@ -93,8 +94,19 @@ pub(super) fn released(me: &Workload, sk: *mut bpf_sock) {
 
 /// Whether the process that had the other end on this node was killed.
 #[inline(always)]
-fn is_other_killed(record: &FlowRecord) -> bool {
-    record.has(flow_flag::NEAR) && maps::take_killed(&record.end_key(is_within(record)).reversed())
+fn is_other_killed(me: &Workload, record: &FlowRecord) -> bool {
+    if !record.has(flow_flag::NEAR) {
+        return false;
+    }
+    let within = is_within(record);
+    let slot = if within {
+        me.slot
+    } else if let Some((slot, _)) = accel::maps::workload_at(&record.remote) {
+        slot
+    } else {
+        return false;
+    };
+    maps::take_killed(slot, record.end_key(within).reversed().mark())
 }
 
 #[inline(always)]

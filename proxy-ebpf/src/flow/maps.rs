@@ -4,15 +4,15 @@
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, bpf_sock},
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuHashMap},
+    maps::{Array, HashMap, PerCpuHashMap},
 };
 use proxy_common::{
-    accel::EndKey,
     flow::{
         BUCKETS, Class, FlowRecord, FreeList, Histogram, JOURNAL as ENTRIES, JournalEntry, KEPT as KEPT_EACH,
-        LISTED as PAGE, LIVE as LIVE_ENDS, ListedEnd, LiveEnd, OpenKey, OpenTotals, PeerKey, ToldPeer,
-        Totals, bucket, totals_key,
+        KILLED_SETS, KilledEnds, LISTED as PAGE, LIVE as LIVE_ENDS, ListedEnd, LiveEnd, OpenKey, OpenTotals,
+        PeerKey, ToldPeer, Totals, bucket, totals_key,
     },
+    places::{PLACES, place_of, set_of},
     workload::{PEERS, SLOTS},
 };
 
@@ -35,9 +35,10 @@ static FLOWS: InheritedStorage<FlowRecord> = InheritedStorage::new();
 #[map]
 static FLOW_PEERS: HashMap<PeerKey, ToldPeer> = HashMap::with_max_entries(PEERS, BPF_F_NO_PREALLOC);
 
-/// Ends whose process was killed, for the other end to know when it is done. Some are never looked for: the least recent go.
+/// Ends whose process was killed, for the other end to know when it is done, in sets of the killed end's workload. Some are
+/// never looked for: where a set is full, a new one takes the place of an older one.
 #[map]
-static FLOW_KILLED: LruHashMap<EndKey, u8> = LruHashMap::with_max_entries(4096, 0);
+static FLOW_KILLED: Array<KilledEnds> = Array::with_max_entries(SLOTS * KILLED_SETS, 0);
 
 /// Open ends. Written by the programs of this module, mapped by readers. Not only with the sockets' storage: to list that
 /// takes an iterator, and there are kernels that refuse those. Not in a hash: entering and leaving one took 1.35 us for
@@ -166,17 +167,30 @@ pub(super) fn forget_peer(key: &PeerKey) {
     let _ = take_peer(key);
 }
 
-/// The process of this end is being killed.
+/// The process of this end, of the workload in this slot, is being killed.
 #[inline(always)]
-pub(super) fn tell_killed(own: &EndKey) {
-    let _ = FLOW_KILLED.insert(own, 1, 0);
+pub(super) fn tell_killed(slot: u32, own: u64) {
+    let Some(ends) = killed_ends(slot, own) else { return };
+    for end in ends.iter_mut() {
+        if atomic::exchange(end, 0, own) == 0 {
+            return;
+        }
+    }
+    ends[place_of(own as u32)] = own;
 }
 
-/// Whether the process of the other end was killed before.
+/// Whether the process of the other end, of the workload in this slot, was killed before.
 #[inline(always)]
-pub(super) fn take_killed(other: &EndKey) -> bool {
-    // Most were not: to look is cheaper than the bucket's lock.
-    FLOW_KILLED.get_ptr(other).is_some() && FLOW_KILLED.remove(other).is_ok()
+pub(super) fn take_killed(slot: u32, other: u64) -> bool {
+    let Some(ends) = killed_ends(slot, other) else { return false };
+    ends.iter_mut().any(|end| *end == other && atomic::exchange(end, other, 0) == other)
+}
+
+#[inline(always)]
+fn killed_ends(slot: u32, mark: u64) -> Option<&'static mut [u64; PLACES]> {
+    let ends = FLOW_KILLED.get_ptr_mut(set_of(slot, KILLED_SETS, mark))?;
+    // SAFETY: a map value; its words are written and read whole.
+    Some(unsafe { &mut (*ends).0 })
 }
 
 /// Whether an accepted connection of which nobody has told may be one that nobody could be told of. Each of those answers

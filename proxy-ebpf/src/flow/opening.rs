@@ -145,7 +145,7 @@ pub(super) fn is_near(me: &Workload, record: &FlowRecord) -> bool {
         return true;
     }
     // What is at an address of its own and not within it is a process outside the cgroup.
-    !me.is_local(&record.remote) && accel::maps::is_workload(&record.remote)
+    !me.is_local(&record.remote) && accel::maps::workload_at(&record.remote).is_some()
 }
 
 /// The socket does not enter the acceleration's map; `whose`: [`PEERS`] where that is the other end's doing. Its record may

@@ -134,7 +134,7 @@ impl Socket {
 
     /// `SOCK_DONE`: the other end's FIN is here (`net/ipv4/tcp_input.c: tcp_fin`).
     #[inline(always)]
-    fn saw_fin(self) -> bool {
+    pub(super) fn saw_fin(self) -> bool {
         const SOCK_DONE: u64 = 1 << 1;
         field::<u64>(self.0, known!(FLOW.sk_flags)) & SOCK_DONE != 0
     }

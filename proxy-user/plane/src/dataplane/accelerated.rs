@@ -1,6 +1,6 @@
 //! What the acceleration keeps of a workload in the maps of the node.
 
-use std::{io, net::IpAddr, os::fd::AsFd as _, path::Path};
+use std::{io, net::IpAddr, ops::Range, os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context, Result, anyhow};
 use aya::{
@@ -9,10 +9,11 @@ use aya::{
 };
 use proxy_common::{
     accel::{
-        ACCELERATED, DEFAULT_LIMIT, EndKey, Executable, Reason, Server, Switch, counter_index, end_flag,
+        ACCELERATED, DEFAULT_LIMIT, Executable, Reason, SERVER_SETS, Servers, Switch, counter_index, end_flag,
     },
     addr::Addr,
     names::map,
+    workload::SLOTS,
 };
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
     readers::Programs,
     wire::{Raw, bytes},
 };
-use crate::sys::bpf_map_elem;
+use crate::sys::{bpf_map_elem, bpf_mmap::Mapping};
 
 /// What the user's word stands for.
 const VOUCHED: u32 = end_flag::TRUSTED | end_flag::DRAINS;
@@ -41,7 +42,7 @@ pub(super) fn begin(dir: &Path, slot: u32, number: u32) -> Result<()> {
             counters.set(index, PerCpuValues::try_from(vec![0; cpus])?, 0).context("reset a counter")?;
         }
     }
-    Ok(())
+    forget_servers(dir, slot..slot + 1)
 }
 
 /// Sets the workload's switch and makes its addresses known.
@@ -107,12 +108,17 @@ pub(super) fn trust(dir: &Path, programs: &Programs, vouched: &[Executable]) -> 
         readers.note(*program, VOUCHED)?;
     }
     // Servers that stayed out may come in now.
-    let mut servers: HashMap<MapData, Raw<EndKey>, Raw<Server>> =
-        HashMap::try_from(Map::LruHashMap(pinned(dir, map::SERVERS)?)).context("open the servers")?;
-    let known: Vec<_> = servers.keys().filter_map(Result::ok).collect();
-    for server in known {
-        // One that has aged out meanwhile is just as gone.
-        let _ = servers.remove(&server);
+    forget_servers(dir, 0..SLOTS)
+}
+
+/// The workloads in these slots know nothing of servers any more.
+fn forget_servers(dir: &Path, slots: Range<u32>) -> Result<()> {
+    const OF_SLOT: usize = SERVER_SETS as usize * size_of::<Servers>();
+    let end = slots.end as usize * OF_SLOT;
+    let servers = open_map(dir, map::SERVERS)?;
+    let mut memory = Mapping::writable(servers.as_fd(), end).context("map what is known of servers")?;
+    for word in (slots.start as usize * OF_SLOT..end).step_by(size_of::<u64>()) {
+        memory.write(word, 0);
     }
     Ok(())
 }

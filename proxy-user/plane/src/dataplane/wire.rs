@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use proxy_common::{
-    accel::{AccelKernel, EndKey, Executable, Mark, PublishedEnd, Server, Switch},
+    accel::{AccelKernel, EndKey, Executable, Mark, PublishedEnd, Switch},
     addr::Addr,
     counter::Counters,
     flow::{FlowKernel, FlowRecord, JournalEntry, ListedEnd, OpenKey, OpenTotals, PeerKey, ToldPeer, Totals},
@@ -46,7 +46,6 @@ impl Plain for PublishedEnd {}
 impl Plain for PeerKey {}
 impl Plain for PrefixKey {}
 impl Plain for Route {}
-impl Plain for Server {}
 impl Plain for Shares {}
 impl Plain for SocketState {}
 impl Plain for Switch {}
