@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::turn;
 use super::way::Way;
 use super::world::{Part, World};
 use crate::requirement::{Requirement, met};
@@ -63,6 +64,7 @@ pub fn check(case: &Case) {
     if !met(&[Requirement::Cluster]) {
         return;
     }
+    let _turn = turn::shared();
     let world = World::of(case.part).unwrap_or_else(|error| panic!("{error:#}"));
     let answers = thread::scope(|scope| {
         Way::ALL

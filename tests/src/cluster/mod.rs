@@ -2,8 +2,12 @@
 //! `SIDESTEP_CLUSTER`.
 
 pub mod case;
+pub mod component;
+pub mod load;
 pub mod outside;
+pub mod pods;
 pub mod revision;
+pub mod turn;
 pub mod way;
 pub mod words;
 pub mod world;
@@ -48,6 +52,10 @@ pub struct Outside {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Node {
     pub name: String,
+    /// Its files: log/ has one for each component.
+    pub dir: PathBuf,
+    /// Below the mount of each hierarchy; its components are in `system`.
+    pub cgroup: String,
     /// In front of a command, it runs in the node's namespaces.
     pub enter: Vec<String>,
 }
@@ -77,6 +85,7 @@ fn is_busy(said: &str) -> bool {
         "TLS handshake timeout",
         "client connection lost",
         "context deadline exceeded",
+        "Client.Timeout exceeded",
         "etcdserver: request timed out",
     ]
     .iter()

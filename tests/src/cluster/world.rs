@@ -17,7 +17,7 @@ const READY_WITHIN: Duration = Duration::from_secs(180);
 /// Pods of one way that start together.
 const WAVE: usize = 3;
 /// The namespace without a mesh.
-const PLAIN: &str = "plain";
+pub const PLAIN: &str = "plain";
 /// The one whose pods the plugin captures with iptables.
 pub const PLUGIN: &str = "by-plugin";
 const LOOK_EVERY: Duration = Duration::from_millis(700);

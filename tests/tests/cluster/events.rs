@@ -1,6 +1,7 @@
 //! What sidestep counted in the pods of all cases: nothing that is a failure.
 
 use serde_json::Value;
+use tests::cluster::turn;
 use tests::cluster::way::Way;
 use tests::cluster::world::{Part, World};
 use tests::requirement::{Requirement, met};
@@ -16,6 +17,7 @@ fn are_no_failures() {
     if !met(&[Requirement::Cluster]) {
         return;
     }
+    let _turn = turn::shared();
     let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
     let binary = sidestep::binary().unwrap().display().to_string();
     let (mut all, mut faults) = (0, Vec::new());

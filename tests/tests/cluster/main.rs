@@ -4,16 +4,21 @@
 #[macro_use]
 mod table;
 
+mod absence;
 mod annotations;
+mod at_once;
 mod docs;
 mod events;
 mod families;
+mod figures;
 mod istio;
 mod lifecycle;
 mod nodes;
+mod rollout;
 mod services;
 mod soak;
 mod start;
+mod unusual;
 
 /// Every case, in the order of the documentation.
 const GROUPS: &[(&str, &[tests::cluster::case::Case])] = &[
@@ -24,4 +29,5 @@ const GROUPS: &[(&str, &[tests::cluster::case::Case])] = &[
     ("Annotations", annotations::CASES),
     ("Istio's resources", istio::CASES),
     ("Lives of pods", lifecycle::CASES),
+    ("Unusual pods", unusual::CASES),
 ];

@@ -17,9 +17,16 @@ use crate::workspace::Workspace;
 /// Has the plugin capture IPv6, as ISTIO_DUAL_STACK has istio-init.
 const DUAL_STACK: &str = "--dual-stack";
 
+/// Where libcni looks for more of the list's plugins: in the order of their names, the agent's is 99-sidestep-cni.conf.
+const DROP_INS: &str = "cni/lab";
+const BEHIND_ALL: &str = "cni/lab/99-z-lab-cni.conf";
+
+/// Manifests in there are pods without the API server.
+const STATIC_PODS: &str = "manifests";
+
 /// Directories that have to be there before the node's first process.
 pub(crate) fn directories(dir: &Path, network: Network) -> Result<()> {
-    for name in ["log", "cni", "cni-bin", "containerd", "kubelet"] {
+    for name in ["log", "cni", DROP_INS, "cni-bin", "containerd", "kubelet", STATIC_PODS] {
         fs::create_dir_all(dir.join(name)).with_context(|| format!("create {}", dir.join(name).display()))?;
     }
     let servers: String = network.dns().iter().map(|address| format!("nameserver {address}\n")).collect();
@@ -58,10 +65,14 @@ pub(crate) fn write_all(
         json!({"type": "portmap", "capabilities": {"portMappings": true}, "snat": true}),
     ];
     if args.capture.plugin != Plugin::None {
+        plugins.push(marked("bridge"));
         let plugin = dir.join("cni-bin/stand-in");
         let source = workspace.root.join("tests/cluster/stand-in-cni.py");
         fs::copy(&source, &plugin).with_context(|| format!("copy {}", source.display()))?;
         plugins.push(stand_in(workspace, args)?);
+        plugins.push(marked("stand-in"));
+        let last = dir.join(BEHIND_ALL);
+        write(&last, &serde_json::to_string(&behind_all()).context("write a CNI entry")?)?;
     }
     let list = json!({"cniVersion": "1.0.0", "name": "lab", "plugins": plugins});
     write(
@@ -94,6 +105,19 @@ fn stand_in(workspace: &Workspace, args: &Args) -> Result<Value> {
     }))
 }
 
+/// Says when it is called at ADD; see tests/cluster/cmd/lab-cni.
+fn marked(at: &str) -> Value {
+    json!({"type": "lab-cni", "at": at})
+}
+
+/// The last plugin of the list does what others' plugins do.
+fn behind_all() -> Value {
+    json!({
+        "cniVersion": "1.0.0", "type": "lab-cni", "at": "all", "acts": true,
+        "capabilities": {"io.kubernetes.cri.pod-annotations": true},
+    })
+}
+
 /// Images are never collected, however full the disk is (100 %): there is no registry they would come back from.
 fn kubelet(dir: &Path, cgroup: &str, network: Network) -> String {
     format!(
@@ -105,9 +129,10 @@ fn kubelet(dir: &Path, cgroup: &str, network: Network) -> String {
          authorization: {{mode: AlwaysAllow}}\nenforceNodeAllocatable: []\n\
          evictionHard: {{memory.available: \"1Mi\", nodefs.available: \"1%\", imagefs.available: \"1%\"}}\n\
          imageGCHighThresholdPercent: 100\nimageGCLowThresholdPercent: 99\n\
-         makeIPTablesUtilChains: false\nmaxPods: 250\n",
+         makeIPTablesUtilChains: false\nmaxPods: 250\nstaticPodPath: {}\n",
         network.dns().iter().map(|address| format!("\"{address}\"")).collect::<Vec<_>>().join(", "),
-        dir.display()
+        dir.display(),
+        dir.join(STATIC_PODS).display()
     )
 }
 
@@ -163,5 +188,6 @@ mod tests {
         assert!(text.contains("\nimageGCHighThresholdPercent: 100\n"), "{text}");
         assert!(text.contains("\nclusterDNS: [\"10.96.0.10\", \"fd00:96::a\"]\n"), "{text}");
         assert!(text.contains("\nresolvConf: /n/resolv.conf\n"), "{text}");
+        assert!(text.contains("\nstaticPodPath: /n/manifests\n"), "{text}");
     }
 }

@@ -17,6 +17,7 @@ func load() {
 	duration := flag.Duration("d", 2*time.Second, "how long")
 	count := flag.Int("n", 0, "requests in all, instead of -d")
 	keep := flag.Bool("k", true, "keep connections")
+	pause := flag.Duration("p", 0, "pause of each connection between two requests")
 	verbose := flag.Bool("v", false, "print one answer")
 	flag.Parse()
 	url := flag.Arg(0)
@@ -55,6 +56,7 @@ func load() {
 					errors[fault]++
 				}
 				lock.Unlock()
+				time.Sleep(*pause)
 			}
 		})
 	}

@@ -1,7 +1,7 @@
 // The lab's one application: a server, a load client, and the process that holds a pod's namespaces.
 //
 //	app serve [ADDRESS ...]
-//	app [-v] [-c 8] [-d 2s] [-n N] [-k=false] URL
+//	app [-v] [-c 8] [-d 2s] [-n N] [-k=false] [-p 0] URL
 //	app resolve NAME
 //	app observe LISTENER ...  (observe.go)
 //	app ask URL ...           (ask.go)
