@@ -49,7 +49,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn build(setup: Setup, mode: Mode, options: &Options) -> Result<Self> {
-        let network = Network::new(&format!("bench-{}", mode.name()))?;
+        let network = Network::with_own_addresses(&format!("bench-{}", mode.name()))?;
         let server = if setup.topology == Topology::Outbound { &network.outside } else { &network.pod };
         let address = address_of(setup, &network);
         let bind = match setup.forward {
