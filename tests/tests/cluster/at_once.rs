@@ -11,7 +11,7 @@ use tests::cluster::{Cluster, turn};
 use tests::requirement::{Requirement, met};
 
 /// How many, where nobody says.
-const PODS: usize = 60;
+const PODS: usize = 24;
 /// On two processors each sidecar takes seconds of them.
 const READY_WITHIN: Duration = Duration::from_secs(900);
 

@@ -142,3 +142,18 @@ fn tests(
     step::say("Testing", format!("on the cluster {}", filter.join(" ")));
     test::stream(&mut cargo)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What users are told to write is what the tests have tried.
+    #[test]
+    fn the_template_is_the_documented_one() {
+        let page = include_str!("../../../docs/agent.md");
+        let (_, template) = TEMPLATE.split_once('=').unwrap();
+        let template: String = serde_json::from_str(template).unwrap();
+        let written: String = template.lines().map(|line| format!("      {line}\n")).collect();
+        assert!(page.contains(&format!("    captured: |\n{written}")), "{written}");
+    }
+}
