@@ -320,3 +320,14 @@ pub fn on_path(program: &str) -> bool {
         file.is_file()
     })
 }
+
+/// The release of containerd on PATH: its first number, and all of it.
+pub(crate) fn containerd() -> Result<(u32, String)> {
+    let output =
+        std::process::Command::new("containerd").arg("--version").output().context("run containerd")?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    // "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u1", or with a v.
+    let text = said.split_whitespace().nth(2).with_context(|| format!("containerd --version: {said}"))?;
+    let first = text.trim_start_matches('v').split('.').next().unwrap_or_default();
+    Ok((first.parse().with_context(|| format!("containerd --version: {said}"))?, text.to_owned()))
+}

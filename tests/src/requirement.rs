@@ -46,6 +46,8 @@ pub enum Requirement {
     Observation,
     /// A release of Linux (major, minor), for what no probe shows; and what it has that those before have not.
     Linux(u32, u32, &'static str),
+    /// A release of containerd (major), and what it has that those before have not.
+    Containerd(u32, &'static str),
     /// A program on PATH, with the Debian package that has it.
     Program(&'static str, &'static str),
 }
@@ -58,6 +60,7 @@ impl Requirement {
             Self::Kernel(feature) => feature.to_owned(),
             Self::EarlierBuild(_) => "earlierbuild".to_owned(),
             Self::Linux(major, minor, _) => format!("linux-{major}.{minor}"),
+            Self::Containerd(major, _) => format!("containerd-{major}"),
             other => format!("{other:?}").to_lowercase(),
         }
     }
@@ -78,13 +81,14 @@ impl Requirement {
         lacks.filter_map(Result::transpose).collect()
     }
 
-    /// Whether the kernel's release does not have the feature. One that should have it is no excuse.
-    fn is_not_of_this_kernel(self) -> bool {
+    /// Whether the release of what is asked does not have the feature. One that should have it is no excuse.
+    fn is_not_of_this_release(self) -> bool {
         match self {
             Self::Kernel(_) | Self::Acceleration | Self::Observation => {
                 self.lacks().is_ok_and(|lacks| !lacks.is_empty() && lacks.iter().all(|lack| lack.may_skip))
             }
             Self::Linux(major, minor, _) => kernel::release().is_ok_and(|release| release < (major, minor)),
+            Self::Containerd(major, _) => process::containerd().is_ok_and(|(release, _)| release < major),
             _ => false,
         }
     }
@@ -114,6 +118,10 @@ impl Requirement {
                 Ok(release) => {
                     (release < (major, minor)).then(|| format!("before Linux {major}.{minor}: {what}"))
                 }
+                Err(error) => Some(format!("{error:#}")),
+            },
+            Self::Containerd(major, what) => match process::containerd() {
+                Ok((release, text)) => (release < major).then(|| format!("containerd {text}: {what}")),
                 Err(error) => Some(format!("{error:#}")),
             },
             Self::Program(program, package) => {
@@ -165,7 +173,7 @@ pub fn met(requirements: &[Requirement]) -> bool {
         let Some(why) = requirement.missing() else { continue };
         let name = requirement.name();
         let allowed = std::env::var("SIDESTEP_MAY_SKIP").unwrap_or_default();
-        let may_skip = allowed.split(',').any(|entry| entry == name) || requirement.is_not_of_this_kernel();
+        let may_skip = allowed.split(',').any(|entry| entry == name) || requirement.is_not_of_this_release();
         assert!(std::env::var_os("SIDESTEP_STRICT").is_none() || may_skip, "cannot run ({name}): {why}");
         eprintln!("SKIPPED ({name}): {why}");
         note(&name, &why);

@@ -63,6 +63,42 @@ fn a_pod_is_captured_from_its_set_up_to_its_end() {
     assert_eq!(node.metric("sidestep_agent_releases_total").unwrap(), 1.0);
 }
 
+/// CRI-O checks each pod right after its set-up, and when it starts it deletes whatever its cache has: many at once, of pods
+/// that nobody knows any more, without a namespace.
+#[test]
+fn checks_and_a_storm_of_deletions_change_nothing() {
+    if !met() {
+        return;
+    }
+    let node = NodeAgent::start(NO_RUNTIME).unwrap();
+    let network = Network::new("web").unwrap();
+    assert_eq!(node.add(&network.pod, MESHED, &json!({})).unwrap().code, Some(0));
+    let pod = SetUp::from(&network.pod);
+    let checked = node.call("CHECK", &pod, None, &json!({})).unwrap();
+    assert_eq!((checked.code, checked.stdout.as_str()), (Some(0), ""), "{checked:?}");
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (node, pod) = (&node, &pod);
+            scope.spawn(move || {
+                for number in 0..full_or(2, 10) {
+                    // Its sandbox is named by its cgroup.
+                    let cgroup = pod.cgroup.with_file_name(format!("gone-{thread}-{number}"));
+                    let gone = SetUp { name: "gone".to_owned(), netns: "".into(), cgroup };
+                    let deleted = node.del(gone).unwrap();
+                    assert_eq!((deleted.code, deleted.stdout.as_str()), (Some(0), ""), "{deleted:?}");
+                }
+            });
+        }
+    });
+    assert_eq!(node.call("CHECK", &pod, None, &json!({})).unwrap().code, Some(0));
+    assert!(is_enrolled(&node, &network));
+    assert_eq!(node.metric("sidestep_agent_releases_total").unwrap(), 0.0);
+    assert_eq!(outbound(&network), Outcome::Refused);
+    // Once with the namespace, and that is all.
+    assert_eq!(node.del(&network.pod).unwrap().code, Some(0));
+    assert!(!is_enrolled(&node, &network));
+}
+
 /// With an agent, and without one.
 #[rstest]
 #[case::no_sidecar(&[])]

@@ -61,7 +61,9 @@ impl Drop for Asleep {
                 Service::Systemd(unit) => ("deb-systemd-helper", ["disable", unit.as_str()], unit),
                 Service::SysV(script) => ("update-rc.d", [script.as_str(), "disable"], script),
             };
-            let done = step::command(program).args(args).output().is_ok_and(|output| output.status.success());
+            // deb-systemd-helper does nothing unless it believes that dpkg calls it.
+            let run = step::command(program).args(args).env("DPKG_MAINTSCRIPT_PACKAGE", name).output();
+            let done = run.is_ok_and(|output| output.status.success());
             if done {
                 names.insert(name.trim_end_matches(".service").to_owned());
             } else {

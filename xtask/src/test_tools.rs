@@ -32,6 +32,10 @@ const TOOLS: &[(&str, &str)] = &[
     ("javac", "default-jdk-headless"),
     ("tmux", "tmux"),
     ("chromium", "chromium"),
+    ("containerd", "containerd"),
+    ("runc", "runc"),
+    // Not on PATH: where Debian has them.
+    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
 ];
 
 /// Whose tools.

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A runtime sees another list at once, or when somebody touches its directory.
-const LOADED_WITHIN: Duration = Duration::from_secs(60);
+pub const READ_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What is to be taken away, and from where.
@@ -36,6 +36,8 @@ pub struct Options {
     pub plugins: Option<PathBuf>,
     /// Pods that run leave the mesh too.
     pub force: bool,
+    /// How long the runtime may take to read its lists again.
+    pub read_within: Duration,
 }
 
 /// Says each step when it is done.
@@ -45,7 +47,7 @@ pub type Say<'a> = &'a mut dyn FnMut(String) -> Result<()>;
 /// When an agent runs, which would put the entry back; when something cannot be read, written or removed; when the
 /// runtime goes on with the old list. Whatever was done until then stays done.
 pub async fn run(options: Options, say: Say<'_>) -> Result<()> {
-    let Options { socket, mut runtime, networks, plugins, force } = options;
+    let Options { socket, mut runtime, networks, plugins, force, read_within } = options;
     let directory = socket.parent().unwrap_or(&socket).to_owned();
     // Held to the end: an agent that starts meanwhile would put the entry back.
     let _single = Single::take(&directory).context("uninstall the CNI plugin")?;
@@ -58,7 +60,7 @@ pub async fn run(options: Options, say: Say<'_>) -> Result<()> {
     let mut installer = Installer::new(paths, Entry::default(), Placement::InList);
     installer.take_out()?;
     say(format!("no list in {lists} has {TYPE}"))?;
-    match wait(runtime.as_mut(), &mut installer).await? {
+    match wait(runtime.as_mut(), &mut installer, read_within).await? {
         Reading::Gone => say(format!("the container runtime has not loaded {TYPE} any more"))?,
         Reading::NotAsked => say(format!(
             "no container runtime is asked whether it has read that (--runtime none): one that has not starts no \
@@ -109,9 +111,9 @@ fn reading(runtime: &str, setup: &NetworkSetup) -> Option<Reading> {
     }
 }
 
-async fn wait(runtime: Option<&mut Runtime>, installer: &mut Installer) -> Result<Reading> {
+async fn wait(runtime: Option<&mut Runtime>, installer: &mut Installer, within: Duration) -> Result<Reading> {
     let Some(runtime) = runtime else { return Ok(Reading::NotAsked) };
-    let until = Instant::now() + LOADED_WITHIN;
+    let until = Instant::now() + within;
     loop {
         let why = match runtime.networks().await {
             Ok(setup) => {

@@ -9,10 +9,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use proxy_plane::{
-    dataplane::WorkloadPins,
+    dataplane::{WorkloadPins, prune},
     netns::{Netns, OwnerMap},
 };
 
+use super::inherited::{Inherited, SET_UP_WITHIN};
 use crate::{
     cgroup_of::{Absent, PodCgroups},
     decide::{Decision, Wish, decide},
@@ -25,8 +26,6 @@ use crate::{
     values::Values,
 };
 
-/// A runtime lists a sandbox when all plugins are through; kubelet gives up after two minutes.
-const SET_UP_WITHIN: Duration = Duration::from_secs(240);
 /// Between two looks at what is pinned, beyond the names.
 const LOOK_CLOSELY_EVERY: Duration = Duration::from_secs(60);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -36,6 +35,7 @@ pub(super) struct Known {
     pub(super) values: Values,
     pub(super) pods: BTreeMap<SandboxId, KnownPod>,
     pub(super) enrolled: Enrolled,
+    inherited: Inherited,
     /// The runtime has taken their network away: a list that is older still has them.
     ended: BTreeSet<SandboxId>,
     looked_closely: Instant,
@@ -111,10 +111,13 @@ pub(super) fn here(wish: &Wish, owners: &OwnerMap) -> Result<Wish> {
 
 impl Known {
     pub(super) fn new(values: Values) -> Result<Self> {
+        let enrolled = Enrolled::read().context("read what is enrolled")?;
+        let sandboxes = enrolled.0.values().map(|has| has.sandbox.clone());
         Ok(Self {
             values,
             pods: BTreeMap::new(),
-            enrolled: Enrolled::read().context("read what is enrolled")?,
+            inherited: Inherited::of(sandboxes, Instant::now()),
+            enrolled,
             ended: BTreeSet::new(),
             looked_closely: Instant::now(),
             complete: Complete::default(),
@@ -126,6 +129,7 @@ impl Known {
     /// The runtime takes the sandbox's network away. `is_listed`: a list may have it still.
     pub(super) fn end(&mut self, sandbox: &SandboxId, is_listed: bool) {
         self.pods.remove(sandbox);
+        self.inherited.settle(sandbox);
         if is_listed {
             self.ended.insert(sandbox.clone());
         }
@@ -134,6 +138,10 @@ impl Known {
     /// Takes in what the sources tell. Returns the workloads whose routes and addresses may be others by now.
     pub(super) fn learn(&mut self, pods: Vec<Pod>, complete: Complete) -> Result<BTreeSet<String>> {
         let mut changed = BTreeSet::new();
+        if self.inherited.pending(Instant::now()).next().is_some() {
+            // A set-up that has failed meanwhile had nobody to tell.
+            remove_gone()?;
+        }
         let closely = self.looked_closely.elapsed() > LOOK_CLOSELY_EVERY;
         if closely {
             self.enrolled = Enrolled::read()?;
@@ -145,6 +153,7 @@ impl Known {
         self.complete.files |= complete.files;
         self.complete.runtime |= complete.runtime;
         let listed: BTreeSet<SandboxId> = pods.iter().map(|pod| pod.sandbox.clone()).collect();
+        listed.iter().for_each(|sandbox| self.inherited.settle(sandbox));
         self.pods.retain(|sandbox, pod| {
             listed.contains(sandbox)
                 || !complete.covers(sandbox)
@@ -218,7 +227,8 @@ impl Known {
 
     pub(super) fn pending(&self) -> BTreeSet<SandboxId> {
         let being_set_up = self.pods.iter().filter(|(_, pod)| pod.set_up_since.is_some());
-        being_set_up.map(|(sandbox, _)| sandbox.clone()).collect()
+        let of_before = self.inherited.pending(Instant::now());
+        being_set_up.map(|(sandbox, _)| sandbox).chain(of_before).cloned().collect()
     }
 
     pub(super) fn wanted(&mut self, cgroups: &PodCgroups, complete: Complete) -> Wanted {
@@ -274,6 +284,14 @@ impl Known {
         }
         Ok(())
     }
+}
+
+/// Removes what is left of pods whose network namespaces are gone.
+pub(super) fn remove_gone() -> Result<()> {
+    for gone in prune()? {
+        tracing::info!(workload = gone.name(), "removed: its network namespace is gone");
+    }
+    Ok(())
 }
 
 /// Whether the pod's path still leads to the namespace of its workload.

@@ -1,6 +1,7 @@
 //! The agent: what it does for the pods it knows of. Everything that changes the kernel takes turns here; what takes long
 //! (waiting for a runtime, for a plugin) is elsewhere.
 
+mod inherited;
 mod known;
 
 use std::{
@@ -12,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use proxy_cni::wire::{Answer, Command, Request};
 use proxy_core::harmless::harmless;
-use proxy_plane::dataplane::{AttachOptions, Node, Sandbox, SharedHold, WorkloadPins, prune};
+use proxy_plane::dataplane::{AttachOptions, Node, Sandbox, SharedHold, WorkloadPins};
 
 use self::known::{Known, KnownPod};
 use crate::{
@@ -44,9 +45,7 @@ impl Agent {
     pub fn open(values: Values, cgroups: PodCgroups, has_runtime: bool) -> Result<Self> {
         let node = Node::open()?;
         let held = node.hold()?;
-        for gone in prune()? {
-            tracing::info!(workload = gone.name(), "removed: its network namespace is gone");
-        }
+        known::remove_gone()?;
         Ok(Self { node, cgroups, has_runtime, known: Mutex::new(Known::new(values)?), _held: held })
     }
 

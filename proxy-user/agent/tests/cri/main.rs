@@ -1,5 +1,6 @@
 //! The client of the container runtime, and a stand-in for the runtime.
 
+mod crio;
 mod deadlines;
 mod events;
 mod fake;
@@ -9,3 +10,4 @@ mod restart;
 mod sandboxes;
 mod sidecars;
 mod status;
+mod uninstall;

@@ -20,6 +20,7 @@ mod lives;
 mod load;
 mod options;
 mod original_dst;
+mod pause;
 mod remember;
 mod repair;
 mod semantics;
@@ -39,6 +40,8 @@ enum Verb {
     Keep(keep::Keep),
     /// Join a namespace and a cgroup, become a user, run a program.
     Enter(enter::Enter),
+    /// Nothing, for ever: the container that keeps a pod's namespaces.
+    Pause(pause::Pause),
     /// Set a sysctl of this network namespace.
     Sysctl(sysctl::Sysctl),
     /// TCP servers.
@@ -97,6 +100,7 @@ fn run(verb: Verb) -> Result<()> {
     match verb {
         Verb::Keep(verb) => verb.run(),
         Verb::Enter(verb) => verb.run(),
+        Verb::Pause(verb) => verb.run(),
         Verb::Sysctl(verb) => verb.run(),
         Verb::Serve(verb) => verb.run(),
         Verb::Answer(verb) => verb.run(),
