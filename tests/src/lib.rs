@@ -26,6 +26,7 @@ pub mod envoy_config;
 pub mod flows;
 pub mod footprint;
 pub mod guest;
+pub mod helm;
 pub mod interpreter;
 pub mod iptables;
 pub mod istio_iptables;

@@ -10,7 +10,7 @@ use nix::unistd::Uid;
 
 use crate::iptables::{self, Backend};
 use crate::kernel::{self, Lack};
-use crate::{cgroup, cluster, earlier, envoy, istio_iptables, node_agent, process, sidestep};
+use crate::{cgroup, cluster, earlier, envoy, helm, istio_iptables, node_agent, process, sidestep};
 
 /// Something a machine may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Requirement {
     /// sidestep-cni, beside sidestep.
     CniPlugin,
     Envoy,
+    /// Helm, and the schemas of Kubernetes.
+    Helm,
     Sidestep,
     /// Memory limits of cgroup2: absent where cgroup v1 has the controller.
     MemoryController,
@@ -101,6 +103,7 @@ impl Requirement {
             Self::Cgroup1 => cgroup::mount_v1().err().map(|error| format!("{error:#}")),
             Self::Cluster => cluster::missing(),
             Self::Envoy => envoy::binary().is_none().then(|| "no Envoy: `cargo xtask setup`".to_owned()),
+            Self::Helm => helm::missing(),
             Self::CniPlugin => node_agent::plugin().err().map(|error| format!("{error:#}")),
             Self::Sidestep => sidestep::binary().err().map(|error| format!("{error:#}")),
             Self::MemoryController => memory_controller(),

@@ -11,6 +11,7 @@ mod cluster;
 mod demo;
 mod earlier;
 mod envoy;
+mod helm;
 mod lab;
 mod lint;
 mod services;
@@ -21,6 +22,7 @@ mod test;
 mod test_tools;
 mod vagrant;
 mod version;
+mod wheel;
 mod workspace;
 
 use std::process::ExitCode;
@@ -38,7 +40,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Install what is missing: BPF compiler, bpf-linker, test tools, Envoy
+    /// Install what is missing: BPF compiler, bpf-linker, test tools, Envoy, Helm
     Setup,
     /// Build the release binaries, with the BPF object embedded
     Build,

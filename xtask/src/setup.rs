@@ -5,24 +5,34 @@ use anyhow::{Context as _, Result};
 use crate::{
     apt,
     bpf_compiler::BpfCompiler,
-    bpf_linker, envoy, step,
+    bpf_linker, envoy, helm, step,
     test_tools::{self, For},
     workspace::Workspace,
 };
 
-/// The BPF toolchain, the tests' tools and Envoy.
+/// The BPF toolchain, the tests' tools, Envoy and Helm.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     with_tools(workspace, For::Tests)
 }
 
-/// The BPF toolchain, these tools and Envoy.
+/// The BPF toolchain, these tools, Envoy, and for the tests Helm.
 pub(crate) fn with_tools(workspace: &Workspace, whose: For) -> Result<()> {
     let mut packages = test_tools::absent_packages(whose);
     packages.extend(envoy::absent_packages(workspace));
+    let of_tests = matches!(whose, For::Tests);
+    if of_tests {
+        packages.extend(helm::absent_packages(workspace));
+    }
     install(workspace, packages)?;
     match envoy::ensure(workspace) {
         Ok(()) => step::say("Ready", envoy::binary(workspace).display().to_string()),
         Err(error) => step::say("Warning", format!("no Envoy: {error:#}; `sidestep relay` takes its place")),
+    }
+    if of_tests {
+        match helm::ensure(workspace) {
+            Ok(binary) => step::say("Ready", binary.display().to_string()),
+            Err(error) => step::say("Warning", format!("no Helm: {error:#}; the chart's tests are skipped")),
+        }
     }
     Ok(())
 }

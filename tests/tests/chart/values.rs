@@ -1,0 +1,92 @@
+//! What the chart hands to the agent.
+
+use serde_json::{Value, json};
+use tests::helm::{of_kind, rendered};
+use tests::requirement::{Requirement, met};
+use tests::sidestep::{self, ended_command};
+
+use crate::helm_is_there;
+
+const ALL: &[&str] = &[
+    "--set=select={shop/*,canary=yes},exclude={shop/till},excludeNamespaces={kube-system,a},waitsFor={wait}",
+    "--set=proxyId=1000,accelerate=false,inflightLimit=65536,observe=false",
+    "--set-string=proxyEnv.ISTIO_META_DNS_CAPTURE=true",
+];
+
+fn of_config_map(documents: &[Value]) -> Value {
+    let map = of_kind(documents, "ConfigMap").unwrap();
+    serde_json::from_str(map["data"]["values.json"].as_str().unwrap()).unwrap()
+}
+
+#[test]
+fn values_are_as_the_agent_reads_them() {
+    if !helm_is_there() {
+        return;
+    }
+    let defaults = of_config_map(&rendered(&[]).unwrap());
+    assert_eq!(
+        defaults,
+        json!({
+            "select": [], "exclude": ["kube-system/*"], "waitsFor": ["istio-validation"], "proxyEnv": {},
+            "accelerate": "safe-readers", "observe": "on",
+        })
+    );
+    // YAML's `off` is false.
+    assert_eq!(
+        of_config_map(&rendered(ALL).unwrap()),
+        json!({
+            "select": ["shop/*", "canary=yes"], "exclude": ["shop/till", "kube-system/*", "a/*"],
+            "waitsFor": ["wait"], "proxyEnv": {"ISTIO_META_DNS_CAPTURE": "true"}, "proxyId": 1000,
+            "accelerate": "off", "inflightLimit": 65536, "observe": "off",
+        })
+    );
+}
+
+#[test]
+fn what_changes_them_restarts_nobody() {
+    if !helm_is_there() {
+        return;
+    }
+    let (before, after) = (rendered(&[]).unwrap(), rendered(ALL).unwrap());
+    assert_ne!(of_config_map(&before), of_config_map(&after));
+    assert_eq!(of_kind(&before, "DaemonSet").unwrap(), of_kind(&after, "DaemonSet").unwrap());
+}
+
+/// Verb and flags of a container's command.
+fn words(container: &Value) -> (String, Vec<String>) {
+    let texts = |key: &str| -> Vec<String> {
+        container[key].as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned()).collect()
+    };
+    let command = texts("command");
+    assert_eq!((command[0].as_str(), command.len()), ("sidestep", 2));
+    (command[1].clone(), texts("args"))
+}
+
+#[test]
+fn every_flag_there_is_in_the_verbs_help() {
+    if !met(&[Requirement::Helm, Requirement::Sidestep]) {
+        return;
+    }
+    let mut verbs = Vec::new();
+    for flags in [&[][..], &["--set=uninstall.enabled=true,uninstall.force=true"]] {
+        let documents = rendered(flags).unwrap();
+        let pod = &of_kind(&documents, "DaemonSet").unwrap()["spec"]["template"]["spec"];
+        for container in
+            [&pod["initContainers"], &pod["containers"]].iter().filter_map(|it| it.as_array()).flatten()
+        {
+            let (verb, args) = words(container);
+            let mut help = std::process::Command::new(sidestep::binary().unwrap());
+            help.args([&verb, "--help"]);
+            let help = ended_command(help).unwrap();
+            assert_eq!(help.code, Some(0), "{help:?}");
+            for arg in &args {
+                let flag = arg.split('=').next().unwrap();
+                let known = help.stdout.lines().any(|line| line.split_whitespace().next() == Some(flag));
+                assert!(known, "{verb} has no {flag}: {}", help.stdout);
+            }
+            assert!(args.len() > 1, "{args:?}");
+            verbs.push(verb);
+        }
+    }
+    assert_eq!(verbs, ["run", "uninstall", "serve"]);
+}
