@@ -22,6 +22,7 @@ use crate::{
 
 /// A runtime sees another list at once, or when somebody touches its directory.
 pub const READ_WITHIN: Duration = Duration::from_secs(60);
+pub const SET_UP_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What is to be taken away, and from where.
@@ -38,6 +39,8 @@ pub struct Options {
     pub force: bool,
     /// How long the runtime may take to read its lists again.
     pub read_within: Duration,
+    /// How long a set-up has to end that had begun with the old list: a runtime does not say which do.
+    pub set_up_within: Duration,
 }
 
 /// Says each step when it is done.
@@ -47,7 +50,7 @@ pub type Say<'a> = &'a mut dyn FnMut(String) -> Result<()>;
 /// When an agent runs, which would put the entry back; when something cannot be read, written or removed; when the
 /// runtime goes on with the old list. Whatever was done until then stays done.
 pub async fn run(options: Options, say: Say<'_>) -> Result<()> {
-    let Options { socket, mut runtime, networks, plugins, force, read_within } = options;
+    let Options { socket, mut runtime, networks, plugins, force, read_within, set_up_within } = options;
     let directory = socket.parent().unwrap_or(&socket).to_owned();
     // Held to the end: an agent that starts meanwhile would put the entry back.
     let _single = Single::take(&directory).context("uninstall the CNI plugin")?;
@@ -60,7 +63,8 @@ pub async fn run(options: Options, say: Say<'_>) -> Result<()> {
     let mut installer = Installer::new(paths, Entry::default(), Placement::InList);
     installer.take_out()?;
     say(format!("no list in {lists} has {TYPE}"))?;
-    match wait(runtime.as_mut(), &mut installer, read_within).await? {
+    let reading = wait(runtime.as_mut(), &mut installer, read_within).await?;
+    match reading {
         Reading::Gone => say(format!("the container runtime has not loaded {TYPE} any more"))?,
         Reading::NotAsked => say(format!(
             "no container runtime is asked whether it has read that (--runtime none): one that has not starts no \
@@ -76,6 +80,10 @@ pub async fn run(options: Options, say: Say<'_>) -> Result<()> {
             ))?;
             return pods(force, say);
         }
+    }
+    if reading != Reading::NotAsked {
+        say(format!("pods whose set-up has begun with it have {} s to end that", set_up_within.as_secs()))?;
+        sleep(set_up_within).await;
     }
     installer.remove_binary()?;
     say(format!("{} is not there any more", harmless_path(&binary)))?;

@@ -44,6 +44,7 @@ pub(crate) fn run(args: &UninstallArgs) -> Result<ExitCode> {
         plugins: args.cni_bin_dir.clone(),
         force: args.force,
         read_within: uninstall::READ_WITHIN,
+        set_up_within: uninstall::SET_UP_WITHIN,
     };
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio.block_on(uninstall::run(options, &mut out::line))?;

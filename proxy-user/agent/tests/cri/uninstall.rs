@@ -65,7 +65,15 @@ impl Installed {
     fn options(&self, fake: &Fake, read_within: Duration) -> Options {
         let runtime = Some(Runtime::new(Some(fake.socket())));
         let socket = self.path("run/cni.sock");
-        Options { socket, runtime, networks: None, plugins: None, force: false, read_within }
+        Options {
+            socket,
+            runtime,
+            networks: None,
+            plugins: None,
+            force: false,
+            read_within,
+            set_up_within: Duration::ZERO,
+        }
     }
 }
 
