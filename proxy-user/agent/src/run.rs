@@ -111,6 +111,7 @@ impl Follower {
                 () = async { match &hint { Some(hint) => hint.notified().await, None => pending().await } } => {
                     self.look().await;
                 }
+                () = self.agent.told() => self.watch().await,
                 changed = self.network.changed() => self.refresh(changed).await,
             }
         }
@@ -130,8 +131,7 @@ impl Follower {
             agent.reconcile(told.pods, told.complete)
         });
         self.said.about("kernel", done.await.err().map(|error| format!("{error:#}")));
-        let new = self.network.keep(&self.agent.networks());
-        self.refresh(new).await;
+        self.watch().await;
         if let Some(keeper) = &mut self.plugin {
             let plugin = keeper.step(self.sources.runtime.as_mut()).await;
             self.said.about("CNI plugin", plugin.missing.clone());
@@ -142,6 +142,12 @@ impl Follower {
                 fs::write(&self.ready, "").with_context(|| format!("write {}", self.ready.display()));
             self.said.about("mark", marked.err().map(|error| format!("{error:#}")));
         }
+    }
+
+    /// The networks of those that are enrolled now, and no others.
+    async fn watch(&mut self) {
+        let new = self.network.keep(&self.agent.networks());
+        self.refresh(new).await;
     }
 
     async fn refresh(&mut self, workloads: BTreeSet<String>) {

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result};
 use proxy_cni::wire::{Answer, Command, Request};
 use proxy_core::harmless::harmless;
 use proxy_plane::dataplane::{AttachOptions, Node, Sandbox, SharedHold, WorkloadPins};
+use tokio::sync::Notify;
 
 use self::known::{Known, KnownPod};
 use crate::{
@@ -36,6 +37,8 @@ pub struct Agent {
     /// A container runtime lists the pods.
     has_runtime: bool,
     known: Mutex<Known>,
+    /// The plugin has had a pod enrolled or released.
+    told: Notify,
     /// What pods share stays while there are none.
     _held: SharedHold,
 }
@@ -46,7 +49,14 @@ impl Agent {
         let node = Node::open()?;
         let held = node.hold()?;
         known::remove_gone()?;
-        Ok(Self { node, cgroups, has_runtime, known: Mutex::new(Known::new(values)?), _held: held })
+        Ok(Self {
+            node,
+            cgroups,
+            has_runtime,
+            known: Mutex::new(Known::new(values)?),
+            told: Notify::new(),
+            _held: held,
+        })
     }
 
     /// Loads the programs that most pods will need.
@@ -74,6 +84,7 @@ impl Agent {
             Command::Add => self.add(request),
             Command::Del => self.del(request),
         };
+        self.told.notify_one();
         done.unwrap_or_else(|error| {
             let message = format!("{error:#}");
             tracing::warn!(sandbox = &*harmless(&request.container_id), "{message}");
@@ -155,6 +166,11 @@ impl Agent {
     /// For the pods that are there as well, with the next [`Self::reconcile`].
     pub fn set_values(&self, values: Values) {
         self.known().set_values(values);
+    }
+
+    /// Until the plugin has asked for something.
+    pub(crate) async fn told(&self) {
+        self.told.notified().await;
     }
 
     /// The workloads whose network changes may be watched, and where their namespaces are.

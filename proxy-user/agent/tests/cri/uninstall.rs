@@ -109,9 +109,10 @@ async fn the_wait_ends_when_the_runtime_has_read_its_lists() {
     let run = said_until(node.options(&fake, READ_WITHIN), "is not there any more");
     let ((outcome, lines), ()) = tokio::join!(run, reads);
     assert_eq!(outcome.unwrap_err().to_string(), "interrupted");
-    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines.len(), 4, "{lines:?}");
     assert!(lines[0].starts_with("no list in ") && lines[0].ends_with("has sidestep-cni"), "{lines:?}");
     assert_eq!(lines[1], "the container runtime has not loaded sidestep-cni any more");
+    assert_eq!(lines[2], "pods whose set-up has begun with it have 0 s to end that");
     assert!(!node.binary().exists());
 }
 
@@ -140,7 +141,7 @@ async fn a_runtime_that_goes_by_its_old_list_keeps_the_binary() {
 
     says(&fake, node.status(&["bridge"]));
     let (_, lines) = said_until(node.options(&fake, SHORT), "is not there any more").await;
-    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines.len(), 4, "{lines:?}");
     assert!(!node.binary().exists());
 }
 
@@ -174,7 +175,7 @@ async fn with_crio_the_binary_stays_until_the_node_is_drained() {
 /// Interrupted at each of its steps and run again: there is never an entry without its binary.
 #[tokio::test]
 async fn interrupted_at_every_step() {
-    for step in ["no list in", "has not loaded", "is not there any more"] {
+    for step in ["no list in", "has not loaded", "pods whose set-up", "is not there any more"] {
         let node = Installed::new();
         let fake = Fake::start(("containerd", "1.7.24"), vec![]);
         says(&fake, node.status(&["bridge"]));
@@ -182,7 +183,7 @@ async fn interrupted_at_every_step() {
         assert!(outcome.is_err() && lines.last().unwrap().contains(step), "{lines:?}");
         assert!(!node.has_entry() || node.binary().is_file(), "after {step}");
         let (_, lines) = said_until(node.options(&fake, SHORT), "is not there any more").await;
-        assert_eq!(lines.len(), 3, "after {step}: {lines:?}");
+        assert_eq!(lines.len(), 4, "after {step}: {lines:?}");
         assert!(!node.has_entry() && !node.binary().exists());
     }
 }
