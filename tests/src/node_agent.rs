@@ -10,8 +10,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::client::Connect;
+use crate::data_plane::DataPlane;
+use crate::network::Network;
 use crate::pin_root::{self, PinRoot};
 use crate::pod::Pod;
+use crate::report::Outcome;
+use crate::requirement::Requirement;
 use crate::sidestep::{self, Ended};
 
 /// What the injector writes for a pod that waits to be captured.
@@ -19,6 +24,23 @@ pub const WAITS: &str = r#"{"initContainers":["istio-validation","istio-proxy"],
 
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// The annotations of such a pod.
+pub const MESHED: &[(&str, &str)] = &[("sidecar.istio.io/status", WAITS)];
+
+/// Whether the tests of the agent can run here.
+pub fn met() -> bool {
+    DataPlane::Sidestep.met(&[Requirement::Program("curl", "curl"), Requirement::CniPlugin])
+}
+
+/// What becomes of a call of the pod to a service.
+pub fn outbound(network: &Network) -> Outcome {
+    Connect::to("10.96.7.7:80".parse().unwrap()).from(&network.pod).unwrap().outcome()
+}
+
+pub fn is_enrolled(node: &NodeAgent, network: &Network) -> bool {
+    node.root.status_of(&network.pod).is_ok()
+}
 
 /// What a runtime sets up.
 #[derive(Clone, Debug)]

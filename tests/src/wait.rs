@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::{Result, ensure};
+
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -19,6 +21,23 @@ pub fn until_looking(every: Duration, what: &str, within: Duration, mut met: imp
     let deadline = Instant::now() + within;
     while !met() {
         assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        thread::sleep(every);
+    }
+}
+
+/// Looks until there is something, and returns it. What goes wrong while looking is returned as well.
+pub fn until_some<T>(
+    every: Duration,
+    what: &str,
+    within: Duration,
+    mut look: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        ensure!(begun.elapsed() < within, "{what}: not within {within:?}");
         thread::sleep(every);
     }
 }

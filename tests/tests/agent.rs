@@ -6,11 +6,10 @@ use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::{Value, json};
 use tests::bare_pod::BarePod;
-use tests::client::Connect;
 use tests::data_plane::DataPlane;
 use tests::load::Load;
 use tests::network::Network;
-use tests::node_agent::{NodeAgent, SetUp, WAITS, prev_result};
+use tests::node_agent::{MESHED, NodeAgent, SetUp, WAITS, is_enrolled, met, outbound, prev_result};
 use tests::report::Outcome;
 use tests::requirement::Requirement;
 use tests::scale::full_or;
@@ -20,19 +19,6 @@ use tests::wait::until;
 
 const SOON: Duration = Duration::from_secs(20);
 const NO_RUNTIME: &[&str] = &["--runtime", "none"];
-const MESHED: &[(&str, &str)] = &[("sidecar.istio.io/status", WAITS)];
-
-fn met() -> bool {
-    DataPlane::Sidestep.met(&[Requirement::Program("curl", "curl"), Requirement::CniPlugin])
-}
-
-fn outbound(network: &Network) -> Outcome {
-    Connect::to("10.96.7.7:80".parse().unwrap()).from(&network.pod).unwrap().outcome()
-}
-
-fn is_enrolled(node: &NodeAgent, network: &Network) -> bool {
-    node.root.status_of(&network.pod).is_ok()
-}
 
 #[test]
 fn a_pod_is_captured_from_its_set_up_to_its_end() {

@@ -6,31 +6,15 @@ use std::time::Duration;
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use tests::client::Connect;
-use tests::data_plane::DataPlane;
 use tests::network::Network;
-use tests::node_agent::{NodeAgent, WAITS};
+use tests::node_agent::{MESHED, NodeAgent, is_enrolled, met, outbound};
 use tests::process::Process;
 use tests::report::Outcome;
-use tests::requirement::Requirement;
 use tests::sidestep::ended_command;
 use tests::wait::until;
 
 /// Well below the minute after which everything is looked at again.
 const SOON: Duration = Duration::from_secs(20);
-const MESHED: &[(&str, &str)] = &[("sidecar.istio.io/status", WAITS)];
-
-fn met() -> bool {
-    DataPlane::Sidestep.met(&[Requirement::Program("curl", "curl"), Requirement::CniPlugin])
-}
-
-fn outbound(network: &Network) -> Outcome {
-    Connect::to("10.96.7.7:80".parse().unwrap()).from(&network.pod).unwrap().outcome()
-}
-
-fn is_enrolled(node: &NodeAgent, network: &Network) -> bool {
-    node.root.status_of(&network.pod).is_ok()
-}
 
 /// Workloads of a file come and go with it; another value reaches those that are there.
 #[test]

@@ -4,9 +4,9 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -15,6 +15,7 @@ use tests::cluster::case::How::Do;
 use tests::cluster::case::ask;
 use tests::cluster::way::Way;
 use tests::cluster::world::{World, is_ready};
+use tests::wait::until_some;
 
 const WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(700);
@@ -79,15 +80,8 @@ fn pod(world: &World, way: Way, name: &str) -> Result<Value> {
 }
 
 /// Asks again until it is something, or too long.
-fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = look()? {
-            return Ok(found);
-        }
-        ensure!(begun.elapsed() < WITHIN, "{what}: not within {WITHIN:?}");
-        thread::sleep(LOOK_EVERY);
-    }
+fn until<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    until_some(LOOK_EVERY, what, WITHIN, look)
 }
 
 /// How both Jobs ended, and what they were told by the server.

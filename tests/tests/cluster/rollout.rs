@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use tests::cluster::way::Way;
 use tests::cluster::world::{Part, World};
 use tests::cluster::{Cluster, turn};
 use tests::requirement::{Requirement, met};
+use tests::wait::until_some;
 
 /// How often, where nobody says.
 const ROLLS: u32 = 3;
@@ -200,13 +201,6 @@ fn manifest() -> Value {
     json!({"apiVersion": "v1", "kind": "List", "items": [deployment, service, budget]})
 }
 
-fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = look()? {
-            return Ok(found);
-        }
-        ensure!(begun.elapsed() < WITHIN, "{what}: not within {WITHIN:?}");
-        thread::sleep(LOOK_EVERY);
-    }
+fn until<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    until_some(LOOK_EVERY, what, WITHIN, look)
 }

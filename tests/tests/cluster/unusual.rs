@@ -5,8 +5,7 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, killpg};
@@ -17,6 +16,7 @@ use tests::cluster::case::How::Do;
 use tests::cluster::pods::{Own, Validated, idle, idle_on, validated};
 use tests::cluster::way::Way;
 use tests::cluster::world::{PLAIN, PLUGIN, World, is_ready};
+use tests::wait::until_some;
 
 const WITHIN: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(700);
@@ -48,15 +48,8 @@ cases! { Base;
         ]);
 }
 
-fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = look()? {
-            return Ok(found);
-        }
-        ensure!(begun.elapsed() < WITHIN, "{what}: not within {WITHIN:?}");
-        thread::sleep(LOOK_EVERY);
-    }
+fn until<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    until_some(LOOK_EVERY, what, WITHIN, look)
 }
 
 /// Has the plugin in front of the agent's run istio-iptables.
