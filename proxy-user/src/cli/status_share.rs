@@ -25,7 +25,7 @@ pub(super) struct OfWorkload {
 
 /// In the order of the workloads.
 pub(super) fn of(workloads: &[WorkloadStatus]) -> Result<Vec<OfWorkload>> {
-    let totals = flows::totals()?;
+    let totals = flows::totals(workloads)?;
     let recent = flows::recent(&Filter::default())?;
     let of = |status: &WorkloadStatus| {
         let is_observed = status.meta.not_observed.is_none();

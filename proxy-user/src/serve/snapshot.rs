@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use proxy_agent::{agent::Agent, report::Report};
 use proxy_plane::{
     dataplane::{self, Gone, MapUsage, Programs, Run, WorkloadStatus},
@@ -21,8 +21,9 @@ pub struct Snapshot {
     pub gone: usize,
     /// Workloads whose pins cannot be read, with the reason.
     pub unreadable: Vec<String>,
-    pub details: Vec<Details>,
-    pub node: Details,
+    /// How full the workloads' shares of maps are, in their order, and the node's maps.
+    usages: Vec<Vec<MapUsage>>,
+    node: Vec<MapUsage>,
     /// Runs of the node's programs.
     pub runs: Vec<Run>,
     /// Sums over flows, of observed workloads.
@@ -34,14 +35,6 @@ pub struct Snapshot {
     /// How long the reading took.
     pub duration: Duration,
     taken: Instant,
-}
-
-/// What is read of a workload besides its status, or of the node.
-#[derive(Debug, Default)]
-pub struct Details {
-    /// Empty: the node.
-    pub workload: String,
-    pub usages: Vec<MapUsage>,
 }
 
 /// Takes snapshots, one at a time: who asks while one is taken shares the next.
@@ -85,21 +78,19 @@ impl Reader {
 impl Snapshot {
     fn take(agent: Option<&Agent>) -> Result<Self> {
         let taken = Instant::now();
-        let (mut workloads, mut unreadable) = dataplane::status()?;
-        let over = |workload: &WorkloadStatus| workload.gone.is_some_and(Gone::is_over);
-        let gone: Vec<WorkloadStatus> = workloads.extract_if(.., |workload| over(workload)).collect();
-        let (details, failed) = read_each(&mut workloads, Details::of, WorkloadStatus::is_attached);
-        unreadable.extend(failed);
-        let node = Details { workload: String::new(), usages: MapUsage::of_node()? };
+        let (mut workloads, unreadable) = dataplane::status()?;
+        let over = |workload: &mut WorkloadStatus| workload.gone.is_some_and(Gone::is_over);
+        let gone = workloads.extract_if(.., over).count();
+        let usages = MapUsage::of_workloads(workloads.iter().map(|workload| workload.meta.slot))?;
+        let node = MapUsage::of_node()?;
         let runs = Programs::loaded().of_node()?;
-        let mut totals = flows::totals()?;
-        totals.retain(|of| gone.iter().all(|gone| gone.workload != of.workload));
+        let totals = flows::totals(&workloads)?;
         let records = flows::records()?;
         Ok(Self {
             workloads,
-            gone: gone.len(),
+            gone,
             unreadable,
-            details,
+            usages,
             node,
             runs,
             totals,
@@ -112,63 +103,14 @@ impl Snapshot {
 
     /// Map usages with the labels of their owner.
     pub fn usages(&self) -> impl Iterator<Item = ([&str; 2], &MapUsage)> {
-        self.owned().flat_map(|(owner, details)| details.usages.iter().map(move |usage| (owner, usage)))
+        let of_workloads = self.workloads.iter().map(names).zip(&self.usages);
+        of_workloads
+            .chain([(["", ""], &self.node)])
+            .flat_map(|(owner, usages)| usages.iter().map(move |usage| (owner, usage)))
     }
-
-    fn owned(&self) -> impl Iterator<Item = ([&str; 2], &Details)> {
-        let of_workloads = self.workloads.iter().filter_map(|workload| {
-            let details = self.details.iter().find(|details| details.workload == workload.workload)?;
-            Some((names(workload), details))
-        });
-        of_workloads.chain([(["", ""], &self.node)])
-    }
-}
-
-impl Details {
-    fn of(status: &WorkloadStatus) -> Result<Self> {
-        let usages = MapUsage::of_workload(status.meta.slot).with_context(|| status.workload.clone())?;
-        Ok(Self { workload: status.workload.clone(), usages })
-    }
-}
-
-/// What is read of each, and why nothing is read of some. One that is detached meanwhile is left out of all.
-fn read_each<T, R>(
-    all: &mut Vec<T>,
-    read: impl Fn(&T) -> Result<R>,
-    is_attached: impl Fn(&T) -> bool,
-) -> (Vec<R>, Vec<String>) {
-    let (mut found, mut failed) = (Vec::new(), Vec::new());
-    all.retain(|one| match read(one) {
-        Ok(of_one) => {
-            found.push(of_one);
-            true
-        }
-        Err(error) => {
-            let stays = is_attached(one);
-            failed.extend(stays.then(|| format!("{error:#}")));
-            stays
-        }
-    });
-    (found, failed)
 }
 
 /// The labels `workload` and `namespace`; the latter is empty unless the one who attached has said it.
 pub fn names(workload: &WorkloadStatus) -> [&str; 2] {
     [&workload.workload, workload.meta.pod.as_ref().map_or("", |pod| &pod.namespace)]
-}
-
-#[cfg(test)]
-mod tests {
-    use anyhow::bail;
-
-    use super::*;
-
-    #[test]
-    fn one_that_is_detached_while_it_is_read_is_left_out() {
-        let mut all = vec!["read", "broken", "detached"];
-        let read = |one: &&str| if *one == "read" { Ok(1) } else { bail!("{one}: no such file") };
-        let seen = read_each(&mut all, read, |one| *one != "detached");
-        assert_eq!(seen, (vec![1], vec!["broken: no such file".to_owned()]));
-        assert_eq!(all, ["read", "broken"]);
-    }
 }

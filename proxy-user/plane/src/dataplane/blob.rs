@@ -2,12 +2,12 @@
 
 use std::{os::fd::AsFd as _, path::Path};
 
-use anyhow::{Context, Result};
-use aya::maps::{Array, Map, MapData};
+use anyhow::{Context, Result, ensure};
+use aya::maps::{MapInfo, MapType};
 use proxy_common::wire::MetaChunk;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::sys::{bpf_map_create, bpf_map_elem, bpf_pin};
+use crate::sys::{bpf_map_create, bpf_map_elem, bpf_pin, bpf_range};
 
 const CHUNK: usize = size_of::<MetaChunk>();
 
@@ -28,13 +28,14 @@ pub(super) fn pin(value: &impl Serialize, name: &str, path: &Path) -> Result<()>
 
 /// Reads it back.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let data = MapData::from_pin(path).with_context(|| format!("open {}", path.display()))?;
-    let chunks: Array<_, MetaChunk> =
-        Array::try_from(Map::Array(data)).with_context(|| format!("read {}", path.display()))?;
-    let mut json = Vec::new();
-    for chunk in chunks.iter() {
-        json.extend_from_slice(&chunk.with_context(|| format!("read {}", path.display()))?);
-    }
+    let info = MapInfo::from_pin(path).with_context(|| format!("open {}", path.display()))?;
+    let json = read_all(&info).with_context(|| format!("read {}", path.display()))?;
     let end = json.iter().position(|byte| *byte == 0).unwrap_or(json.len());
     serde_json::from_slice(&json[..end]).with_context(|| format!("decode {}", path.display()))
+}
+
+fn read_all(info: &MapInfo) -> Result<Vec<u8>> {
+    let array = info.map_type()? == MapType::Array && info.value_size() as usize == CHUNK;
+    ensure!(array, "it is no array of {CHUNK} bytes each");
+    Ok(bpf_range::read(info.fd()?.as_fd(), 0, info.max_entries(), CHUNK)?)
 }

@@ -4,10 +4,13 @@ use std::{os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context, Result};
 use aya::maps::MapInfo;
-use proxy_common::names::map;
+use proxy_common::{
+    names::map,
+    workload::{Limits, Shares},
+};
 use serde::Serialize;
 
-use super::{node_pins, pins::map_in, shares};
+use super::{node_pins, pins::map_in, shares::NodeShares};
 use crate::sys::bpf_map;
 
 /// LRU maps make room by themselves, and arrays are as large as they are.
@@ -31,22 +34,29 @@ pub struct MapUsage {
 }
 
 impl MapUsage {
-    /// What a workload has of what is shared, and how much it may have.
-    pub fn of_workload(slot: u32) -> Result<Vec<Self>> {
-        let node_dir = node_pins::dir();
-        let (has, may) = (shares::of(&node_dir, slot)?, shares::limits(&node_dir)?);
+    /// What workloads have of what is shared, and how much each may have, in the order of their slots here.
+    pub fn of_workloads(slots: impl Iterator<Item = u32>) -> Result<Vec<Vec<Self>>> {
+        let mut slots = slots.peekable();
+        if slots.peek().is_none() {
+            return Ok(Vec::new());
+        }
+        let node = NodeShares::open(&node_pins::dir())?;
+        slots.map(|slot| Ok(Self::of_workload(&node.of(slot)?, &node.limits))).collect()
+    }
+
+    fn of_workload(has: &Shares, may: &Limits) -> Vec<Self> {
         // Two programs that count at once are a moment apart.
         let of = |map, has: u64, may: u64| Self {
             map,
             entries: u32::try_from(has).unwrap_or(0),
             capacity: u32::try_from(may).unwrap_or(u32::MAX),
         };
-        Ok(vec![
+        vec![
             of(map::PENDING, has.pending, may.pending),
             of(map::SOCKS, has.sockets, may.sockets),
             of(map::LIVE, has.live, may.live),
             of(map::FLOW_PEERS, has.peers, may.peers),
-        ])
+        ]
     }
 
     /// Of the maps all workloads share; none where none is attached.

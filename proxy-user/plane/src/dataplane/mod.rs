@@ -1,6 +1,5 @@
 //! The data plane of a node, and the workloads enrolled in it. The kernel's pins are the only state.
 
-mod accel_counters;
 mod accelerated;
 mod acceleration;
 mod asked_pod;
@@ -8,6 +7,7 @@ mod attach_options;
 mod blob;
 mod bpffs;
 mod claim;
+mod counters;
 mod described;
 mod described_json;
 mod enroll;
@@ -55,10 +55,10 @@ mod wire;
 mod workload_selector;
 mod workloads;
 
-pub use accel_counters::Traffic;
 pub use asked_pod::asked_pod;
 pub use attach_options::{AttachOptions, Sandbox};
 pub use bpffs::root as pin_root;
+pub use counters::{Counters, Traffic};
 pub use described::Described;
 pub use enroll::Enrolled;
 pub use hooks::{HOOKS, Hook, Target};
@@ -79,7 +79,7 @@ pub use refused::pretend_refused;
 pub use release::{detach, detach_all, detach_these};
 pub use runs::{Programs, Run};
 pub use shared_hold::SharedHold;
-pub use status::{Counters, WorkloadStatus, is_whole, status};
+pub use status::{WorkloadStatus, is_whole, status};
 pub use warning::Warning;
 pub(crate) use wire::decode;
 pub use workload_selector::{WorkloadSelector, attached_as};

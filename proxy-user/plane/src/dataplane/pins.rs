@@ -121,6 +121,11 @@ pub(super) fn link_in(dir: &Path, program: &str) -> PathBuf {
     dir.join(format!("link_{program}"))
 }
 
+/// The program of a link's pin; none: another pin.
+pub(super) fn program_of(pin: &str) -> Option<&str> {
+    pin.strip_prefix("link_")
+}
+
 /// Where the map is that says whose slot a cgroup has. Beside the node's directories: it is every build's.
 pub(super) fn slots_dir(root: &Path) -> PathBuf {
     root.join("slots")

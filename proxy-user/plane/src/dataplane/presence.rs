@@ -1,6 +1,6 @@
 //! Whether what was attached is still there: a pod goes without telling anybody.
 
-use std::os::fd::AsFd as _;
+use std::{io, os::fd::AsFd as _};
 
 use anyhow::{Context as _, Result};
 use proxy_common::names::program;
@@ -71,10 +71,10 @@ fn is_there(pins: &WorkloadPins) -> bool {
 /// Whether the workload's inbound program hangs on no namespace. Another layout may have no link of this name.
 pub(super) fn hangs_on_nothing(pins: &WorkloadPins) -> Result<bool> {
     let path = pins.link(program::INBOUND);
-    if !path.exists() {
-        return Ok(false);
-    }
-    let link = bpf_pin::open(&path).with_context(|| format!("open {}", path.display()))?;
+    let link = match bpf_pin::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened.with_context(|| format!("open {}", path.display()))?,
+    };
     let place = bpf_link::attached_to(link.as_fd()).with_context(|| format!("look at {}", path.display()))?;
     Ok(place == AttachedTo::Netns(0))
 }

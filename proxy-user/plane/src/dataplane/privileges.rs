@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use proxy_core::exit::{Class, Failure};
 
 use crate::kernel::{feature, version::KernelVersion};
@@ -11,6 +12,8 @@ const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
+/// Before it, a map's memory was locked memory of its user.
+const CHARGED_TO_CGROUPS: KernelVersion = KernelVersion(5, 11);
 const BPF: &str = "CAP_BPF";
 
 /// An error that names what is missing.
@@ -53,7 +56,12 @@ pub(super) fn check_caller() -> Result<()> {
             ),
         ));
     }
-    raise_memlock();
+    if raise_memlock().is_err() && kernel < CHARGED_TO_CGROUPS {
+        tracing::warn!(
+            "the limit of locked memory cannot be raised, and Linux {kernel} charges maps to it: it may refuse one; \
+             grant CAP_SYS_RESOURCE or raise the limit (LimitMEMLOCK=infinity)"
+        );
+    }
     Ok(())
 }
 
@@ -100,11 +108,11 @@ fn missing(effective: u64) -> Vec<&'static str> {
 }
 
 /// Before Linux 5.11 maps were charged to the locked-memory limit.
-pub fn raise_memlock() {
-    use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
-    if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
-        tracing::debug!(%error, "the locked-memory limit stays as it is");
-    }
+///
+/// # Errors
+/// When it stays as it is.
+pub fn raise_memlock() -> Result<()> {
+    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).context("raise the locked-memory limit")
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! How much a workload has of what all of them share, and how much it may have.
 
-use std::{os::fd::AsFd as _, path::Path};
+use std::{
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use proxy_common::{
@@ -14,12 +17,26 @@ use super::{
 };
 use crate::sys::bpf_map_elem;
 
-pub(super) fn of(node_dir: &Path, slot: u32) -> Result<Shares> {
-    read(node_dir, map::SHARES, slot)
+/// The shares of a node's workloads, open.
+pub(super) struct NodeShares {
+    shares: OwnedFd,
+    /// How much each may have.
+    pub(super) limits: Limits,
 }
 
-pub(super) fn limits(node_dir: &Path) -> Result<Limits> {
-    read(node_dir, map::LIMITS, 0)
+impl NodeShares {
+    pub(super) fn open(node_dir: &Path) -> Result<Self> {
+        let limits = open_map(node_dir, map::LIMITS)?;
+        Ok(Self { shares: open_map(node_dir, map::SHARES)?, limits: read(limits.as_fd(), map::LIMITS, 0)? })
+    }
+
+    pub(super) fn of(&self, slot: u32) -> Result<Shares> {
+        read(self.shares.as_fd(), map::SHARES, slot)
+    }
+}
+
+pub(super) fn of(node_dir: &Path, slot: u32) -> Result<Shares> {
+    read(open_map(node_dir, map::SHARES)?.as_fd(), map::SHARES, slot)
 }
 
 /// Nothing is the slot's any more.
@@ -29,10 +46,8 @@ pub(super) fn reset(node_dir: &Path, slot: u32) -> Result<()> {
         .context("reset its shares")
 }
 
-fn read(node_dir: &Path, name: &str, key: u32) -> Result<Shares> {
-    let map = open_map(node_dir, name)?;
+fn read(map: BorrowedFd<'_>, name: &str, key: u32) -> Result<Shares> {
     let mut bytes = [0; size_of::<Shares>()];
-    bpf_map_elem::lookup(map.as_fd(), &key.to_ne_bytes(), &mut bytes)
-        .with_context(|| format!("read {name}"))?;
+    bpf_map_elem::lookup(map, &key.to_ne_bytes(), &mut bytes).with_context(|| format!("read {name}"))?;
     value(&bytes).with_context(|| format!("{name} has values of another size"))
 }

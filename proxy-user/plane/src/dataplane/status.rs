@@ -1,30 +1,23 @@
 //! What is attached, read from the pins.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
-use aya::maps::{Map, PerCpuArray};
-use proxy_common::{
-    counter::{Counters as Counts, Event},
-    names::{map, program},
-    verdict::Rule,
-};
+use anyhow::Result;
+use proxy_common::names::{map, program};
 use serde::Serialize;
 
 use super::{
-    accel_counters::{self, Traffic},
+    counters::{Counters, NodeCounters, Traffic},
     described::Described,
     hooks::{HOOKS, Needs},
     layout::layout,
     meta::Meta,
-    node_pins,
-    pins::{WorkloadPins, pinned},
+    pins::{WorkloadPins, entries, name_of, program_of},
     presence::{Gone, hangs_on_nothing},
-    wire::Raw,
 };
 
 /// From its first pin to its directory, on a busy machine.
@@ -45,19 +38,13 @@ pub struct WorkloadStatus {
     pub acceleration: BTreeMap<&'static str, Traffic>,
 }
 
-/// Decisions and events since attach; only those that happened.
-#[derive(Debug, Default, Serialize)]
-pub struct Counters {
-    pub rules: BTreeMap<&'static str, u64>,
-    pub events: BTreeMap<&'static str, u64>,
-}
-
 /// All workloads of this node, and those whose pins cannot be read.
 pub fn status() -> Result<(Vec<WorkloadStatus>, Vec<String>)> {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     let mut patience = Patience::default();
+    let mut node = None;
     for pins in WorkloadPins::all()? {
-        match of(&pins) {
+        match of(&pins, &mut node) {
             Ok(status) if status.complete => good.push(status),
             // Being released while it was looked at.
             _ if patience.outlasts(&pins) => {}
@@ -86,7 +73,8 @@ impl Patience {
     }
 }
 
-fn of(pins: &WorkloadPins) -> Result<WorkloadStatus> {
+/// `node`: opened for the first that needs it.
+fn of(pins: &WorkloadPins, node: &mut Option<NodeCounters>) -> Result<WorkloadStatus> {
     let meta = Meta::read(&pins.map(map::META))?;
     anyhow::ensure!(
         meta.layout == layout(),
@@ -95,19 +83,26 @@ fn of(pins: &WorkloadPins) -> Result<WorkloadStatus> {
     );
     let programs = linked(pins);
     let is_loose = hangs_on_nothing(pins)?;
+    let node = match node {
+        Some(node) => node,
+        None => node.insert(NodeCounters::open()?),
+    };
     Ok(WorkloadStatus {
         workload: pins.name(),
         complete: has_all(&meta, &programs) && !is_loose,
         gone: Gone::of(pins, &meta, is_loose),
         programs,
-        counters: Counters::read(meta.slot)?,
-        acceleration: accel_counters::read(meta.slot)?,
+        counters: node.of(meta.slot)?,
+        acceleration: node.acceleration_of(meta.slot)?,
         meta: meta.into(),
     })
 }
 
+/// In the order of the hooks.
 fn linked(pins: &WorkloadPins) -> Vec<&'static str> {
-    HOOKS.iter().map(|hook| hook.program).filter(|program| pins.link(program).exists()).collect()
+    let pinned = entries(pins.dir()).unwrap_or_default();
+    let pinned: HashSet<&str> = pinned.iter().filter_map(|path| program_of(name_of(path)?)).collect();
+    HOOKS.iter().map(|hook| hook.program).filter(|program| pinned.contains(program)).collect()
 }
 
 fn has_all(meta: &Meta, programs: &[&'static str]) -> bool {
@@ -120,36 +115,4 @@ pub fn is_whole(pins: &WorkloadPins, meta: &Meta) -> bool {
     meta.layout == layout()
         && has_all(meta, &linked(pins))
         && hangs_on_nothing(pins).is_ok_and(|loose| !loose)
-}
-
-impl WorkloadStatus {
-    /// Whether the workload is attached still.
-    pub fn is_attached(&self) -> bool {
-        WorkloadPins::parse(&self.workload).is_some_and(|pins| !Patience::default().outlasts(&pins))
-    }
-}
-
-impl Counters {
-    /// Those of a slot.
-    pub fn read(slot: u32) -> Result<Self> {
-        let counters: PerCpuArray<_, Raw<Counts>> =
-            PerCpuArray::try_from(Map::PerCpuArray(pinned(&node_pins::dir(), map::COUNTERS)?))
-                .context("read the counters")?;
-        let values = counters.get(&slot, 0).context("read the counters")?;
-        let sum = |index: usize| values.iter().map(|of_cpu| of_cpu.0[index]).sum::<u64>();
-        let mut found = Self::default();
-        for rule in Rule::ALL {
-            let count = sum(*rule as usize);
-            if count > 0 {
-                found.rules.insert(rule.name(), count);
-            }
-        }
-        for event in Event::ALL {
-            let count = sum(event.index());
-            if count > 0 {
-                found.events.insert(event.name(), count);
-            }
-        }
-        Ok(found)
-    }
 }

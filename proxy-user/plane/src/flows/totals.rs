@@ -4,11 +4,10 @@ use anyhow::Result;
 use proxy_common::{
     accel::Reason,
     flow::{BUCKETS, Class, Close, Histogram, OpenTotals, Totals, totals_key},
-    names::map,
 };
 
 use super::open;
-use crate::dataplane::{Meta, WorkloadPins, open_totals};
+use crate::dataplane::{WorkloadStatus, open_totals};
 
 /// Sums of one class of one workload's flows.
 #[derive(Clone, Debug)]
@@ -22,23 +21,21 @@ pub struct ClassTotals {
     pub active: u64,
 }
 
-/// The sums of all observed workloads, closed and live.
-pub fn totals() -> Result<Vec<ClassTotals>> {
+/// The sums of these workloads' flows, closed and live, where they are observed.
+pub fn totals(workloads: &[WorkloadStatus]) -> Result<Vec<ClassTotals>> {
     let Some(sums) = open_totals()? else { return Ok(Vec::new()) };
     let mut open = open::sums()?;
     let mut found = Vec::new();
-    for pins in WorkloadPins::all()? {
-        // An attach or detach may be at work.
-        let Ok(meta) = Meta::read(&pins.map(map::META)) else { continue };
+    for WorkloadStatus { workload, meta, .. } in workloads {
         for class in Class::ALL {
             let Ok(values) = sums.get(&totals_key(meta.slot, *class), 0) else { continue };
             let OpenTotals { active, carried, stayed } =
-                open.remove(&(pins.name(), *class)).unwrap_or_default();
+                open.remove(&(workload.clone(), *class)).unwrap_or_default();
             let mut totals = Totals { carried, stayed, ..Totals::default() };
             for value in values.iter() {
                 add(&mut totals, &value.0);
             }
-            found.push(ClassTotals { workload: pins.name(), class: *class, totals, active });
+            found.push(ClassTotals { workload: workload.clone(), class: *class, totals, active });
         }
     }
     Ok(found)

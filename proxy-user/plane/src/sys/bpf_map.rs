@@ -6,37 +6,19 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd},
 };
 
-use super::{bpf::bpf, bpf_map_elem};
-
-const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
-/// Of the kernel's own, not for userspace: `kernel/bpf/syscall.c: BPF_DO_BATCH`.
-const ENOTSUPP: libc::c_int = 524;
+use super::{
+    bpf::bpf,
+    bpf_batch::{BPF_MAP_LOOKUP_BATCH, BatchAttr, is_missing},
+    bpf_map_elem,
+};
 
 /// A batch has to hold the fullest bucket of a hash map.
 const BATCH: u32 = 4096;
 
-#[repr(C)]
-struct BatchAttr {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    elem_flags: u64,
-    flags: u64,
-}
-
 /// Counts the entries of a hash map or a sockhash. What comes and goes meanwhile may be counted or not.
 pub fn count(map: BorrowedFd<'_>, key_size: u32, value_size: u32, capacity: u32) -> io::Result<u32> {
     match count_batched(map, key_size, value_size) {
-        // The map's type has no batches, or the kernel (before 5.6).
-        Err(error)
-            if matches!(
-                error.raw_os_error(),
-                Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSPC | ENOTSUPP)
-            ) =>
-        {
+        Err(error) if is_missing(&error) || error.raw_os_error() == Some(libc::ENOSPC) => {
             count_keys(map, key_size, capacity)
         }
         other => other,

@@ -9,6 +9,7 @@ pub mod bpf_map_elem;
 pub mod bpf_mmap;
 pub mod bpf_pin;
 pub mod bpf_query;
+pub mod bpf_range;
 pub mod bpf_test_run;
 pub mod fionread;
 pub mod interface_mtu;
@@ -19,3 +20,4 @@ pub mod socket_cookie;
 pub mod userns_child;
 
 mod bpf;
+mod bpf_batch;
