@@ -49,9 +49,19 @@ impl Verbosity {
     }
 }
 
+/// To standard error. Where nobody reads that any more, the lines are lost: complaining of it there would end the process.
+macro_rules! to_standard_error {
+    ($default:expr) => {
+        tracing_subscriber::fmt()
+            .with_env_filter(filter($default))
+            .with_writer(io::stderr)
+            .log_internal_errors(false)
+    };
+}
+
 /// Starts it. `RUST_LOG` says what is logged, else `default`. Records of the `log` crate come along.
 pub(super) fn start(default: Level, format: LogFormat) {
-    let log = tracing_subscriber::fmt().with_env_filter(filter(default)).with_writer(io::stderr);
+    let log = to_standard_error!(default);
     let _ = match format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
@@ -60,7 +70,7 @@ pub(super) fn start(default: Level, format: LogFormat) {
 
 /// Starts the log of a verb that ends soon: its lines are messages as others are.
 pub(super) fn start_for_people(default: Level) {
-    let log = tracing_subscriber::fmt().with_env_filter(filter(default)).with_writer(io::stderr);
+    let log = to_standard_error!(default);
     let _ = log.event_format(Message).try_init();
 }
 
