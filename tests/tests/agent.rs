@@ -7,6 +7,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tests::bare_pod::BarePod;
 use tests::data_plane::DataPlane;
+use tests::kernel;
 use tests::load::Load;
 use tests::network::Network;
 use tests::node_agent::{MESHED, NodeAgent, SetUp, WAITS, is_enrolled, met, outbound, prev_result};
@@ -210,6 +211,9 @@ fn answer(node: &NodeAgent, request: &Value) -> Value {
 #[test]
 fn an_agent_needs_to_see_no_process() {
     const FEW: &str = "-all,+bpf,+perfmon,+net_admin,+sys_admin,+dac_read_search,+dac_override";
+    // Where maps are locked memory, which is limited.
+    let few =
+        if kernel::release().unwrap() < (5, 11) { format!("{FEW},+sys_resource") } else { FEW.to_owned() };
     let setpriv = Requirement::Program("setpriv", "util-linux");
     if !DataPlane::Sidestep.met(&[Requirement::Program("curl", "curl"), Requirement::CniPlugin, setpriv]) {
         return;
@@ -225,7 +229,7 @@ fn an_agent_needs_to_see_no_process() {
     let agent = node.command(&["--static", &list.display().to_string()]).unwrap();
     let script = format!(
         "touch {0} {1} && mount --bind {2} {0} && mount --bind {3} {1} && \
-         exec unshare --pid --fork --kill-child --mount-proc setpriv --bounding-set {FEW} --no-new-privs -- \"$@\"",
+         exec unshare --pid --fork --kill-child --mount-proc setpriv --bounding-set {few} --no-new-privs -- \"$@\"",
         at_new.display(),
         at_runs.display(),
         new.pod.netns().display(),

@@ -9,6 +9,7 @@ use tests::data_plane::DataPlane;
 use tests::network::Network;
 use tests::pin_root::{self, PinRoot};
 use tests::pod::Pod;
+use tests::requirement::Requirement;
 use tests::serve::Serve;
 use tests::sidestep::{DEFAULT_FLAGS, Ended, ended_command};
 use tests::wait;
@@ -169,7 +170,11 @@ fn a_pods_name_means_the_one_that_lives() {
     wait_until_gone(&root, &first);
     let answer = run(&root, &[&question[..], &["--output", "json"]].concat());
     assert!(answer.contains(&twin_name) && !answer.contains(&dead), "{answer}");
-    for verb in [&["verify", "--no-sidecar"][..], &["audit"], &["flows"]] {
+    let mut verbs = vec![&["verify", "--no-sidecar"][..], &["audit"]];
+    if Requirement::Observation.missing().is_none() {
+        verbs.push(&["flows"]);
+    }
+    for verb in verbs {
         let ended =
             ended_command(root.command(&[verb, &["--workload", "shop/lives"]].concat()).unwrap()).unwrap();
         assert!(matches!(ended.code, Some(0 | 1)), "{verb:?}: {ended:?}");

@@ -33,10 +33,12 @@ fn load_outlives_the_guard() {
     let _echo =
         Server::on(&network.pod).listen(network.pod4(15006)).echo().user(server::PROXY_USER).start().unwrap();
     let sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
-    let load = Load::lasting(network.pod4(8080), 4).start(&network.outside).unwrap();
+    let load = Load::lasting(network.pod4(8080), 4).pause_ms(10).start(&network.outside).unwrap();
     drop(sidestep);
     let after = Connect::to(network.pod4(8080)).from(&network.outside).unwrap();
     assert_eq!(after.outcome(), tests::report::Outcome::Refused, "nothing listens there: {after:?}");
+    // For more exchanges than the first of each.
+    std::thread::sleep(std::time::Duration::from_secs(1));
     let exchanges = load.finish().unwrap();
     assert!(exchanges.failed.is_empty() && exchanges.completed > 4, "{exchanges:?}");
 }

@@ -60,7 +60,8 @@ pub struct FeatureState {
 /// When the kernel's release cannot be read, or the namespace cannot be entered.
 pub fn examine(netns: Option<&Netns>, cgroup: Option<&Cgroup>, networks: &Path) -> Result<Diagnosis> {
     // Else the probes of an older kernel run out of it, and say EPERM.
-    raise_memlock();
+    // Where it stays, `memlock` says so.
+    let _ = raise_memlock();
     let release = KernelRelease::current()?;
     let features: Vec<FeatureState> =
         Feature::ALL.into_iter().map(|feature| state(feature, &release)).collect();

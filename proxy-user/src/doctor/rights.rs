@@ -28,7 +28,7 @@ fn capabilities() -> Finding {
     Finding::unseen(CHECK, found, "attach needs them: run it, and doctor, as root")
 }
 
-/// Maps are charged to it before Linux 5.11; attach raises it if it may.
+/// Maps are charged to it before Linux 5.11; attach raises it if it may, as doctor has done by now.
 fn memlock() -> Finding {
     const CHECK: &str = "memlock";
     const CHARGED_BEFORE: KernelVersion = KernelVersion(5, 11);
@@ -39,9 +39,6 @@ fn memlock() -> Finding {
     match KernelVersion::current() {
         Ok(kernel) if kernel >= CHARGED_BEFORE => Finding::ok(CHECK, format!("not used by Linux {kernel}")),
         _ if hard == nix::sys::resource::RLIM_INFINITY => Finding::ok(CHECK, "unlimited"),
-        _ if missing_capabilities().is_ok_and(|missing| missing.is_empty()) => {
-            Finding::ok(CHECK, format!("{hard} bytes; attach raises it"))
-        }
         _ => Finding::degraded(
             CHECK,
             format!("at most {hard} bytes, and this kernel charges maps to it"),

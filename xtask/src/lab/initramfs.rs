@@ -31,6 +31,7 @@ const PROGRAMS: &[&str] = &[
     "getent",
     "grep",
     "haproxy",
+    "head",
     "id",
     "ip",
     "ip6tables-nft-restore",
@@ -43,6 +44,7 @@ const PROGRAMS: &[&str] = &[
     "iptables-restore",
     "kmod",
     "ls",
+    "mkdir",
     "modprobe",
     "mount",
     "nft",
@@ -55,6 +57,8 @@ const PROGRAMS: &[&str] = &[
     "ss",
     "stat",
     "tc",
+    "timeout",
+    "touch",
     "true",
     "unshare",
 ];
@@ -62,6 +66,9 @@ const PROGRAMS: &[&str] = &[
 /// Files that programs open by themselves.
 const FILES: &[&str] =
     &["/etc/protocols", "/etc/services", "/etc/iproute2", "/usr/lib/x86_64-linux-gnu/xtables"];
+
+/// Of this project, at the paths they have here.
+const OF_THE_PROJECT: &[&str] = &["deploy/systemd", "docs/schema"];
 
 /// Modules the kernel may ask for, by path below the release's directory.
 const MODULES: &[&str] = &[
@@ -149,6 +156,9 @@ impl Base {
         }
         for file in FILES {
             base.add_tree(Path::new(file))?;
+        }
+        for file in OF_THE_PROJECT {
+            base.add_tree(&workspace.root.join(file))?;
         }
         base.add_text(
             "/etc/passwd",
