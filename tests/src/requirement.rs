@@ -21,6 +21,8 @@ pub enum Requirement {
     Cgroup1,
     /// The cluster of `cargo xtask cluster`, which takes Go.
     Cluster,
+    /// The same with sidestep in a DaemonSet.
+    DaemonSet,
     /// sidestep-cni, beside sidestep.
     CniPlugin,
     Envoy,
@@ -102,6 +104,7 @@ impl Requirement {
             Self::Cgroup2 => cgroup::mount().err().map(|error| format!("{error:#}")),
             Self::Cgroup1 => cgroup::mount_v1().err().map(|error| format!("{error:#}")),
             Self::Cluster => cluster::missing(),
+            Self::DaemonSet => cluster::daemonset_missing(),
             Self::Envoy => envoy::binary().is_none().then(|| "no Envoy: `cargo xtask setup`".to_owned()),
             Self::Helm => helm::missing(),
             Self::CniPlugin => node_agent::plugin().err().map(|error| format!("{error:#}")),

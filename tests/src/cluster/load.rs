@@ -1,17 +1,20 @@
 //! Requests from a pod that go on whatever becomes of the node's programs: whoever starts them goes, and they stay.
 
 use std::ops::AddAssign;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::Cluster;
+use super::way::Way;
 
 /// What it takes beyond its time to be read: kubectl goes through the API server and kubelet.
 const READ_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Of those that are asked for as long as something takes.
+const ONE_LOAD: Duration = Duration::from_secs(10);
 const END: &str = "end of load";
 
 /// A load that runs.
@@ -77,6 +80,33 @@ impl Outcome {
         ensure!(answered > 0, "no request was answered: {said}");
         Ok(Self { answered, failed, said: said.trim().to_owned() })
     }
+}
+
+/// The clients of both ways ask `url` while `change` is made; under iptables, and under sidestep.
+pub fn ask_during(
+    cluster: &Cluster,
+    url: &str,
+    change: impl FnOnce(&Cluster) -> Result<()>,
+) -> Result<[Outcome; 2]> {
+    let over = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asking = Way::ALL.map(|way| scope.spawn(move || ask_until(cluster, way, url, over)));
+        let done = change(cluster);
+        over.store(true, Ordering::Relaxed);
+        let outcomes = asking.map(|asking| asking.join().map_err(|_| anyhow!("asking panicked")));
+        done?;
+        let [iptables, sidestep] = outcomes;
+        Ok([iptables??, sidestep??])
+    })
+}
+
+fn ask_until(cluster: &Cluster, way: Way, url: &str, over: &AtomicBool) -> Result<Outcome> {
+    let client = format!("{}/client", way.namespace());
+    let mut sum = Load::start(cluster, &client, url, ONE_LOAD)?.outcome()?;
+    while !over.load(Ordering::Relaxed) {
+        sum += Load::start(cluster, &client, url, ONE_LOAD)?.outcome()?;
+    }
+    Ok(sum)
 }
 
 impl AddAssign for Outcome {

@@ -36,6 +36,18 @@ pub struct Cluster {
     pub dual_stack: bool,
     pub outside: Outside,
     pub nodes: Vec<Node>,
+    /// Where Helm has installed sidestep.
+    #[serde(default)]
+    pub helm: Option<Helm>,
+}
+
+/// How it was installed, and is again.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Helm {
+    pub program: PathBuf,
+    pub chart: PathBuf,
+    pub values: PathBuf,
+    pub namespace: String,
 }
 
 /// The world around the cluster: a process in its network namespace, and its address.
@@ -76,6 +88,15 @@ pub fn missing() -> Option<String> {
     }
     let why = std::env::var("SIDESTEP_NO_CLUSTER").ok();
     Some(why.unwrap_or_else(|| "no cluster: `cargo xtask cluster test` starts one".to_owned()))
+}
+
+/// Why there is no DaemonSet to try, if so.
+pub fn daemonset_missing() -> Option<String> {
+    missing().or_else(|| {
+        let has = Cluster::of_this_run().map(|cluster| cluster.helm.is_some());
+        let why = "an agent on each node captures: `cargo xtask cluster test --plugin daemonset`";
+        (!has.unwrap_or(false)).then(|| why.to_owned())
+    })
 }
 
 /// The API server had no time: on two processors that compile as well it happens.

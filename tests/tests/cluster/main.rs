@@ -7,6 +7,7 @@ mod table;
 mod absence;
 mod annotations;
 mod at_once;
+mod daemonset;
 mod docs;
 mod events;
 mod families;

@@ -1,12 +1,10 @@
 //! Deployments are rolled and nodes drained, while the pods of both ways ask them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use tests::cluster::load::{Load, Outcome};
+use tests::cluster::load::{Outcome, ask_during};
 use tests::cluster::pods::{all_pins, nothing_left};
 use tests::cluster::way::Way;
 use tests::cluster::world::{Part, World};
@@ -18,7 +16,6 @@ use tests::wait::until_some;
 const ROLLS: u32 = 3;
 const NAME: &str = "rolled";
 const URL: &str = "http://rolled/";
-const ONE_LOAD: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(700);
 const WITHIN: Duration = Duration::from_secs(180);
 
@@ -92,34 +89,12 @@ impl Rolled<'_> {
                 Ok(said.starts_with("200").then_some(()))
             })?;
         }
-        let over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let asking = Way::ALL.map(|way| {
-                scope.spawn({
-                    let over = &over;
-                    move || ask_until(self.0, way, over)
-                })
-            });
-            let done = change(self.0);
-            over.store(true, Ordering::Relaxed);
-            let outcomes = asking.map(|asking| asking.join().map_err(|_| anyhow!("asking panicked")));
-            done?;
-            let [iptables, sidestep] = outcomes;
-            Ok([iptables??, sidestep??])
-        })
+        ask_during(self.0, URL, change)
     }
 }
 
 fn client(way: Way) -> String {
     format!("{}/client", way.namespace())
-}
-
-fn ask_until(cluster: &Cluster, way: Way, over: &AtomicBool) -> Result<Outcome> {
-    let mut sum = Load::start(cluster, &client(way), URL, ONE_LOAD)?.outcome()?;
-    while !over.load(Ordering::Relaxed) {
-        sum += Load::start(cluster, &client(way), URL, ONE_LOAD)?.outcome()?;
-    }
-    Ok(sum)
 }
 
 impl Drop for Rolled<'_> {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -121,10 +121,10 @@ impl Starting<'_> {
     }
 }
 
-/// Has the images in a node's containerd.
-pub(crate) fn import(node: &Node, bin: &Path) -> Result<()> {
-    for name in images::NAMES {
-        let archive = bin.join("images").join(format!("{name}.tar"));
+/// Has the images in a node's containerd, and one more.
+pub(crate) fn import(node: &Node, bin: &Path, own: Option<&Path>) -> Result<()> {
+    let images = images::NAMES.map(|name| bin.join("images").join(format!("{name}.tar")));
+    for archive in images.iter().map(PathBuf::as_path).chain(own) {
         let archive = archive.to_string_lossy();
         let mut import = node.command(&["ctr", "-n", "k8s.io", "images", "import", &archive]);
         let output = import.stdin(Stdio::null()).output().context("run ctr")?;

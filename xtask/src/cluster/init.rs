@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use nix::{
     errno::Errno,
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sys::wait::{WaitStatus, waitpid},
 };
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,12 @@ pub(crate) struct Args {
     #[arg(long)]
     node: bool,
 }
+
+/// A node's own directories, at a path that is the same in all of them: what a DaemonSet mounts has one name.
+pub(crate) const CNI_CONF_DIR: &str = "/run/cni/net.d";
+pub(crate) const CNI_BIN_DIR: &str = "/run/cni/bin";
+
+const BPFFS: &str = "/sys/fs/bpf";
 
 /// A line on stdin.
 #[derive(Debug, Serialize, Deserialize)]
@@ -124,24 +130,30 @@ fn mounts(dir: &Path) -> Result<()> {
     // Where systemd-resolved is, this is a file below /run.
     let resolv = fs::canonicalize("/etc/resolv.conf").context("find /etc/resolv.conf")?;
     for path in ["/run", "/var/log"] {
+        uncover(path)?;
         tmpfs(Path::new(path))?;
     }
-    for path in ["/run/netns", "/run/lock", "/run/containerd", "/var/log/pods", "/var/log/containers"] {
+    let made = ["/run/netns", "/run/lock", "/run/containerd", "/var/log/pods", "/var/log/containers"];
+    for path in made.into_iter().chain([CNI_CONF_DIR, CNI_BIN_DIR]) {
         fs::create_dir_all(path).with_context(|| format!("create {path}"))?;
     }
     private_var_lib()?;
     let none = None::<&str>;
-    // Volumes are mounted in there by kubelet, and have to be seen by containers that are there already.
     let kubelet = dir.join("kubelet");
     bind(&kubelet, &kubelet)?;
-    mount(none, &kubelet, none, MsFlags::MS_SHARED, none).context("share kubelet's directory")?;
-    mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), none).context("mount a bpffs")?;
+    uncover(BPFFS)?;
+    mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), none).context("mount a bpffs")?;
+    bind(&dir.join("cni"), Path::new(CNI_CONF_DIR))?;
+    bind(&dir.join("cni-bin"), Path::new(CNI_BIN_DIR))?;
     if !resolv.exists() {
         let parent = resolv.parent().context("a file without a directory")?;
         fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
         File::create(&resolv).with_context(|| format!("create {}", resolv.display()))?;
     }
-    bind(&dir.join("resolv.conf"), &resolv)
+    bind(&dir.join("resolv.conf"), &resolv)?;
+    // As on a node that systemd has started: kubelet's volumes and pods' namespaces are mounts, and containers that are
+    // there already see new ones.
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none).context("share the node's mounts")
 }
 
 /// The cache of CNI results is /var/lib/cni for everyone, and need not exist: what is written goes to memory.
@@ -152,6 +164,19 @@ fn private_var_lib() -> Result<()> {
     let options = "lowerdir=/var/lib,upperdir=/run/var-lib/upper,workdir=/run/var-lib/work";
     mount(Some("overlay"), "/var/lib", Some("overlay"), MsFlags::empty(), Some(options))
         .context("mount an overlay on /var/lib")
+}
+
+/// What is mounted there or below would be covered, but still listed: container runtimes take it for what is there.
+fn uncover(path: &str) -> Result<()> {
+    let below = format!("{path}/");
+    let is_of_it = |mount: &&str| *mount == path || mount.starts_with(&below);
+    let listed = fs::read_to_string("/proc/self/mountinfo").context("read the mounts")?;
+    let mounts = listed.lines().filter_map(|line| line.split(' ').nth(4));
+    // The last first: a mount may hold others.
+    for mount in mounts.filter(is_of_it).collect::<Vec<_>>().into_iter().rev() {
+        umount2(mount, MntFlags::MNT_DETACH).with_context(|| format!("unmount {mount}"))?;
+    }
+    Ok(())
 }
 
 fn tmpfs(path: &Path) -> Result<()> {

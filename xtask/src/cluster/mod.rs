@@ -6,6 +6,7 @@ mod borrow;
 mod bridge;
 mod cgroup;
 mod components;
+mod daemonset;
 mod debian;
 mod down;
 mod enter;

@@ -1,12 +1,16 @@
 //! Configuration of a node's components.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::{
     cgroup,
+    init::{CNI_BIN_DIR, CNI_CONF_DIR},
     network::{self, Network},
     node::Machine,
     record::write,
@@ -59,7 +63,12 @@ pub(crate) fn write_all(
     let dir = &machine.dir;
     write(&dir.join("kubelet.yaml"), &kubelet(dir, &machine.cgroup, network))?;
     write(&dir.join("proxy.yaml"), &proxy(home, network))?;
-    write(&dir.join("containerd.toml"), &containerd(dir, bin))?;
+    let own = (dir.join("cni"), dir.join("cni-bin"));
+    let cni = match args.capture.plugin {
+        Plugin::Daemonset => (CNI_CONF_DIR.into(), CNI_BIN_DIR.into()),
+        _ => own,
+    };
+    write(&dir.join("containerd.toml"), &containerd(dir, bin, &cni))?;
     let mut plugins = vec![
         bridge(network, number),
         json!({"type": "portmap", "capabilities": {"portMappings": true}, "snat": true}),
@@ -152,8 +161,10 @@ fn proxy(home: &Path, network: Network) -> String {
     )
 }
 
-fn containerd(dir: &Path, bin: &Path) -> String {
+/// `cni`: where the lists are, and the plugins besides ours.
+fn containerd(dir: &Path, bin: &Path, cni: &(PathBuf, PathBuf)) -> String {
     let (dir, bin) = (dir.display(), bin.display());
+    let (lists, plugins) = (cni.0.display(), cni.1.display());
     format!(
         r#"version = 2
 root = "{dir}/containerd"
@@ -167,8 +178,8 @@ state = "/run/containerd"
   restrict_oom_score_adj = true
   disable_apparmor = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dirs = ["{bin}", "{dir}/cni-bin"]
-    conf_dir = "{dir}/cni"
+    bin_dirs = ["{bin}", "{plugins}"]
+    conf_dir = "{lists}"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]

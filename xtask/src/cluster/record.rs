@@ -32,6 +32,18 @@ pub(crate) struct Cluster {
     pub(crate) dual_stack: bool,
     pub(crate) outside: Outside,
     pub(crate) nodes: Vec<Node>,
+    /// Where Helm has installed sidestep.
+    #[serde(default)]
+    pub(crate) helm: Option<Helm>,
+}
+
+/// What it takes to install it once more, or otherwise.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Helm {
+    pub(crate) program: PathBuf,
+    pub(crate) chart: PathBuf,
+    pub(crate) values: PathBuf,
+    pub(crate) namespace: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

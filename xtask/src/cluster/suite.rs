@@ -25,6 +25,9 @@ pub(crate) struct Args {
 
 /// What `cargo xtask test` runs of it: the cases that take no pods of their own.
 const PART: [&str; 5] = ["services::", "start::", "families::", "nodes::", "docs::"];
+/// What is tried where a DaemonSet captures: all that ends no agent by its process.
+const BY_DAEMONSET: [&str; 7] =
+    ["daemonset::", "start::", "services::", "families::", "nodes::", "annotations::", "istio::"];
 /// A second injection template, for the pods that name it (docs/agent.md): without istio-validation.
 const TEMPLATE: &str = r#"sidecarInjectorWebhook.templates.captured="spec:\n  initContainers:\n  - name: istio-validation\n    $patch: delete\n""#;
 /// Each case waits for a cluster most of its time.
@@ -33,9 +36,18 @@ const THREADS: &str = "--test-threads=3";
 pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()> {
     let begun = Instant::now();
     build::binaries(workspace)?;
+    let both = args.filter.is_empty() && args.capture.plugin == up::Plugin::Sidestep && !args.keep;
     let filter: Vec<&str> = args.filter.iter().map(String::as_str).collect();
-    let (success, tally) =
-        on_cluster(workspace, home, &up::Args::of_tests(args.capture.clone()), args.keep, &filter)?;
+    // What there is no DaemonSet for here is tried behind it.
+    let first = if both { &["--skip", "daemonset::"][..] } else { &filter };
+    let (mut success, mut tally) =
+        on_cluster(workspace, home, &up::Args::of_tests(args.capture.clone()), args.keep, first)?;
+    if both {
+        let capture = up::Capture { plugin: up::Plugin::Daemonset, ..args.capture.clone() };
+        let (also, more) = on_cluster(workspace, home, &up::Args::of_tests(capture), false, &BY_DAEMONSET)?;
+        success &= also;
+        tally.add(&more);
+    }
     step::say("Finished", format!("{tally} in {:.1} s", begun.elapsed().as_secs_f64()));
     ensure!(success, "the tests on the cluster failed ({tally})");
     ensure!(tally.ran() > 0, "no test ran: nothing was checked");

@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use super::{
     binaries, bridge, cgroup,
     components::{self, Starting},
+    daemonset::DaemonSet,
     down, enter, interrupt,
     network::{self, API_SERVICE, MOST_NODES, Network, OUTSIDE},
     node::Machine,
@@ -56,6 +57,8 @@ pub(crate) enum Plugin {
     None,
     /// `sidestep run` on each node, and its CNI plugin
     Sidestep,
+    /// The same in a DaemonSet, installed by Helm
+    Daemonset,
     /// A script that runs `sidestep attach`, with other flags for each pod that has the annotation lab/flags
     StandIn,
 }
@@ -152,6 +155,10 @@ fn start(workspace: &Workspace, home: &Home, bin: &Path, args: &Args) -> Result<
     let outside = Machine::start("outside", &outside_dir, &format!("{}/outside", home.cgroup), false)?;
     bridge::make(&outside, network, args.nodes)?;
     certificates(home, bin, network)?;
+    let by_helm = args.capture.plugin == Plugin::Daemonset;
+    let daemonset = by_helm
+        .then(|| DaemonSet::prepare(workspace, home, &args.capture.binary(workspace)?, args.dual_stack))
+        .transpose()?;
     let (mut machines, mut nodes) = (Vec::new(), Vec::new());
     for number in 1..=args.nodes {
         let name = format!("node{number}");
@@ -177,7 +184,8 @@ fn start(workspace: &Workspace, home: &Home, bin: &Path, args: &Args) -> Result<
         .zip(1..)
         .map(|((machine, node), number)| Starting { machine, node, home: &home.dir, bin, network, number })
         .collect();
-    control_plane(&mut starting)?;
+    let own_image = daemonset.as_ref().map(DaemonSet::image);
+    control_plane(&mut starting, own_image)?;
     phases.done("API server, containerd, images");
     starting[0].controllers()?;
     for node in &mut starting {
@@ -189,6 +197,10 @@ fn start(workspace: &Workspace, home: &Home, bin: &Path, args: &Args) -> Result<
     dns(workspace, home, &nodes[0], network)?;
     components::ready(&machines[0], &nodes)?;
     phases.done("nodes, DNS");
+    if let Some(daemonset) = &daemonset {
+        daemonset.install(&nodes[0])?;
+        phases.done("sidestep, by its chart");
+    }
     let cluster = Cluster {
         name: home.name.clone(),
         kubeconfig: home.dir.join("admin.conf"),
@@ -201,6 +213,7 @@ fn start(workspace: &Workspace, home: &Home, bin: &Path, args: &Args) -> Result<
             address6: args.dual_stack.then(|| OUTSIDE[1].to_owned()),
         },
         nodes,
+        helm: daemonset.as_ref().map(DaemonSet::helm),
         dir: home.dir.clone(),
     };
     // From here on it lives without us.
@@ -225,7 +238,7 @@ fn dns(workspace: &Workspace, home: &Home, node: &Node, network: Network) -> Res
 }
 
 /// The images take as long as the API server does: both at once.
-fn control_plane(starting: &mut [Starting<'_>]) -> Result<()> {
+fn control_plane(starting: &mut [Starting<'_>], own_image: Option<&Path>) -> Result<()> {
     for node in starting.iter_mut() {
         node.containerd()?;
     }
@@ -235,8 +248,10 @@ fn control_plane(starting: &mut [Starting<'_>]) -> Result<()> {
         .map(|node| (node.node.clone(), node.bin.to_path_buf()))
         .collect();
     thread::scope(|scope| {
-        let imports: Vec<_> =
-            importing.iter().map(|(node, bin)| scope.spawn(move || components::import(node, bin))).collect();
+        let imports: Vec<_> = importing
+            .iter()
+            .map(|(node, bin)| scope.spawn(move || components::import(node, bin, own_image)))
+            .collect();
         let server = first.etcd().and_then(|()| first.api_server());
         for import in imports {
             import.join().unwrap_or_else(|_| Err(anyhow::anyhow!("importing the images panicked")))?;
