@@ -13,6 +13,7 @@
 //! | [`proxy_plane::dataplane`] | attach, detach, update: programs, maps, links and their pins |
 //! | [`proxy_plane::flows`] | what became of connections |
 //! | [`serve`], [`top`], [`audit`], [`doctor`], [`relay`], [`verify`], [`bench`](mod@bench) | what is built on it |
+//! | [`nodes`] | what agents say of their nodes, here and through kubectl |
 //! | [`cli`] | the command line: one verb a file |
 //!
 //! All state is in the kernel's pins: `attach` is a process that ends, and everything else reads what it left.
@@ -25,6 +26,7 @@ pub mod audit;
 pub mod bench;
 pub mod cli;
 pub mod doctor;
+pub mod nodes;
 mod out;
 pub mod relay;
 pub mod serve;

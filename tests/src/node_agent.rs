@@ -146,7 +146,8 @@ impl NodeAgent {
         self.directory.path().join("log")
     }
 
-    fn metrics_socket(&self) -> PathBuf {
+    /// Where its page is.
+    pub fn metrics_socket(&self) -> PathBuf {
         self.directory.path().join("metrics.sock")
     }
 

@@ -6,6 +6,7 @@ mod attach;
 mod audit;
 mod bench;
 mod choice;
+mod cluster;
 mod detach;
 mod difference;
 mod doctor;
@@ -22,6 +23,7 @@ mod log;
 mod netns_cgroup;
 mod observation;
 mod pages;
+mod pods;
 mod port;
 mod prune;
 mod rules;
@@ -92,6 +94,10 @@ enum Verb {
     Relay(relay::RelayArgs),
     /// Be the agent of this node: enrol its sidecar pods, and serve metrics, readiness and a page of it
     Run(run::RunArgs),
+    /// Show the pods of this node as its agent has decided: enrolled, left alone and why; exit 1 if one failed
+    Pods(pods::PodsArgs),
+    /// Show and check each node of a cluster, through kubectl; exit 1 if something is not as it should be
+    Cluster(cluster::ClusterArgs),
     /// Take the agent's CNI plugin off this node; pods that run stay captured
     Uninstall(uninstall::UninstallArgs),
     /// Serve metrics, readiness and a page of this node over HTTP; log what the BPF programs say
@@ -187,6 +193,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Verb::VerifyProbe(args) => verify::run_probe(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Run(args) => run::run(&args),
+        Verb::Pods(args) => pods::run(&args),
+        Verb::Cluster(args) => cluster::run(&args),
         Verb::Uninstall(args) => uninstall::run(&args),
         Verb::Serve(args) => serve::run(&args),
         Verb::Completions(args) => pages::completions(&args, command()),
