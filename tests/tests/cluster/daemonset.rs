@@ -49,9 +49,8 @@ fn through_kubectl(cluster: &Cluster, verb: &str) -> Result<Value> {
     let kubectl = directory.path().join("kubectl");
     std::fs::write(&kubectl, "#!/bin/sh\nexec cluster kubectl \"$@\"\n").context("write kubectl")?;
     std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).context("write kubectl")?;
-    let sidestep = sidestep::binary()?;
-    let words = ["cluster", verb, "--output", "json", "--kubectl"];
-    let line = [&[&*sidestep.to_string_lossy()], &words[..], &[&*kubectl.to_string_lossy()]].concat();
+    let [sidestep, kubectl] = [sidestep::binary()?, kubectl].map(|path| path.display().to_string());
+    let line = [&sidestep, "cluster", verb, "--output", "json", "--kubectl", &kubectl];
     let output = cluster.command(&line).output().context("run sidestep")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).context("read what it printed")
