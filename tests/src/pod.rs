@@ -33,9 +33,14 @@ impl Pod {
     /// Makes a namespace (lo up, no other interface) and a cgroup below the cgroup2 root, and a keeper in both.
     /// `name` appears in the cgroup's name, made unique by pid and counter.
     pub fn new(name: &str) -> Result<Self> {
+        Self::below(&cgroup::mount()?, name)
+    }
+
+    /// The same with its cgroup below another than the root, which has to outlive it.
+    pub fn below(parent: &Path, name: &str) -> Result<Self> {
         let count = COUNTER.fetch_add(1, Ordering::Relaxed);
         let unique = format!("sidestep-lab-{}-{count}-{name}", std::process::id());
-        let cgroup = cgroup::mount()?.join(&unique);
+        let cgroup = parent.join(&unique);
         let scratch =
             tempfile::Builder::new().prefix(&unique).tempdir().context("make the pod's scratch directory")?;
         // Processes of any uid write their logs here.

@@ -93,6 +93,12 @@ impl Command {
         Ok(self)
     }
 
+    /// In the pod's namespace but in this cgroup, one of its containers'.
+    pub fn in_cgroup(mut self, cgroup: PathBuf) -> Self {
+        self.cgroup = cgroup;
+        self
+    }
+
     /// In the pod's cgroup but in another pod's namespace.
     pub fn in_netns_of(mut self, other: &Pod) -> Self {
         self.netns = other.netns();

@@ -1,21 +1,60 @@
 //! sidestep as users install it: by its chart. It is changed, taken back and removed while pods ask each other.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use tests::cluster::load::ask_during;
 use tests::cluster::pods::{Own, all_pins, idle_on, nothing_left};
 use tests::cluster::way::Way;
 use tests::cluster::world::{PLAIN, Part, World};
 use tests::cluster::{Cluster, Helm, turn};
 use tests::requirement::{Requirement, met};
+use tests::sidestep;
 
 const RELEASE: &str = "sidestep";
 const READY_WITHIN: Duration = Duration::from_secs(180);
 /// Where the nodes have their lists of plugins, and the plugins.
 const OF_THE_NODE: [&str; 2] = ["cni", "cni-bin"];
+
+/// By who has kubectl and sidestep, on no node: each node's agent and pods, and each pod's check.
+#[test]
+fn seen_through_kubectl() {
+    if !met(&[Requirement::DaemonSet]) {
+        return;
+    }
+    let _turn = turn::alone();
+    let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
+    let cluster = &world.cluster;
+    let status = through_kubectl(cluster, "status").unwrap();
+    assert_eq!(status["well"], true, "{status:#}");
+    let nodes: Vec<&str> =
+        status["nodes"].as_array().into_iter().flatten().filter_map(|node| node["node"].as_str()).collect();
+    let expected: Vec<&str> = cluster.nodes.iter().map(|node| node.name.as_str()).collect();
+    assert_eq!(nodes, expected);
+    let verified = through_kubectl(cluster, "verify").unwrap();
+    let pods = verified["pods"].as_array().unwrap();
+    let passed = |name: &str| pods.iter().any(|pod| pod["pod"] == name && pod["passed"] == true);
+    let namespace = Way::Sidestep.namespace();
+    assert!(passed(&format!("{namespace}/client")) && passed(&format!("{namespace}/far")), "{verified:#}");
+    assert!(pods.iter().all(|pod| pod["passed"] == true), "{verified:#}");
+}
+
+/// `sidestep cluster` with a verb; it exits well.
+fn through_kubectl(cluster: &Cluster, verb: &str) -> Result<Value> {
+    let directory = tempfile::tempdir().context("make a directory")?;
+    let kubectl = directory.path().join("kubectl");
+    std::fs::write(&kubectl, "#!/bin/sh\nexec cluster kubectl \"$@\"\n").context("write kubectl")?;
+    std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).context("write kubectl")?;
+    let [sidestep, kubectl] = [sidestep::binary()?, kubectl].map(|path| path.display().to_string());
+    let line = [&sidestep, "cluster", verb, "--output", "json", "--kubectl", &kubectl];
+    let output = cluster.command(&line).output().context("run sidestep")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).context("read what it printed")
+}
 
 /// Each is one command, and no request fails that does not fail under iptables.
 #[test]
