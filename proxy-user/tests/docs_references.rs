@@ -148,7 +148,7 @@ fn what_is_cited_of_the_kernel_is_written_down() {
     assert!(cited > 5, "{cited}");
 }
 
-/// The tests that the threat model and the kernel's facts name.
+/// The tests that the threat model, the kernel's facts and the pages for who decides whether to try it name.
 #[test]
 fn tests_that_are_named_are_there() {
     let texts = texts();
@@ -163,12 +163,16 @@ fn tests_that_are_named_are_there() {
         }
     }
     assert!(named.len() > 8, "{named:?}");
-    let kernel = texts["docs/kernel.md"].replace('\n', " ");
-    for rest in
-        kernel.split(['T', 't']).filter_map(|rest| rest.strip_prefix("ests: ").or(rest.strip_prefix("est: ")))
-    {
-        named.extend(rest.split(". ").next().unwrap().split('`').skip(1).step_by(2));
+    // `Test: ` and `Tests: `, to the end of the sentence.
+    let of_tables = named.len();
+    let pages = ["docs/kernel.md", "docs/faq.md", "docs/comparison.md", "docs/versioning.md"];
+    let pages = pages.map(|page| texts[page].replace('\n', " "));
+    for page in &pages {
+        for rest in ["est: ", "ests: "].into_iter().flat_map(|word| page.split(word).skip(1)) {
+            named.extend(rest.split(". ").next().unwrap().split('`').skip(1).step_by(2));
+        }
     }
+    assert!(named.len() > of_tables + 20, "{named:?}");
     let of_lab = |name: &str| {
         [format!("tests/tests/{name}.rs"), format!("tests/tests/{name}/main.rs")]
             .iter()

@@ -31,8 +31,10 @@ fn each_for_its_reason() {
     }
     let node = Node::start(&[]).unwrap();
     let proxyless = injected(GATEWAY).annotated(&[("inject.istio.io/templates", "grpc-agent")]);
+    let ambient = Spec::plain("pod").annotated(&[("ambient.istio.io/redirection", "enabled")]);
     let cases = [
         ("plain", Spec::plain("pod"), "not_injected"),
+        ("ambient", ambient, "not_injected"),
         ("gateway", injected(GATEWAY), "does_not_wait"),
         ("proxyless", proxyless, "does_not_wait"),
         ("istio-init", injected(WITH_INIT), "istio_init"),

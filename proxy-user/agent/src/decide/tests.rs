@@ -42,6 +42,7 @@ fn enrolled(pod: &Pod, values: &Values) -> Wish {
 
 #[rstest]
 #[case::no_sidecar(&[], Reason::OptedOut(OptOut::NotInjected))]
+#[case::ambient(&[("ambient.istio.io/redirection", "enabled")], Reason::OptedOut(OptOut::NotInjected))]
 #[case::istio_init(&[("sidecar.istio.io/status", r#"{"initContainers":["istio-init","istio-proxy"]}"#)], Reason::IstioInit)]
 #[case::gateway(&[("sidecar.istio.io/status", r#"{"initContainers":null,"containers":["istio-proxy"]}"#)], Reason::DoesNotWait)]
 #[case::proxyless(&[("sidecar.istio.io/status", r#"{"containers":["istio-proxy"]}"#)], Reason::DoesNotWait)]
