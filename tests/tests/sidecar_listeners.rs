@@ -11,7 +11,7 @@ use tests::pin_root::PinRoot;
 use tests::report::{Accepted, Outcome};
 use tests::requirement::Requirement;
 use tests::server::{self, RunningServer};
-use tests::sidestep::{DEFAULT_FLAGS, Sidestep, ended_command};
+use tests::sidestep::{DEFAULT_FLAGS, Ended, Sidestep, ended_command};
 
 const SERVICE: &str = "10.96.7.7:80";
 
@@ -148,6 +148,56 @@ fn every_worker_is_used(#[values(2, 4, 20)] workers: u32, #[values(false, true)]
     sidecar.wait_accepted_count(2 * connections as usize).unwrap();
     assert_each_used(&sidecar, 15001);
     assert_each_used(&sidecar, 15006);
+}
+
+/// sidestep with these words in a container of its own, which shows it no process of the node.
+fn seeing_no_process(root: &PinRoot, network: &Network, verb: &[&str]) -> Ended {
+    let at = network.pod.scratch().join("netns");
+    let script = format!(
+        "touch {0} && mount --bind {1} {0} && exec unshare --pid --fork --mount-proc \"$@\" --netns {0} --cgroup {2}",
+        at.display(),
+        network.pod.netns().display(),
+        network.pod.cgroup().display()
+    );
+    let inner = root.command(verb).unwrap();
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh"]).arg(inner.get_program()).args(inner.get_args());
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    ended_command(command).unwrap()
+}
+
+/// Nobody can hand their sockets over, and each is found all the same: of one group, and of both families.
+#[rstest]
+fn of_processes_that_are_not_visible(#[values(1, 4, 20)] workers: u32, #[values(4, 6)] family: u8) {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let network = Network::new("unseen").unwrap();
+    let root = PinRoot::new().unwrap();
+    let sidecar = server::stand_in(&network.pod).processes(workers).start().unwrap();
+    let attach = [&["attach", "--dual-stack"], &DEFAULT_FLAGS[..]].concat();
+    // The second time it has its places.
+    for _ in 0..2 {
+        let ended = seeing_no_process(&root, &network, &attach);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(!ended.stderr.contains("sidecar listeners"), "{ended:?}");
+    }
+    let connections = workers * 25;
+    let [services, pod] =
+        if family == 4 { ["10.96.0.0/16", "10.10.0.25/31"] } else { ["fd00:96::/112", "fd00:10::25/127"] };
+    for (from, crowd) in [
+        (&network.pod, Crowd::to(services, 80, connections)),
+        (&network.outside, Crowd::to(pod, 8080, connections)),
+    ] {
+        let open = crowd.expect(Expect::OriginalDst).open(from).unwrap();
+        assert_eq!((open.counts.connected, open.counts.mismatches), (connections, 0), "{:?}", open.counts);
+    }
+    sidecar.wait_accepted_count(2 * connections as usize).unwrap();
+    assert_each_used(&sidecar, 15001);
+    assert_each_used(&sidecar, 15006);
+    let ended = ended_command(root.for_pod(&["detach"], &network.pod).unwrap()).unwrap();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(root.pins(), Vec::<std::path::PathBuf>::new());
 }
 
 /// A sidecar bound to loopback alone is found by what leaves, and by nothing that arrives.

@@ -17,7 +17,7 @@ capabilities:
     # Enters pods' network namespaces.
     - SYS_ADMIN
     {{- if .Values.hostPID }}
-    # Borrows listeners of a sidecar that was there first.
+    # Looks which sockets of the processes are whose.
     - SYS_PTRACE
     # Reads the program files of containers, whoever owns them.
     - DAC_READ_SEARCH

@@ -1,7 +1,8 @@
 //! Sidecar listeners that were there before us. sock_ops sees only those that start to listen later.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::SocketAddr,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
 };
@@ -16,7 +17,7 @@ use proxy_common::{
 };
 use proxy_core::exit::{Class, Failure};
 
-use super::{pins::open_map, socket_states, wire::Raw};
+use super::{adopt::Adopter, pins::open_map, socket_states, wire::Raw};
 use crate::{
     netns::{Listener, Netns, OpenSocket, listeners, open_sockets},
     sys::bpf_map_elem,
@@ -24,10 +25,12 @@ use crate::{
 
 const BPF_NOEXIST: u64 = 1;
 
-/// Those of a namespace, with a copy of each socket that could be reached.
+/// Those of a namespace, with a copy of each socket whose process is visible here.
 pub(super) struct Found {
     all: Vec<Listener>,
     sockets: Vec<(Listener, OwnedFd)>,
+    /// Of the others those that were found by looking them up.
+    adopted: usize,
 }
 
 impl Found {
@@ -36,11 +39,13 @@ impl Found {
         let all = wanted(netns, policy)?;
         let mut sockets = Vec::new();
         for (listener, found) in borrow(netns, &all)? {
-            if let Some((_, socket)) = found? {
-                sockets.push((listener.clone(), socket));
+            match found {
+                Ok(Some((_, socket))) => sockets.push((listener.clone(), socket)),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(listener = %listener.addr, "{error:#}: it is looked up"),
             }
         }
-        Ok(Self { all, sockets })
+        Ok(Self { all, sockets, adopted: 0 })
     }
 
     /// Looks again, if others than these are there by now.
@@ -53,7 +58,7 @@ impl Found {
 
     /// How many there are, and how many of them could not be reached.
     pub(super) fn counts(&self) -> (usize, usize) {
-        (self.all.len(), self.all.len() - self.sockets.len())
+        (self.all.len(), self.all.len().saturating_sub(self.sockets.len() + self.adopted))
     }
 
     /// Nobody is there who could be told that a running pod is cut off from its sidecar: an agent leaves it as it is.
@@ -66,9 +71,9 @@ impl Found {
             (all, hidden) => Err(Failure::error(
                 Class::Unavailable,
                 format!(
-                    "{hidden} of {all} sidecar listeners belong to processes not visible here: captured now, the pod \
-                     would be cut off from its sidecar; show the agent the node's processes (hostPID: true), or start \
-                     the pod again"
+                    "{hidden} of {all} sidecar listeners cannot be reached from here: captured now, the pod would be \
+                     cut off from its sidecar; show the agent the node's processes (hostPID: true), or start the pod \
+                     again"
                 ),
             )),
         }
@@ -76,17 +81,60 @@ impl Found {
 
     /// Puts them into the workload's places. Without `all` only those that have no mark yet: marks are for a socket's
     /// life, and say that it has a place only as long as the workload keeps its slot and its ports.
-    pub(super) fn add(&self, node_dir: &Path, slot: u32, policy: &Policy, all: bool) -> Result<()> {
-        if self.sockets.is_empty() {
-            return Ok(());
+    pub(super) fn add(
+        &mut self,
+        netns: &Netns,
+        node_dir: &Path,
+        slot: u32,
+        policy: &Policy,
+        all: bool,
+    ) -> Result<()> {
+        if !self.sockets.is_empty() {
+            let places = open_map(node_dir, map::LISTENERS)?;
+            let mut states = socket_states::open(node_dir)?;
+            for (listener, socket) in &self.sockets {
+                mark(&mut states, &places, slot, policy, (listener, socket), all)?;
+            }
         }
-        let places = open_map(node_dir, map::LISTENERS)?;
-        let mut states = socket_states::open(node_dir)?;
-        for (listener, socket) in &self.sockets {
-            mark(&mut states, &places, slot, policy, (listener, socket), all)?;
+        self.adopted = 0;
+        if self.counts().1 > 0 {
+            self.adopted = self.adopt(netns, node_dir, slot, policy, all)?;
         }
         Ok(())
     }
+
+    /// How many of those whose processes are not visible have been reached all the same.
+    /// Without `all` they have their places, since the workload was attached or since they listen.
+    fn adopt(&self, netns: &Netns, node_dir: &Path, slot: u32, policy: &Policy, all: bool) -> Result<usize> {
+        let visible: HashSet<u64> = self.sockets.iter().map(|(listener, _)| listener.inode).collect();
+        let mut hidden: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+        for listener in &self.all {
+            // Members of one group cannot be told apart: where one is hidden, all of them are looked up.
+            let entry = hidden.entry(listener.addr).or_default();
+            *entry += usize::from(!visible.contains(&listener.inode));
+        }
+        let mut reached = 0;
+        for (address, count) in hidden.into_iter().filter(|(_, count)| *count > 0) {
+            let members = self.all.iter().filter(|listener| listener.addr == address).count();
+            let first = group(policy, address).filter(|_| all).map(|group| group.first_entry(slot));
+            // Runs have a byte for their number: the second finds what bears the first's from another time.
+            for run in runs() {
+                let adopted = Adopter::new(node_dir, run)?.adopt(netns, address, members, first)?;
+                if adopted.marked == members && adopted.reached {
+                    reached += count;
+                    break;
+                }
+            }
+        }
+        Ok(reached)
+    }
+}
+
+/// Two numbers, others than those of a moment ago.
+fn runs() -> [u8; 2] {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    let first = now.map_or(1, |now| (now.tv_nsec() / 1000 % 254) as u8 + 1);
+    [first, first + 1]
 }
 
 fn wanted(netns: &Netns, policy: &Policy) -> Result<Vec<Listener>> {
@@ -105,6 +153,12 @@ pub(super) fn clear(node_dir: &Path, slot: u32) -> Result<()> {
     Ok(())
 }
 
+fn group(policy: &Policy, address: SocketAddr) -> Option<ListenerGroup> {
+    let local = Addr::from(address.ip());
+    let v4 = local.is_v4() && address.is_ipv4();
+    ListenerGroup::of(address.port() == policy.outbound_port, &local, v4)
+}
+
 fn mark(
     states: &mut SkStorage<MapData, Raw<SocketState>>,
     places: &OwnedFd,
@@ -117,12 +171,9 @@ fn mark(
     if known && !all {
         return Ok(());
     }
-    let local = Addr::from(listener.addr.ip());
-    let v4 = local.is_v4() && listener.addr.is_ipv4();
-    let outbound = listener.addr.port() == policy.outbound_port;
     let state = SocketState { role: role::LISTENER, ..SocketState::EMPTY };
     states.insert(&socket.as_fd(), Raw(state), 0).context("mark the sidecar's listener")?;
-    let Some(group) = ListenerGroup::of(outbound, &local, v4) else { return Ok(()) };
+    let Some(group) = group(policy, listener.addr) else { return Ok(()) };
     let descriptor = socket.as_raw_fd().to_ne_bytes();
     let mut why = String::new();
     for place in 0..LISTENERS_OF_GROUP {

@@ -2,6 +2,7 @@
 
 mod accelerated;
 mod acceleration;
+mod adopt;
 mod asked_pod;
 mod attach_options;
 mod blob;

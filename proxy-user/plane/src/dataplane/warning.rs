@@ -99,8 +99,7 @@ impl fmt::Display for Warning {
             ),
             Self::HiddenListeners { all, hidden } => write!(
                 f,
-                "{hidden} of {all} sidecar listeners belong to processes not visible here; they are found when they \
-                 listen again"
+                "{hidden} of {all} sidecar listeners cannot be reached from here; they are found when they listen again"
             ),
             Self::NotAccelerated { why } => write!(f, "captured, but not accelerated: {why}"),
             Self::NotAcceleratedYet { why } => {

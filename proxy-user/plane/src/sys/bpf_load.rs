@@ -96,9 +96,44 @@ impl Instruction {
         Self { code: 0x61, registers: base << 4 | to, offset, immediate: 0 }
     }
 
+    /// `to = *(u8 *)(base + offset)`
+    pub const fn load_byte(to: u8, base: u8, offset: i16) -> Self {
+        Self { code: 0x71, registers: base << 4 | to, offset, immediate: 0 }
+    }
+
+    /// `*(u8 *)(base + offset) = register`
+    pub const fn store_byte(base: u8, offset: i16, register: u8) -> Self {
+        Self { code: 0x73, registers: register << 4 | base, offset, immediate: 0 }
+    }
+
+    /// `register &= value`
+    pub const fn and(register: u8, value: i32) -> Self {
+        Self { code: 0x57, registers: register, offset: 0, immediate: value }
+    }
+
+    /// `to |= from`
+    pub const fn or(to: u8, from: u8) -> Self {
+        Self { code: 0x4f, registers: from << 4 | to, offset: 0, immediate: 0 }
+    }
+
+    /// `if register != value goto +offset`
+    pub const fn skip_unless(register: u8, value: i32, offset: i16) -> Self {
+        Self { code: 0x55, registers: register, offset, immediate: value }
+    }
+
+    /// `if one != other goto +offset`
+    pub const fn skip_unless_same(one: u8, other: u8, offset: i16) -> Self {
+        Self { code: 0x5d, registers: other << 4 | one, offset, immediate: 0 }
+    }
+
+    /// `if register == value goto +offset`
+    pub const fn skip_if(register: u8, value: i32, offset: i16) -> Self {
+        Self { code: 0x15, registers: register, offset, immediate: value }
+    }
+
     /// `if register == 0 goto +offset`
     pub const fn skip_if_zero(register: u8, offset: i16) -> Self {
-        Self { code: 0x15, registers: register, offset, immediate: 0 }
+        Self::skip_if(register, 0, offset)
     }
 
     /// `register = map`

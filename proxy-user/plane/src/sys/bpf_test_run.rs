@@ -113,6 +113,19 @@ pub fn classifier(prog: BorrowedFd<'_>, times: u32) -> io::Result<()> {
     bpf(BPF_PROG_TEST_RUN, &mut attr).map(drop)
 }
 
+/// Runs a tc program once on these bytes, behind an Ethernet header of nothing; what it returns.
+pub fn classifier_on(prog: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<u32> {
+    let packet = [&[0u8; 14], bytes].concat();
+    let mut attr = TestAttr {
+        prog_fd: prog.as_raw_fd() as u32,
+        data_size_in: packet.len() as u32,
+        data_in: packet.as_ptr() as u64,
+        ..TestAttr::default()
+    };
+    bpf(BPF_PROG_TEST_RUN, &mut attr)?;
+    Ok(attr.retval)
+}
+
 fn bytes(ip: IpAddr) -> ([u8; 4], [u8; 16]) {
     match ip {
         IpAddr::V4(ip) => (ip.octets(), Ipv6Addr::UNSPECIFIED.octets()),

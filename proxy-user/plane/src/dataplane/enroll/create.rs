@@ -56,6 +56,9 @@ impl Enrollment<'_> {
         // has begun in between may get a second place.
         undo.push("its listeners' places", || late_listeners::clear(self.node_dir, slot));
         self.listen(meta, listeners, true)?;
+        if meta.sandbox.is_some() {
+            listeners.all_reached()?;
+        }
         undo.push("its inbound program", || self.clear(map::INBOUND, slot));
         self.set(map::INBOUND, slot, &programs, program::INBOUND)?;
         for hook in self.hooks(meta, Target::Netns) {

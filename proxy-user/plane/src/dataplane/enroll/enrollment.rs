@@ -89,7 +89,7 @@ impl Enrollment<'_> {
     /// where it is.
     pub(super) fn listen(&self, meta: &Meta, listeners: &mut late_listeners::Found, all: bool) -> Result<()> {
         listeners.renew(self.netns, &self.compiled.policy)?;
-        listeners.add(self.node_dir, meta.slot, &self.compiled.policy, all)
+        listeners.add(self.netns, self.node_dir, meta.slot, &self.compiled.policy, all)
     }
 }
 

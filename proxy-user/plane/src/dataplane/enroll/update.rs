@@ -66,7 +66,13 @@ impl Enrollment<'_> {
     fn listen_as_before(&self, old: &Meta) -> Result<()> {
         let policy = old.compiled().policy;
         late_listeners::clear(self.node_dir, old.slot)?;
-        late_listeners::Found::of(self.netns, &policy)?.add(self.node_dir, old.slot, &policy, true)
+        late_listeners::Found::of(self.netns, &policy)?.add(
+            self.netns,
+            self.node_dir,
+            old.slot,
+            &policy,
+            true,
+        )
     }
 
     /// Removes what the workload had and does not need any more, besides its rules.
