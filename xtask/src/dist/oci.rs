@@ -161,6 +161,23 @@ mod tests {
         assert!(files.contains_key(of_docker[0]["Layers"][0].as_str().unwrap()), "{of_docker}");
     }
 
+    /// Who builds it of the Containerfile gets the same places.
+    #[test]
+    fn the_containerfile_says_the_same() {
+        let text = include_str!("../../../deploy/Containerfile");
+        let steps: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            steps,
+            [
+                "FROM scratch".to_owned(),
+                format!("COPY {} /{PROGRAMS}/", super::super::image::BINARIES.join(" ")),
+                format!("ENV PATH=/{PROGRAMS}"),
+                format!("ENTRYPOINT [\"/{PROGRAMS}/sidestep\"]"),
+            ]
+        );
+        assert!(text.contains(&format!("sidestep-{VERSION}-linux-amd64.tar.gz")), "the archive it names");
+    }
+
     #[test]
     fn a_tag_is_behind_the_last_colon() {
         for (name, expected) in
