@@ -91,7 +91,7 @@ enum Verb {
     /// Embedded L4 sidecar for the demo and for tests without Envoy
     Relay(relay::RelayArgs),
     /// Be the agent of this node: enrol its sidecar pods, and serve metrics, readiness and a page of it
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Take the agent's CNI plugin off this node; pods that run stay captured
     Uninstall(uninstall::UninstallArgs),
     /// Serve metrics, readiness and a page of this node over HTTP; log what the BPF programs say

@@ -178,6 +178,7 @@ fn it_captures_pods(#[case] rights: &str) {
     assert_eq!(connected.outcome(), Outcome::Refused, "{connected:?}");
     let metrics = daemon.get(&node, "/metrics");
     assert!(metrics.contains("sidestep_agent_enrolments_total{when=\"add\"} 1\n"), "{metrics}");
+    assert!(!daemon.get(&node, "/api/v1/node").contains("web"), "the page is not for everybody");
     let status = daemon.exec(&["sidestep", "status", "--output", "json"]).unwrap();
     let status: Value = serde_json::from_str(&status).unwrap();
     assert_eq!(status["workloads"][0]["meta"]["pod"]["name"], "web", "{status:#}");
@@ -202,6 +203,14 @@ fn it_captures_pods(#[case] rights: &str) {
     assert!(complaints.all(|line| line.contains("outbound_refused")), "{log}");
 }
 
+/// The machine's is below the node's own.
+fn without_bpffs(node: &Node) -> Result<()> {
+    let all =
+        "while umount /sys/fs/bpf 2> /dev/null; do :; done; ! grep -q ' /sys/fs/bpf ' /proc/self/mounts";
+    said(node.command("sh").args(["-c", all]))?;
+    Ok(())
+}
+
 /// What a privileged agent mounts is there for the node: pins do not go with the container.
 #[test]
 fn a_node_without_a_bpffs_gets_one() {
@@ -210,13 +219,26 @@ fn a_node_without_a_bpffs_gets_one() {
     }
     let node = Node::without_agent().unwrap();
     node.import(&our_image::path().unwrap()).unwrap();
-    said(node.command("umount").arg("/sys/fs/bpf")).unwrap();
+    without_bpffs(&node).unwrap();
     let daemon = Daemon::start(&node, &[]).unwrap();
     let pod = Pod::run(&node, Spec::meshed("web")).unwrap();
     assert_eq!(node.workloads().unwrap().len(), 1, "the node sees the pins");
     daemon.pod.remove().unwrap();
     assert_eq!(pod.connect().unwrap().outcome(), Outcome::Refused);
     assert_eq!(node.workloads().unwrap().len(), 1);
+}
+
+/// One that may not mount for the node does not mount for itself: those pins would go with the container.
+#[test]
+fn with_least_privilege_it_asks_for_one() {
+    if !can_be_run() {
+        return;
+    }
+    let node = Node::without_agent().unwrap();
+    node.import(&our_image::path().unwrap()).unwrap();
+    without_bpffs(&node).unwrap();
+    let Err(refused) = Daemon::start(&node, &["--set=leastPrivilege=true"]) else { panic!("it runs") };
+    assert!(format!("{refused:#}").contains("no bpffs at /sys/fs/bpf"), "{refused:#}");
 }
 
 /// Both programs, the libraries they are linked with where they are, and nothing else.
