@@ -11,6 +11,8 @@ use std::{
 
 #[path = "../../xtask/src/bpf_toolchain.rs"]
 mod bpf_toolchain;
+#[path = "build/debug_info.rs"]
+mod debug_info;
 #[path = "../../xtask/src/version.rs"]
 mod version;
 
@@ -18,6 +20,7 @@ use bpf_toolchain::{DEBIAN_RUSTC, OLDEST_LINKER, TARGET};
 
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../..");
+    let root = root.canonicalize().expect("the directory of the workspace");
     for path in ["proxy-ebpf", "proxy-common", "Cargo.lock"] {
         println!("cargo:rerun-if-changed={}", root.join(path).display());
     }
@@ -37,6 +40,9 @@ fn main() {
         "-Clink-arg=--btf".to_owned(),
         "-Cdebuginfo=2".to_owned(),
         format!("--cfg=bpf_target_arch=\"{}\"", env::var("CARGO_CFG_TARGET_ARCH").unwrap()),
+        // BTF names the files of the sources: the same object comes of every clone.
+        format!("--remap-path-prefix={}=/sidestep", root.display()),
+        format!("--remap-path-prefix={}=/cargo", cargo_home().display()),
     ];
     let status = cargo
         .current_dir(&root)
@@ -55,10 +61,19 @@ fn main() {
         Ok(status) => stop(&format!("the BPF programs do not compile ({status}), see above")),
         Err(error) => stop(&format!("cargo does not start: {error}")),
     }
-    let object = out.join(TARGET).join("release/sidestep");
+    let built =
+        fs::read(out.join(TARGET).join("release/sidestep")).expect("the object that was just compiled");
+    let code = debug_info::removed(&built);
+    let object = out.join("sidestep.o");
+    fs::write(&object, &code).expect("a file of this script's own");
     println!("cargo:rustc-env=SIDESTEP_BPF_OBJECT={}", object.display());
-    let code = fs::read(&object).expect("the object that was just compiled");
     println!("cargo:rustc-env=SIDESTEP_BPF_BUILD={:08x}", number_of(&code));
+}
+
+/// Where the sources of other crates are.
+fn cargo_home() -> PathBuf {
+    let named = env::var_os("CARGO_HOME").map(PathBuf::from);
+    named.or_else(|| Some(env::home_dir()?.join(".cargo"))).unwrap_or_default()
 }
 
 /// Another object has another number (FNV-1a).

@@ -37,6 +37,7 @@ pub mod network;
 pub mod nobody;
 pub mod node_agent;
 pub mod oracle;
+pub mod our_image;
 pub mod pin_root;
 pub mod plane;
 pub mod pod;

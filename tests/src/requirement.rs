@@ -10,7 +10,9 @@ use nix::unistd::Uid;
 
 use crate::iptables::{self, Backend};
 use crate::kernel::{self, Lack};
-use crate::{cgroup, cluster, earlier, envoy, helm, istio_iptables, node_agent, process, sidestep};
+use crate::{
+    cgroup, cluster, earlier, envoy, helm, istio_iptables, node_agent, our_image, process, sidestep,
+};
 
 /// Something a machine may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub enum Requirement {
     Envoy,
     /// Helm, and the schemas of Kubernetes.
     Helm,
+    /// The container image of the binaries under test.
+    Image,
     Sidestep,
     /// Memory limits of cgroup2: absent where cgroup v1 has the controller.
     MemoryController,
@@ -107,6 +111,7 @@ impl Requirement {
             Self::DaemonSet => cluster::daemonset_missing(),
             Self::Envoy => envoy::binary().is_none().then(|| "no Envoy: `cargo xtask setup`".to_owned()),
             Self::Helm => helm::missing(),
+            Self::Image => our_image::path().err().map(|error| format!("{error:#}")),
             Self::CniPlugin => node_agent::plugin().err().map(|error| format!("{error:#}")),
             Self::Sidestep => sidestep::binary().err().map(|error| format!("{error:#}")),
             Self::MemoryController => memory_controller(),

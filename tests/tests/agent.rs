@@ -12,6 +12,7 @@ use tests::kernel;
 use tests::load::Load;
 use tests::network::Network;
 use tests::node_agent::{MESHED, NodeAgent, SetUp, WAITS, is_enrolled, met, outbound, prev_result};
+use tests::pin_root::VARIABLE;
 use tests::report::Outcome;
 use tests::requirement::Requirement;
 use tests::scale::full_or;
@@ -156,6 +157,25 @@ fn a_second_agent_is_told_of_the_first() {
     let second = ended_command(node.command(NO_RUNTIME).unwrap()).unwrap();
     let first = format!("process {}", node.pid().unwrap());
     assert!(second.code == Some(69) && second.stderr.contains(&first), "{second:?}");
+}
+
+/// A container that mounts one for itself would take the pins with it.
+#[test]
+fn without_a_bpffs_it_refuses_where_it_is_told_to() {
+    if !met() {
+        return;
+    }
+    let mut node = NodeAgent::absent().unwrap();
+    let none = node.directory().join("no-bpffs");
+    std::fs::create_dir(&none).unwrap();
+    let mut command = node.command(&["--runtime=none", "--require-bpffs"]).unwrap();
+    command.env(VARIABLE, &none);
+    let refused = node.run_by(command).unwrap_err();
+    assert!(format!("{refused:#}").contains(&format!("no bpffs at {}", none.display())), "{refused:#}");
+    let left = std::fs::read_dir(&none).unwrap().count();
+    assert_eq!(left, 0, "neither mounted nor pinned");
+    // With one it runs.
+    node.run(&["--runtime=none", "--require-bpffs"]).unwrap();
 }
 
 /// Whoever hands the agent a path to another pod's namespace, or to the node's, gets nothing for it.

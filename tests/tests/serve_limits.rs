@@ -47,6 +47,27 @@ fn it_answers_under_its_own_names(#[case] host: &str, #[case] status: u16) {
     }
 }
 
+/// What is at an address that others get to shows no flow and no process.
+#[test]
+fn the_second_place_has_metrics_and_readiness_alone() {
+    if !DataPlane::Sidestep.met(&[]) {
+        return;
+    }
+    let mut serve = Serve::start(&["--listen-metrics", "127.0.0.1:0"]).unwrap();
+    let out = serve.process().stdout();
+    let second = out.lines().find_map(|line| line.strip_prefix("metrics http://")).expect(&out);
+    let second = second.parse().unwrap();
+    for (path, status) in
+        [("/metrics", 200), ("/readyz", 200), ("/healthz", 200), ("/", 404), ("/api/v1/node", 404)]
+    {
+        let answer = serve.fetch(second, path, &[]).unwrap();
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        assert_eq!(serve.get(path, &[]).unwrap().status, 200, "{path}: the first one has everything");
+    }
+    let of_another = serve.fetch(second, "/metrics", &["Host: evil.example"]).unwrap();
+    assert_eq!(of_another.status, 421, "{of_another:?}");
+}
+
 /// A proxy's form of request names the server in its first line, whatever the header says.
 #[test]
 fn the_first_line_counts() {

@@ -5,12 +5,9 @@ use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{setup, step, workspace::Workspace};
+use crate::{elf, setup, step, workspace::Workspace};
 
 const PLUGIN: &str = "sidestep-cni";
-
-/// Of a program header: the path of the dynamic linker (elf.h).
-const PT_INTERP: u32 = 3;
 
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     setup::bpf_toolchain(workspace)?;
@@ -41,7 +38,7 @@ pub(crate) fn plugin(workspace: &Workspace) -> Result<()> {
     let built = workspace.target_for(&host).join("release").join(PLUGIN);
     let image = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
     ensure!(
-        !has_interpreter(&image).with_context(|| format!("look into {}", built.display()))?,
+        !elf::has_interpreter(&image).with_context(|| format!("look into {}", built.display()))?,
         "{} asks for a dynamic linker: a node need not have one of this libc",
         built.display()
     );
@@ -63,55 +60,9 @@ fn host() -> Result<String> {
     Ok(host.context("`rustc -vV` names no host")?.to_owned())
 }
 
-/// Whether a 64-bit ELF program has the kernel start a dynamic linker first.
-fn has_interpreter(image: &[u8]) -> Result<bool> {
-    ensure!(image.starts_with(b"\x7fELF\x02\x01"), "it is no 64-bit little-endian ELF");
-    let bytes = |at: usize, count: usize| image.get(at..at + count).context("it is cut short");
-    let half = |at| bytes(at, 2).map(|field| usize::from(u16::from_le_bytes([field[0], field[1]])));
-    let table: [u8; 8] = bytes(32, 8)?.try_into()?;
-    let table = usize::try_from(u64::from_le_bytes(table))?;
-    let (size, count) = (half(54)?, half(56)?);
-    for index in 0..count {
-        let kind: [u8; 4] = bytes(table + index * size, 4)?.try_into()?;
-        if u32::from_le_bytes(kind) == PT_INTERP {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A program with headers of these kinds.
-    fn program(kinds: &[u32]) -> Vec<u8> {
-        let mut image = b"\x7fELF\x02\x01".to_vec();
-        image.resize(64, 0);
-        image[32] = 64;
-        image[54] = 56;
-        image[56] = kinds.len() as u8;
-        for kind in kinds {
-            image.extend(kind.to_le_bytes());
-            image.resize(image.len() + 52, 0);
-        }
-        image
-    }
-
-    #[test]
-    fn a_program_without_dynamic_linker_has_no_header_for_it() {
-        assert!(!has_interpreter(&program(&[1, 1, 2])).unwrap());
-        assert!(has_interpreter(&program(&[1, PT_INTERP])).unwrap());
-        assert!(has_interpreter(&program(&[1, PT_INTERP])[..100]).is_err());
-        assert!(has_interpreter(b"#!/bin/sh").is_err());
-    }
-
-    /// This one is linked as cargo does it of itself.
-    #[test]
-    fn a_test_has_a_dynamic_linker() {
-        let image = fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert!(has_interpreter(&image).unwrap());
-    }
 
     #[test]
     fn what_is_left_takes_the_place_of_what_is_there() {

@@ -9,7 +9,9 @@ mod bpf_toolchain;
 mod build;
 mod cluster;
 mod demo;
+mod dist;
 mod earlier;
+mod elf;
 mod envoy;
 mod helm;
 mod lab;
@@ -44,6 +46,10 @@ enum Verb {
     Setup,
     /// Build the release binaries, with the BPF object embedded
     Build,
+    /// Pack the container image of sidestep, of the release build or of other binaries
+    Image(dist::image::Args),
+    /// Build what is given to others: an archive of static programs and pages, the image, their sums (ten minutes)
+    Dist(dist::Args),
     /// Check formatting, and run clippy for the host and for the BPF target
     Lint,
     /// Build, then run every test (root: the lab makes network namespaces and cgroups)
@@ -67,6 +73,8 @@ fn main() -> ExitCode {
     let outcome = Workspace::locate().and_then(|workspace| match cli.verb {
         Verb::Setup => setup::run(&workspace),
         Verb::Build => build::run(&workspace),
+        Verb::Image(args) => dist::image::run(&workspace, &args),
+        Verb::Dist(args) => dist::run(&workspace, &args),
         Verb::Lint => lint::run(&workspace),
         Verb::Test(args) => test::run(&workspace, &args),
         Verb::Lab(args) => lab::run(&workspace, &args),

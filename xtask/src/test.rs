@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{apt, build, cluster, earlier, envoy, setup, step, tally::Tally, workspace::Workspace};
+use crate::{apt, build, cluster, dist, earlier, envoy, setup, step, tally::Tally, workspace::Workspace};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -38,6 +38,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     );
     setup::run(workspace)?;
     build::binaries(workspace)?;
+    dist::image::prepare(workspace)?;
     let everything = args.cargo.is_empty();
     if everything {
         // One of the tests runs a program of the cluster's.
@@ -76,6 +77,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 pub(crate) fn environment(workspace: &Workspace, command: &mut Command) {
     command.env("SIDESTEP_BIN", workspace.release("sidestep"));
     command.env("SIDESTEP_CNI", workspace.release("sidestep-cni"));
+    command.env("SIDESTEP_IMAGE", dist::image::archive(workspace));
     command.env("SIDESTEP_SKIPS", workspace.target_for("skips"));
     let ours = envoy::binary(workspace);
     if std::env::var_os("SIDESTEP_ENVOY").is_none() && ours.is_file() {

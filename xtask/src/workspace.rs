@@ -53,6 +53,16 @@ impl Workspace {
         command
     }
 
+    /// The same sources, and artifacts elsewhere.
+    pub(crate) fn with_target(&self, target: PathBuf) -> Self {
+        Self::at(self.root.clone(), target)
+    }
+
+    /// A copy of the sources, and its artifacts.
+    pub(crate) fn at(root: PathBuf, target: PathBuf) -> Self {
+        Self { root, target }
+    }
+
     /// A binary of the release profile.
     pub(crate) fn release(&self, binary: &str) -> PathBuf {
         self.target.join("release").join(binary)

@@ -93,7 +93,7 @@ enum Verb {
     /// Embedded L4 sidecar for the demo and for tests without Envoy
     Relay(relay::RelayArgs),
     /// Be the agent of this node: enrol its sidecar pods, and serve metrics, readiness and a page of it
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Show the pods of this node as its agent has decided: enrolled, left alone and why; exit 1 if one failed
     Pods(pods::PodsArgs),
     /// Show and check each node of a cluster, through kubectl; exit 1 if something is not as it should be

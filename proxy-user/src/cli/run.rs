@@ -22,6 +22,7 @@ use proxy_agent::{
 };
 use proxy_cni::entry::{Entry, FailurePolicy, TYPE, VALIDATION};
 use proxy_core::exit::{Class, Failure};
+use proxy_plane::dataplane;
 
 use super::{acceleration::AccelerationArgs, log::LogFormat, observation::ObservationArgs, stop};
 use crate::{
@@ -63,6 +64,10 @@ pub(crate) struct RunArgs {
     /// Between two looks at which pods there are
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     every: u64,
+    /// Refuse to run where there is no bpffs, in place of mounting one: what a container mounts for itself goes with it,
+    /// and the pins on it
+    #[arg(long)]
+    require_bpffs: bool,
     /// kubelet's --cgroup-root, for runtimes that do not tell a pod's cgroup
     #[arg(long, value_name = "PATH", default_value = "/")]
     cgroup_root: String,
@@ -112,6 +117,9 @@ pub(crate) struct RunArgs {
     /// Where metrics, readiness and the page are: ADDR:PORT, HOST:PORT, PORT alone for 127.0.0.1, or unix:/PATH
     #[arg(long, value_name = "WHERE", default_value = DEFAULT_LISTEN, help_heading = "Metrics")]
     listen: Listen,
+    /// Metrics and readiness here as well, and nothing else: the same forms
+    #[arg(long, value_name = "WHERE", help_heading = "Metrics")]
+    listen_metrics: Option<Listen>,
     /// Name under which clients call it, besides its addresses and localhost; repeatable
     #[arg(long, value_name = "NAME", help_heading = "Metrics")]
     host_name: Vec<String>,
@@ -187,6 +195,9 @@ impl RunArgs {
 
 /// Runs until SIGTERM or SIGINT. Prints the bound address (`listening http://127.0.0.1:15095`) and `ready` on stdout.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
+    if args.require_bpffs {
+        dataplane::never_mount();
+    }
     let options = Options {
         socket: args.cni_socket.clone(),
         sources: args.sources(),
@@ -200,13 +211,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         let started = run::start(options)?;
         let server = serve::bind(&serve::Options {
             listen: args.listen.clone(),
+            listen_metrics: args.listen_metrics.clone(),
             hosts: args.host_name.clone(),
             program_stats: false,
             drain: Duration::from_secs(args.drain),
             agent: Some(Arc::clone(&started.agent)),
         })
         .await?;
-        out::text(format!("listening {}\nready\n", server.url()))?;
+        out::text(server.said() + "ready\n")?;
         let (say, told) = tokio::sync::oneshot::channel::<()>();
         let agent = started.run(async move {
             stopped.await;

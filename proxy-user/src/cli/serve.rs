@@ -22,6 +22,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "WHERE", default_value = DEFAULT_LISTEN)]
     listen: Listen,
 
+    /// Metrics and readiness here as well, and nothing else: the same forms
+    #[arg(long, value_name = "WHERE")]
+    listen_metrics: Option<Listen>,
+
     /// Name under which clients call it, besides its addresses and localhost; repeatable
     #[arg(long, value_name = "NAME")]
     host_name: Vec<String>,
@@ -43,6 +47,7 @@ pub(crate) struct ServeArgs {
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode> {
     let options = serve::Options {
         listen: args.listen.clone(),
+        listen_metrics: args.listen_metrics.clone(),
         hosts: args.host_name.clone(),
         program_stats: args.program_stats,
         drain: Duration::from_secs(args.drain),
@@ -52,7 +57,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode> {
     runtime.block_on(async move {
         let stop = stop::by_signal()?;
         let server = serve::bind(&options).await?;
-        out::text(format!("listening {}\nready\n", server.url()))?;
+        out::text(server.said() + "ready\n")?;
         server.run(stop).await
     })?;
     Ok(ExitCode::SUCCESS)

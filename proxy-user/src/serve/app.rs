@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     connections::Connections,
     hosts::Hosts,
-    listen::{Listen, Listener},
+    listen::{Listen, Listener, Stream},
     program_log::ProgramLog,
     routes,
     snapshot::Reader,
@@ -25,6 +25,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Options {
     /// Port 0 takes a free one.
     pub listen: Listen,
+    /// Where metrics and readiness are as well, and nothing else.
+    pub listen_metrics: Option<Listen>,
     /// Names of this server besides its addresses and localhost, as clients say them.
     pub hosts: Vec<String>,
     /// Have the kernel count runs and time of BPF programs meanwhile.
@@ -37,14 +39,32 @@ pub struct Options {
 
 /// Bound, and not serving yet.
 pub struct Server {
-    listener: Listener,
-    url: String,
-    /// None: who may connect to a unix socket is no web page.
-    hosts: Option<Hosts>,
+    whole: Door,
+    metrics: Option<Door>,
     reader: Arc<Reader>,
     drain: Duration,
     /// The kernel counts as long as this is open.
     _program_stats: Option<OwnedFd>,
+}
+
+/// One place where it listens.
+struct Door {
+    listener: Listener,
+    url: String,
+    /// None: who may connect to a unix socket is no web page.
+    hosts: Option<Hosts>,
+}
+
+impl Door {
+    async fn bind(listen: &Listen, names: &[String]) -> Result<Self> {
+        let listener = Listener::bind(listen).await?;
+        let url = listener.url().context("the address that was bound")?;
+        let hosts = match &listener {
+            Listener::Tcp(_) => Some(Hosts::and(names)),
+            Listener::Unix(..) => None,
+        };
+        Ok(Self { listener, url, hosts })
+    }
 }
 
 /// # Errors
@@ -54,24 +74,28 @@ pub async fn bind(options: &Options) -> Result<Server> {
     dataplane::check_reading()?;
     let reader = Arc::new(Reader::of(options.agent.clone()));
     reader.read().context("read the attached workloads")?;
-    let listener = Listener::bind(&options.listen).await?;
-    let url = listener.url().context("the address that was bound")?;
-    let hosts = match &listener {
-        Listener::Tcp(_) => Some(Hosts::and(&options.hosts)),
-        Listener::Unix(..) => None,
+    let whole = Door::bind(&options.listen, &options.hosts).await?;
+    let metrics = match &options.listen_metrics {
+        Some(listen) => Some(Door::bind(listen, &options.hosts).await?),
+        None => None,
     };
     let program_stats = options
         .program_stats
         .then(|| enable_stats(Stats::RunTime))
         .transpose()
         .context("--program-stats: the kernel does not count (Linux 5.8, CAP_SYS_ADMIN); leave it out")?;
-    Ok(Server { listener, url, hosts, reader, drain: options.drain, _program_stats: program_stats })
+    Ok(Server { whole, metrics, reader, drain: options.drain, _program_stats: program_stats })
 }
 
 impl Server {
-    /// Where it listens: `http://127.0.0.1:15095`, `unix:/run/sidestep.sock`.
-    pub fn url(&self) -> &str {
-        &self.url
+    /// Where it listens, a line for each place: `listening http://127.0.0.1:15095`, `listening
+    /// unix:/run/sidestep.sock`, behind it the one of metrics and readiness.
+    pub fn said(&self) -> String {
+        let mut lines = format!("listening {}\n", self.whole.url);
+        if let Some(metrics) = &self.metrics {
+            lines += &format!("metrics {}\n", metrics.url);
+        }
+        lines
     }
 
     /// Serves, and passes on what the BPF programs say, until `stop` resolves.
@@ -89,28 +113,45 @@ impl Server {
     }
 
     async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let mut connections = Connections::of(routes::all(self.reader, self.hosts));
+        let mut whole = Connections::of(routes::all(Arc::clone(&self.reader), self.whole.hosts));
+        let (listener, hosts) = self.metrics.map(|door| (door.listener, door.hosts)).unzip();
+        // Its own connections: who fills the one place does not close the other's.
+        let mut metrics = Connections::of(routes::of_machines(self.reader, hosts.flatten()));
         let mut stop = std::pin::pin!(stop);
         loop {
             tokio::select! {
                 () = &mut stop => break,
-                accepted = self.listener.accept() => match accepted {
-                    Ok(stream) => connections.add(stream),
-                    Err(error) if is_of_one(&error) => {}
-                    Err(error) => {
-                        tracing::warn!("a connection could not be accepted: {error}");
-                        sleep(PAUSE).await;
-                    }
-                },
+                accepted = self.whole.listener.accept() => admit(&mut whole, accepted).await,
+                accepted = accept(listener.as_ref()) => admit(&mut metrics, accepted).await,
             }
         }
         // Nobody new gets in while the rest is answered.
-        drop(self.listener);
-        if timeout(self.drain, connections.drain()).await.is_err() {
+        drop((self.whole.listener, listener));
+        let drain = async { tokio::join!(whole.drain(), metrics.drain()) };
+        if timeout(self.drain, drain).await.is_err() {
             // Said, but no failure: who holds a request open longer has been told how long it may.
             tracing::warn!("requests were still open after {} s", self.drain.as_secs());
         }
         Ok(())
+    }
+}
+
+/// Nobody ever comes where nothing listens.
+async fn accept(listener: Option<&Listener>) -> io::Result<Stream> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn admit(connections: &mut Connections, accepted: io::Result<Stream>) {
+    match accepted {
+        Ok(stream) => connections.add(stream),
+        Err(error) if is_of_one(&error) => {}
+        Err(error) => {
+            tracing::warn!("a connection could not be accepted: {error}");
+            sleep(PAUSE).await;
+        }
     }
 }
 

@@ -24,14 +24,24 @@ use super::{
 
 /// `hosts`: under which names it answers; without them under any.
 pub(super) fn all(reader: Arc<Reader>, hosts: Option<Hosts>) -> Router {
-    let routes = Router::new()
-        .route("/", get(page))
-        .route("/api/v1/node", get(node))
+    let routes = Router::new().route("/", get(page)).route("/api/v1/node", get(node));
+    finished(routes.merge(asked_by_machines()), reader, hosts)
+}
+
+/// What kubelet and Prometheus ask for, and nothing of flows and processes.
+pub(super) fn of_machines(reader: Arc<Reader>, hosts: Option<Hosts>) -> Router {
+    finished(asked_by_machines(), reader, hosts)
+}
+
+fn asked_by_machines() -> Router<Arc<Reader>> {
+    Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .layer(CompressionLayer::new())
-        .with_state(reader);
+}
+
+fn finished(routes: Router<Arc<Reader>>, reader: Arc<Reader>, hosts: Option<Hosts>) -> Router {
+    let routes = routes.layer(CompressionLayer::new()).with_state(reader);
     match hosts {
         Some(hosts) => routes.layer(from_fn_with_state(hosts, check_host)),
         None => routes,

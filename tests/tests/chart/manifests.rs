@@ -83,9 +83,12 @@ fn it_asks_for_as_little_as_it_says() {
     assert_eq!(container["readinessProbe"]["httpGet"], json!({ "path": "/readyz", "port": "metrics" }));
     assert_eq!((&container["livenessProbe"], &container["startupProbe"]), (&Value::Null, &Value::Null));
     let args = container["args"].as_array().unwrap();
+    // The pod's address has metrics and readiness alone.
     assert!(
-        args.contains(&json!("--listen=0.0.0.0:15095")) && container["ports"][0]["containerPort"] == 15095
+        args.contains(&json!("--listen-metrics=0.0.0.0:15095"))
+            && args.contains(&json!("--listen=127.0.0.1:15096"))
     );
+    assert_eq!(container["ports"], json!([{ "name": "metrics", "containerPort": 15095 }]));
 }
 
 /// Where the runtime, the plugin and the agent speak of paths, they mean the same.
@@ -172,7 +175,7 @@ fn the_notes_name_what_there_is() {
         assert_eq!(ended.code, Some(0), "{ended:?}");
         ended.stdout.split_once("NOTES:").expect("notes").1.to_owned()
     };
-    let usual = notes("listen=0.0.0.0:9000");
+    let usual = notes("page=0.0.0.0:9000");
     for said in [
         "kubectl rollout status -n mesh daemonset/sidestep",
         "istio-validation",

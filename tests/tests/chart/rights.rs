@@ -38,8 +38,10 @@ fn each_right_is_named() {
     assert_eq!(capabilities(&rendered(&["--set=leastPrivilege=true"]).unwrap()), few);
     let all = capabilities(&rendered(&["--set=leastPrivilege=true,hostPID=true"]).unwrap());
     assert_eq!(all, [&few[..], &["SYS_PTRACE", "DAC_READ_SEARCH", "DAC_OVERRIDE"]].concat());
-    // Kubernetes refuses a mount that comes back from a container that is not privileged.
-    assert!(!template(&["--set=leastPrivilege=true"]).unwrap().contains("Bidirectional"));
+    // Kubernetes refuses a mount that comes back from a container that is not privileged: it may mount none.
+    let least = template(&["--set=leastPrivilege=true"]).unwrap();
+    assert!(!least.contains("Bidirectional") && least.contains("- --require-bpffs\n"));
+    assert!(!template(&[]).unwrap().contains("--require-bpffs"));
     let old = rendered(&["--set=leastPrivilege=true", "--kube-version=1.29"]).unwrap();
     let template = &of_kind(&old, "DaemonSet").unwrap()["spec"]["template"];
     let profile =

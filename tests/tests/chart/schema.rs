@@ -24,6 +24,7 @@ use crate::helm_is_there;
 #[case::nobody_is_captured("waitsFor=[]", "at '/waitsFor'")]
 #[case::neither_pod_nor_label("select=[\"shop\"]", "at '/select/0'")]
 #[case::where_kubelet_cannot_ask("listen=127.0.0.1:15095", "at '/listen'")]
+#[case::a_page_at_a_name("page=localhost:15096", "at '/page'")]
 #[case::a_capability_with_its_prefix("extraCapabilities=[\"CAP_CHOWN\"]", "at '/extraCapabilities/0'")]
 fn a_slip_is_named(#[case] slip: &str, #[case] said: &str) {
     if !helm_is_there() {

@@ -27,6 +27,8 @@ rm -rf "$2"
 /// The first process of the node; it also takes in what has lost its parent.
 const INSIDE: &str = r#"
 set -e
+# As systemd has it on a node: what is mounted is seen by containers that ask for it. Nobody outside is a peer.
+mount --make-rshared /
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf
 mount -t tmpfs tmpfs /run

@@ -5,6 +5,7 @@ mod cri;
 mod enclosure;
 mod first;
 mod image;
+mod in_its_image;
 mod left_alone;
 mod lifecycle;
 mod messages;

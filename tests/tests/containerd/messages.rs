@@ -66,6 +66,8 @@ pub(crate) struct LinuxPodSandboxConfig {
 pub(crate) struct LinuxSandboxSecurityContext {
     #[prost(message, optional, tag = "1")]
     pub(crate) namespace_options: Option<NamespaceOption>,
+    #[prost(bool, tag = "6")]
+    pub(crate) privileged: bool,
 }
 
 /// 0: the pod's own, 1: the container's own, 2: the node's.
@@ -126,14 +128,31 @@ pub(crate) struct ContainerConfig {
     pub(crate) image: Option<ImageSpec>,
     #[prost(string, repeated, tag = "3")]
     pub(crate) command: Vec<String>,
+    #[prost(string, repeated, tag = "4")]
+    pub(crate) args: Vec<String>,
     #[prost(message, repeated, tag = "6")]
     pub(crate) envs: Vec<KeyValue>,
+    #[prost(message, repeated, tag = "7")]
+    pub(crate) mounts: Vec<Mount>,
     #[prost(btree_map = "string, string", tag = "9")]
     pub(crate) labels: BTreeMap<String, String>,
     #[prost(string, tag = "11")]
     pub(crate) log_path: String,
     #[prost(message, optional, tag = "15")]
     pub(crate) linux: Option<LinuxContainerConfig>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Mount {
+    #[prost(string, tag = "1")]
+    pub(crate) container_path: String,
+    #[prost(string, tag = "2")]
+    pub(crate) host_path: String,
+    #[prost(bool, tag = "3")]
+    pub(crate) readonly: bool,
+    /// 0: none, 1: from the host to the container, 2: both ways.
+    #[prost(int32, tag = "5")]
+    pub(crate) propagation: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -166,12 +185,30 @@ pub(crate) struct LinuxContainerConfig {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct LinuxContainerSecurityContext {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) capabilities: Option<Capability>,
+    #[prost(bool, tag = "2")]
+    pub(crate) privileged: bool,
     #[prost(message, optional, tag = "3")]
     pub(crate) namespace_options: Option<NamespaceOption>,
     #[prost(message, optional, tag = "5")]
     pub(crate) run_as_user: Option<Int64Value>,
+    #[prost(bool, tag = "7")]
+    pub(crate) readonly_rootfs: bool,
     #[prost(message, optional, tag = "12")]
     pub(crate) run_as_group: Option<Int64Value>,
+    #[prost(string, repeated, tag = "13")]
+    pub(crate) masked_paths: Vec<String>,
+    #[prost(string, repeated, tag = "14")]
+    pub(crate) readonly_paths: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Capability {
+    #[prost(string, repeated, tag = "1")]
+    pub(crate) add_capabilities: Vec<String>,
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) drop_capabilities: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -191,6 +228,27 @@ pub(crate) struct CreateContainerResponse {
 pub(crate) struct ContainerId {
     #[prost(string, tag = "1")]
     pub(crate) container_id: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ExecSyncRequest {
+    #[prost(string, tag = "1")]
+    pub(crate) container_id: String,
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) cmd: Vec<String>,
+    /// In seconds.
+    #[prost(int64, tag = "3")]
+    pub(crate) timeout: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ExecSyncResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) stdout: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) stderr: Vec<u8>,
+    #[prost(int32, tag = "3")]
+    pub(crate) exit_code: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]

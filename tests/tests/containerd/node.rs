@@ -80,12 +80,17 @@ impl Node {
         fs::set_permissions(&runc, fs::Permissions::from_mode(0o755)).context("a wrapper of runc")?;
         fs::write(directory.join("config.toml"), configuration(&directory)).context("containerd.toml")?;
         node.run_containerd()?;
-        let archive = image::pack(&directory)?;
-        said(node.command("ctr").args(["-n", "k8s.io", "images", "import"]).arg(archive))?;
+        node.import(&image::pack(&directory)?)?;
         let mut world = node.command(lab_agent()?);
         world.args(["serve", "--listen", "0.0.0.0:8080", "--banner", OF_THE_WORLD]);
         *locked(&node.world) = Some(started(world, "ready", &directory.join("world.log"))?);
         Ok(node)
+    }
+
+    /// Gives an image to containerd.
+    pub(crate) fn import(&self, archive: &Path) -> Result<()> {
+        said(self.command("ctr").args(["-n", "k8s.io", "images", "import"]).arg(archive))?;
+        Ok(())
     }
 
     pub(crate) fn directory(&self) -> &Path {

@@ -36,6 +36,8 @@ pub(crate) struct Spec {
     pub(crate) uid: String,
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) options: NamespaceOption,
+    /// Its containers may be.
+    pub(crate) privileged: bool,
     /// How many sandboxes of this pod there were before.
     pub(crate) attempt: u32,
 }
@@ -46,7 +48,7 @@ impl Spec {
         let uid = format!("{:08x}-0000-4000-8000-{number:012x}", std::process::id());
         let (name, namespace) = (name.to_owned(), "shop".to_owned());
         let options = NamespaceOption { pid: 1, ..NamespaceOption::default() };
-        Self { name, namespace, uid, annotations: BTreeMap::new(), options, attempt: 0 }
+        Self { name, namespace, uid, annotations: BTreeMap::new(), options, privileged: false, attempt: 0 }
     }
 
     /// One that the injector has been at.
@@ -84,6 +86,7 @@ impl Spec {
                 cgroup_parent: self.cgroup(),
                 security_context: Some(LinuxSandboxSecurityContext {
                     namespace_options: Some(self.options.clone()),
+                    privileged: self.privileged,
                 }),
             }),
         }
@@ -170,25 +173,33 @@ impl Pod {
 
     /// Runs `lab-agent` with these arguments in a container, as this user.
     pub(crate) fn start(&self, container: &str, user: u32, arguments: &[&str]) -> Result<Container> {
-        // Each of them is another one to the runtime.
-        let attempt = NUMBER.fetch_add(1, Ordering::Relaxed);
         let user = Some(Int64Value { value: user.into() });
-        let log = format!("{container}-{attempt}.log");
         let config = ContainerConfig {
-            metadata: Some(ContainerMetadata { name: container.to_owned(), attempt }),
             image: Some(ImageSpec { image: IMAGE.to_owned() }),
             command: [PROGRAM].iter().chain(arguments).map(|word| (*word).to_owned()).collect(),
-            envs: Vec::new(),
-            labels: BTreeMap::from([("io.kubernetes.container.name".to_owned(), container.to_owned())]),
-            log_path: log.clone(),
             linux: Some(LinuxContainerConfig {
                 security_context: Some(LinuxContainerSecurityContext {
-                    namespace_options: Some(self.spec.options.clone()),
                     run_as_user: user.clone(),
                     run_as_group: user,
+                    ..LinuxContainerSecurityContext::default()
                 }),
             }),
+            ..ContainerConfig::default()
         };
+        self.start_container(container, config)
+    }
+
+    /// Starts it under this name, in the pod's namespaces.
+    pub(crate) fn start_container(&self, name: &str, mut config: ContainerConfig) -> Result<Container> {
+        // Each of them is another one to the runtime.
+        let attempt = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let log = format!("{name}-{attempt}.log");
+        config.metadata = Some(ContainerMetadata { name: name.to_owned(), attempt });
+        config.labels.insert("io.kubernetes.container.name".to_owned(), name.to_owned());
+        config.log_path.clone_from(&log);
+        if let Some(context) = config.linux.as_mut().and_then(|linux| linux.security_context.as_mut()) {
+            context.namespace_options = Some(self.spec.options.clone());
+        }
         let asked = CreateContainerRequest {
             pod_sandbox_id: self.sandbox.clone(),
             config: Some(config),
@@ -227,12 +238,23 @@ impl Pod {
     }
 
     pub(crate) fn ended(&self, container: &Container) {
-        until_looking(LOOK_EVERY, "the container ends", SOON, || {
-            let asked = ContainerId { container_id: container.id.clone() };
-            let mut cri = self.cri().unwrap();
-            let answer = cri.ask::<_, ContainerStatusResponse>("ContainerStatus", asked);
-            answer.unwrap().status.is_some_and(|status| status.state == EXITED)
-        });
+        until_looking(LOOK_EVERY, "the container ends", SOON, || self.has_ended(container).unwrap());
+    }
+
+    pub(crate) fn has_ended(&self, container: &Container) -> Result<bool> {
+        let asked = ContainerId { container_id: container.id.clone() };
+        let answer: ContainerStatusResponse = self.cri()?.ask("ContainerStatus", asked)?;
+        Ok(answer.status.is_some_and(|status| status.state == EXITED))
+    }
+
+    /// Runs a program of its image in it, as `kubectl exec` does.
+    pub(crate) fn exec(&self, container: &Container, command: &[&str]) -> Result<ExecSyncResponse> {
+        let asked = ExecSyncRequest {
+            container_id: container.id.clone(),
+            cmd: command.iter().map(|word| (*word).to_owned()).collect(),
+            timeout: SOON.as_secs().cast_signed(),
+        };
+        self.cri()?.ask("ExecSync", asked)
     }
 
     pub(crate) fn kill(&self, container: &Container) -> Result<()> {

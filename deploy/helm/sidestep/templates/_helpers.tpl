@@ -41,6 +41,10 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{ last (splitList ":" .Values.listen) }}
 {{- end }}
 
+{{- define "sidestep.page-port" -}}
+{{ last (splitList ":" .Values.page) }}
+{{- end }}
+
 {{- /* Where agent and uninstall look for things. */ -}}
 {{- define "sidestep.places" -}}
 - --runtime={{ .Values.runtimeSocket }}

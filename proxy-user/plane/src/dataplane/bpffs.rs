@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context, Result};
@@ -17,6 +18,15 @@ use proxy_core::exit::{Class, Failure};
 const BPFFS: &str = "/sys/fs/bpf";
 const PRIVATE: u32 = 0o700;
 const BPFFS_MAGIC: i64 = 0xcafe_4a11;
+
+/// Somebody else looks after the bpffs.
+static NEVER_MOUNT: AtomicBool = AtomicBool::new(false);
+
+/// From here on no bpffs is mounted where there is none: in a mount namespace of its own it would end with this process,
+/// and the pins with it.
+pub fn never_mount() {
+    NEVER_MOUNT.store(true, Ordering::Relaxed);
+}
 
 /// The directory of all workloads. `SIDESTEP_BPFFS` names another bpffs (tests, containers).
 pub fn root() -> PathBuf {
@@ -71,6 +81,9 @@ pub(super) fn ensure_root() -> Result<PathBuf> {
     let root = root();
     let base = base(&root).to_owned();
     if !is_bpffs(&base) {
+        if NEVER_MOUNT.load(Ordering::Relaxed) {
+            require()?;
+        }
         fs::create_dir_all(&base).ok();
         mount(Some("bpf"), &base, Some("bpf"), MsFlags::empty(), Some("mode=0700")).map_err(|error| {
             Failure::error(

@@ -58,7 +58,7 @@ mod workloads;
 
 pub use asked_pod::asked_pod;
 pub use attach_options::{AttachOptions, Sandbox};
-pub use bpffs::root as pin_root;
+pub use bpffs::{never_mount, root as pin_root};
 pub use counters::{Counters, Traffic};
 pub use described::Described;
 pub use enroll::Enrolled;
