@@ -23,7 +23,7 @@ pub(crate) struct PodsArgs {
     output: Output,
 
     /// Where the agent has its page: what it was given as --listen
-    #[arg(long, value_name = "WHERE", default_value = DEFAULT_LISTEN)]
+    #[arg(long, value_name = "WHERE", env = "SIDESTEP_AGENT", default_value = DEFAULT_LISTEN)]
     agent: Where,
 }
 

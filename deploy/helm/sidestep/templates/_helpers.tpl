@@ -60,13 +60,14 @@ imagePullPolicy: {{ . }}
 {{- end }}
 
 {{- define "sidestep.container" -}}
-{{- with .Values.env -}}
 env:
-  {{- range $name, $value := . }}
+  # Where `sidestep pods` in this container asks.
+  - name: SIDESTEP_AGENT
+    value: {{ .Values.page | quote }}
+  {{- range $name, $value := .Values.env }}
   - name: {{ $name }}
     value: {{ $value | quote }}
   {{- end }}
-{{ end -}}
 securityContext:
   {{- include "sidestep.rights" . | nindent 2 }}
 volumeMounts:
