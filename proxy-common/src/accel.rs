@@ -16,7 +16,10 @@ use crate::{
 pub use crate::kernel::AccelKernel;
 pub use choose::{DirectionState, Path, PathInputs, SMALL_RUN, WORTH_ALONE, choose, direction_bit, mode};
 pub use reason::Reason;
-pub use server::{Knowledge, LONG, SAMPLE, SERVER_SETS, SHORT_RUN, Server, ServerAt, Servers};
+pub use server::{
+    Clients, Connections, Knowledge, LONG, Listener, SAMPLE, SEEN, SERVER_SETS, SHORT_RUN, Seen, ServerAt,
+    Servers,
+};
 
 /// One end of a connection, as that end sees it. Addresses of loopback are every namespace's, so that with them goes
 /// whose they are; other local addresses are the workload's own, or it has no entry. The sequence numbers of the handshake
@@ -95,6 +98,8 @@ pub mod end_flag {
     /// Its process reads until there is nothing left. The sidecar does, and so does a program that the user has declared to
     /// do so.
     pub const DRAINS: u32 = 1 << 2;
+    /// Its program is unknown: it is looked at when something it sent is acknowledged.
+    pub const WATCHED: u32 = 1 << 3;
 }
 
 /// What is known of a listener or a connecting socket before its connection exists (socket storage, inherited by
@@ -105,9 +110,15 @@ pub struct Mark {
     /// Bits of [`end_flag`].
     pub flags: u32,
     pub reserved: u32,
-    /// The marked socket as a number, and its cookie; 0: marked by userspace.
+    /// The marked socket as a number (0: marked by userspace), and its cookie. It stays when it is inherited, so that an
+    /// accepted socket has its listener's.
     pub sk: u64,
     pub cookie: u64,
+}
+
+impl Mark {
+    /// Nothing is known of the socket.
+    pub const NONE: Self = Self { flags: 0, reserved: 0, sk: 0, cookie: 0 };
 }
 
 /// What a socket in the map remembers (socket storage); only its own sends touch it, under its lock. What each message
@@ -172,6 +183,11 @@ pub struct Switch {
 pub mod switch_flag {
     /// Readers that are not trusted or block are accelerated as well. Tests alone set it, in the map.
     pub const ANY_READER: u32 = 1 << 0;
+    /// Non-blocking sockets whose programs are not known may enter, to send: being in the map changes nothing for them on
+    /// this kernel, as long as nothing is redirected to them.
+    pub const SENDS: u32 = 1 << 1;
+    /// They enter before any was seen. Tests alone set it, in the map.
+    pub const AT_ONCE: u32 = 1 << 2;
 }
 
 /// Counters of the acceleration: three (sockets, messages, bytes) per reason and slot.

@@ -5,9 +5,9 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
-        BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE,
-        BPF_TCP_SYN_SENT, bpf_sock,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTT_CB,
+        BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB,
+        BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE, BPF_TCP_SYN_SENT, bpf_sock,
     },
     macros::sock_ops,
     programs::SockOpsContext,
@@ -21,11 +21,11 @@ use proxy_common::{
 };
 
 use crate::{
-    accel::enroll,
+    accel::{enroll, watch},
     guest, kernel_memory,
     listeners::{self, Added},
     maps,
-    rodata::known,
+    rodata::{self, known},
     routes,
     sock_ops_call::SockOps,
     storage,
@@ -37,6 +37,9 @@ use crate::{
 #[inline(always)]
 pub(crate) fn sock_ops(ctx: SockOpsContext) -> u32 {
     let call = SockOps::new(&ctx);
+    if !is_looked_at(call) {
+        return 1;
+    }
     give_cookie(call);
     let Some(me) = Workload::of_cgroup() else { return 1 };
     match call.op() {
@@ -56,9 +59,30 @@ pub(crate) fn sock_ops(ctx: SockOpsContext) -> u32 {
             }
         }
         BPF_SOCK_OPS_STATE_CB => closing(&me, call),
+        BPF_SOCK_OPS_RTT_CB => {
+            let sk = call.sk();
+            if !sk.is_null() {
+                watch::acknowledged(&me, call, sk);
+            }
+        }
         _ => {}
     }
     1
+}
+
+/// Most calls are about what nobody here wants to know: windows, timeouts, congestion, and states on the way to the last.
+#[inline(always)]
+fn is_looked_at(call: SockOps) -> bool {
+    match call.op() {
+        BPF_SOCK_OPS_TCP_LISTEN_CB
+        | BPF_SOCK_OPS_TCP_CONNECT_CB
+        | BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB
+        | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => true,
+        BPF_SOCK_OPS_RTT_CB => rodata::accelerates(),
+        // The second argument is the new state.
+        BPF_SOCK_OPS_STATE_CB => call.second_arg() == BPF_TCP_CLOSE,
+        _ => false,
+    }
 }
 
 /// Gives a socket its cookie before anybody reads it from outside.
@@ -222,22 +246,19 @@ fn original_dst(me: &Workload, key: &ConnectionKey) -> Option<OriginalDst> {
 /// A redirected client is gone. If it was never accepted its entry is still there.
 #[inline(always)]
 fn closing(me: &Workload, call: SockOps) {
-    // The second argument of STATE_CB is the new state.
-    if call.second_arg() == BPF_TCP_CLOSE {
-        let sk = call.sk();
-        if sk.is_null() {
-            return;
-        }
-        if storage::get(sk)
-            .is_some_and(|state| matches!(state.role, role::CLIENT | role::TRANSPARENT | role::SELF_CALL))
-        {
-            maps::pending_remove(&key_of_client(me, call));
-        }
-        if call.first_arg() == BPF_TCP_SYN_SENT && is_refused(sk) {
-            me.failed(Event::OutboundRefused);
-        }
-        enroll::closed(me, sk);
+    let sk = call.sk();
+    if sk.is_null() {
+        return;
     }
+    if storage::get(sk)
+        .is_some_and(|state| matches!(state.role, role::CLIENT | role::TRANSPARENT | role::SELF_CALL))
+    {
+        maps::pending_remove(&key_of_client(me, call));
+    }
+    if call.first_arg() == BPF_TCP_SYN_SENT && is_refused(sk) {
+        me.failed(Event::OutboundRefused);
+    }
+    enroll::closed(me, sk);
 }
 
 /// A captured connection that nobody listens for.

@@ -19,7 +19,7 @@ pub struct Accelerated {
 pub const NO_CAPTURE: [&str; 7] = ["-u", "1337", "-i", "", "-b", "", "--dual-stack"];
 
 impl Accelerated {
-    /// `safe-readers`, `require`, `off`, or [`crate::any_reader::ANY_READER`]; lab-agent is trusted not to splice.
+    /// `safe-readers`, `require`, `off`, or a word of [`crate::any_reader`]; lab-agent is trusted not to splice.
     pub fn new(mode: &str) -> Self {
         Self { mode: mode.to_owned(), limit: None, trusts_agent: true }
     }

@@ -68,14 +68,14 @@ impl PinRoot {
         Ok(command)
     }
 
-    /// Attaches `pod` with these flags, [`any_reader::ANY_READER`] among them or not.
+    /// Attaches `pod` with these flags, words of [`any_reader`] among them or not.
     pub fn attach(&self, pod: &Pod, flags: &[&str]) -> Result<()> {
-        let (flags, any_reader) = any_reader::of_product(flags);
+        let (flags, bits) = any_reader::of_product(flags);
         let ended = sidestep::ended_command(self.for_pod(&[&["attach"], &*flags].concat(), pod)?)?;
         ensure!(ended.code == Some(0), "{ended:?}");
-        if any_reader {
+        if bits != 0 {
             let slot = self.status_of(pod)?["meta"]["slot"].as_u64().context("status says no slot")?;
-            any_reader::allow(&self.path().join("sidestep"), slot)?;
+            any_reader::allow(&self.path().join("sidestep"), slot, bits)?;
         }
         Ok(())
     }

@@ -122,6 +122,18 @@ impl Server {
         self
     }
 
+    /// Listens without blocking, as gunicorn's workers do; what it accepts blocks.
+    pub fn nonblocking_listener(mut self) -> Self {
+        self.flags.push("--nonblocking-listener".into());
+        self
+    }
+
+    /// Echoes without blocking at first, and blocking after so many messages of a connection.
+    pub fn echo_then_block(mut self, messages: u32) -> Self {
+        self.flags.extend(["--block-after".into(), messages.to_string()]);
+        self.echo()
+    }
+
     /// Accepts without an address, and asks for it so much later.
     pub fn ask_later(mut self, later: Duration) -> Self {
         self.flags.extend(["--ask-later-ms".into(), later.as_millis().to_string()]);

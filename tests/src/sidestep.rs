@@ -52,12 +52,12 @@ impl Sidestep {
         pod.undo_at_end(&[detach])?;
         // A guard from here on: a failing attach that leaves something is detached all the same.
         let mut sidestep = Self { pod: pod.clone(), attached: true, warnings: String::new() };
-        let (flags, any_reader) = any_reader::of_product(flags);
+        let (flags, bits) = any_reader::of_product(flags);
         let mut command = Command::new(binary()?);
         command.arg("attach").args(workload(pod)).args(flags).envs(env.iter().copied());
         sidestep.warnings = output(command)?.1;
-        if any_reader {
-            sidestep.allow_any_reader()?;
+        if bits != 0 {
+            sidestep.allow(bits)?;
         }
         Ok(sidestep)
     }
@@ -69,17 +69,17 @@ impl Sidestep {
 
     /// Runs `sidestep attach` again, with other flags.
     pub fn attach_again(&self, flags: &[&str]) -> Result<String> {
-        let (flags, any_reader) = any_reader::of_product(flags);
+        let (flags, bits) = any_reader::of_product(flags);
         let said = run(&[&["attach"], &*flags].concat(), &self.pod)?;
-        if any_reader {
-            self.allow_any_reader()?;
+        if bits != 0 {
+            self.allow(bits)?;
         }
         Ok(said)
     }
 
-    fn allow_any_reader(&self) -> Result<()> {
+    fn allow(&self, bits: u32) -> Result<()> {
         let slot = self.meta()?["slot"].as_u64().context("the description says no slot")?;
-        any_reader::allow(&pin_root::directory(), slot)
+        any_reader::allow(&pin_root::directory(), slot, bits)
     }
 
     /// Decisions and events so far.

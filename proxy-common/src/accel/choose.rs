@@ -34,6 +34,8 @@ pub mod direction_bit {
     pub const EDGE: u8 = 1 << 2;
     /// This end counts among its workload's sockets in the map.
     pub const COUNTED: u8 = 1 << 3;
+    /// This end is in the map to send: nothing is redirected to it, and it leaves when it turns out to block.
+    pub const SENDS: u8 = 1 << 4;
 }
 
 pub mod mode {

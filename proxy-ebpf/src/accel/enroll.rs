@@ -1,5 +1,5 @@
 //! Which sockets enter the map: those whose other end is proven to be on this node, that can gain, and whose own
-//! reads the map does not change.
+//! reads the map does not change. Of a program that nobody knows that holds as long as nothing is redirected to it (`watch`).
 //!
 //! The client comes first: it is established before the server's side exists. It enters when the address it talks to
 //! is a workload of this node; the server's side when the client's entry, sequence numbers included, is there.
@@ -11,15 +11,14 @@ use aya_ebpf::{
 };
 use proxy_common::{
     accel::{
-        DirectionState, EndKey, Knowledge, LONG, PublishedEnd, Reason, Record, ServerAt, direction_bit,
-        end_flag, switch_flag,
+        Clients, Connections, DirectionState, EndKey, LONG, Mark, PublishedEnd, Reason, Record, Seen,
+        ServerAt, direction_bit, end_flag, switch_flag,
     },
     addr::{Addr, Port},
     flow::{PEERS, Tally},
-    ingress::is_over_lo,
 };
 
-use super::{maps, peer, reader, record};
+use super::{maps, peer, reader, record, watch};
 use crate::{
     atomic, flow, rodata,
     sock_ops_call::SockOps,
@@ -78,12 +77,13 @@ fn is_own(me: &Workload, call: SockOps, local: &Addr) -> bool {
 /// other end's workload.
 #[inline(always)]
 fn reason_to_skip(me: &Workload, slot: u32, remote: &Addr, remote_port: Port) -> Option<(Reason, u8)> {
-    let listener = listener_at(slot, slot == me.slot, remote, remote_port);
+    let clients = if slot == me.slot { Clients::Own } else { Clients::Others };
+    let listener = ServerAt::listener(slot, clients, remote, remote_port);
     let declined = maps::server(listener).and_then(|server| server.declines(now()));
     if let Some(reason) = declined {
         return Some((reason, PEERS));
     }
-    let server = maps::server(connections_at(me, remote, remote_port))?;
+    let server = maps::server(ServerAt::connections(me.slot, remote, remote_port))?;
     if !server.skips_next(now()) {
         return None;
     }
@@ -94,14 +94,29 @@ fn reason_to_skip(me: &Workload, slot: u32, remote: &Addr, remote_port: Port) ->
 /// ACTIVE_ESTABLISHED.
 #[inline(always)]
 pub(crate) fn client(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
+    if !rodata::accelerates() {
+        return;
+    }
     let (local, remote) = call.addresses();
-    if !rodata::accelerates() || record::mark_of(sk).is_none() || !is_own(me, call, &local) {
+    let Some(mark) = record::mark_of(sk) else { return };
+    if !is_own(me, call, &local) {
         return;
     }
     let key = key(me, call, local, remote);
-    let entered = admissible(me.slot, sk).and_then(|(number, strict)| {
-        reads_alike(sk, strict, || peer::file(number).is_some_and(peer::is_nonblocking))?;
-        enter(me, call, sk, number, key, 0)
+    let entered = admissible(me.slot, sk).and_then(|(number, flags)| {
+        let bits = match class(flags, &mark)? {
+            Class::Any => 0,
+            _ if !peer::file(number).is_some_and(peer::is_nonblocking) => {
+                return Err(Reason::BlockingSocket);
+            }
+            Class::Reads => 0,
+            Class::Sends => {
+                let seen = watch::of_clients(me, &key, flags);
+                to_send(seen, true, || watch::begin(call, sk, mark))?;
+                direction_bit::SENDS
+            }
+        };
+        enter(me, call, sk, number, key, bits)
     });
     if let Err(reason) = entered {
         stays_out(me, sk, reason);
@@ -125,23 +140,40 @@ pub(crate) fn server(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
         return;
     }
     let key = key(me, call, local, remote);
-    if maps::end(&key.reversed()).is_none() {
+    let is_met = maps::end(&key.reversed()).is_some();
+    // Somebody else's client teaches nothing that this node's need.
+    if !is_met && slot_of(me, &remote).is_none() {
         return;
     }
-    let entered = admissible(me.slot, sk).and_then(|(number, strict)| {
-        // The socket is not accepted yet, and has no file: its listener stands for it.
-        reads_alike(sk, strict, || record::mark_of(sk).is_some_and(|mark| reader::is_event_loop(&mark)))?;
-        enter(me, call, sk, number, key, direction_bit::SERVER)
+    let mark = record::mark_of(sk).unwrap_or(Mark::NONE);
+    let entered = admissible(me.slot, sk).and_then(|(number, flags)| {
+        // The socket is not accepted yet, and has no file: its listener stands for it, or what that one has accepted before.
+        let bits = match class(flags, &mark)? {
+            Class::Any => 0,
+            Class::Reads if !reader::is_event_loop(&mark) => return Err(Reason::BlockingSocket),
+            Class::Reads => 0,
+            Class::Sends => {
+                let seen = watch::of_listener(me, &key, flags, &mark);
+                to_send(seen, is_met, || watch::begin(call, sk, mark))?;
+                direction_bit::SENDS
+            }
+        };
+        if !is_met {
+            return Err(Reason::NoPeer);
+        }
+        enter(me, call, sk, number, key, bits | direction_bit::SERVER)
     });
     let Err(reason) = entered else { return };
+    if !is_met {
+        return;
+    }
     stays_out(me, sk, reason);
     maps::tell_peer(&key.reversed(), reason);
     // The listener's next connection will read as this one does. What else keeps one out may be over by then.
     if !matches!(reason, Reason::UntrustedReader | Reason::BlockingSocket) {
         return;
     }
-    let inner = is_over_lo(&local, &remote) || me.is_local(&remote);
-    if let Some(server) = maps::server_or_new(listener_at(me.slot, inner, &key.local, key.local_port)) {
+    if let Some(server) = maps::server_or_new(watch::listener_of(me, &key)) {
         server.has_declined(reason, now());
     }
 }
@@ -157,8 +189,7 @@ pub(crate) fn closed(me: &Workload, sk: *mut bpf_sock) {
         // It may have sent nothing, and not have asked.
         record.tally.peer_stays = maps::end(&record.own).map_or(0, |own| own.peer_stays());
     }
-    maps::end_remove(&record.own);
-    uncount(record);
+    left(record);
     // The client tells: what the server answers in one piece is the same conversation.
     if record.direction.bits & direction_bit::SERVER == 0
         && record.direction.sent < LONG
@@ -166,6 +197,13 @@ pub(crate) fn closed(me: &Workload, sk: *mut bpf_sock) {
     {
         server.was_short(now());
     }
+}
+
+/// A socket has left the map.
+#[inline(always)]
+pub(super) fn left(record: &mut Record) {
+    maps::end_remove(&record.own);
+    uncount(record);
 }
 
 /// Whether kernel TLS is refused for a socket: in the map.
@@ -200,9 +238,9 @@ fn slot_of(me: &Workload, remote: &Addr) -> Option<u32> {
     maps::workload_at(remote).and_then(|(slot, accelerated)| accelerated.then_some(slot))
 }
 
-/// The socket as a number, and whether its reader must be one the map changes nothing for. An error: why it stays out.
+/// The socket as a number, and the bits of its workload's switch. An error: why it stays out.
 #[inline(always)]
-fn admissible(slot: u32, sk: *mut bpf_sock) -> Result<(u64, bool), Reason> {
+fn admissible(slot: u32, sk: *mut bpf_sock) -> Result<(u64, u32), Reason> {
     let switch = maps::switch(slot).ok_or(Reason::Off)?;
     if switch.enabled == 0 {
         return Err(Reason::Off);
@@ -214,20 +252,45 @@ fn admissible(slot: u32, sk: *mut bpf_sock) -> Result<(u64, bool), Reason> {
     if peer::is_mptcp(number) {
         return Err(Reason::Mptcp);
     }
-    Ok((number, switch.flags & switch_flag::ANY_READER == 0))
+    Ok((number, switch.flags))
 }
 
-/// Whether the socket's own reads stay as they are in the map.
+/// What a socket may do in the map.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Whatever it does: in tests.
+    Any,
+    /// What it is sent is redirected too, if it does not block.
+    Reads,
+    /// Nothing is redirected to it.
+    Sends,
+}
+
+/// An error: being in the map is enough to change what it reads, also of what comes over the stack.
 #[inline(always)]
-fn reads_alike(sk: *mut bpf_sock, strict: bool, event_loop: impl FnOnce() -> bool) -> Result<(), Reason> {
-    // Being in the map is enough to change FIONREAD and splice(2), also for what comes over the stack.
-    if strict && record::mark_of(sk).is_none_or(|mark| mark.flags & end_flag::TRUSTED == 0) {
-        return Err(Reason::UntrustedReader);
+fn class(flags: u32, mark: &Mark) -> Result<Class, Reason> {
+    if flags & switch_flag::ANY_READER != 0 {
+        Ok(Class::Any)
+    } else if mark.flags & end_flag::TRUSTED != 0 {
+        Ok(Class::Reads)
+    } else if flags & switch_flag::SENDS != 0 {
+        Ok(Class::Sends)
+    } else {
+        Err(Reason::UntrustedReader)
     }
-    if strict && !event_loop() {
+}
+
+/// Whether a socket of an unknown program enters, as those before it turned out; it is watched where that has to be known,
+/// and in the map.
+#[inline(always)]
+fn to_send(seen: Seen, enters: bool, watch: impl FnOnce()) -> Result<(), Reason> {
+    if seen.is_blocking() {
         return Err(Reason::BlockingSocket);
     }
-    Ok(())
+    if enters || !seen.is_enough() {
+        watch();
+    }
+    if seen.is_enough() { Ok(()) } else { Err(Reason::UntrustedReader) }
 }
 
 #[inline(always)]
@@ -272,7 +335,8 @@ fn enter(
     }
     // For the entry's removal.
     call.call_back(BPF_SOCK_OPS_STATE_CB_FLAG);
-    maps::count_socket(slot, Reason::Enrolled);
+    let to_send = bits & direction_bit::SENDS != 0;
+    maps::count_socket(slot, if to_send { Reason::EnrolledToSend } else { Reason::Enrolled });
     Ok(())
 }
 
@@ -319,30 +383,18 @@ fn netns(me: &Workload) -> u32 {
 }
 
 #[inline(always)]
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     // SAFETY: no arguments.
     unsafe { bpf_ktime_get_ns() }
 }
 
 /// Where the client of this connection remembers how long its server's are.
 #[inline(always)]
-fn server_of(me: &Workload, record: &Record) -> ServerAt {
+fn server_of(me: &Workload, record: &Record) -> ServerAt<Connections> {
     let EndKey { local, remote, local_port, remote_port, .. } = record.own;
     if record.direction.bits & direction_bit::SERVER == 0 {
-        connections_at(me, &remote, remote_port)
+        ServerAt::connections(me.slot, &remote, remote_port)
     } else {
-        connections_at(me, &local, local_port)
+        ServerAt::connections(me.slot, &local, local_port)
     }
-}
-
-/// Where it is remembered how a workload's listener reads; `inner`: for clients of its own.
-#[inline(always)]
-fn listener_at(slot: u32, inner: bool, addr: &Addr, port: Port) -> ServerAt {
-    let what = if inner { Knowledge::OfOwnListener } else { Knowledge::OfListener };
-    ServerAt::new(slot, what, addr, port)
-}
-
-#[inline(always)]
-fn connections_at(me: &Workload, addr: &Addr, port: Port) -> ServerAt {
-    ServerAt::new(me.slot, Knowledge::OfConnections, addr, port)
 }

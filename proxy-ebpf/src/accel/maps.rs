@@ -12,8 +12,9 @@ use aya_ebpf::{
 };
 use proxy_common::{
     accel::{
-        ACCEL_COUNTERS as COUNTERS, ACCELERATED, ACTIVITY as CONNECTIONS, Activity, EndKey, Executable,
-        PEER_STAYS, PublishedEnd, Reason, SERVER_SETS, Server, ServerAt, Servers, Switch, counter_index,
+        ACCEL_COUNTERS as COUNTERS, ACCELERATED, ACTIVITY as CONNECTIONS, Activity, Connections, EndKey,
+        Executable, Knowledge, PEER_STAYS, PublishedEnd, Reason, SERVER_SETS, ServerAt, Servers, Switch,
+        counter_index,
     },
     addr::Addr,
     workload::{SLOTS, SOCKETS},
@@ -24,8 +25,8 @@ use crate::uapi::{BPF_F_INGRESS, BPF_F_NO_PREALLOC, BPF_NOEXIST};
 const SK_PASS: i64 = 1;
 
 /// The sockets, by cookie: one that is found is the one that was meant. sock_ops inserts; a socket leaves when it
-/// closes. Nobody deletes the key of a connection: bytes that wait at the socket would be lost (docs/kernel.md:
-/// "Leaving the map").
+/// closes. Nobody deletes the key of a connection to which something was redirected: bytes that wait at the socket would be
+/// lost (docs/kernel.md: "Leaving the map").
 #[map]
 static SOCKS: SockHash<u64> = SockHash::with_max_entries(SOCKETS, 0);
 
@@ -46,10 +47,11 @@ static LOCAL_ADDRS: HashMap<Addr, u32> = HashMap::with_max_entries(16384, BPF_F_
 #[map]
 static READERS: HashMap<Executable, u8> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
 
-/// What each workload knows of servers, in sets of its own: whether their side stays out of the map, and how long their
-/// connections are. sock_ops and sk_msg write, userspace clears; an increment lost to a race makes a run one longer.
+/// What each workload knows of servers, in sets of its own: whether their side stays out of the map, how long their
+/// connections are, and how sockets of unknown programs turned out. A set has one kind of it, all of a size. sock_ops and
+/// sk_msg write, userspace clears; an increment lost to a race makes a run one longer.
 #[map]
-static SERVERS: Array<Servers> = Array::with_max_entries(SLOTS * SERVER_SETS, BPF_F_MMAPABLE);
+static SERVERS: Array<Servers<Connections>> = Array::with_max_entries(SLOTS * SERVER_SETS, BPF_F_MMAPABLE);
 
 /// Messages sent by the ends of a connection.
 #[map]
@@ -69,8 +71,8 @@ pub(super) fn enter(ops: *mut bpf_sock_ops, mut cookie: u64) -> bool {
     SOCKS.update(&mut cookie, unsafe { &mut *ops }, BPF_NOEXIST).is_ok()
 }
 
-/// Takes a socket out that is about to begin another connection, and what waits at it with it: nobody may read that on
-/// the next one. Not for a connection that ends: its process may still read.
+/// Takes a socket out, and what waits at it with it: one that is about to begin another connection, on which nobody may
+/// read that; or one to which nothing was redirected. Not one whose connection ends: its process may still read.
 #[inline(always)]
 pub(super) fn leave(cookie: u64) {
     let map: *mut c_void = (&raw const SOCKS).cast_mut().cast();
@@ -128,20 +130,21 @@ pub(super) fn reader_flags(program: &Executable) -> u32 {
 }
 
 #[inline(always)]
-pub(super) fn server(at: ServerAt) -> Option<&'static mut Server> {
+pub(super) fn server<T: Knowledge + 'static>(at: ServerAt<T>) -> Option<&'static mut T> {
     servers(at)?.get(at)
 }
 
 /// What is known of a server, which is remembered from now on.
 #[inline(always)]
-pub(super) fn server_or_new(at: ServerAt) -> Option<&'static mut Server> {
+pub(super) fn server_or_new<T: Knowledge + 'static>(at: ServerAt<T>) -> Option<&'static mut T> {
     Some(servers(at)?.get_or_place(at))
 }
 
 #[inline(always)]
-fn servers(at: ServerAt) -> Option<&'static mut Servers> {
-    let servers = SERVERS.get_ptr_mut(at.set)?;
-    // SAFETY: a map value, which lives as long as the program runs; plain bytes, which any value is valid for.
+fn servers<T: Knowledge>(at: ServerAt<T>) -> Option<&'static mut Servers<T>> {
+    let servers: *mut Servers<T> = SERVERS.get_ptr_mut(at.set)?.cast();
+    // SAFETY: a map value, which lives as long as the program runs; plain bytes, which any value of either kind is valid
+    // for, and as large.
     Some(unsafe { &mut *servers })
 }
 

@@ -9,3 +9,4 @@ mod reader;
 pub(crate) mod record;
 mod redirect;
 mod self_test;
+pub(crate) mod watch;

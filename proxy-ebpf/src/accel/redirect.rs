@@ -15,7 +15,7 @@ use proxy_common::accel::{
 use super::{
     enroll, maps, memory,
     peer::{self, Waits},
-    record,
+    record, watch,
 };
 use crate::ctx::{load32, load64};
 
@@ -54,7 +54,15 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
         }
     }
     let off = !is_attached || own.enabled == 0;
-    let reason = match choose_path(record, off, state, size).unwrap_or_else(Path::Stack) {
+    let path = if watch::is_blocking(record) {
+        if is_attached {
+            watch::blocks(record, sk);
+        }
+        Err(Reason::BlockingSocket)
+    } else {
+        choose_path(record, off, state, size)
+    };
+    let reason = match path.unwrap_or_else(Path::Stack) {
         Path::Stack(reason) => reason,
         Path::Redirect if maps::hand_over(&ctx, &mut record.peer.cookie) => Reason::Redirected,
         Path::Redirect => Reason::PeerGone,

@@ -14,14 +14,20 @@ use aya_ebpf::{
 };
 use proxy_common::flow::flow_flag;
 
-use super::{accepted, closing, maps, opening, socket};
-use crate::{sock_ops_call::SockOps, workload::Workload};
+use super::{
+    accepted, closing, maps, opening,
+    socket::{self, state},
+};
+use crate::{accel::watch, sock_ops_call::SockOps, workload::Workload};
 
 // As large as it is, LLVM would leave it a function that the exported one calls.
 #[sock_ops]
 #[inline(always)]
 pub(crate) fn flow_ops(ctx: SockOpsContext) -> u32 {
     let call = SockOps::new(&ctx);
+    if !is_looked_at(call) {
+        return 1;
+    }
     let sk = call.sk();
     if sk.is_null() {
         return 1;
@@ -37,6 +43,20 @@ pub(crate) fn flow_ops(ctx: SockOpsContext) -> u32 {
         _ => {}
     }
     1
+}
+
+/// As in `sock_ops`.
+#[inline(always)]
+fn is_looked_at(call: SockOps) -> bool {
+    match call.op() {
+        BPF_SOCK_OPS_TCP_LISTEN_CB
+        | BPF_SOCK_OPS_TCP_CONNECT_CB
+        | BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB
+        | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
+        | BPF_SOCK_OPS_RTT_CB => true,
+        BPF_SOCK_OPS_STATE_CB => matches!(call.second_arg(), state::CLOSE | state::FIN_WAIT1),
+        _ => false,
+    }
 }
 
 #[cgroup_sock(sock_release)]
@@ -61,7 +81,9 @@ fn acknowledged(call: SockOps, sk: *mut bpf_sock) {
     // The round trip itself, where the kernel tells (>= 6.11); 0 where it does not.
     let trip_us = call.first_arg();
     record.first_byte_at = now().wrapping_sub(u64::from(trip_us) * 1000);
-    call.call_back_no_more(BPF_SOCK_OPS_RTT_CB_FLAG);
+    if !watch::is_watched(sk) {
+        call.call_back_no_more(BPF_SOCK_OPS_RTT_CB_FLAG);
+    }
 }
 
 #[inline(always)]

@@ -59,8 +59,8 @@ pub(super) fn lines(status: &WorkloadStatus, of: &OfWorkload) -> Vec<String> {
     if let Some(accounted) = &of.share {
         lines.extend(on_the_stack(accounted));
     }
-    for Hazardous { program, reason } in &status.meta.hazardous {
-        lines.push(format!("{} stays on the stack: it {reason}", harmless_path(program)));
+    for hazardous in &status.meta.hazardous {
+        lines.push(hazardous.describe(&harmless_path(&hazardous.program).to_string()));
     }
     for culprit in &of.programs {
         // What attach has found is said above.

@@ -61,7 +61,7 @@ struct Workload<'a> {
     ip: &'static str,
     accelerate: &'static str,
     not_accelerated: Option<&'a str>,
-    /// Programs that stay on the stack.
+    /// Programs to which nothing is redirected.
     hazardous: &'a [Hazardous],
     not_observed: Option<&'a str>,
     complete: bool,

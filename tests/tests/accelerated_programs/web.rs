@@ -60,6 +60,14 @@ pub(crate) const HAPROXY: Program = Program {
     clients: &[CURL],
 };
 
+/// 1,000 answers through its pipes, each on a connection of its own.
+pub(crate) const HAPROXY_MANY: Program = Program {
+    ask: "\
+        url=http://127.0.0.1:8080/content; \
+        curl -sS -r 0-99999 -H 'Connection: close' -w '%{http_code}\\n' $(printf \"$url?%s \" $(seq 1000)) | sha256sum",
+    ..HAPROXY
+};
+
 fn start(pod: &Pod, program: &str, name: &str, config: &str, args: &[&str], port: u16) -> Process {
     let path = pod.scratch().join(name);
     std::fs::write(&path, config).unwrap();

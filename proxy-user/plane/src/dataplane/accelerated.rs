@@ -9,7 +9,8 @@ use aya::{
 };
 use proxy_common::{
     accel::{
-        ACCELERATED, DEFAULT_LIMIT, Executable, Reason, SERVER_SETS, Servers, Switch, counter_index, end_flag,
+        ACCELERATED, Connections, DEFAULT_LIMIT, Executable, Reason, SERVER_SETS, Servers, Switch,
+        counter_index, end_flag,
     },
     addr::Addr,
     names::map,
@@ -113,7 +114,7 @@ pub(super) fn trust(dir: &Path, programs: &Programs, vouched: &[Executable]) -> 
 
 /// The workloads in these slots know nothing of servers any more.
 fn forget_servers(dir: &Path, slots: Range<u32>) -> Result<()> {
-    const OF_SLOT: usize = SERVER_SETS as usize * size_of::<Servers>();
+    const OF_SLOT: usize = SERVER_SETS as usize * size_of::<Servers<Connections>>();
     let end = slots.end as usize * OF_SLOT;
     let servers = open_map(dir, map::SERVERS)?;
     let mut memory = Mapping::writable(servers.as_fd(), end).context("map what is known of servers")?;

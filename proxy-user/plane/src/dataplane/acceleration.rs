@@ -46,6 +46,12 @@ impl Plan {
         self.reason.is_none()
     }
 
+    /// Whether programs that are not known to read what is redirected to them take part all the same, to send: on this kernel
+    /// the map changes nothing for a socket to which nothing is redirected.
+    pub(super) const fn unknown_send(&self) -> bool {
+        self.is_on() && !self.findings.misreads_stack
+    }
+
     /// Why the workload is not accelerated though the user wants it.
     pub(super) fn missing(&self) -> Option<&str> {
         self.reason.as_deref().filter(|_| !self.switched_off)

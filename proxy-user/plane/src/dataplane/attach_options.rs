@@ -1,6 +1,6 @@
 //! How the user wants a workload to be attached.
 
-use proxy_common::accel::Switch;
+use proxy_common::accel::{Switch, switch_flag};
 use proxy_core::config::{Acceleration, Config, Observe, PodName};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,8 @@ pub struct Sandbox {
     pub pod_uid: String,
 }
 
-/// The switch of a workload with this number.
-pub(super) fn switch(wanted: &Acceleration, number: u32) -> Switch {
-    Switch { enabled: 1, limit: wanted.inflight_limit, flags: 0, number }
+/// The switch of a workload with this number; `unknown_send`: programs that are not known may take part, to send.
+pub(super) fn switch(wanted: &Acceleration, unknown_send: bool, number: u32) -> Switch {
+    let flags = if unknown_send { switch_flag::SENDS } else { 0 };
+    Switch { enabled: 1, limit: wanted.inflight_limit, flags, number }
 }

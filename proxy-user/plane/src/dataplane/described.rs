@@ -43,7 +43,7 @@ pub struct Described {
     pub not_accelerated: Option<String>,
     /// What the self-test found this kernel to do otherwise than stock TCP with sockets in the map.
     pub kernel_differs: Vec<String>,
-    /// Programs whose connections stay on the stack, as the attach found them.
+    /// Programs to which nothing is redirected, as the attach found them.
     pub hazardous: Vec<Hazardous>,
     pub observe: Observe,
     /// Why its connections are not observed, if they are not.

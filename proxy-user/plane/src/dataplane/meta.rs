@@ -45,7 +45,7 @@ pub struct Meta {
     /// What the self-test found this kernel to do otherwise than stock TCP with sockets in the map.
     #[serde(default)]
     pub kernel_differs: Vec<String>,
-    /// Programs whose connections stay on the stack, as the attach found them.
+    /// Programs to which nothing is redirected, as the attach found them.
     #[serde(default)]
     pub hazardous: Vec<Hazardous>,
     #[serde(default)]

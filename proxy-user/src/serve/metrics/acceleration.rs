@@ -37,7 +37,7 @@ pub(super) struct Acceleration;
 
 /// Whether messages and bytes are counted by the reason.
 fn is_message(reason: Reason) -> bool {
-    !matches!(reason, Reason::Enrolled | Reason::Ktls | Reason::Elsewhere)
+    !matches!(reason, Reason::Enrolled | Reason::EnrolledToSend | Reason::Ktls | Reason::Elsewhere)
 }
 
 /// Whether sockets are: they entered the map, or stayed out.
@@ -45,6 +45,7 @@ fn is_socket(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::Enrolled
+            | Reason::EnrolledToSend
             | Reason::NotEnrolled
             | Reason::Mptcp
             | Reason::BlockingSocket

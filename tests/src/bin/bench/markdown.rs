@@ -94,7 +94,7 @@ fn rows(out: &mut String, case: &MeasuredCase, base: Option<Mode>) {
             summary.map_or_else(String::new, |it| format!("{:.0} %", it.median * 100.0))
         };
         let redirected =
-            if measured.mode == Mode::Sidestep { share(|run| run.redirected_share) } else { "-".into() };
+            if measured.mode.is_sidestep() { share(|run| run.redirected_share) } else { "-".into() };
         writeln!(
             out,
             "| {name} | {} | {rate} | {} | {} | {} | {} | {} | {redirected} |",

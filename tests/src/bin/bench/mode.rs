@@ -15,8 +15,12 @@ pub(crate) enum Mode {
     IptablesLegacy,
     /// istio-init's rules, by nf_tables
     IptablesNft,
-    /// As attach does without being told
+    /// As attach does, with the programs vouched for
     Sidestep,
+    /// As a cluster gets it: attached before the application starts, nothing said
+    SidestepInstalled,
+    /// The same where the kernel's FIONREAD is right, or as if it were: programs that nobody knows send
+    SidestepSends,
     /// Redirection without the acceleration
     SidestepNoaccel,
     /// Everything but the flow records: what those cost
@@ -36,6 +40,8 @@ impl Mode {
             Self::IptablesLegacy => "iptables-legacy",
             Self::IptablesNft => "iptables-nft",
             Self::Sidestep => "sidestep",
+            Self::SidestepInstalled => "sidestep-installed",
+            Self::SidestepSends => "sidestep-sends",
             Self::SidestepNoaccel => "sidestep-noaccel",
             Self::SidestepUnobserved => "sidestep-unobserved",
             Self::SidestepFollowed => "sidestep-followed",
@@ -48,6 +54,11 @@ impl Mode {
             Self::IptablesNft => Some(Backend::Nft),
             _ => None,
         }
+    }
+
+    /// Whether the programs are vouched for, so that everything is to be redirected.
+    pub(crate) fn is_vouched(self) -> bool {
+        matches!(self, Self::Sidestep | Self::SidestepUnobserved | Self::SidestepFollowed)
     }
 
     pub(crate) fn is_sidestep(self) -> bool {

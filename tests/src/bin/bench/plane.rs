@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ::tests::any_reader::UNKNOWN_SENDS;
 use ::tests::iptables::{self, Backend};
 use ::tests::network::Network;
 use ::tests::pod::Pod;
@@ -53,13 +54,19 @@ impl Plane {
         if mode == Mode::None {
             return Ok(Self::None);
         }
-        let wish = if mode == Mode::SidestepNoaccel { "off" } else { options.accelerate.as_str() };
-        let vouched = [wrk::binary("wrk")?, wrk::binary("nginx")?];
+        let wish = match mode {
+            Mode::SidestepNoaccel => "off",
+            // These programs do not ask FIONREAD as long as their requests are small.
+            Mode::SidestepSends => UNKNOWN_SENDS,
+            _ => options.accelerate.as_str(),
+        };
+        let vouched =
+            if mode.is_vouched() { vec![wrk::binary("wrk")?, wrk::binary("nginx")?] } else { vec![] };
         let observe = if mode == Mode::SidestepUnobserved { "off" } else { "on" };
         let acceleration = acceleration(wish, &vouched, observe);
         let mut attached = Vec::new();
         for pod in &captured {
-            let flags: Vec<&str> = DEFAULT_FLAGS.into_iter().chain(acceleration).collect();
+            let flags: Vec<&str> = DEFAULT_FLAGS.into_iter().chain(acceleration.iter().copied()).collect();
             attached.push(Sidestep::attach(pod, &flags)?);
         }
         for pod in &others {
@@ -81,10 +88,9 @@ impl Plane {
 
 /// wrk starts after the attach, so that nobody can look into it; nginx asks FIONREAD when a request fills its buffer,
 /// which some kernels answer wrongly, and these requests do not.
-fn acceleration<'a>(wish: &'a str, vouched: &'a [PathBuf; 2], observe: &'a str) -> [&'a str; 8] {
-    let [wrk, nginx] = vouched.each_ref().map(|path| path.to_str().unwrap_or_default());
-    let trust = "--trust-program";
-    ["--accelerate", wish, trust, wrk, trust, nginx, "--observe", observe]
+fn acceleration<'a>(wish: &'a str, vouched: &'a [PathBuf], observe: &'a str) -> Vec<&'a str> {
+    let trust = vouched.iter().flat_map(|path| ["--trust-program", path.to_str().unwrap_or_default()]);
+    ["--accelerate", wish, "--observe", observe].into_iter().chain(trust).collect()
 }
 
 /// Packet counters of the REDIRECT rules in iptables-save's text, whose lines begin with `[packets:bytes]`.

@@ -57,6 +57,9 @@ impl Stage {
             Forward::Localhost => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             Forward::Passthrough => address.ip(),
         };
+        let early = matches!(mode, Mode::SidestepInstalled | Mode::SidestepSends);
+        let set_up = || Plane::set_up(mode, setup.topology, &network, options);
+        let plane = if early { Some(set_up()?) } else { None };
         let nginx = nginx::start(server, bind, address).context("start nginx")?;
         let mut envoys = Vec::new();
         if mode != Mode::None {
@@ -65,7 +68,10 @@ impl Stage {
                 envoys.push(Envoy::start(&network.outside, &config(setup, &[]))?);
             }
         }
-        let plane = Plane::set_up(mode, setup.topology, &network, options)?;
+        let plane = match plane {
+            Some(plane) => plane,
+            None => set_up()?,
+        };
         Ok(Self { mode, plane, envoys, _nginx: nginx, network, setup })
     }
 

@@ -27,6 +27,8 @@ pub(crate) fn colour(mode: Mode) -> &'static str {
         Mode::SidestepNoaccel => "#8fb8de",
         Mode::SidestepUnobserved => "#5b9bd5",
         Mode::SidestepFollowed => "#3f7fc0",
+        Mode::SidestepInstalled => "#2f8f6f",
+        Mode::SidestepSends => "#5fb89a",
         Mode::Sidestep => "#1f6fb2",
     }
 }

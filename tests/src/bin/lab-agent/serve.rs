@@ -2,13 +2,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket, sockopt,
 };
@@ -54,6 +55,12 @@ pub(crate) struct Serve {
     /// Accept without an address, and ask for it so much later.
     #[arg(long)]
     ask_later_ms: Option<u64>,
+    /// Listen without blocking, as gunicorn's workers do; what is accepted blocks.
+    #[arg(long)]
+    nonblocking_listener: bool,
+    /// Echo without blocking at first, and blocking after so many messages of a connection.
+    #[arg(long, requires = "echo")]
+    block_after: Option<u32>,
     /// Buffer offered to SO_ORIGINAL_DST.
     #[arg(long, default_value_t = 128)]
     optlen: u32,
@@ -98,7 +105,9 @@ impl Serve {
         }
         bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrStorage::from(address))?;
         listen(&fd, Backlog::new(BACKLOG)?)?;
-        Ok(TcpListener::from(fd))
+        let listener = TcpListener::from(fd);
+        listener.set_nonblocking(self.nonblocking_listener)?;
+        Ok(listener)
     }
 
     fn socket(&self, family: AddressFamily) -> Result<OwnedFd> {
@@ -136,6 +145,9 @@ impl Serve {
     }
 
     fn take(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        if self.nonblocking_listener {
+            wait_readable(listener)?;
+        }
         let Some(later) = self.ask_later_ms else { return listener.accept() };
         let none = std::ptr::null_mut();
         // SAFETY: no address is asked for.
@@ -169,6 +181,9 @@ impl Serve {
 
     /// Closing with unread bytes would reset the connection and take the greeting with it.
     fn converse(&self, mut stream: TcpStream, record: &str) -> io::Result<()> {
+        if let Some(messages) = self.block_after {
+            return echo_turning(stream, messages);
+        }
         if self.echo {
             let mut reader = stream.try_clone()?;
             io::copy(&mut reader, &mut stream)?;
@@ -183,4 +198,26 @@ impl Serve {
         while stream.read(&mut rest)? > 0 {}
         Ok(())
     }
+}
+
+/// Without blocking for so many messages, then blocking.
+fn echo_turning(mut stream: TcpStream, messages: u32) -> io::Result<()> {
+    let mut message = [0; 4096];
+    for number in 0u64.. {
+        let blocks = number >= u64::from(messages);
+        stream.set_nonblocking(!blocks)?;
+        if !blocks {
+            wait_readable(&stream)?;
+        }
+        match stream.read(&mut message)? {
+            0 => break,
+            length => stream.write_all(&message[..length])?,
+        }
+    }
+    stream.shutdown(Shutdown::Write)
+}
+
+fn wait_readable(socket: &impl AsFd) -> io::Result<()> {
+    poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
+    Ok(())
 }

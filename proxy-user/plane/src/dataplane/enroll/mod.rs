@@ -144,7 +144,7 @@ fn complete(
         accelerated::switch_on(
             node_dir,
             meta.slot,
-            attach_options::switch(&options.acceleration, meta.number),
+            attach_options::switch(&options.acceleration, found.extras.plan.unknown_send(), meta.number),
             &meta.addresses,
         )
     })();

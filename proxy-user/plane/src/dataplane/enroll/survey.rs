@@ -72,7 +72,7 @@ impl<'a> Survey<'a> {
         let cookie = netns.cookie()?;
         let mut warnings = Warning::of_interfaces(config, &interfaces);
         warnings.extend(known.owners.clone().map(|why| Warning::OwnersRecorded { why }));
-        let mut readers = Readers::new(config, plan.findings.miscounts_waiting);
+        let mut readers = Readers::new(config, &plan);
         let programs =
             if plan.is_on() { readers.in_cgroup(cgroup.path()) } else { Ok(readers::Programs::default()) };
         let added = Kept::read(pins).is_ok_and(|kept| kept.added_passthrough6);

@@ -28,8 +28,11 @@ use proxy_core::config::Config;
 use serde::{Deserialize, Serialize};
 
 use self::hazard::Hazard;
-use super::{late_listeners, pins::map_in, wire::Raw};
-use crate::netns::{self, Netns};
+use super::{acceleration::Plan, late_listeners, pins::map_in, wire::Raw};
+use crate::{
+    netns::{self, Netns},
+    sys::socket_cookie,
+};
 
 /// The programs of a cgroup, but for the sidecar's, which is trusted whatever it is.
 #[derive(Debug, Default)]
@@ -39,18 +42,33 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Those that stay on the stack, for people to see. Those the user vouches for do not.
+    /// Those to which nothing is redirected, for people to see. Those the user vouches for do not.
     pub(super) fn named(&self, vouched: &[Executable]) -> Vec<Hazardous> {
         let stays = |(program, _): &(&Executable, &Hazardous)| !vouched.contains(program);
         self.hazardous.iter().filter(stays).map(|(_, hazardous)| hazardous.clone()).collect()
     }
 }
 
-/// A program that stays on the stack.
+/// A program to which nothing is redirected.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Hazardous {
     pub program: PathBuf,
     pub reason: String,
+    /// Whether what it sends is redirected all the same, where its sockets do not block.
+    #[serde(default)]
+    pub sends: bool,
+}
+
+impl Hazardous {
+    /// In words; `program`: as it is to be printed.
+    pub fn describe(&self, program: &str) -> String {
+        let Self { reason, sends, .. } = self;
+        if *sends {
+            format!("what {program} is sent stays on the stack: it {reason}")
+        } else {
+            format!("{program} stays on the stack: it {reason}")
+        }
+    }
 }
 
 /// Looks into processes, each file of code once.
@@ -58,6 +76,8 @@ pub(super) struct Readers<'a> {
     config: &'a Config,
     /// This kernel's FIONREAD is wrong.
     asking: bool,
+    /// Programs that are not safe send in the map all the same.
+    unknown_send: bool,
     known: HashMap<code::Identity, Option<Hazard>>,
     /// What was not looked at by then stays out.
     deadline: Instant,
@@ -69,8 +89,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(20);
 
 impl<'a> Readers<'a> {
-    pub(super) fn new(config: &'a Config, asking: bool) -> Self {
-        Self { config, asking, known: HashMap::new(), deadline: Instant::now() + PATIENCE }
+    pub(super) fn new(config: &'a Config, plan: &Plan) -> Self {
+        let (asking, unknown_send) = (plan.findings.miscounts_waiting, plan.unknown_send());
+        Self { config, asking, unknown_send, known: HashMap::new(), deadline: Instant::now() + PATIENCE }
     }
 
     /// The programs of the processes below a cgroup.
@@ -85,7 +106,8 @@ impl<'a> Readers<'a> {
             if let Some(hazard) = changing.or_else(|| self.hazard(pid)) {
                 let path = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
                 let reason = hazard.describe().to_owned();
-                found.hazardous.insert(program, Hazardous { program: path, reason });
+                let sends = self.unknown_send;
+                found.hazardous.insert(program, Hazardous { program: path, reason, sends });
             } else {
                 found.safe.insert(program);
             }
@@ -118,7 +140,8 @@ impl<'a> Readers<'a> {
             let flags = if trusted { end_flag::TRUSTED } else { 0 }
                 | if sidecar || named { end_flag::DRAINS } else { 0 }
                 | if nonblocking { end_flag::EVENT_LOOP } else { 0 };
-            let mark = Mark { flags, reserved: 0, sk: 0, cookie: 0 };
+            let cookie = socket_cookie::socket_cookie(socket.as_fd()).context("SO_COOKIE")?;
+            let mark = Mark { flags, reserved: 0, sk: 0, cookie };
             marks.insert(&socket.as_fd(), Raw(mark), 0).context("mark a listener")?;
         }
         Ok(())
