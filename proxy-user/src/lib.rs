@@ -30,5 +30,7 @@ pub mod relay;
 pub mod serve;
 mod sheet;
 pub mod top;
+mod units;
 pub mod verify;
+mod why;
 mod yaml;
