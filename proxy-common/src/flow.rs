@@ -8,7 +8,7 @@ use crate::named::named;
 
 pub use crate::kernel::FlowKernel;
 
-pub use live::{FreeList, LISTED, LIVE, ListedEnd, LiveEnd};
+pub use live::{FreeList, LISTED, LIVE, ListedEnd, LiveEnd, Queues};
 pub use record::{
     FlowFigures, FlowRecord, JOURNAL, JOURNAL_WORDS, JournalEntry, KEPT, KILLED_SETS, KilledEnds, PEERS,
     PeerKey, Tally, ToldPeer, flow_flag, journal_sum, phase, tally_path,
@@ -57,6 +57,7 @@ named! {
         Unreachable = "unreachable", "no route to the other side";
         Aborted = "aborted", "given up by its own side at once, before an answer could be expected";
         Killed = "killed", "the process of one side was killed before the other side was done";
+        SidecarKilled = "sidecar_killed", "the same, and the process was the workload's own sidecar, or its agent";
     }
 }
 
@@ -82,6 +83,17 @@ impl Class {
     #[inline(always)]
     pub const fn is_within(self) -> bool {
         !matches!(self, Self::Inbound | Self::Upstream | Self::DirectIn | Self::DirectOut)
+    }
+
+    /// Whether the client's end, or the server's, is the sidecar's or its agent's.
+    #[inline(always)]
+    pub const fn is_sidecars(self, client: bool) -> bool {
+        match self {
+            Self::Inbound | Self::Outbound | Self::Dns => !client,
+            Self::InnerLo | Self::InnerEth0 | Self::InnerTproxy | Self::Upstream => client,
+            Self::SelfCall => true,
+            Self::DirectIn | Self::DirectOut | Self::DirectSelf => false,
+        }
     }
 
     pub const fn hop(self) -> Hop {
@@ -126,5 +138,11 @@ mod tests {
         assert!(Hop::ALL.iter().all(|hop| Hop::from_index(*hop as u8) == Some(*hop)));
         assert!(Close::ALL.iter().all(|close| Close::from_index(*close as u8) == Some(*close)));
         assert_eq!(Forward::from_index(Forward::COUNT as u8), None);
+    }
+
+    /// The programs count by three bits.
+    #[test]
+    fn there_are_no_more_ways_to_close_than_are_counted() {
+        assert!(Close::COUNT <= 8);
     }
 }

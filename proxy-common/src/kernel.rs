@@ -138,6 +138,9 @@ tables! {
         tcp_write_seq: needed tcp_sock.write_seq;
         tcp_copied_seq: needed tcp_sock.copied_seq;
         tcp_rcv_nxt: needed tcp_sock.rcv_nxt;
+        tcp_snd_una: needed tcp_sock.snd_una;
+        /// When TCP sent or received last, in microseconds of the monotonic clock; 0: not known.
+        tcp_mstamp: optional tcp_sock.tcp_mstamp;
         tcp_bytes_acked: needed tcp_sock.bytes_acked;
         tcp_bytes_received: needed tcp_sock.bytes_received;
         tcp_srtt_us: needed tcp_sock.srtt_us;

@@ -32,5 +32,7 @@ pub mod relay;
 pub mod serve;
 mod sheet;
 pub mod top;
+mod units;
 pub mod verify;
+mod why;
 mod yaml;

@@ -110,6 +110,15 @@ fn the_alerts_use_what_exists() {
 }
 
 #[test]
+fn the_recordings_use_what_exists() {
+    let rules = file("prometheus/sidestep.rules.yaml");
+    let expressions = rules.split("- record: ").skip(1).map(|record| {
+        record.lines().find_map(|line| line.trim().strip_prefix("expr: ")).expect("an expression")
+    });
+    assert!(expressions.map(check).count() >= 3);
+}
+
+#[test]
 #[should_panic(expected = "has no label client")]
 fn a_label_that_does_not_exist_is_found() {
     check("sum(rate(sidestep_decisions_total{rule=\"O15\", client=~\"x\"}[5m]))");

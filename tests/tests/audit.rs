@@ -284,3 +284,38 @@ fn flags_stand_in_for_a_workload() {
     let ended = run(&[&["audit"], &place[..], &["-b", "*"]].concat());
     assert!(ended.code == Some(64) && ended.stderr.contains("leave the istio options"), "{}", ended.stderr);
 }
+
+/// Each workload by its own rules; those without findings are only counted.
+#[test]
+fn a_node_is_audited_workload_by_workload() {
+    if !met(&[Requirement::Root, Requirement::Cgroup2, Requirement::Sidestep]) {
+        return;
+    }
+    let network = Network::with_own_addresses("audit-all").unwrap();
+    let all = |more: &[&str]| run(&[&["audit", "--all"], more].concat());
+    let nothing = all(&[]);
+    assert_eq!(nothing.code, Some(0), "{nothing:?}");
+    assert!(nothing.stdout.contains("0 workloads, all clean"), "{nothing:?}");
+    let named: Vec<&str> = ["-u", "1337", "-b", "*", "-i", "*", "-d", "9090", "--pod", "shop/web-0"].into();
+    let _pod = Sidestep::attach(&network.pod, &named).unwrap();
+    let _outside = Sidestep::attach(&network.outside, &["-u", "1337", "-b", "*", "-i", "*"]).unwrap();
+    let any = SocketAddr::from(([0, 0, 0, 0], 9090));
+    let _around = Server::on(&network.pod).listen(any).start().unwrap();
+    let found = all(&["--output", "json"]);
+    assert_eq!(found.code, Some(1), "{found:?}");
+    let report: Value = serde_json::from_str(&found.stdout).unwrap();
+    let workloads = report["workloads"].as_array().unwrap();
+    assert_eq!((workloads.len(), &report["clean"]), (2, &false.into()), "{report:#}");
+    let web = workloads.iter().find(|report| report["pod"] == "web-0").unwrap();
+    assert_eq!(findings(web, "tcp 0.0.0.0:9090"), ["around-sidecar/any"], "{web:#}");
+    let other = workloads.iter().find(|report| report["pod"].is_null()).unwrap();
+    assert_eq!(other["findings"], serde_json::json!([]), "{other:#}");
+    let text = all(&[]).stdout;
+    let name = web["workload"].as_str().unwrap();
+    assert!(text.contains(&format!("workload {name} (shop/web-0): 1 finding: 1 exposed")), "{text}");
+    assert!(text.contains("2 workloads, 1 with 1 finding: 1 exposed"), "{text}");
+    assert!(!text.contains(other["workload"].as_str().unwrap()), "{text}");
+    let wrong = all(&["-b", "*"]);
+    assert_eq!(wrong.code, Some(64), "{wrong:?}");
+    assert!(wrong.stderr.contains("leave the istio options"), "{wrong:?}");
+}

@@ -104,7 +104,8 @@ fn a_killed_sidecar_is_no_orderly_end() {
         client.wait(SEEN_WITHIN).unwrap();
     }
     // The first client was done before.
-    let endings = [("outbound", "fin", 1), ("outbound", "killed", 1), ("inbound", "killed", 1)];
+    let endings =
+        [("outbound", "fin", 1), ("outbound", "sidecar_killed", 1), ("inbound", "sidecar_killed", 1)];
     assert_endings(&network.pod, &endings);
 }
 

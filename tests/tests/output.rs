@@ -96,6 +96,10 @@ fn documents_are_as_the_schemas_say() {
     }
     let flows = documents("flows", &["flows", "--workload", &name]);
     assert!(flows.iter().all(|flow| flow["workload"] == name.as_str()), "{flows:#?}");
+    for by in ["connections", "bytes", "process"] {
+        let callers = documents("flows_top", &["flows", "--top", "3", "--by", by, "--workload", &name]);
+        assert!(callers.len() <= 3 && callers[0]["connections"].as_u64() >= Some(1), "{callers:#?}");
+    }
     for to in ["10.96.7.7:80", "udp:10.96.7.7:53", "127.0.0.1:8080"] {
         let said = documents("explain", &["explain", "--from", "1000:1000", "--to", to, "--workload", &name]);
         assert_eq!(said[0]["workload"], name.as_str());
@@ -105,6 +109,8 @@ fn documents_are_as_the_schemas_say() {
     documents("explain", &["explain", "--pid", &own, "--to", "10.96.7.7:80"]);
     let audit = documents("audit", &["audit", "--workload", &name]);
     assert!(!audit[0]["findings"].as_array().unwrap().is_empty(), "{audit:#?}");
+    let node = documents("audit_all", &["audit", "--all"]);
+    assert!(!node[0]["workloads"].as_array().unwrap().is_empty(), "{node:#?}");
     assert_eq!(documents("verify", &["verify", "--workload", &name])[0]["workload"], name.as_str());
     documents("doctor", &["doctor"]);
     documents("rules", &["rules", "-u", "1337", "-i", "*", "-b", "*", "--dual-stack"]);
@@ -142,7 +148,7 @@ fn in_a_pipe_tables_are_lines_of_cells_with_tabs() {
     Connect::to(network.pod4(9090)).from(&network.pod).unwrap();
     wait_closed(&network.pod, &[], 1).unwrap();
     let audit: Vec<&str> = ["audit"].into_iter().chain(place.iter().copied()).collect();
-    for (args, cells) in [(&["status"][..], 8), (&["flows"], 6), (&["doctor"], 4), (&audit, 6)] {
+    for (args, cells) in [(&["status"][..], 8), (&["flows"], 10), (&["doctor"], 4), (&audit, 6)] {
         let said = run(args);
         assert!(!has_frames(&said.stdout), "{args:?}: {said:?}");
         let rows: Vec<&str> = said.stdout.lines().filter(|line| line.contains('\t')).collect();

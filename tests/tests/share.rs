@@ -107,6 +107,19 @@ fn one_share_and_the_true_one() {
         "{named}"
     );
     assert_eq!(number(named, "/connections"), TO_STRANGER, "{named}");
+    // In words, with what it costs; the page says the same of the flows it lists.
+    let why = |workload: &Value| {
+        let causes = workload["why"].as_array().unwrap().clone();
+        causes
+            .into_iter()
+            .find(|cause| cause["program"] == "stranger")
+            .unwrap_or_else(|| panic!("{workload:#}"))
+    };
+    let cause = why(&status);
+    assert_eq!((&cause["class"], &cause["reason"]), (&"unsafe reader".into(), &named["reason"]), "{cause}");
+    assert_eq!((&cause["bytes"], &cause["connections"]), (&named["bytes"], &named["connections"]), "{cause}");
+    let sentence = cause["sentence"].as_str().unwrap();
+    assert!(sentence.starts_with("stranger keeps ") && sentence.contains("untrusted_reader"), "{sentence}");
 
     // From the flows themselves.
     let sum = |is_wanted: fn(&Value) -> bool| -> (u64, u64) {
@@ -125,6 +138,7 @@ fn one_share_and_the_true_one() {
     let serve = Serve::start(&[]).unwrap();
     let page: Value = serde_json::from_str(&serve.get("/api/v1/node", &[]).unwrap().body).unwrap();
     assert_eq!(&of_workload(&page, &name)["share"], share);
+    assert_eq!(why(&of_workload(&page, &name)), cause);
     let metrics = serve.metrics().unwrap();
     let label = format!("workload=\"{name}\"");
     for path in ["redirected", "stacked", "elsewhere"] {

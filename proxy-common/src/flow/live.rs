@@ -51,10 +51,24 @@ pub const LISTED: u32 = 8192;
 pub struct ListedEnd {
     pub record: FlowRecord,
     pub figures: FlowFigures,
+    pub queues: Queues,
+}
+
+/// What waits at an open end, in the queues of TCP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Queues {
+    /// When TCP sent or received last; monotonic, microseconds; 0: not known.
+    pub active_at: u64,
+    /// Bytes the other side has not acknowledged.
+    pub send: u32,
+    /// Bytes the process has not read.
+    pub receive: u32,
 }
 
 const _: () = assert!(size_of::<LiveEnd>() == 48);
-const _: () = assert!(size_of::<ListedEnd>() == 280);
+const _: () = assert!(size_of::<Queues>() == 16);
+const _: () = assert!(size_of::<ListedEnd>() == 296);
 
 #[cfg(test)]
 mod tests {

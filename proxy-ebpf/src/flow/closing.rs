@@ -46,8 +46,10 @@ pub(super) fn changed(me: &Workload, sk: *mut bpf_sock, old: u32, new: u32, now:
     }
     // The other end of a process that was killed sees a FIN or a reset.
     let close = match seen {
-        _ if is_killed => Close::Killed,
-        Close::Fin | Close::Rst if is_other_killed(me, record) => Close::Killed,
+        _ if is_killed => killed(record, record.has(flow_flag::CLIENT)),
+        Close::Fin | Close::Rst if is_other_killed(me, record) => {
+            killed(record, !record.has(flow_flag::CLIENT))
+        }
         other => other,
     };
     if record.has(flow_flag::CLIENT) {
@@ -107,6 +109,13 @@ fn is_other_killed(me: &Workload, record: &FlowRecord) -> bool {
         return false;
     };
     maps::take_killed(slot, record.end_key(within).reversed().mark())
+}
+
+/// The process of the client's end was killed, or that of the server's.
+#[inline(always)]
+fn killed(record: &FlowRecord, client: bool) -> Close {
+    let is_sidecar = Class::from_index(record.class).is_some_and(|class| class.is_sidecars(client));
+    if is_sidecar { Close::SidecarKilled } else { Close::Killed }
 }
 
 #[inline(always)]

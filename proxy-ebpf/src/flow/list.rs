@@ -34,7 +34,8 @@ fn list_end(end: &mut ListedEnd) {
     figures.tally = if mapped { end.figures.tally } else { Tally::default() };
     figures.unread = unread;
     figures.state = open.tcp as u8;
+    let queues = open.socket.queues(record, fin_sent(open.tcp));
     if open.is_still(&end.record) {
-        end.figures = figures;
+        (end.figures, end.queues) = (figures, queues);
     }
 }

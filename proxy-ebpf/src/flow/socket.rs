@@ -1,7 +1,7 @@
 //! What is read of a socket: fields at offsets the loader took from the kernel's BTF.
 
 use aya_ebpf::bindings::bpf_sock;
-use proxy_common::flow::{FlowRecord, flow_flag};
+use proxy_common::flow::{FlowRecord, Queues, flow_flag};
 
 use crate::{
     kernel_memory::{self, read},
@@ -130,6 +130,25 @@ impl Socket {
         let read_fin = self.saw_fin() && copied == next;
         let low = copied.wrapping_sub(record.rcv_base).wrapping_sub(u32::from(read_fin));
         widen(low, field(self.0, known!(FLOW.tcp_bytes_received)))
+    }
+
+    /// What waits in the queues of an end that is open. What only grows is read last: a difference is never below zero.
+    #[inline(always)]
+    pub(super) fn queues(self, record: &FlowRecord, fin_sent: bool) -> Queues {
+        if !record.has(flow_flag::ESTABLISHED) || record.close != 0 {
+            return Queues::default();
+        }
+        let acknowledged: u32 = field(self.0, known!(FLOW.tcp_snd_una));
+        let send = self.write_seq().wrapping_sub(acknowledged);
+        let copied = self.copied_seq();
+        let receive = field::<u32>(self.0, known!(FLOW.tcp_rcv_nxt)).wrapping_sub(copied);
+        let at = known!(FLOW.tcp_mstamp);
+        Queues {
+            active_at: if at == 0 { 0 } else { field(self.0, at) },
+            // A FIN has a number, and is no byte.
+            send: send - u32::from(fin_sent && send != 0),
+            receive: receive - u32::from(receive != 0 && self.saw_fin()),
+        }
     }
 
     /// `SOCK_DONE`: the other end's FIN is here (`net/ipv4/tcp_input.c: tcp_fin`).

@@ -13,7 +13,7 @@ use proxy_core::{
     network::Interfaces,
 };
 use proxy_core::{
-    config::Config,
+    config::{Config, PodName},
     exit::{Class, Failure},
 };
 use proxy_plane::{
@@ -33,6 +33,8 @@ pub struct AuditedPod {
     pub(super) interfaces: Interfaces,
     /// None: the rules are those of flags, and nothing is attached.
     pub workload: Option<String>,
+    /// The pod of Kubernetes it is, where whoever attached it has said so.
+    pub(super) pod: Option<PodName>,
     /// How often each row decided since attach.
     pub(super) rules: BTreeMap<&'static str, u64>,
     pub(super) traffic: Traffic,
@@ -41,6 +43,15 @@ pub struct AuditedPod {
 impl AuditedPod {
     /// An attached workload. `netns` is how the caller reaches its namespace, if not by the path it was attached with.
     pub fn of_pins(pins: &WorkloadPins, netns: Option<&Netns>) -> Result<(Self, Netns)> {
+        Self::of_pins_with(pins, netns, Traffic::of(&pins.name()))
+    }
+
+    /// The same with connections that were seen already.
+    pub(super) fn of_pins_with(
+        pins: &WorkloadPins,
+        netns: Option<&Netns>,
+        traffic: Traffic,
+    ) -> Result<(Self, Netns)> {
         let meta = Meta::read(&pins.map(proxy_common::names::map::META))?;
         let path = netns.map_or(meta.netns_path.as_path(), Netns::path);
         let netns = Netns::open(path)?;
@@ -62,7 +73,8 @@ impl AuditedPod {
             interfaces: netns::interfaces(&netns)?,
             workload: Some(pins.name()),
             rules: Counters::read(meta.slot)?.rules,
-            traffic: Traffic::of(&pins.name()),
+            pod: meta.pod,
+            traffic,
         };
         Ok((pod, netns))
     }
@@ -85,7 +97,7 @@ impl AuditedPod {
 
     pub(super) fn not_attached(config: Config, tables: Compiled, interfaces: Interfaces) -> Self {
         let (rules, traffic) = (BTreeMap::new(), Traffic::default());
-        Self { config, tables, interfaces, workload: None, rules, traffic }
+        Self { config, tables, interfaces, workload: None, pod: None, rules, traffic }
     }
 
     /// Addresses clients outside can call: not loopback, not the sidecar's `::6`, not link-local ones, which need an

@@ -55,7 +55,14 @@ pub(super) fn judge(
     findings.extend(identities(pod, proxies));
     findings.extend(no_sidecar(pod, &rows));
     findings.sort_by_key(|finding| finding.class);
-    Report { workload: pod.workload.clone(), addresses: pod.addresses(), rows, findings }
+    Report {
+        workload: pod.workload.clone(),
+        namespace: pod.pod.as_ref().map(|pod| pod.namespace.clone()),
+        pod: pod.pod.as_ref().map(|pod| pod.name.clone()),
+        addresses: pod.addresses(),
+        rows,
+        findings,
+    }
 }
 
 /// One server before the court.

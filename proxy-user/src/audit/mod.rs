@@ -7,6 +7,7 @@
 mod audited_pod;
 mod finding;
 mod inspect;
+mod node;
 mod process;
 mod reach;
 mod report;
@@ -18,9 +19,11 @@ mod traffic;
 pub use audited_pod::AuditedPod;
 pub use finding::{Class, Finding, Kind};
 pub use inspect::{Options, audit};
+pub use node::{NodeReport, audit_all};
 pub use process::Process;
 pub use reach::{Forward, Reach};
 pub use report::{Report, Row};
+pub(crate) use reserved::is_of_sidecar;
 pub use server::{Protocol, Server};
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ use super::{
 pub struct Report {
     /// None: nothing is attached, the rules are those of flags.
     pub workload: Option<String>,
+    pub namespace: Option<String>,
+    pub pod: Option<String>,
     pub addresses: Vec<IpAddr>,
     #[serde(rename = "servers")]
     pub rows: Vec<Row>,
@@ -78,14 +80,26 @@ impl Report {
         self.findings.is_empty()
     }
 
-    fn counts(&self) -> String {
-        let mut counts: BTreeMap<Class, usize> = BTreeMap::new();
-        for finding in &self.findings {
-            *counts.entry(finding.class).or_default() += 1;
-        }
-        let words: Vec<String> = counts.iter().map(|(class, count)| format!("{count} {class}")).collect();
-        words.join(", ")
+    /// Of the workload, with its pod's name where that is known.
+    pub(super) fn name(&self) -> Option<String> {
+        let workload = self.workload.as_ref()?;
+        Some(match (&self.namespace, &self.pod) {
+            (Some(namespace), Some(pod)) => format!("{workload} ({namespace}/{pod})"),
+            _ => workload.clone(),
+        })
     }
+}
+
+/// How many findings of each class.
+pub(super) fn counts<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
+    let mut counts: BTreeMap<Class, usize> = BTreeMap::new();
+    for finding in findings {
+        *counts.entry(finding.class).or_default() += 1;
+    }
+    let all: usize = counts.values().sum();
+    let noun = if all == 1 { "finding" } else { "findings" };
+    let words: Vec<String> = counts.iter().map(|(class, count)| format!("{count} {class}")).collect();
+    format!("{all} {noun}: {}", words.join(", "))
 }
 
 impl fmt::Display for Server {
@@ -101,7 +115,7 @@ impl fmt::Display for Server {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let addresses: Vec<String> = self.addresses.iter().map(IpAddr::to_string).collect();
-        match &self.workload {
+        match self.name() {
             Some(name) => writeln!(f, "workload {name}, addresses {}", addresses.join(", "))?,
             None => writeln!(f, "nothing attached, as the flags say; addresses {}", addresses.join(", "))?,
         }
@@ -117,7 +131,6 @@ impl fmt::Display for Report {
         for finding in &self.findings {
             writeln!(f, "{finding}")?;
         }
-        let noun = if self.findings.len() == 1 { "finding" } else { "findings" };
-        writeln!(f, "{} {noun}: {}", self.findings.len(), self.counts())
+        writeln!(f, "{}", counts(&self.findings))
     }
 }

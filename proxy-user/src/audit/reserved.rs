@@ -24,6 +24,12 @@ pub(super) fn purpose(ports: &Ports, protocol: Protocol, port: u16) -> Option<&'
     named.into_iter().find(|(at, _)| *at == port && *at != 0).map(|(_, purpose)| purpose)
 }
 
+/// Whether Istio keeps the port for the sidecar, as it is installed unless told otherwise: not for an application.
+pub(crate) fn is_of_sidecar(port: u16) -> bool {
+    const USUAL: Ports = Ports { outbound: 15001, inbound: 15006, tunnel: 15008, dns: 15053 };
+    purpose(&USUAL, Protocol::Tcp, port).is_some()
+}
+
 /// Ports that hand the sidecar over to whoever reaches them.
 pub(super) fn is_administrative(port: u16) -> bool {
     [15000, 15004].contains(&port)

@@ -1,6 +1,6 @@
 //! Connections that were seen, from the flow records: who reached a port, and how.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use proxy_common::flow::{Direction, Hop};
 use proxy_plane::flows::{self, Filter, Flow};
@@ -15,11 +15,16 @@ impl Traffic {
     /// does without.
     pub(super) fn of(workload: &str) -> Self {
         let filter = Filter { workloads: vec![workload.to_owned()], ..Filter::default() };
-        let flows = flows::recent(&filter).unwrap_or_else(|error| {
-            tracing::warn!("no connections as evidence: {error:#}");
-            Vec::new()
-        });
-        Self::count(&flows)
+        Self::count(&seen(&filter))
+    }
+
+    /// Of every attached workload, in one look.
+    pub(super) fn of_each() -> HashMap<String, Self> {
+        let mut of_each: HashMap<String, Vec<Flow>> = HashMap::new();
+        for flow in seen(&Filter::default()) {
+            of_each.entry(flow.workload.to_string()).or_default().push(flow);
+        }
+        of_each.into_iter().map(|(workload, flows)| (workload, Self::count(&flows))).collect()
     }
 
     pub(super) fn count(flows: &[Flow]) -> Self {
@@ -41,4 +46,11 @@ impl Traffic {
         let all = self.0.get(&port).into_iter().flatten();
         all.filter(|(way, _)| ways.contains(way)).map(|(way, count)| (*way, *count)).collect()
     }
+}
+
+fn seen(filter: &Filter) -> Vec<Flow> {
+    flows::recent(filter).unwrap_or_else(|error| {
+        tracing::warn!("no connections as evidence: {error:#}");
+        Vec::new()
+    })
 }

@@ -12,7 +12,7 @@ use proxy_plane::netns::Netns;
 
 use super::{Output, netns_cgroup::NetnsCgroupArgs, settings::SettingsArgs};
 use crate::{
-    audit::{AuditedPod, Forward, Options, audit},
+    audit::{AuditedPod, Forward, Options, audit, audit_all},
     out,
 };
 
@@ -20,6 +20,7 @@ use crate::{
 #[command(after_help = "Examples:\n  \
     sidestep audit --netns /run/netns/pod\n  \
     sidestep audit --workload 4026532618-103 --forward eth0 --declared-port 8080 --output json\n  \
+    sidestep audit --all\n  \
     sidestep audit --netns /run/netns/pod -u 1337 -b '*' -i '*' -d 15090,15021,15020   # not attached\n\n\
     Exits with 0 if nothing is exposed, unreachable or in conflict, with 1 otherwise. Makes no connection.")]
 pub(crate) struct AuditArgs {
@@ -35,6 +36,10 @@ pub(crate) struct AuditArgs {
     /// every port a server has]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     declared_port: Vec<u16>,
+
+    /// Every attached workload of this node, each by its own rules; shows those with findings
+    #[arg(long, conflicts_with_all = ["workload", "netns", "cgroup"], help_heading = "Workload")]
+    all: bool,
 
     /// Attached workload to look at, as `sidestep status` names it, or its pod, as NAMESPACE/NAME
     #[arg(long, value_name = "NAME", conflicts_with = "cgroup", help_heading = "Workload")]
@@ -60,7 +65,6 @@ enum Forwards {
 
 pub(crate) fn run(args: &AuditArgs) -> Result<ExitCode> {
     args.settings.refuse_output()?;
-    let Some((pod, netns)) = pod(args)? else { return Ok(ExitCode::SUCCESS) };
     let options = Options {
         forwards: match args.forward {
             Forwards::Lo => vec![Forward::Lo],
@@ -69,9 +73,40 @@ pub(crate) fn run(args: &AuditArgs) -> Result<ExitCode> {
         },
         declared: (!args.declared_port.is_empty()).then(|| args.declared_port.clone()),
     };
+    if args.all {
+        return all(args, &options);
+    }
+    let Some((pod, netns)) = pod(args)? else { return Ok(ExitCode::SUCCESS) };
     let report = audit(&pod, &netns, &options)?;
     match args.output {
         Output::Table => out::text(&report)?,
+        Output::Json | Output::Yaml => {
+            let mut json = serde_json::to_value(&report)?;
+            json["schema"] = 1.into();
+            json["clean"] = report.is_clean().into();
+            args.output.document(&json)?;
+        }
+    }
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Every workload of the node.
+fn all(args: &AuditArgs, options: &Options) -> Result<ExitCode> {
+    if args.settings.are_given() {
+        let text =
+            "--all holds each workload against its own rules: leave the istio options and --annotations out";
+        return Err(Failure::error(Class::Usage, text));
+    }
+    let report = audit_all(options)?;
+    match args.output {
+        Output::Table => {
+            out::text(&report)?;
+            for line in &report.unreadable {
+                out::complain(format!(
+                    "{line}; run `sidestep attach` again, or `sidestep prune` if the pod is gone"
+                ));
+            }
+        }
         Output::Json | Output::Yaml => {
             let mut json = serde_json::to_value(&report)?;
             json["schema"] = 1.into();

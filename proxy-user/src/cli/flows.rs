@@ -1,9 +1,12 @@
 //! `sidestep flows`.
 
-use std::{collections::HashSet, fmt::Write as _, process::ExitCode, thread, time::Duration};
+use std::{
+    process::ExitCode,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use proxy_common::{
     flow::{Direction, Forward},
     names::map,
@@ -11,32 +14,53 @@ use proxy_common::{
 use proxy_core::exit::{Class, Failure};
 use proxy_plane::{
     dataplane::{self, Meta, WorkloadPins},
-    flows::{self, Filter, Flow, Journal, Path, State, Verdict, one_of},
+    flows::{self, By, Filter, Journal, Path, State, Verdict, one_of},
 };
 
-use super::{Output, flows_table::Layout, flows_top::Records, port};
-use crate::{out, top, yaml};
-
-/// How often a follower looks. The journal has room for what closes meanwhile, see `docs/flows.md`.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+use super::{
+    Output, flows_callers, flows_follow::follow, flows_print::Printer, flows_stuck, flows_top::Records, port,
+    span,
+};
+use crate::top;
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     sidestep flows --direction inbound --port 8080\n  \
     sidestep flows -f --output json --verdict refused\n  \
+    sidestep flows --since 5m --last 20\n  \
+    sidestep flows --top 10 --by connections\n  \
+    sidestep flows --stuck 10s\n  \
     sidestep flows --top")]
 pub(crate) struct FlowsArgs {
     /// First what there is, then each connection when it has closed
     #[arg(short, long)]
     follow: bool,
 
-    /// A live view in the terminal: rates, the path hop by hop, the flows that carry most
-    #[arg(long, conflicts_with_all = ["follow", "output"])]
-    top: bool,
+    /// A live view in the terminal: rates, the path hop by hop, the flows that carry most. With a number: who connects
+    /// most, so many callers
+    #[arg(long, value_name = "N", num_args = 0..=1, conflicts_with_all = ["follow", "last"])]
+    top: Option<Option<usize>>,
+
+    /// Which callers come first with --top N [default: connections]
+    #[arg(long, value_enum, value_name = "WHAT", requires = "top")]
+    by: Option<ByArg>,
+
+    /// Looks twice, so long apart, and shows the connections on which bytes wait that nobody took meanwhile
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "2s", value_parser = span::parse,
+        conflicts_with_all = ["follow", "top", "last"])]
+    stuck: Option<Duration>,
+
+    /// Only the N that began last; with --follow, then what closes
+    #[arg(long, value_name = "N")]
+    last: Option<usize>,
+
+    /// Every column, also when began, processes and workload, on terminals that have no room for them
+    #[arg(long, conflicts_with = "top")]
+    wide: bool,
 
     /// How to print
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    #[arg(short, long, value_enum)]
+    output: Option<Output>,
 
     /// Only of this workload, as `sidestep status` names it, or of this pod, as NAMESPACE/NAME; repeatable, as all
     /// filters are
@@ -62,9 +86,41 @@ pub(crate) struct FlowsArgs {
     /// captured, refused, bypass, outbound, inbound, dns, or a rule such as O15
     #[arg(long, help_heading = "Filters")]
     verdict: Vec<Verdict>,
+
+    /// Number of the process at either end
+    #[arg(long, value_name = "PID", help_heading = "Filters")]
+    pid: Vec<u32>,
+
+    /// Only what began or closed within this time: 30s, 5m, 2h, 1d
+    #[arg(long, value_name = "DURATION", value_parser = span::parse, help_heading = "Filters")]
+    since: Option<Duration>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+enum ByArg {
+    /// A process and where it connects to, by the number of connections
+    #[default]
+    Connections,
+    /// The same by bytes, both ways
+    Bytes,
+    /// A process with all its connections, by their number
+    Process,
+}
+
+impl From<ByArg> for By {
+    fn from(arg: ByArg) -> Self {
+        match arg {
+            ByArg::Connections => Self::Connections,
+            ByArg::Bytes => Self::Bytes,
+            ByArg::Process => Self::Process,
+        }
+    }
 }
 
 pub(crate) fn run(args: &FlowsArgs) -> Result<ExitCode> {
+    if args.top == Some(None) {
+        refuse_in_live_view(args)?;
+    }
     let filter = Filter {
         workloads: names_of(&args.workload)?,
         ports: args.port.clone(),
@@ -72,22 +128,56 @@ pub(crate) fn run(args: &FlowsArgs) -> Result<ExitCode> {
         forwards: args.forward.clone(),
         paths: args.path.clone(),
         verdicts: args.verdict.clone(),
+        pids: args.pid.clone(),
+        since: args.since.map(ago),
     };
     check(&filter)?;
-    if args.top {
-        return top::run(&mut Records::open(filter)?).map(|()| ExitCode::SUCCESS);
+    let output = args.output.unwrap_or_default();
+    match args.top {
+        Some(None) => return top::run(&mut Records::open(filter)?).map(|()| ExitCode::SUCCESS),
+        Some(Some(most)) => {
+            let by = args.by.unwrap_or_default().into();
+            flows_callers::print(&flows::callers(&flows::recent(&filter)?, by, most), output)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        None => {}
+    }
+    if let Some(span) = args.stuck {
+        flows_stuck::print(&flows_stuck::find(span, &filter)?, output, args.wide)?;
+        return Ok(ExitCode::SUCCESS);
     }
     // Opened first, so that nothing closes between the list and the first look.
     let journal = if args.follow { Some(Journal::open(false)?) } else { None };
     let flows = flows::recent(&filter)?;
-    let mut printer = Printer { output: args.output, has_head: false };
-    let is_read = printer.print(&flows, journal.is_none())?;
+    let last = args.last.map_or(0, |last| flows.len().saturating_sub(last));
+    let mut printer = Printer::of(output, args.wide);
+    let is_read = printer.print(&flows[last..], journal.is_none())?;
     if let Some(journal) = journal.filter(|_| is_read) {
         // What closed between the two looks is in both.
         let listed = flows.iter().filter(|flow| flow.state == State::Closed).map(|flow| flow.id);
         follow(journal, &filter, &mut printer, listed.collect())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is printed needs a number: the live view has keys for it.
+fn refuse_in_live_view(args: &FlowsArgs) -> Result<()> {
+    let given = [("--output", args.output.is_some()), ("--by", args.by.is_some())];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((flag, _)) => Err(Failure::error(
+            Class::Usage,
+            format!(
+                "{flag}: --top without a number is the live view, which has none; say how many: --top 10"
+            ),
+        )),
+    }
+}
+
+/// Microseconds since the epoch.
+fn ago(span: Duration) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.saturating_sub(span).as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The workloads of these names, under those that their records have.
@@ -129,129 +219,5 @@ fn check(filter: &Filter) -> Result<()> {
                 "connections are not observed: {reason}; attach with --observe on where the kernel allows it"
             ),
         )),
-    }
-}
-
-/// Until the reader goes, or what was followed.
-fn follow(
-    mut journal: Journal,
-    filter: &Filter,
-    printer: &mut Printer,
-    mut listed: HashSet<u64>,
-) -> Result<()> {
-    let watched = Watched::of(filter)?;
-    let mut lost = 0;
-    loop {
-        thread::sleep(LOOK_EVERY);
-        let gone = watched.gone();
-        let batch = if gone.is_some() { journal.drain() } else { journal.read() }?;
-        let mut flows = batch.flows;
-        flows.retain(|flow| filter.matches(flow) && !listed.remove(&flow.id));
-        let mut is_read = printer.print(&flows, false)?;
-        if batch.lost > lost {
-            is_read &= printer.say_lost(batch.lost - lost, batch.lost)?;
-            lost = batch.lost;
-        }
-        if !is_read {
-            return Ok(());
-        }
-        if let Some(name) = gone {
-            return Err(detached(&name));
-        }
-    }
-}
-
-fn detached(name: &str) -> anyhow::Error {
-    Failure::error(
-        Class::Other,
-        format!(
-            "workload {name} was detached, there is nothing left to follow; `sidestep status` lists those there are"
-        ),
-    )
-}
-
-/// The workloads somebody follows, by their numbers: one that is detached and attached has another.
-pub(super) struct Watched(Vec<(WorkloadPins, Option<u32>)>);
-
-impl Watched {
-    pub(super) fn of(filter: &Filter) -> Result<Self> {
-        let mut all = WorkloadPins::all()?;
-        if !filter.workloads.is_empty() {
-            all.retain(|pins| filter.workloads.contains(&pins.name()));
-        }
-        Ok(Self(all.into_iter().map(|pins| (pins.clone(), attached_as(&pins))).collect()))
-    }
-
-    /// # Errors
-    /// Once none of them is left as it was.
-    pub(super) fn check(&self) -> Result<()> {
-        self.gone().map_or(Ok(()), |name| Err(detached(&name)))
-    }
-
-    /// A name once none of them is left as it was.
-    fn gone(&self) -> Option<String> {
-        let last = self.0.last()?;
-        let none_left = self.0.iter().all(|(pins, map)| attached_as(pins) != *map);
-        none_left.then(|| last.0.name())
-    }
-}
-
-fn attached_as(pins: &WorkloadPins) -> Option<u32> {
-    Meta::read(&pins.map(map::META)).ok().map(|meta| meta.number)
-}
-
-struct Printer {
-    output: Output,
-    has_head: bool,
-}
-
-impl Printer {
-    /// False: nobody reads any more.
-    fn print(&mut self, flows: &[Flow], is_all: bool) -> Result<bool> {
-        let mut text = String::new();
-        match self.output {
-            Output::Json => {
-                for flow in flows {
-                    writeln!(text, "{}", flow.to_json().context("encode a flow")?)?;
-                }
-                out::json_lines(&text)
-            }
-            Output::Yaml => {
-                for flow in flows {
-                    let flow = serde_json::from_str(&flow.to_json().context("encode a flow")?)?;
-                    text.push_str(&yaml::document(&flow));
-                }
-                out::json_lines(&text)
-            }
-            Output::Table if flows.is_empty() && is_all => out::lines("no flows\n"),
-            Output::Table => {
-                let layout = Layout::of_output();
-                if !self.has_head {
-                    writeln!(text, "{}", layout.head())?;
-                    self.has_head = true;
-                }
-                for flow in flows {
-                    writeln!(text, "{}", layout.row(flow))?;
-                }
-                out::lines(&text)
-            }
-        }
-    }
-
-    /// As an object of its own among the JSON lines; beside a table on stderr, so that its lines stay one flow each.
-    fn say_lost(&self, now: u64, total: u64) -> Result<bool> {
-        let text = format!("{now} records were overwritten before they could be read ({total} so far)");
-        match self.output {
-            Output::Json | Output::Yaml => {
-                let line = serde_json::json!({ "schema": flows::SCHEMA, "lost": now, "lost_total": total });
-                self.output.document(&line)
-            }
-            Output::Table => {
-                out::complain(format!(
-                    "{text}; a filter on the reader's side does not help, fewer flows or a faster terminal do"
-                ));
-                Ok(true)
-            }
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 use proxy_plane::flows::{self, Filter, Journal};
 
-use super::flows::Watched;
+use super::flows_follow::Watched;
 use crate::top::{Snapshot, Source};
 
 /// The kernel's records.

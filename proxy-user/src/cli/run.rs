@@ -24,7 +24,9 @@ use proxy_cni::entry::{Entry, FailurePolicy, TYPE, VALIDATION};
 use proxy_core::exit::{Class, Failure};
 use proxy_plane::dataplane;
 
-use super::{acceleration::AccelerationArgs, log::LogFormat, observation::ObservationArgs, stop};
+use super::{
+    acceleration::AccelerationArgs, flow_log::FlowLogArgs, log::LogFormat, observation::ObservationArgs, stop,
+};
 use crate::{
     out,
     serve::{self, DEFAULT_LISTEN, Listen},
@@ -123,6 +125,13 @@ pub(crate) struct RunArgs {
     /// Name under which clients call it, besides its addresses and localhost; repeatable
     #[arg(long, value_name = "NAME", help_heading = "Metrics")]
     host_name: Vec<String>,
+    /// For how many seconds bytes wait that nobody takes before a connection counts as stuck
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..),
+        help_heading = "Metrics")]
+    stuck_after: u64,
+
+    #[command(flatten)]
+    flow_log: FlowLogArgs,
 
     /// How the log is written, on standard error; RUST_LOG says what [default level: info]
     #[arg(long, value_enum, default_value_t)]
@@ -205,6 +214,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         install: args.install()?,
         every: Duration::from_secs(args.every),
     };
+    let flow_log = args.flow_log.resolve()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let stopped = stop::by_signal()?;
@@ -215,6 +225,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
             hosts: args.host_name.clone(),
             program_stats: false,
             drain: Duration::from_secs(args.drain),
+            stuck_after: Duration::from_secs(args.stuck_after),
+            flow_log,
             agent: Some(Arc::clone(&started.agent)),
         })
         .await?;

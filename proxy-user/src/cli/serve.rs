@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::Result;
 use clap::Args;
 
-use super::{log::LogFormat, stop};
+use super::{flow_log::FlowLogArgs, log::LogFormat, stop};
 use crate::{
     out,
     serve::{self, DEFAULT_LISTEN, Listen},
@@ -16,6 +16,7 @@ use crate::{
     sidestep serve\n  \
     sidestep serve --listen 0.0.0.0:15095 --program-stats\n  \
     sidestep serve --listen unix:/run/sidestep.sock\n  \
+    sidestep serve --flow-log /var/log/sidestep/flows.json\n  \
     curl http://127.0.0.1:15095/metrics")]
 pub(crate) struct ServeArgs {
     /// Where to listen: ADDR:PORT, HOST:PORT, PORT alone for 127.0.0.1, or unix:/PATH; port 0 takes a free one
@@ -34,6 +35,13 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     program_stats: bool,
 
+    /// For how many seconds bytes wait that nobody takes before a connection counts as stuck
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    stuck_after: u64,
+
+    #[command(flatten)]
+    flow_log: FlowLogArgs,
+
     /// How the log is written, on standard error; RUST_LOG says what [default level: info]
     #[arg(long, value_enum, default_value_t)]
     pub(crate) log_format: LogFormat,
@@ -51,6 +59,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode> {
         hosts: args.host_name.clone(),
         program_stats: args.program_stats,
         drain: Duration::from_secs(args.drain),
+        stuck_after: Duration::from_secs(args.stuck_after),
+        flow_log: args.flow_log.resolve()?,
         agent: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -137,6 +137,7 @@ fn with_shares(workloads: &[WorkloadStatus], shares: &[OfWorkload]) -> Result<Ve
         let mut value = serde_json::to_value(workload)?;
         value["share"] = serde_json::to_value(&of.share)?;
         value["stacked_by"] = serde_json::to_value(&of.programs)?;
+        value["why"] = serde_json::to_value(&of.why)?;
         Ok(value)
     };
     workloads.iter().zip(shares).map(of).collect()

@@ -1,18 +1,17 @@
 //! What `sidestep status` says of the acceleration: the share that was redirected, and why the rest was not.
 
 use anyhow::Result;
-use proxy_common::accel::Reason;
-use proxy_core::{
-    config::Choice as _,
-    harmless::{harmless, harmless_path},
-};
+use proxy_core::config::Choice as _;
 use proxy_plane::{
-    dataplane::{Hazardous, WorkloadStatus},
+    dataplane::WorkloadStatus,
     flows::{self, Accounted, Culprit, Filter, Share},
 };
 use serde::Serialize;
 
-use super::flows_table::bytes;
+use crate::{
+    units::bytes,
+    why::{self, Cause},
+};
 
 /// Of one workload.
 #[derive(Debug, Serialize)]
@@ -21,6 +20,8 @@ pub(super) struct OfWorkload {
     pub(super) share: Option<Accounted>,
     /// Programs that keep connections on the stack, by the flows that are open or closed lately.
     pub(super) programs: Vec<Culprit>,
+    /// The same and all other causes, a sentence each.
+    pub(super) why: Vec<Cause>,
 }
 
 /// In the order of the workloads.
@@ -30,10 +31,9 @@ pub(super) fn of(workloads: &[WorkloadStatus]) -> Result<Vec<OfWorkload>> {
     let of = |status: &WorkloadStatus| {
         let is_observed = status.meta.not_observed.is_none();
         let ours = recent.iter().filter(|flow| *flow.workload == *status.workload);
-        OfWorkload {
-            share: is_observed.then(|| Accounted::of(&status.workload, &totals, &status.acceleration)),
-            programs: flows::culprits(ours),
-        }
+        let share = is_observed.then(|| Accounted::of(&status.workload, &totals, &status.acceleration));
+        let programs = flows::culprits(ours);
+        OfWorkload { why: why::causes(status, share.as_ref(), &programs), share, programs }
     };
     Ok(workloads.iter().map(of).collect())
 }
@@ -59,26 +59,9 @@ pub(super) fn lines(status: &WorkloadStatus, of: &OfWorkload) -> Vec<String> {
     if let Some(accounted) = &of.share {
         lines.extend(on_the_stack(accounted));
     }
-    for hazardous in &status.meta.hazardous {
-        lines.push(hazardous.describe(&harmless_path(&hazardous.program).to_string()));
-    }
-    for culprit in &of.programs {
-        // What attach has found is said above.
-        let known = status.meta.hazardous.iter().any(|known| is_named(known, &culprit.program));
-        if culprit.reason == Reason::UntrustedReader && known {
-            continue;
-        }
-        lines.push(format!(
-            "{} keeps {} on the stack, {}: {}",
-            harmless(&culprit.program),
-            bytes(culprit.bytes),
-            culprit.reason.name(),
-            match culprit.reason {
-                Reason::UntrustedReader =>
-                    "attach has not found it safe; where it started later, attach again looks at it",
-                other => other.describe(),
-            }
-        ));
+    // That nothing is accelerated stands in the table.
+    if status.meta.not_accelerated.is_none() {
+        lines.extend(of.why.iter().map(|cause| cause.sentence.clone()));
     }
     lines
 }
@@ -96,12 +79,4 @@ fn on_the_stack(accounted: &Accounted) -> Option<String> {
     });
     let parts: Vec<String> = [stacked, elsewhere].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join("; "))
-}
-
-/// The kernel keeps 15 bytes of a process's name.
-fn is_named(known: &Hazardous, comm: &str) -> bool {
-    known.program.file_name().is_some_and(|name| {
-        let name = name.as_encoded_bytes();
-        name.get(..15).unwrap_or(name) == comm.as_bytes()
-    })
 }

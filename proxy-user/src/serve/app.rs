@@ -9,12 +9,15 @@ use proxy_plane::dataplane;
 use tokio::time::{sleep, timeout};
 
 use super::{
+    closed::Closed,
     connections::Connections,
+    flow_log::{Counts, FlowLog},
     hosts::Hosts,
     listen::{Listen, Listener, Stream},
     program_log::ProgramLog,
     routes,
-    snapshot::Reader,
+    snapshot::{Besides, Reader},
+    stuck,
 };
 
 /// Out of descriptors, and the like: the next one may fail at once.
@@ -33,6 +36,10 @@ pub struct Options {
     pub program_stats: bool,
     /// How long requests under way may still take once it is told to stop.
     pub drain: Duration,
+    /// A record of each connection when it has ended.
+    pub flow_log: Option<FlowLog>,
+    /// For how long bytes wait at a connection before it counts as stuck.
+    pub stuck_after: Duration,
     /// The agent whose server it is: what it knows is served too, and ready means that it is.
     pub agent: Option<Arc<Agent>>,
 }
@@ -42,6 +49,9 @@ pub struct Server {
     whole: Door,
     metrics: Option<Door>,
     reader: Arc<Reader>,
+    closed: Closed,
+    stuck: stuck::Found,
+    stuck_after: Duration,
     drain: Duration,
     /// The kernel counts as long as this is open.
     _program_stats: Option<OwnedFd>,
@@ -72,7 +82,13 @@ impl Door {
 pub async fn bind(options: &Options) -> Result<Server> {
     // What cannot be read, now or later, is said now, to the one who started it.
     dataplane::check_reading()?;
-    let reader = Arc::new(Reader::of(options.agent.clone()));
+    let counts = Arc::<Counts>::default();
+    let besides = Besides {
+        agent: options.agent.clone(),
+        flow_log: options.flow_log.is_some().then(|| Arc::clone(&counts)),
+        ..Besides::default()
+    };
+    let reader = Arc::new(Reader::of(besides.clone()));
     reader.read().context("read the attached workloads")?;
     let whole = Door::bind(&options.listen, &options.hosts).await?;
     let metrics = match &options.listen_metrics {
@@ -84,7 +100,17 @@ pub async fn bind(options: &Options) -> Result<Server> {
         .then(|| enable_stats(Stats::RunTime))
         .transpose()
         .context("--program-stats: the kernel does not count (Linux 5.8, CAP_SYS_ADMIN); leave it out")?;
-    Ok(Server { whole, metrics, reader, drain: options.drain, _program_stats: program_stats })
+    let closed = Closed::new(besides.around, options.flow_log.as_ref(), &counts)?;
+    Ok(Server {
+        whole,
+        metrics,
+        reader,
+        closed,
+        stuck: besides.stuck,
+        stuck_after: options.stuck_after,
+        drain: options.drain,
+        _program_stats: program_stats,
+    })
 }
 
 impl Server {
@@ -104,11 +130,16 @@ impl Server {
     /// When connections can no longer be accepted.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let mut log = ProgramLog::default();
+        let stuck = stuck::follow(self.stuck.clone(), self.stuck_after);
+        let (closed, drain) = (self.closed.clone(), self.drain);
         let ended = tokio::select! {
             ended = self.serve(stop) => ended,
             never = log.follow() => match never {},
+            never = stuck => match never {},
+            never = closed.follow() => match never {},
         };
         log.pass_on();
+        closed.finish(drain).await;
         ended
     }
 

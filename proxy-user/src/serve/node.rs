@@ -10,7 +10,7 @@ use proxy_common::{accel::Reason, counter::Event, verdict::Rule};
 use proxy_core::config::Choice as _;
 use proxy_plane::{
     dataplane::{Hazardous, Traffic, WorkloadStatus},
-    flows::{Accounted, Busiest, ClassTotals, Flow, Share},
+    flows::{self, Accounted, Busiest, ClassTotals, Flow, Share},
 };
 use serde::Serialize;
 
@@ -19,6 +19,7 @@ use super::{
     paths::{self, Path},
     snapshot::{Snapshot, names},
 };
+use crate::why::{self, Cause};
 
 /// More rows than anybody reads, and few enough for a phone.
 pub(super) const FLOWS: usize = 200;
@@ -72,6 +73,8 @@ struct Workload<'a> {
     acceleration: &'a BTreeMap<&'static str, Traffic>,
     classes: Vec<Path>,
     share: Accounted,
+    /// What keeps bytes on the stack, the largest first; of programs by the flows that are listed.
+    why: Vec<Cause>,
 }
 
 impl<'a> Node<'a> {
@@ -91,7 +94,7 @@ impl<'a> Node<'a> {
             workloads: seen
                 .workloads
                 .iter()
-                .map(|workload| Workload::of(workload, &paths, &seen.totals))
+                .map(|workload| Workload::of(workload, &paths, &seen.totals, &flows.flows))
                 .collect(),
             flows: flows.flows,
             flows_live: flows.live,
@@ -112,9 +115,16 @@ impl<'a> Node<'a> {
 }
 
 impl<'a> Workload<'a> {
-    fn of(status: &'a WorkloadStatus, paths: &[(String, Path)], totals: &[ClassTotals]) -> Self {
+    fn of(
+        status: &'a WorkloadStatus,
+        paths: &[(String, Path)],
+        totals: &[ClassTotals],
+        listed: &[Flow],
+    ) -> Self {
         let [workload, namespace] = names(status);
         let meta = &status.meta;
+        let share = Accounted::of(workload, totals, &status.acceleration);
+        let culprits = flows::culprits(listed.iter().filter(|flow| *flow.workload == *workload));
         Self {
             workload,
             namespace,
@@ -130,7 +140,8 @@ impl<'a> Workload<'a> {
             rules: &status.counters.rules,
             events: &status.counters.events,
             acceleration: &status.acceleration,
-            share: Accounted::of(workload, totals, &status.acceleration),
+            why: why::causes(status, Some(&share), &culprits),
+            share,
             classes: paths.iter().filter(|(of, _)| of == workload).map(|(_, path)| path.clone()).collect(),
         }
     }

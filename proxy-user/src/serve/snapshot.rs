@@ -1,6 +1,7 @@
 //! What the pins say at one moment: the one thing that metrics and page are made from.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -12,7 +13,11 @@ use proxy_plane::{
     flows::{self, ClassTotals, Records},
 };
 
-use super::floors::Floors;
+use super::{
+    around::{Around, OfWorkload},
+    floors::Floors,
+    flow_log, stuck,
+};
 
 #[derive(Debug)]
 pub struct Snapshot {
@@ -30,6 +35,12 @@ pub struct Snapshot {
     pub totals: Vec<ClassTotals>,
     /// What became of the records of closed ends.
     pub records: Records,
+    /// Connections that were stuck at the last look.
+    pub(super) stuck: stuck::Counts,
+    /// Connections that went around the sidecar.
+    pub(super) around: HashMap<String, OfWorkload>,
+    /// What the flow log has written and lost; none: there is no flow log.
+    pub(super) flow_log: Option<Arc<flow_log::Counts>>,
     /// What the agent knows, where this is the agent's server.
     pub agent: Option<Report>,
     /// How long the reading took.
@@ -40,8 +51,17 @@ pub struct Snapshot {
 /// Takes snapshots, one at a time: who asks while one is taken shares the next.
 #[derive(Default)]
 pub struct Reader {
-    agent: Option<Arc<Agent>>,
+    pub(super) besides: Besides,
     shown: Mutex<Shown>,
+}
+
+/// What is known from elsewhere than the pins, at any moment.
+#[derive(Clone, Default)]
+pub(super) struct Besides {
+    pub(super) agent: Option<Arc<Agent>>,
+    pub(super) stuck: stuck::Found,
+    pub(super) around: Around,
+    pub(super) flow_log: Option<Arc<flow_log::Counts>>,
 }
 
 #[derive(Debug, Default)]
@@ -51,8 +71,8 @@ struct Shown {
 }
 
 impl Reader {
-    pub fn of(agent: Option<Arc<Agent>>) -> Self {
-        Self { agent, shown: Mutex::default() }
+    pub(super) fn of(besides: Besides) -> Self {
+        Self { besides, shown: Mutex::default() }
     }
 
     /// A snapshot no older than this call.
@@ -65,7 +85,7 @@ impl Reader {
         match &shown.last {
             Some(snapshot) if snapshot.taken >= asked => Ok(Arc::clone(snapshot)),
             _ => {
-                let mut snapshot = Snapshot::take(self.agent.as_deref())?;
+                let mut snapshot = Snapshot::take(&self.besides)?;
                 shown.floors.hold(&snapshot.workloads, &mut snapshot.totals);
                 let snapshot = Arc::new(snapshot);
                 shown.last = Some(Arc::clone(&snapshot));
@@ -76,7 +96,7 @@ impl Reader {
 }
 
 impl Snapshot {
-    fn take(agent: Option<&Agent>) -> Result<Self> {
+    fn take(besides: &Besides) -> Result<Self> {
         let taken = Instant::now();
         let (mut workloads, unreadable) = dataplane::status()?;
         let over = |workload: &mut WorkloadStatus| workload.gone.is_some_and(Gone::is_over);
@@ -86,6 +106,8 @@ impl Snapshot {
         let runs = Programs::loaded().of_node()?;
         let totals = flows::totals(&workloads)?;
         let records = flows::records()?;
+        let there: Vec<&str> = workloads.iter().map(|workload| workload.workload.as_str()).collect();
+        let around = besides.around.of(&there);
         Ok(Self {
             workloads,
             gone,
@@ -95,7 +117,10 @@ impl Snapshot {
             runs,
             totals,
             records,
-            agent: agent.map(Agent::report),
+            stuck: besides.stuck.get(),
+            around,
+            flow_log: besides.flow_log.clone(),
+            agent: besides.agent.as_deref().map(Agent::report),
             duration: taken.elapsed(),
             taken,
         })

@@ -19,4 +19,4 @@ pub use run::run;
 pub use snapshot::{Snapshot, Source};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -27,7 +27,7 @@ use super::{
 
 const WORKLOAD: &str = "4026532185-28487";
 
-fn flow(id: u64, hop: Hop, forward: Option<Forward>, up: Split, down: Split) -> Flow {
+pub(crate) fn flow(id: u64, hop: Hop, forward: Option<Forward>, up: Split, down: Split) -> Flow {
     let stream = |split: Split| Stream {
         written: Some(split),
         last_reason: (split.stacked > 0).then_some(if hop == Hop::Inner {
@@ -42,6 +42,8 @@ fn flow(id: u64, hop: Hop, forward: Option<Forward>, up: Split, down: Split) -> 
         id,
         state: State::Live,
         workload: Arc::from(WORKLOAD),
+        namespace: None,
+        pod: None,
         direction: Direction::Inbound,
         hop,
         local: hop == Hop::Inner,
@@ -61,10 +63,12 @@ fn flow(id: u64, hop: Hop, forward: Option<Forward>, up: Split, down: Split) -> 
             accepted: Some(1_000 * id + 61),
             ..Times::default()
         },
+        duration_us: Some(1_000),
         path: Carried::of(&upload, &download),
         upload,
         download,
         rtt_us: (hop == Hop::Inbound).then_some(41),
+        idle_us: None,
         retransmits: 0,
         close: None,
         closed_by: None,

@@ -116,3 +116,10 @@ pub fn is_whole(pins: &WorkloadPins, meta: &Meta) -> bool {
         && has_all(meta, &linked(pins))
         && hangs_on_nothing(pins).is_ok_and(|loose| !loose)
 }
+
+impl WorkloadStatus {
+    /// Whether the workload is attached still.
+    pub fn is_attached(&self) -> bool {
+        WorkloadPins::parse(&self.workload).is_some_and(|pins| !Patience::default().outlasts(&pins))
+    }
+}

@@ -2,7 +2,7 @@
 
 use proxy_common::{
     addr::{Addr, Port},
-    flow::{Class, FlowFigures, FlowRecord, flow_flag},
+    flow::{Class, FlowFigures, FlowRecord, Queues, flow_flag},
 };
 
 /// One end.
@@ -10,6 +10,8 @@ use proxy_common::{
 pub(super) struct End {
     pub(super) record: FlowRecord,
     pub(super) figures: FlowFigures,
+    /// Of an open one.
+    pub(super) queues: Queues,
 }
 
 /// A connection as one end has it; reversed, as the other.
@@ -67,6 +69,11 @@ impl End {
 
     pub(super) fn class(&self) -> Class {
         Class::from_index(self.record.class).unwrap_or(Class::DirectSelf)
+    }
+
+    /// Whether its other end can be known here: it is the workload's own, or has an address of another one of this node.
+    pub(super) fn has_other_here(&self) -> bool {
+        self.class().is_within() || self.record.has(flow_flag::NEAR)
     }
 
     /// Whether a call begins with it: its client is an application of the workload, or elsewhere. What a sidecar goes on
@@ -132,8 +139,8 @@ pub(super) mod tests {
             flags: flow_flag::ESTABLISHED,
             ..client
         };
-        let figures = FlowFigures::default();
-        (End { record: client, figures }, End { record: server, figures })
+        let (figures, queues) = (FlowFigures::default(), Queues::default());
+        (End { record: client, figures, queues }, End { record: server, figures, queues })
     }
 
     #[test]

@@ -20,6 +20,10 @@ pub struct Filter {
     pub forwards: Vec<Forward>,
     pub paths: Vec<Path>,
     pub verdicts: Vec<Verdict>,
+    /// Of the process at either end.
+    pub pids: Vec<u32>,
+    /// Began or closed since then; microseconds since the Unix epoch.
+    pub since: Option<u64>,
 }
 
 /// What became of a connection: its target, a rule's name, or the fact that it was captured or refused.
@@ -39,6 +43,8 @@ impl Filter {
             && any(&self.forwards, |forward| Some(*forward) == flow.forward)
             && any(&self.paths, |path| *path == flow.path)
             && any(&self.verdicts, |verdict| verdict.is_of(flow))
+            && any(&self.pids, |pid| has_pid(flow, *pid))
+            && self.since.is_none_or(|since| flow.times.syn.max(flow.times.close) >= Some(since))
     }
 }
 
@@ -49,6 +55,10 @@ fn any<T>(wanted: &[T], is: impl Fn(&T) -> bool) -> bool {
 fn has_port(flow: &Flow, port: u16) -> bool {
     [flow.client.port(), flow.server.port(), flow.original_destination.port()].contains(&port)
         || flow.listener == Some(port)
+}
+
+fn has_pid(flow: &Flow, pid: u32) -> bool {
+    [&flow.client_process, &flow.server_process].into_iter().flatten().any(|process| process.pid == pid)
 }
 
 impl Verdict {

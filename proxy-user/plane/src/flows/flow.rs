@@ -20,6 +20,9 @@ pub struct Flow {
     pub state: State,
     /// As `sidestep status` names it.
     pub workload: Arc<str>,
+    /// The pod of Kubernetes that is, where whoever attached it has said so.
+    pub namespace: Option<Arc<str>>,
+    pub pod: Option<Arc<str>>,
     #[serde(serialize_with = "named")]
     pub direction: Direction,
     #[serde(serialize_with = "named")]
@@ -47,6 +50,8 @@ pub struct Flow {
     pub client_process: Option<Process>,
     pub server_process: Option<Process>,
     pub times: Times,
+    /// Microseconds from SYN to the close; of a live one to the moment it was looked at.
+    pub duration_us: Option<u64>,
     /// What the client sends.
     pub upload: Stream,
     /// What the server sends.
@@ -55,6 +60,9 @@ pub struct Flow {
     pub path: Path,
     /// Smoothed round trip in microseconds, where the stack carried enough to measure one.
     pub rtt_us: Option<u32>,
+    /// Microseconds since TCP sent or received anything of it; none: closed, or bytes were redirected, whose times TCP does
+    /// not know.
+    pub idle_us: Option<u64>,
     /// Segments sent again, both ends known here together.
     pub retransmits: u32,
     /// None: live.
@@ -119,6 +127,19 @@ pub struct Stream {
     pub last_reason: Option<Reason>,
     /// The end whose process is that reason, where it is one's.
     pub because_of: Option<Side>,
+    /// What waits now; none: the connection is closed.
+    pub waiting: Option<Waiting>,
+}
+
+/// Bytes on their way; none: the end that has them is not known here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Waiting {
+    /// Written, and not acknowledged by the other side.
+    pub send: Option<u64>,
+    /// Received over the stack, and not read by the process.
+    pub receive: Option<u64>,
+    /// Redirected, and not read by the process.
+    pub redirected: Option<u64>,
 }
 
 /// By path.
@@ -146,6 +167,13 @@ impl Stream {
     /// Bytes, counted where they were written, else where they were read.
     pub fn bytes(&self) -> Split {
         self.written.or(self.read).unwrap_or_default()
+    }
+}
+
+impl Waiting {
+    /// Of those that are known.
+    pub fn total(self) -> u64 {
+        [self.send, self.receive, self.redirected].into_iter().flatten().sum()
     }
 }
 
@@ -241,7 +269,10 @@ pub(super) fn named<T: Named, S: Serializer>(value: &T, serializer: S) -> Result
     serializer.serialize_str(value.label())
 }
 
-fn maybe_named<T: Named, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn maybe_named<T: Named, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     value.map(Named::label).serialize(serializer)
 }
 

@@ -11,9 +11,10 @@ use super::{
     clock::Clock,
     end::{End, EndKey},
     flow::Flow,
-    join::{self, Names},
+    join,
     journal::Reader,
     list,
+    names::Names,
 };
 
 /// The other end of a connection closes a moment later; its process may take longer to let go of it.
@@ -25,6 +26,7 @@ pub struct Journal {
     /// Ends whose other end is still to come.
     waiting: Vec<(Instant, End)>,
     told: Told,
+    names: Names,
 }
 
 /// What has closed since the last call.
@@ -38,11 +40,16 @@ pub struct Batch {
 impl Journal {
     /// `from_start`: with those that closed lately; else from now on.
     pub fn open(from_start: bool) -> Result<Self> {
-        Ok(Self { reader: Reader::open(from_start)?, waiting: Vec::new(), told: Told::default() })
+        Ok(Self {
+            reader: Reader::open(from_start)?,
+            waiting: Vec::new(),
+            told: Told::default(),
+            names: Names::default(),
+        })
     }
 
     /// What has closed since the last call. Never waits: call again. A flow comes when both its ends have closed; if
-    /// only one is known here, or the other stays open, a moment after that.
+    /// the other one stays open, or is not known here though it could be, a moment after that.
     pub fn read(&mut self) -> Result<Batch> {
         self.next(false)
     }
@@ -50,6 +57,11 @@ impl Journal {
     /// The same, and what would be waited for.
     pub fn drain(&mut self) -> Result<Batch> {
         self.next(true)
+    }
+
+    /// Whether it is still the node's journal. One that is not has nothing more to come.
+    pub fn is_current(&self) -> bool {
+        self.reader.is_current()
     }
 
     fn next(&mut self, all: bool) -> Result<Batch> {
@@ -63,12 +75,14 @@ impl Journal {
         let known = join::known(self.waiting.iter().map(|(_, end)| *end));
         let (ready, waiting): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|(since, end)| {
-                all || known.contains_key(&end.key().reversed()) || now - *since > PATIENCE
+                all || !end.has_other_here()
+                    || known.contains_key(&end.key().reversed())
+                    || now - *since > PATIENCE
             });
         self.waiting = waiting;
         let mut complete = join::known(ready.iter().map(|(_, end)| *end));
-        let lonely: Vec<End> =
-            complete.values().filter(|end| !complete.contains_key(&end.key().reversed())).copied().collect();
+        let is_lonely = |end: &&End| end.has_other_here() && !complete.contains_key(&end.key().reversed());
+        let lonely: Vec<End> = complete.values().filter(is_lonely).copied().collect();
         if !lonely.is_empty() {
             // Their other ends may still be open.
             let wanted: HashMap<EndKey, End> =
@@ -93,10 +107,10 @@ impl Journal {
             self.told.forget_unseen();
         }
         let clock = Clock::now()?;
-        let mut names = Names::default();
+        self.names.refresh();
         let mut flows = Vec::new();
         for end in complete.values() {
-            flows.extend(join::flow_at(end, &complete, clock, &mut names));
+            flows.extend(join::flow_at(end, &complete, clock, &mut self.names));
         }
         flows.sort_by_key(|flow| flow.times.close);
         Ok(Batch { flows, lost: self.reader.lost })

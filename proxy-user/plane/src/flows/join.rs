@@ -3,20 +3,20 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
 };
 
 use proxy_common::{
-    accel::Reason,
     addr::{Addr, Port},
-    flow::{Class, Close, PEERS, flow_flag},
+    flow::{Class, Close, flow_flag},
     verdict::{Rule, Target},
 };
 
 use super::{
     clock::Clock,
-    end::{End, EndKey, WorkloadId},
-    flow::{Flow, Named as _, Path, Process, Side, Split, State, Stream, Times},
+    end::{End, EndKey},
+    flow::{Flow, Named as _, Path, Process, Side, State, Stream, Times},
+    names::{Name, Names},
+    way::{stream, waiting},
 };
 
 /// Ends by what they are an end of.
@@ -33,14 +33,27 @@ pub(super) fn flows(known: &Known, clock: Clock) -> Vec<Flow> {
     known.values().filter_map(flow).collect()
 }
 
-/// Names of workloads, made once each.
-#[derive(Default)]
-pub(super) struct Names(HashMap<WorkloadId, Arc<str>>);
+/// The same, with the ends they are of.
+pub(super) fn joined(known: &Known, clock: Clock) -> Vec<Joined<'_>> {
+    let mut names = Names::default();
+    let joined = |end| {
+        let flow = flow_at(end, known, clock, &mut names)?;
+        let (client, server) = sides(end, known.get(&end.key().reversed()));
+        Some(Joined { flow, client, server })
+    };
+    known.values().filter_map(joined).collect()
+}
 
-impl Names {
-    fn of(&mut self, end: &End) -> Arc<str> {
-        self.0.entry(end.workload_id()).or_insert_with(|| end.workload().into()).clone()
-    }
+/// A flow and its ends; none: not known here.
+pub(super) struct Joined<'a> {
+    pub(super) flow: Flow,
+    pub(super) client: Option<&'a End>,
+    pub(super) server: Option<&'a End>,
+}
+
+/// Which of two ends is the client's.
+fn sides<'a>(end: &'a End, other: Option<&'a End>) -> (Option<&'a End>, Option<&'a End>) {
+    if end.is_client() { (Some(end), other) } else { (other.filter(|other| other.is_client()), Some(end)) }
 }
 
 /// The flow of this end; none if the other one stands for it.
@@ -56,12 +69,8 @@ pub(super) fn flow_at(end: &End, known: &Known, clock: Clock, names: &mut Names)
     Some(flow(end, other, clock, names.of(end)))
 }
 
-fn flow(end: &End, other: Option<&End>, clock: Clock, workload: Arc<str>) -> Flow {
-    let (client, server) = if end.is_client() {
-        (Some(end), other)
-    } else {
-        (other.filter(|other| other.is_client()), Some(end))
-    };
+fn flow(end: &End, other: Option<&End>, clock: Clock, name: Name) -> Flow {
+    let (client, server) = sides(end, other);
     let class = end.class();
     let first = end.record.syn_at;
     let (client_addr, server_addr) = match client {
@@ -69,15 +78,22 @@ fn flow(end: &End, other: Option<&End>, clock: Clock, workload: Arc<str>) -> Flo
         None => (remote(end), local(end)),
     };
     let is_local = end.record.has(flow_flag::NEAR);
-    let upload = stream((Side::Client, client), (Side::Server, server), is_local);
-    let download = stream((Side::Server, server), (Side::Client, client), is_local);
     let ends = [Some(end), other].into_iter().flatten();
     let is_open = ends.clone().any(|end| !end.is_closed());
+    let upload = stream((Side::Client, client), (Side::Server, server), is_local);
+    let download = stream((Side::Server, server), (Side::Client, client), is_local);
+    let upload = Stream { waiting: is_open.then(|| waiting(client, server)), ..upload };
+    let download = Stream { waiting: is_open.then(|| waiting(server, client)), ..download };
+    let began = client.map_or(first, |client| client.record.syn_at);
+    let closed = if is_open { 0 } else { ends.clone().map(|end| end.record.closed_at).max().unwrap_or(0) };
+    let until = if is_open { ends.clone().map(|end| end.figures.at).max().unwrap_or(0) } else { closed };
     let byte = |get: fn(&End) -> u64| value(get(end)).or_else(|| other.and_then(|other| value(get(other))));
     Flow {
         id: end.record.cookie,
         state: if is_open { State::Live } else { State::Closed },
-        workload,
+        workload: name.workload,
+        namespace: name.namespace,
+        pod: name.pod,
         direction: class.direction(),
         hop: class.hop(),
         local: is_local,
@@ -96,24 +112,35 @@ fn flow(end: &End, other: Option<&End>, clock: Clock, workload: Arc<str>) -> Flo
         client_process: client.and_then(process),
         server_process: server.and_then(process),
         times: Times {
-            syn: clock.wall_us(client.map_or(first, |client| client.record.syn_at)),
+            syn: clock.wall_us(began),
             established: clock.wall_us(server.or(client).map_or(0, |end| end.record.established_at)),
             accepted: clock.wall_us(server.map_or(0, |server| server.record.accepted_at)),
             first_byte: clock.wall_us(ends.clone().filter_map(first_byte).min().unwrap_or(0)),
-            close: clock.wall_us(if is_open {
-                0
-            } else {
-                ends.clone().map(|end| end.record.closed_at).max().unwrap_or(0)
-            }),
+            close: clock.wall_us(closed),
         },
+        duration_us: value(began).and_then(|began| Some(value(until)?.saturating_sub(began) / 1000)),
         path: Path::of(&upload, &download),
         upload,
         download,
         rtt_us: value(end.figures.srtt_us.into()).map(|us| us as u32),
+        idle_us: if is_open { idle_us(ends.clone()) } else { None },
         retransmits: ends.map(|end| end.figures.retransmits).sum(),
         close: if is_open { None } else { close(end) },
         closed_by: if is_open { None } else { closed_by(client, server) },
     }
+}
+
+/// Redirected bytes pass TCP by, and its times are not theirs.
+fn idle_us<'a>(ends: impl Iterator<Item = &'a End> + Clone) -> Option<u64> {
+    if ends.clone().any(|end| end.figures.tally.redirected_messages > 0 || end.figures.unread > 0) {
+        return None;
+    }
+    // Of one end known here that is in the map nobody knows what was redirected to it.
+    if ends.clone().count() == 1 && ends.clone().any(|end| end.figures.mapped != 0) {
+        return None;
+    }
+    let since = |end: &End| Some((end.figures.at / 1000).saturating_sub(value(end.queues.active_at)?));
+    ends.filter_map(since).min()
 }
 
 fn value(number: u64) -> Option<u64> {
@@ -166,91 +193,6 @@ fn first_byte(end: &End) -> Option<u64> {
     [end.record.first_byte_at, end.figures.tally.first_at].into_iter().filter_map(value).min()
 }
 
-/// What one end sends and the other reads.
-fn stream(
-    (sender, from): (Side, Option<&End>),
-    (reader, to): (Side, Option<&End>),
-    is_local: bool,
-) -> Stream {
-    let written = from.map(|from| Split {
-        redirected: from.figures.tally.redirected_bytes,
-        stacked: from.figures.sent_stacked,
-    });
-    // What is redirected to an end is known from its sender, less what waits.
-    let read = to.and_then(|to| {
-        let redirected = match written {
-            Some(written) => written.redirected.saturating_sub(to.figures.unread.into()),
-            None if to.figures.mapped == 0 => 0,
-            None => return None,
-        };
-        Some(Split { redirected, stacked: to.figures.received_stacked })
-    });
-    let Some(from) = from.filter(|from| from.figures.mapped != 0) else {
-        // No message was looked at: what keeps the sender out of the map is the reason for each byte.
-        let any = written.or(read).is_some_and(|split| split.stacked > 0);
-        let why = any.then(|| why_out(from, to, is_local));
-        return Stream {
-            written,
-            read,
-            reasons: why.iter().map(|(reason, _)| *reason).collect(),
-            last_reason: why.map(|(reason, _)| reason),
-            because_of: why
-                .and_then(|(_, whose)| whose.map(|is_sender| if is_sender { sender } else { reader })),
-            ..Stream::default()
-        };
-    };
-    let tally = &from.figures.tally;
-    let reason = |index: usize| Reason::ALL.get(index).copied();
-    let last_reason = usize::from(tally.last_reason).checked_sub(1).and_then(reason);
-    Stream {
-        written,
-        read,
-        messages: Some(Split { redirected: tally.redirected_messages, stacked: tally.stacked_messages }),
-        switches: tally.switches,
-        reasons: (0..32).filter(|bit| tally.reasons >> bit & 1 != 0).filter_map(reason).collect(),
-        last_reason,
-        because_of: last_reason.filter(|reason| is_of_process(*reason)).map(|reason| match reason {
-            Reason::SmallStream => sender,
-            _ => reader,
-        }),
-    }
-}
-
-/// Why a sender is not in the map, and whose process that is: the sender's (true) or the reader's.
-fn why_out(from: Option<&End>, to: Option<&End>, is_local: bool) -> (Reason, Option<bool>) {
-    if !is_local {
-        return (Reason::Elsewhere, None);
-    }
-    for (end, is_sender) in [(from, true), (to, false)] {
-        if let Some((reason, is_own)) = end.and_then(stays) {
-            return (reason, is_of_process(reason).then_some(is_own == is_sender));
-        }
-    }
-    let is_in_map = |end: Option<&End>| end.is_some_and(|end| end.figures.mapped != 0);
-    let is_other_known = from.is_some() && to.is_some();
-    (if is_in_map(to) || !is_other_known { Reason::NoPeer } else { Reason::Off }, None)
-}
-
-/// Why an end is not in the map, as its own side says, and whether that is its own doing.
-fn stays(end: &End) -> Option<(Reason, bool)> {
-    let reason = Reason::from_index((end.record.stays & !PEERS).checked_sub(1)?)?;
-    Some((reason, end.record.stays & PEERS == 0))
-}
-
-/// Whether a reason is how a process reads or writes.
-fn is_of_process(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::UntrustedReader
-            | Reason::BlockingSocket
-            | Reason::BlockingReader
-            | Reason::EdgeReader
-            | Reason::Mptcp
-            | Reason::SmallStream
-            | Reason::Limit
-    )
-}
-
 /// As the end that counts has seen it, whose sums say the same.
 fn close(end: &End) -> Option<Close> {
     Close::from_index(end.record.close.checked_sub(1)?)
@@ -275,13 +217,16 @@ fn closed_by(client: Option<&End>, server: Option<&End>) -> Option<Side> {
 
 fn is_finished(end: &End) -> bool {
     let close = end.record.close.checked_sub(1).and_then(Close::from_index);
-    matches!(close, Some(Close::Fin | Close::Rst | Close::Killed))
+    matches!(close, Some(Close::Fin | Close::Rst | Close::Killed | Close::SidecarKilled))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flows::end::tests::pair;
+    use crate::flows::{
+        end::tests::pair,
+        flow::{Split, Waiting},
+    };
 
     fn joined(ends: &[End]) -> Vec<Flow> {
         flows(&known(ends.iter().copied()), Clock::default())
@@ -306,6 +251,18 @@ mod tests {
     }
 
     #[test]
+    fn a_flow_lasts_until_its_close_or_until_it_is_looked_at() {
+        let (mut client, mut server) = pair();
+        assert_eq!(joined(&[client, server])[0].duration_us, None, "nobody looked at it");
+        (client.figures.at, server.figures.at) = (3_001_000, 2_001_000);
+        assert_eq!(joined(&[client, server])[0].duration_us, Some(3_000));
+        for end in [&mut client, &mut server] {
+            (end.record.close, end.record.closed_at) = (Close::Fin as u8 + 1, 9_001_000);
+        }
+        assert_eq!(joined(&[client, server])[0].duration_us, Some(9_000));
+    }
+
+    #[test]
     fn ends_of_two_workloads_are_two_flows_that_know_each_other() {
         let (client, mut server) = pair();
         server.record.cgroup = 3;
@@ -323,6 +280,41 @@ mod tests {
         let (_, mut server) = pair();
         server.figures.mapped = 1;
         assert_eq!(joined(&[server])[0].upload.read, None);
+    }
+
+    #[test]
+    fn what_waits_is_at_the_end_that_has_it() {
+        let (mut client, mut server) = pair();
+        (client.queues.send, client.queues.receive) = (10, 20);
+        (server.queues.send, server.queues.receive, server.figures.unread) = (1, 2, 4);
+        let flow = &joined(&[client, server])[0];
+        let waiting = |send, receive, redirected| {
+            Some(Waiting { send: Some(send), receive: Some(receive), redirected: Some(redirected) })
+        };
+        assert_eq!(flow.upload.waiting, waiting(10, 2, 4));
+        assert_eq!(flow.download.waiting, waiting(1, 20, 0));
+        let alone = &joined(&[client])[0];
+        let unknown = Waiting { send: Some(10), receive: None, redirected: None };
+        assert_eq!(alone.upload.waiting, Some(unknown), "the other end is elsewhere");
+    }
+
+    #[test]
+    fn idle_is_told_where_tcp_knows_it() {
+        let (mut client, mut server) = pair();
+        for (end, active_at) in [(&mut client, 700), (&mut server, 900)] {
+            (end.figures.at, end.queues.active_at) = (1_000_000, active_at);
+        }
+        assert_eq!(joined(&[client, server])[0].idle_us, Some(100));
+        client.figures.tally.redirected_messages = 1;
+        assert_eq!(joined(&[client, server])[0].idle_us, None, "redirected: TCP does not know");
+        client.figures.tally.redirected_messages = 0;
+        client.figures.mapped = 1;
+        assert_eq!(joined(&[client])[0].idle_us, None, "what was redirected to it is not known");
+        for end in [&mut client, &mut server] {
+            (end.record.close, end.figures.mapped) = (Close::Fin as u8 + 1, 0);
+        }
+        let flow = &joined(&[client, server])[0];
+        assert_eq!((flow.idle_us, flow.upload.waiting), (None, None), "it is over");
     }
 
     #[test]

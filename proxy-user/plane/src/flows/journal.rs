@@ -4,8 +4,9 @@
 use std::os::fd::AsFd as _;
 
 use anyhow::{Context, Result};
+use aya::maps::MapData;
 use proxy_common::{
-    flow::{JOURNAL, JOURNAL_WORDS, JournalEntry, KEPT, journal_sum},
+    flow::{JOURNAL, JOURNAL_WORDS, JournalEntry, KEPT, Queues, journal_sum},
     workload::SLOTS,
 };
 
@@ -38,6 +39,10 @@ pub fn records() -> Result<Records> {
     Ok(Records { written, overwritten: written.saturating_sub(ENTRIES) })
 }
 
+fn id(head: &MapData) -> Option<u32> {
+    head.info().ok().map(|info| info.id())
+}
+
 /// The count at the head.
 fn count(head: &Mapping) -> u64 {
     let mut word = [0];
@@ -50,6 +55,8 @@ fn count(head: &Mapping) -> u64 {
 pub(super) struct Reader {
     head: Mapping,
     entries: Mapping,
+    /// The kernel's number of the journal.
+    id: Option<u32>,
     /// The number of the next entry to read.
     next: u64,
     /// Entries that were gone before they could be read.
@@ -60,14 +67,19 @@ impl Reader {
     /// `from_start`: with all that is still there; else what closes from now on.
     pub(super) fn open(from_start: bool) -> Result<Self> {
         let (head, entries) = journal_pins()?;
-        let map =
-            |data: &aya::maps::MapData, len| Mapping::new(data.fd().as_fd(), len).context("map the journal");
+        let id = id(&head);
+        let map = |data: &MapData, len| Mapping::new(data.fd().as_fd(), len).context("map the journal");
         let (head, entries) = (map(&head, 8)?, map(&entries, JOURNAL as usize * size_of::<JournalEntry>())?);
-        let mut reader = Self { head, entries, next: 0, lost: 0 };
+        let mut reader = Self { head, entries, id, next: 0, lost: 0 };
         let written = reader.written();
         // What was overwritten before somebody looked for the first time was not lost to him.
         reader.next = if from_start { (written + 1).saturating_sub(ENTRIES).max(1) } else { written + 1 };
         Ok(reader)
+    }
+
+    /// Whether it is still the node's: the last detach takes it away, the next attach makes another one.
+    pub(super) fn is_current(&self) -> bool {
+        self.id.is_some() && journal_pins().ok().and_then(|(head, _)| id(&head)) == self.id
     }
 
     /// Entries written so far, the last of them perhaps not completely.
@@ -120,6 +132,7 @@ fn entry(entries: &Mapping, at: usize) -> Option<(u64, End)> {
     entries.read(at * size_of::<JournalEntry>(), &mut words);
     let summed: &[u64; JOURNAL_WORDS] = words[HEAD_WORDS..].try_into().ok()?;
     let entry: JournalEntry = decode(&words)?;
-    (entry.sum == journal_sum(entry.number, summed))
-        .then_some((entry.number, End { record: entry.record, figures: entry.figures }))
+    (entry.sum == journal_sum(entry.number, summed)).then(|| {
+        (entry.number, End { record: entry.record, figures: entry.figures, queues: Queues::default() })
+    })
 }

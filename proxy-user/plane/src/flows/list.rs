@@ -18,8 +18,8 @@ pub(super) fn each_live(mut see: impl FnMut(&End)) -> Result<()> {
             listed.read(place * size_of::<ListedEnd>(), &mut words);
             let end: Option<ListedEnd> = decode(&words);
             // Those that were gone when their turn came were not looked at.
-            if let Some(ListedEnd { record, figures }) = end.filter(|end| end.figures.at != 0) {
-                see(&End { record, figures });
+            if let Some(ListedEnd { record, figures, queues }) = end.filter(|end| end.figures.at != 0) {
+                see(&End { record, figures, queues });
             }
         }
     })

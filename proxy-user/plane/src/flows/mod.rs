@@ -4,6 +4,7 @@
 //! any number of readers may look at once: [`live`] and [`recent`] at this moment, [`Journal`] at what closes,
 //! [`totals`] at the sums.
 
+mod callers;
 mod clock;
 mod culprits;
 mod end;
@@ -13,17 +14,22 @@ mod follow;
 mod join;
 mod journal;
 mod list;
+mod names;
 mod open;
 mod share;
 mod snapshot;
+mod stuck;
 mod totals;
 mod walk;
+mod way;
 
+pub use callers::{By, Caller, callers};
 pub use culprits::{Culprit, culprits};
 pub use filter::{Filter, Verdict, one_of};
-pub use flow::{Flow, Named, Path, Process, SCHEMA, Side, Split, State, Stream, Times};
+pub use flow::{Flow, Named, Path, Process, SCHEMA, Side, Split, State, Stream, Times, Waiting};
 pub use follow::{Batch, Journal};
 pub use journal::{Records, records};
 pub use share::{Accounted, Share};
-pub use snapshot::{Busiest, busiest, live, recent};
+pub use snapshot::{Busiest, busiest, lasting, live, recent};
+pub use stuck::{Reader, Stuck, Watch};
 pub use totals::{ClassTotals, totals};

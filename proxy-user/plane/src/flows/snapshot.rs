@@ -3,6 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -24,6 +25,20 @@ pub fn live(filter: &Filter) -> Result<Vec<Flow>> {
     add_live(&mut known, |_| true)?;
     let mut flows = join::flows(&known, Clock::now()?);
     flows.retain(|flow| flow.state == State::Live && filter.matches(flow));
+    Ok(flows)
+}
+
+/// Open flows that have been there for so long.
+///
+/// # Errors
+/// When the open connections cannot be read.
+pub fn lasting(least: Duration) -> Result<Vec<Flow>> {
+    let least = u64::try_from(least.as_nanos()).unwrap_or(u64::MAX);
+    let mut known = Known::new();
+    // Of the other end, too: its record began within the same handshake.
+    add_live(&mut known, |end| end.figures.at.saturating_sub(end.record.syn_at) >= least)?;
+    let mut flows = join::flows(&known, Clock::now()?);
+    flows.retain(|flow| flow.state == State::Live);
     Ok(flows)
 }
 

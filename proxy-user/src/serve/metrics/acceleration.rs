@@ -89,7 +89,9 @@ impl Source for Acceleration {
                     Reason::Redirected => accounted.share.redirected,
                     other => accounted.reasons.get(other.name()).copied().unwrap_or(0),
                 };
-                bytes.count(&[name, namespace, path(*reason), reason.name()], sum)?;
+                if sum > 0 || *reason == Reason::Redirected {
+                    bytes.count(&[name, namespace, path(*reason), reason.name()], sum)?;
+                }
             }
         }
         let mut sockets = page.family(&SOCKETS)?;
@@ -106,8 +108,14 @@ fn each(
 ) -> fmt::Result {
     for workload in &seen.workloads {
         for reason in Reason::ALL.iter().filter(|reason| wanted(**reason)) {
-            let traffic = workload.acceleration.get(reason.name()).copied().unwrap_or_default();
-            write(names(workload), *reason, &traffic)?;
+            match workload.acceleration.get(reason.name()) {
+                Some(traffic) => write(names(workload), *reason, traffic)?,
+                // Of the others what never happened has no series.
+                None if matches!(reason, Reason::Redirected | Reason::Enrolled) => {
+                    write(names(workload), *reason, &Traffic::default())?;
+                }
+                None => {}
+            }
         }
     }
     Ok(())

@@ -38,6 +38,11 @@ pub fn is_refusal(event: Event) -> bool {
     REFUSALS.contains(&event)
 }
 
+/// Something of a connection is lost.
+fn is_loss(event: Event) -> bool {
+    matches!(event, Event::PendingFull | Event::ListenerFull | Event::FlowNotKept)
+}
+
 fn events(refusals: bool) -> impl Iterator<Item = &'static Event> {
     Event::ALL.iter().filter(move |event| is_refusal(**event) == refusals)
 }
@@ -60,14 +65,14 @@ impl Source for Decisions {
         ]
     }
 
-    // What never happened is there as 0: an increase from nothing to 1 would be no increase to Prometheus.
+    // What alerts ask for is there as 0: an increase from nothing to 1 would be no increase to Prometheus. Of the rest what
+    // never happened has no series: a node full of pods has too many of them.
     fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result {
         let mut decisions = page.family(&DECISIONS)?;
         for workload in &seen.workloads {
             let [name, namespace] = names(workload);
-            for rule in Rule::ALL {
-                let count = workload.counters.rules.get(rule.name()).copied().unwrap_or(0);
-                decisions.count(&[name, namespace, rule.name()], count)?;
+            for (rule, count) in &workload.counters.rules {
+                decisions.count(&[name, namespace, rule], *count)?;
             }
         }
         for (family, refusals) in [(&REFUSED, true), (&EVENTS, false)] {
@@ -76,7 +81,9 @@ impl Source for Decisions {
                 let [name, namespace] = names(workload);
                 for event in events(refusals) {
                     let count = workload.counters.events.get(event.name()).copied().unwrap_or(0);
-                    samples.count(&[name, namespace, event.name()], count)?;
+                    if count > 0 || refusals || is_loss(*event) {
+                        samples.count(&[name, namespace, event.name()], count)?;
+                    }
                 }
             }
         }

@@ -14,7 +14,7 @@ pub struct Family {
     /// Part of the exposed name.
     pub unit: Option<Unit>,
     pub help: &'static str,
-    /// Bounded ones only: never an address, a port or a process id.
+    /// Bounded ones only: never an address or a process id.
     pub labels: &'static [&'static str],
 }
 

@@ -89,8 +89,8 @@ static OVERWRITTEN: Family = Family {
     labels: &[],
 };
 
-/// Below 8 microseconds nothing is told apart.
-const FIRST_BUCKET: usize = 3;
+/// Of the kernel's buckets those whose upper ends are shown: 256 us, 8 and 262 ms. All of them would be most of the page.
+const BOUNDS: [usize; 3] = [8, 13, 18];
 
 #[derive(Debug)]
 pub(super) struct Flows;
@@ -144,29 +144,43 @@ impl Source for Flows {
         each(&rows, |labels, of| connections.count(&labels, of.totals.opened))?;
         let mut closed = page.family(&CLOSED)?;
         each(&rows, |[a, b, c, d, e], of| {
-            let mut reasons = Close::ALL.iter().zip(of.totals.closed);
+            let mut reasons = Close::ALL.iter().zip(of.totals.closed).filter(|(_, count)| *count > 0);
             reasons.try_for_each(|(reason, count)| closed.count(&[a, b, c, d, e, reason.name()], count))
         })?;
         let mut active = page.family(&ACTIVE)?;
         each(&rows, |labels, of| active.gauge(&labels, of.active as f64))?;
         let mut bytes = page.family(&BYTES)?;
         each(&rows, |[a, b, c, d, e], of| {
-            bytes.count(&[a, b, c, d, e, "sent", "redirected"], of.totals.carried.sent_redirected)?;
-            bytes.count(&[a, b, c, d, e, "sent", "stacked"], of.totals.carried.sent_stacked)?;
-            bytes.count(&[a, b, c, d, e, "received", "redirected"], of.totals.carried.received_redirected)?;
-            bytes.count(&[a, b, c, d, e, "received", "stacked"], of.totals.carried.received_stacked)
+            let carried = &of.totals.carried;
+            for (way, path, count) in [
+                ("sent", "redirected", carried.sent_redirected),
+                ("sent", "stacked", carried.sent_stacked),
+                ("received", "redirected", carried.received_redirected),
+                ("received", "stacked", carried.received_stacked),
+            ] {
+                if count > 0 {
+                    bytes.count(&[a, b, c, d, e, way, path], count)?;
+                }
+            }
+            Ok(())
         })?;
         let mut carried = page.family(&CARRIED)?;
         each(&rows, |[a, b, c, d, e], of| {
             let share = Share::of_class(of.class, &of.totals.carried);
-            carried.count(&[a, b, c, d, e, "redirected"], share.redirected)?;
-            carried.count(&[a, b, c, d, e, "stacked"], share.stacked)?;
-            carried.count(&[a, b, c, d, e, "elsewhere"], share.elsewhere)
+            let paths = [
+                ("redirected", share.redirected),
+                ("stacked", share.stacked),
+                ("elsewhere", share.elsewhere),
+            ];
+            let mut paths = paths.into_iter().filter(|(_, count)| *count > 0);
+            paths.try_for_each(|(path, count)| carried.count(&[a, b, c, d, e, path], count))
         })?;
         let mut messages = page.family(&MESSAGES)?;
         each(&rows, |[a, b, c, d, e], of| {
-            messages.count(&[a, b, c, d, e, "redirected"], of.totals.carried.messages_redirected)?;
-            messages.count(&[a, b, c, d, e, "stacked"], of.totals.carried.messages_stacked)
+            let carried = &of.totals.carried;
+            let paths = [("redirected", carried.messages_redirected), ("stacked", carried.messages_stacked)];
+            let mut paths = paths.into_iter().filter(|(_, count)| *count > 0);
+            paths.try_for_each(|(path, count)| messages.count(&[a, b, c, d, e, path], count))
         })?;
         let mut connect = page.family(&CONNECT)?;
         each(&rows, |labels, of| histogram(&mut connect, &labels, &of.totals.connect))?;
@@ -205,15 +219,37 @@ fn histogram(samples: &mut super::page::Samples<'_>, labels: &[&str], of: &Histo
     if of.buckets.iter().all(|count| *count == 0) {
         return Ok(());
     }
-    let (first, rest) = of.buckets.split_at(FIRST_BUCKET + 1);
-    let (last, rest) = rest.split_last().unwrap_or((&0, &[]));
-    let mut buckets = vec![(seconds(FIRST_BUCKET), first.iter().sum())];
-    buckets.extend(rest.iter().enumerate().map(|(index, count)| (seconds(FIRST_BUCKET + 1 + index), *count)));
-    buckets.push((f64::MAX, *last));
+    let mut from = 0;
+    let mut buckets = Vec::with_capacity(BOUNDS.len() + 1);
+    for bound in BOUNDS {
+        buckets.push((seconds(bound), of.buckets[from..=bound].iter().sum()));
+        from = bound + 1;
+    }
+    buckets.push((f64::MAX, of.buckets[from..].iter().sum()));
     samples.histogram(labels, of.sum as f64 / 1e6, &buckets)
 }
 
 /// The upper end of a bucket.
 fn seconds(bucket: usize) -> f64 {
     (1u64 << bucket) as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use proxy_common::flow::{BUCKETS, bucket};
+
+    use super::*;
+
+    /// Every duration is in the bucket whose bounds it lies between.
+    #[test]
+    fn the_bounds_are_those_of_the_kernels_buckets() {
+        for (us, below) in
+            [(0, 0.000_256), (255, 0.000_256), (256, 0.008_192), (8_191, 0.008_192), (8_192, 0.262_144)]
+        {
+            let shown = BOUNDS.into_iter().find(|bound| bucket(us) <= *bound).map(seconds);
+            assert_eq!(shown, Some(below), "{us} us");
+        }
+        assert!(BOUNDS.iter().all(|bound| *bound < BUCKETS - 1));
+        assert!(!BOUNDS.iter().any(|bound| bucket(1 << 18) <= *bound), "beyond all");
+    }
 }

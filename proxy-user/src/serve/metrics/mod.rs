@@ -3,15 +3,18 @@
 
 mod acceleration;
 mod agent;
+mod around;
 mod build;
 mod decisions;
 mod exposition;
 mod family;
+mod flow_log;
 mod flows;
 mod maps;
 mod page;
 mod programs;
 mod scrape;
+mod stuck;
 mod workloads;
 
 use std::{
@@ -51,6 +54,9 @@ pub static SOURCES: &[&dyn Source] = &[
     &agent::Agent,
     &decisions::Decisions,
     &flows::Flows,
+    &stuck::Stuck,
+    &around::Around,
+    &flow_log::FlowLog,
     &acceleration::Acceleration,
     &maps::Maps,
     &programs::Programs,

@@ -22,6 +22,9 @@ pub(crate) struct Fill {
     connections: u32,
     #[arg(long, default_value_t = 16_384)]
     chunk: usize,
+    /// Then keep the connections until standard input closes.
+    #[arg(long)]
+    hold: bool,
 }
 
 impl Fill {
@@ -56,6 +59,9 @@ impl Fill {
             error,
         };
         println!("{}", serde_json::to_string(&filled)?);
+        if self.hold {
+            std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+        }
         Ok(())
     }
 }

@@ -59,18 +59,6 @@ pub struct Hazardous {
     pub sends: bool,
 }
 
-impl Hazardous {
-    /// In words; `program`: as it is to be printed.
-    pub fn describe(&self, program: &str) -> String {
-        let Self { reason, sends, .. } = self;
-        if *sends {
-            format!("what {program} is sent stays on the stack: it {reason}")
-        } else {
-            format!("{program} stays on the stack: it {reason}")
-        }
-    }
-}
-
 /// Looks into processes, each file of code once.
 pub(super) struct Readers<'a> {
     config: &'a Config,
