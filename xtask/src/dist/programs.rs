@@ -13,7 +13,7 @@ use super::{
     machine::Machine,
     source::{self, Source},
 };
-use crate::{elf, step, workspace::Workspace};
+use crate::{apt, elf, step, workspace::Workspace};
 
 const PACKAGES: [&str; 2] = ["proxy-user", "proxy-cni"];
 const PROFILE: &str = "dist";
@@ -22,6 +22,9 @@ const MOST: u64 = 13 * 1024 * 1024;
 
 /// Compiles them into `workspace`'s target directory; the directory they are in.
 pub(crate) fn build(workspace: &Workspace, machine: Machine, source: &Source) -> Result<PathBuf> {
+    if !has_static_libc() {
+        apt::install(&["libc6-dev"]).context("a static program needs libc.a (glibc-static in Fedora)")?;
+    }
     let triple = machine.triple();
     let directory = workspace.target_for(triple).join(PROFILE);
     let mut all = 0;
@@ -32,8 +35,7 @@ pub(crate) fn build(workspace: &Workspace, machine: Machine, source: &Source) ->
         cargo.env("CARGO_ENCODED_RUSTFLAGS", paths(workspace)?.join("\x1f")).env_remove("RUSTFLAGS");
         cargo.env(source::GIVEN, &source.told);
         let path = directory.join(binary);
-        step::run("Building", path.display().to_string(), &mut cargo)
-            .context("a static program needs libc.a: libc6-dev in Debian, glibc-static in Fedora")?;
+        step::run("Building", path.display().to_string(), &mut cargo)?;
         let image = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         ensure!(
             !elf::has_interpreter(&image)? && elf::architecture(&image)? == machine.of_images(),
@@ -48,6 +50,11 @@ pub(crate) fn build(workspace: &Workspace, machine: Machine, source: &Source) ->
         directory.display()
     );
     Ok(directory)
+}
+
+/// The linker's driver answers with a path if there is one.
+fn has_static_libc() -> bool {
+    step::ask("cc", &["-print-file-name=libc.a"]).is_some_and(|path| path.contains('/'))
 }
 
 /// Where a clone, its target directory and cargo's home are on this machine is said in messages of panics: here it is the
