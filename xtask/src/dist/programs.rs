@@ -62,8 +62,8 @@ fn has_static_libc() -> bool {
 fn paths(workspace: &Workspace) -> Result<Vec<String>> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(env::home_dir()?.join(".cargo"))).context("where is cargo's home?")?;
-    let target = workspace.target_for("");
     // Of two that fit the last one counts.
-    let all: [(&Path, &str); 3] = [(&home, "/cargo"), (&workspace.root, "/sidestep"), (&target, "/target")];
+    let all: [(&Path, &str); 3] =
+        [(&home, "/cargo"), (&workspace.root, "/sidestep"), (workspace.target(), "/target")];
     Ok(all.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())).to_vec())
 }
