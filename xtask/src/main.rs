@@ -48,7 +48,7 @@ enum Verb {
     Build,
     /// Pack the container image of sidestep, of the release build or of other binaries
     Image(dist::image::Args),
-    /// Build what is given to others: an archive of static programs and pages, the image, their sums (ten minutes)
+    /// Build what is given to others: an archive of static programs and pages, the image, their sums; takes long
     Dist(dist::Args),
     /// Check formatting, and run clippy for the host and for the BPF target
     Lint,

@@ -68,6 +68,11 @@ impl Workspace {
         self.target.join("release").join(binary)
     }
 
+    /// Where cargo's artifacts go.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// A target directory of its own for another compiler, which would else evict the host's artifacts.
     pub(crate) fn target_for(&self, purpose: &str) -> PathBuf {
         self.target.join(purpose)

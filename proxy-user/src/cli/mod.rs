@@ -31,6 +31,7 @@ mod pages;
 mod pods;
 mod port;
 mod prune;
+mod report;
 mod rules;
 mod run;
 mod serve;
@@ -90,6 +91,8 @@ enum Verb {
     Verify(verify::VerifyArgs),
     /// Say what this machine can do for sidestep, and what to do about what it cannot; exit 0, 1 or 2
     Doctor(doctor::DoctorArgs),
+    /// Write what a report of a fault needs of this node into one archive: no connection, no payload, no environment
+    Report(report::ReportArgs),
     /// Print the iptables-restore text the flags stand for; nothing is applied
     Rules(rules::RulesArgs),
     /// attach, detach and validate as istio-init and istio-start.sh call it
@@ -194,6 +197,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Verb::Audit(args) => audit::run(&args),
         Verb::Verify(args) => verify::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::Report(args) => report::run(&args),
         Verb::Rules(args) => rules::run(&args),
         Verb::IstioIptables(args) => istio_iptables::run(&args),
         Verb::VerifyProbe(args) => verify::run_probe(&args),
