@@ -183,8 +183,8 @@ pub struct Switch {
 pub mod switch_flag {
     /// Readers that are not trusted or block are accelerated as well. Tests alone set it, in the map.
     pub const ANY_READER: u32 = 1 << 0;
-    /// Non-blocking sockets whose programs are not known may enter, to send: being in the map changes nothing for them on
-    /// this kernel, as long as nothing is redirected to them.
+    /// What programs that are not known accept may enter, to send, if it does not block: being in the map changes nothing
+    /// for it on this kernel, as long as nothing is redirected to it.
     pub const SENDS: u32 = 1 << 1;
     /// They enter before any was seen. Tests alone set it, in the map.
     pub const AT_ONCE: u32 = 1 << 2;

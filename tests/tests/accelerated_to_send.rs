@@ -1,4 +1,4 @@
-//! Programs that nobody knows: what their sockets send is redirected, what they are sent stays on the stack, and those that
+//! Servers that nobody knows: what their sockets send is redirected, what they are sent stays on the stack, and those that
 //! block stay out. How a socket will turn out is known from the ones before it.
 
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ const AT: ([u8; 4], u16) = ([127, 0, 0, 1], 7000);
 /// `proxy_common::accel::SEEN`: so many sockets tell how the next ones turn out.
 const SEEN: u64 = 3;
 const BYTES: u64 = 1 << 20;
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_secs(300);
 
 fn pod(name: &str, mode: &str) -> (Network, Sidestep) {
     let network = Network::new(name).unwrap();
@@ -75,21 +75,17 @@ fn a_server_sends_once_some_of_its_sockets_were_seen() {
     assert!(seen.of("untrusted_reader").bytes > 5 * BYTES, "what it is sent: {seen:?}");
 }
 
+/// What a client is sent is more than what it sends, and in the map that costs.
 #[test]
-fn a_client_sends_once_some_of_its_sockets_were_seen() {
-    if !DataPlane::Sidestep.met(&[Requirement::Acceleration, Requirement::Observation]) {
+fn a_client_stays_out() {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
     let (network, _attached) = pod("send-client", UNKNOWN_SENDS);
     let _server = streams::serve_as(PROXY_USER, &network.pod, at(), &[]).unwrap();
-    streams(&network.pod, APP_USER, SEEN + 5);
-
-    let downloads = carried(&network.pod, SEEN + 5, "/download/written");
-    assert!(downloads.iter().all(|(redirected, _)| *redirected == 0), "{downloads:?}");
-    let uploads = carried(&network.pod, SEEN + 5, "/upload/written");
-    let direct = uploads.iter().filter(|(redirected, _)| *redirected > BYTES / 2).count();
-    assert_eq!(direct, 5, "{uploads:?}");
-    assert_eq!(sockets(&network.pod, "enrolled_to_send"), 5);
+    streams(&network.pod, APP_USER, SEEN + 1);
+    let seen = Acceleration::of_pod(&network.pod).unwrap();
+    assert_eq!((seen.of("enrolled_to_send").sockets, seen.of("enrolled").sockets), (0, 0), "{seen:?}");
 }
 
 /// gunicorn's workers and others: the listener does not block, what it accepts does.
@@ -111,21 +107,6 @@ fn what_blocks_behind_a_listener_that_does_not_stays_out() {
 /// Connections the pod has made, by the rules that decided.
 fn exchanged(pod: &Pod) -> u64 {
     tests::counters::Counters::of_pod(pod).unwrap().rules.values().sum()
-}
-
-/// Java, hiredis, PHP and others connect without blocking, for the timeout, and block from then on.
-#[test]
-fn a_client_that_blocks_once_it_is_connected_stays_out() {
-    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
-        return;
-    }
-    let (network, _attached) = pod("send-connecting", UNKNOWN_SENDS);
-    let _server = Server::on(&network.pod).user(PROXY_USER).listen(at()).echo().start().unwrap();
-    let load = Load::churning(at(), 2).start(&network.pod).unwrap();
-    until("100 connections", WITHIN, || exchanged(&network.pod) >= 100);
-    let exchanges = load.finish().unwrap();
-    assert!(exchanges.failed.is_empty() && exchanges.completed >= 100, "{exchanges:?}");
-    assert_eq!(sockets(&network.pod, "enrolled_to_send"), 0);
 }
 
 /// One that looked as if it never blocked: it leaves with its next message, and the ones after it stay out.
@@ -188,9 +169,9 @@ fn streams_are_intact() {
     if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
-    // Between two unknown ones nothing is redirected: neither may be handed anything.
+    // To an unknown server nothing is redirected, and an unknown client stays out.
     for (server, client, least) in
-        [(APP_USER, PROXY_USER, 1), (PROXY_USER, APP_USER, 1), (APP_USER, APP_USER, 0)]
+        [(APP_USER, PROXY_USER, 1), (PROXY_USER, APP_USER, 0), (APP_USER, APP_USER, 0)]
     {
         let network = Network::new("send-intact").unwrap();
         let accelerated = Accelerated::new(UNKNOWN_SENDS_AT_ONCE).limit(20_000).trusting_nobody();

@@ -213,8 +213,7 @@ impl Listener {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
 pub struct Connections {
-    /// Of its clients' sockets, where their programs are unknown.
-    pub seen: Seen,
+    reserved: u8,
     /// Short connections in a row in this second, up to [`SHORT_RUN`].
     short_run: u8,
     /// Connections since the last sample.

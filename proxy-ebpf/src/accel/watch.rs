@@ -1,14 +1,12 @@
-//! Sockets of programs that nobody knows. They may send in the map, where nothing is redirected to them, but only if they do
+//! What programs that nobody knows accept. It may send in the map, where nothing is redirected to it, but only if it does
 //! not block: a wake-up without data, as for room to write, ends a blocking recv in the map with EAGAIN (docs/kernel.md: "A
-//! socket in the map"). What a socket will do is not known when it could enter: an accepted one has no file yet, and programs
-//! connect without blocking and block from then on. So the ones before it tell: each is looked at when something it has sent
-//! is acknowledged, which on one node is nearly always within that call of send.
+//! socket in the map"). What a socket will do is not known when it could enter, it has no file yet. So the ones before it tell:
+//! each is looked at when something it has sent is acknowledged, which on one node is nearly always within that call of send.
 
 use aya_ebpf::bindings::{BPF_SOCK_OPS_RTT_CB_FLAG, bpf_sock};
 use proxy_common::{
     accel::{
-        Clients, Connections, EndKey, Listener, Mark, Reason, Record, Seen, ServerAt, direction_bit,
-        end_flag, switch_flag,
+        Clients, EndKey, Listener, Mark, Reason, Record, Seen, ServerAt, direction_bit, end_flag, switch_flag,
     },
     ingress::is_over_lo,
 };
@@ -41,15 +39,6 @@ pub(super) fn of_listener(me: &Workload, key: &EndKey, flags: u32, mark: &Mark) 
     maps::server(listener_of(me, key)).map_or(Seen::default(), |listener| listener.seen(mark.cookie))
 }
 
-/// The same of the workload's clients of a server.
-#[inline(always)]
-pub(super) fn of_clients(me: &Workload, key: &EndKey, flags: u32) -> Seen {
-    if flags & switch_flag::AT_ONCE != 0 {
-        return Seen::ENOUGH;
-    }
-    maps::server(clients_of(me, key)).map_or(Seen::default(), |connections| connections.seen)
-}
-
 /// RTT_CB: what a socket has sent is acknowledged.
 #[inline(always)]
 pub(crate) fn acknowledged(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
@@ -78,7 +67,7 @@ pub(crate) fn acknowledged(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     let (local, remote) = call.addresses();
     let (local_port, remote_port) = call.ports();
     let key = EndKey { local, remote, local_port, remote_port, snd: 0, rcv: 0, netns: 0 };
-    turned_out(me, &key, &mark, mark.sk != number, blocking);
+    turned_out(me, &key, &mark, blocking);
     record::set_mark(sk, Mark { flags: mark.flags & !end_flag::WATCHED, ..mark });
     // The observation asks for it as well, and no more once it has had what this was.
     if !rodata::observes() {
@@ -92,7 +81,7 @@ pub(crate) fn acknowledged(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
 pub(super) fn blocks(record: &Record, sk: *mut bpf_sock) {
     let Some(me) = Workload::at(record.slot) else { return };
     let Some(mark) = record::mark_of(sk) else { return };
-    turned_out(&me, &record.own, &mark, record.direction.bits & direction_bit::SERVER != 0, true);
+    turned_out(&me, &record.own, &mark, true);
 }
 
 /// Whether a socket in the map to send has turned blocking.
@@ -103,13 +92,9 @@ pub(super) fn is_blocking(record: &Record) -> bool {
 }
 
 #[inline(always)]
-fn turned_out(me: &Workload, key: &EndKey, mark: &Mark, accepted: bool, blocking: bool) {
-    if accepted {
-        if let Some(listener) = maps::server_or_new(listener_of(me, key)) {
-            listener.add(mark.cookie, blocking, now());
-        }
-    } else if let Some(connections) = maps::server_or_new(clients_of(me, key)) {
-        connections.seen.add(blocking);
+fn turned_out(me: &Workload, key: &EndKey, mark: &Mark, blocking: bool) {
+    if let Some(listener) = maps::server_or_new(listener_of(me, key)) {
+        listener.add(mark.cookie, blocking, now());
     }
 }
 
@@ -119,9 +104,4 @@ pub(super) fn listener_of(me: &Workload, key: &EndKey) -> ServerAt<Listener> {
     let inner = is_over_lo(&key.local, &key.remote) || me.is_local(&key.remote);
     let clients = if inner { Clients::Own } else { Clients::Others };
     ServerAt::listener(me.slot, clients, &key.local, key.local_port)
-}
-
-#[inline(always)]
-fn clients_of(me: &Workload, key: &EndKey) -> ServerAt<Connections> {
-    ServerAt::connections(me.slot, &key.remote, key.remote_port)
 }

@@ -121,6 +121,12 @@ fn modes(options: &Options) -> Result<Vec<Mode>> {
         }
     }
     let asked = !options.modes.is_empty();
+    let vouched = options.modes.iter().any(|mode| mode.is_vouched());
+    if vouched && options.modes.iter().any(|mode| mode.is_unknown()) {
+        bail!(
+            "who is vouched for is so on the whole node: measure sidestep-installed and sidestep-sends without sidestep"
+        );
+    }
     let wanted = if asked { options.modes.clone() } else { Mode::USUAL.to_vec() };
     let mut modes = Vec::new();
     for mode in wanted {

@@ -15,7 +15,7 @@ pub(crate) enum Mode {
     IptablesLegacy,
     /// istio-init's rules, by nf_tables
     IptablesNft,
-    /// As attach does, with the programs vouched for
+    /// As attach does, and the programs are vouched for
     Sidestep,
     /// As a cluster gets it: attached before the application starts, nothing said
     SidestepInstalled,
@@ -59,6 +59,11 @@ impl Mode {
     /// Whether the programs are vouched for, so that everything is to be redirected.
     pub(crate) fn is_vouched(self) -> bool {
         matches!(self, Self::Sidestep | Self::SidestepUnobserved | Self::SidestepFollowed)
+    }
+
+    /// Whether nobody may know the programs.
+    pub(crate) fn is_unknown(self) -> bool {
+        matches!(self, Self::SidestepInstalled | Self::SidestepSends)
     }
 
     pub(crate) fn is_sidestep(self) -> bool {

@@ -57,9 +57,8 @@ impl Stage {
             Forward::Localhost => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             Forward::Passthrough => address.ip(),
         };
-        let early = matches!(mode, Mode::SidestepInstalled | Mode::SidestepSends);
         let set_up = || Plane::set_up(mode, setup.topology, &network, options);
-        let plane = if early { Some(set_up()?) } else { None };
+        let plane = if mode.is_unknown() { Some(set_up()?) } else { None };
         let nginx = nginx::start(server, bind, address).context("start nginx")?;
         let mut envoys = Vec::new();
         if mode != Mode::None {

@@ -54,7 +54,7 @@ impl Programs {
 pub struct Hazardous {
     pub program: PathBuf,
     pub reason: String,
-    /// Whether what it sends is redirected all the same, where its sockets do not block.
+    /// Whether what its servers send is redirected all the same, where their sockets do not block.
     #[serde(default)]
     pub sends: bool,
 }
