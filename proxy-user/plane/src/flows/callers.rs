@@ -125,8 +125,7 @@ mod tests {
 
     #[test]
     fn whose_process_is_not_known_has_an_address() {
-        let (client, _) = pair();
-        let mut client = client;
+        let (mut client, _) = pair();
         client.record.pid = 0;
         let flows = join::flows(&join::known([client]), Clock::default());
         let all = callers(&flows, By::Process, 10);
