@@ -30,7 +30,10 @@ struct Follower {
 
 impl Follower {
     fn start(root: &PinRoot) -> Self {
+        // Not the neighbour's, which had closed before.
+        let ports = [8080, 8081, 8090].map(|port| format!("--port={port}"));
         let mut command = root.command(&["flows", "-f", "--output", "json"]).unwrap();
+        command.args(ports);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = child.stdout.take().unwrap();
         let (send, lines) = channel();

@@ -123,7 +123,7 @@ impl<T: Knowledge> Servers<T> {
 }
 
 /// How sockets of programs that nobody knows turned out: 0: none was seen; up to [`SEEN`]: so many in a row were
-/// non-blocking; [`Seen::BLOCKING`]: one was not.
+/// non-blocking; all bits: one was not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(transparent)]
 pub struct Seen(u8);

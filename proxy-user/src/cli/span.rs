@@ -29,12 +29,12 @@ pub(super) fn short(us: u64) -> String {
     const DAY: u64 = 24 * HOUR;
     match us {
         ..1000 => "<1ms".to_owned(),
-        ..100_000 => format!("{}ms", us / 1000),
+        1000..100_000 => format!("{}ms", us / 1000),
         // Tenths, cut off as the others are.
-        ..10_000_000 => format!("{}.{}s", us / SECOND, us % SECOND / 100_000),
-        ..MINUTE => format!("{}s", us / SECOND),
-        ..HOUR => format!("{}m", us / MINUTE),
-        ..DAY => format!("{}h", us / HOUR),
+        100_000..10_000_000 => format!("{}.{}s", us / SECOND, us % SECOND / 100_000),
+        10_000_000..MINUTE => format!("{}s", us / SECOND),
+        MINUTE..HOUR => format!("{}m", us / MINUTE),
+        HOUR..DAY => format!("{}h", us / HOUR),
         _ => format!("{}d", us / DAY),
     }
 }
