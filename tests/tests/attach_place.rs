@@ -101,10 +101,10 @@ fn chains_of_istio_are_said_to_capture_too() {
         of_chains.map(str::to_owned).collect()
     };
     let alone = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
-    assert_eq!(chains(&alone.warnings()), Vec::<String>::new());
+    assert_eq!(chains(alone.warnings()), Vec::<String>::new());
     iptables::apply(&network.pod, iptables::default_rules(), Backend::Nft).unwrap();
     let beside = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
-    let said = chains(&beside.warnings()).concat();
+    let said = chains(beside.warnings()).concat();
     assert!(said.starts_with("sidestep: warning: Istio's iptables chains"), "{said}");
     assert!(said.contains("ISTIO_OUTPUT") && said.contains("both capture"), "{said}");
 }

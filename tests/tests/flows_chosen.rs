@@ -52,10 +52,10 @@ fn flows_are_chosen_by_time_number_and_process() {
     assert_eq!(ids(&of_pod(pod, &["--last", "2"]).unwrap()), ids(&all)[6..]);
     assert_eq!(of_pod(pod, &["--since", "1h"]).unwrap().len(), 8);
     assert_eq!(of_pod(pod, &["--since", "0s"]).unwrap(), Vec::<Value>::new());
-    let pid = server.processes()[0].pid().to_string();
-    let of_server = of_pod(pod, &["--pid", &pid]).unwrap();
+    let pid = server.processes()[0].pid();
+    let of_server = of_pod(pod, &["--pid", &pid.to_string()]).unwrap();
     assert_eq!(ids(&of_server), ids(&all[..3]), "{of_server:#?}");
-    assert!(of_server.iter().all(|flow| flow["server_process"]["pid"].to_string() == pid), "{of_server:#?}");
+    assert!(of_server.iter().all(|flow| flow["server_process"]["pid"] == pid), "{of_server:#?}");
     assert_eq!(of_pod(pod, &["--pid", "1"]).unwrap(), Vec::<Value>::new());
 
     let callers = |by: &str| of_pod(pod, &["--top", "10", "--by", by]).unwrap();

@@ -121,10 +121,10 @@ fn nobody_to_ask_is_an_error_with_a_next_step() {
     if !met() {
         return;
     }
-    let pods = sidestep::ended(&["pods", "--agent", "unix:/nonexistent/socket"]).unwrap();
+    let pods = sidestep::ended(["pods", "--agent", "unix:/nonexistent/socket"]).unwrap();
     assert_eq!(pods.code, Some(69), "{pods:?}");
     assert!(pods.stderr.contains("unix:/nonexistent/socket") && pods.stderr.contains("--agent"), "{pods:?}");
-    let cluster = sidestep::ended(&["cluster", "status", "--kubectl", "/nonexistent/kubectl"]).unwrap();
+    let cluster = sidestep::ended(["cluster", "status", "--kubectl", "/nonexistent/kubectl"]).unwrap();
     assert_eq!(cluster.code, Some(69), "{cluster:?}");
     assert!(
         cluster.stderr.contains("/nonexistent/kubectl") && cluster.stderr.contains("--kubectl PATH"),
