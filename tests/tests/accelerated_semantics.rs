@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use tests::accelerated::Accelerated;
-use tests::any_reader::{ANY_READER, UNKNOWN_SENDS_AT_ONCE};
+use tests::any_reader::ANY_READER;
 use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::network::Network;
@@ -43,13 +43,6 @@ const REDIRECTED: &[Difference] = &[
 /// Any socket in the map.
 const ENTERED: &[Difference] =
     &[("kernel TLS", "EPERM of our own: what was handed over before would be plain text")];
-
-/// To send only, with nothing redirected: of how a socket reads, what the map changes on kernels that count wrongly, where
-/// nobody is let in; of how it sends, that the sk_msg program sees it first.
-const TO_SEND: &[Difference] = &[
-    ("FIONREAD", "tcp_bpf_ioctl: before 6.12.114 and 7.2 it counts only what was redirected"),
-    ("MSG_ZEROCOPY", "tcp_bpf_sendmsg copies, and reports no completion"),
-];
 
 /// What only a user who has no such switch vouched for a program that does splice, sees.
 const SPLICING: &[Difference] = &[(
@@ -120,11 +113,6 @@ fn as_over_the_stack() {
     let (auto, seen) = outcomes(&Accelerated::new(ANY_READER));
     assert!(messages(&seen, "redirected") > 200, "{seen:?}");
     assert_same(ANY_READER, &plain, &auto, &[REDIRECTED, ENTERED, SPLICING, BLOCKING]);
-
-    // In the map, and nothing is redirected: neither end is known. Blocking sockets are let in here as well.
-    let (to_send, seen) = outcomes(&Accelerated::new(UNKNOWN_SENDS_AT_ONCE).trusting_nobody());
-    assert!(seen.of("enrolled_to_send").sockets > 100 && messages(&seen, "redirected") == 0, "{seen:?}");
-    assert_same(UNKNOWN_SENDS_AT_ONCE, &plain, &to_send, &[TO_SEND, ENTERED, BLOCKING]);
 
     // The same, but nobody says that it reads until nothing is left: how it waits decides. A limit that little reaches
     // would make a seam in what waits.
