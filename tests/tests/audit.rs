@@ -9,12 +9,13 @@ use tests::answerer::Answerer;
 use tests::client::Connect;
 use tests::envoy_config::{Forward, SidecarConfig};
 use tests::network::Network;
+use tests::pin_root::PinRoot;
 use tests::pod::Pod;
 use tests::report::Outcome;
 use tests::requirement::{Requirement, met};
 use tests::server::{APP_USER, PROXY_USER, Server};
 use tests::sidecar::Sidecar;
-use tests::sidestep::{self, DEFAULT_FLAGS, Ended, Sidestep, workload};
+use tests::sidestep::{self, DEFAULT_FLAGS, Ended, Sidestep, ended_command, workload};
 
 const PORTS: [u16; 5] = [8080, 8081, 8082, 8083, 8084];
 
@@ -292,13 +293,21 @@ fn a_node_is_audited_workload_by_workload() {
         return;
     }
     let network = Network::with_own_addresses("audit-all").unwrap();
-    let all = |more: &[&str]| run(&[&["audit", "--all"], more].concat());
+    // Other tests attach on the node's own.
+    let root = PinRoot::new().unwrap();
+    let all =
+        |more: &[&str]| ended_command(root.command(&[&["audit", "--all"], more].concat()).unwrap()).unwrap();
+    let on = |pod: &Pod, verb: &[&str]| {
+        let ended = ended_command(root.for_pod(verb, pod).unwrap()).unwrap();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    };
     let nothing = all(&[]);
     assert_eq!(nothing.code, Some(0), "{nothing:?}");
     assert!(nothing.stdout.contains("0 workloads, all clean"), "{nothing:?}");
-    let named: Vec<&str> = ["-u", "1337", "-b", "*", "-i", "*", "-d", "9090", "--pod", "shop/web-0"].into();
-    let _pod = Sidestep::attach(&network.pod, &named).unwrap();
-    let _outside = Sidestep::attach(&network.outside, &["-u", "1337", "-b", "*", "-i", "*"]).unwrap();
+    let named: Vec<&str> =
+        ["attach", "-u", "1337", "-b", "*", "-i", "*", "-d", "9090", "--pod", "shop/web-0"].into();
+    on(&network.pod, &named);
+    on(&network.outside, &["attach", "-u", "1337", "-b", "*", "-i", "*"]);
     let any = SocketAddr::from(([0, 0, 0, 0], 9090));
     let _around = Server::on(&network.pod).listen(any).start().unwrap();
     let found = all(&["--output", "json"]);
@@ -318,4 +327,7 @@ fn a_node_is_audited_workload_by_workload() {
     let wrong = all(&["-b", "*"]);
     assert_eq!(wrong.code, Some(64), "{wrong:?}");
     assert!(wrong.stderr.contains("leave the istio options"), "{wrong:?}");
+    for pod in [&network.pod, &network.outside] {
+        on(pod, &["detach"]);
+    }
 }
