@@ -109,25 +109,24 @@ impl Adopter {
         let last = first.map(|first| first + LISTENERS_OF_GROUP);
         let mut place = first.unwrap_or(NOWHERE);
         let mut adopted = Adopted { marked: 0, reached: first.is_none() };
-        let mut clients = CLIENTS;
-        let mut client = clients.start;
-        while adopted.marked < expected {
-            let said = bpf_test_run::classifier_on(program, &question(address, client, place))? as i32;
-            if said & MARKED != 0 && said & ERROR == TAKEN {
+        for client in CLIENTS {
+            let ask = |place| {
+                let said = bpf_test_run::classifier_on(program, &question(address, client, place))?;
+                io::Result::Ok(said as i32)
+            };
+            let mut said = ask(place)?;
+            while said & MARKED != 0 && said & ERROR == TAKEN {
                 // The same socket once more, for the next place.
                 place = if Some(place + 1) == last { NOWHERE } else { place + 1 };
-                continue;
+                said = ask(place)?;
             }
             if said & MARKED != 0 {
                 adopted.marked += 1;
                 adopted.reached |= said & ERROR == 0;
-            } else if said & BEFORE == 0 {
-                // Nobody listens there any more, or what does is no listener of TCP.
-                break;
             }
-            match clients.next() {
-                Some(next) => client = next,
-                None => break,
+            // Or nobody listens there any more, or what does is no listener of TCP.
+            if adopted.marked == expected || said & (MARKED | BEFORE) == 0 {
+                break;
             }
         }
         Ok(adopted)

@@ -33,6 +33,13 @@ pub(super) struct Found {
     adopted: usize,
 }
 
+/// Listeners at one address.
+#[derive(Clone, Copy, Default)]
+struct Members {
+    all: usize,
+    hidden: usize,
+}
+
 impl Found {
     /// Looks for them, which takes a walk through all processes if there are any.
     pub(super) fn of(netns: &Netns, policy: &Policy) -> Result<Self> {
@@ -107,23 +114,29 @@ impl Found {
     /// Without `all` they have their places, since the workload was attached or since they listen.
     fn adopt(&self, netns: &Netns, node_dir: &Path, slot: u32, policy: &Policy, all: bool) -> Result<usize> {
         let visible: HashSet<u64> = self.sockets.iter().map(|(listener, _)| listener.inode).collect();
-        let mut hidden: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+        // Members of one group cannot be told apart: where one is hidden, all of them are looked up.
+        let mut groups: BTreeMap<SocketAddr, Members> = BTreeMap::new();
         for listener in &self.all {
-            // Members of one group cannot be told apart: where one is hidden, all of them are looked up.
-            let entry = hidden.entry(listener.addr).or_default();
-            *entry += usize::from(!visible.contains(&listener.inode));
+            let members = groups.entry(listener.addr).or_default();
+            members.all += 1;
+            members.hidden += usize::from(!visible.contains(&listener.inode));
         }
+        groups.retain(|_, members| members.hidden > 0);
         let mut reached = 0;
-        for (address, count) in hidden.into_iter().filter(|(_, count)| *count > 0) {
-            let members = self.all.iter().filter(|listener| listener.addr == address).count();
-            let first = group(policy, address).filter(|_| all).map(|group| group.first_entry(slot));
-            // Runs have a byte for their number: the second finds what bears the first's from another time.
-            for run in runs() {
-                let adopted = Adopter::new(node_dir, run)?.adopt(netns, address, members, first)?;
-                if adopted.marked == members && adopted.reached {
-                    reached += count;
-                    break;
+        // Runs have a byte for their number: the second finds what bears the first's from another time.
+        for run in runs() {
+            let adopter = Adopter::new(node_dir, run)?;
+            for (address, members) in std::mem::take(&mut groups) {
+                let first = group(policy, address).filter(|_| all).map(|group| group.first_entry(slot));
+                let adopted = adopter.adopt(netns, address, members.all, first)?;
+                if adopted.marked == members.all && adopted.reached {
+                    reached += members.hidden;
+                } else {
+                    groups.insert(address, members);
                 }
+            }
+            if groups.is_empty() {
+                break;
             }
         }
         Ok(reached)
