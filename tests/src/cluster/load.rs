@@ -100,6 +100,19 @@ pub fn ask_during(
     })
 }
 
+/// # Panics
+/// When more of sidestep's requests failed.
+pub fn assert_no_more_failed([iptables, sidestep]: &[Outcome; 2]) {
+    println!("under iptables: {iptables:?}\nunder sidestep: {sidestep:?}");
+    assert!(
+        sidestep.failed <= iptables.failed,
+        "{} requests failed under sidestep, {} under iptables: {}",
+        sidestep.failed,
+        iptables.failed,
+        sidestep.said
+    );
+}
+
 fn ask_until(cluster: &Cluster, way: Way, url: &str, over: &AtomicBool) -> Result<Outcome> {
     let client = format!("{}/client", way.namespace());
     let mut sum = Load::start(cluster, &client, url, ONE_LOAD)?.outcome()?;

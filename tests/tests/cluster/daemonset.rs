@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tests::cluster::load::ask_during;
+use tests::cluster::load::{ask_during, assert_no_more_failed};
 use tests::cluster::pods::{Own, all_pins, idle_on, nothing_left};
 use tests::cluster::way::Way;
 use tests::cluster::world::{PLAIN, Part, World};
@@ -59,16 +59,9 @@ fn through_kubectl(cluster: &Cluster, verb: &str) -> Result<Value> {
 /// Each is one command, and no request fails that does not fail under iptables.
 #[test]
 fn upgraded_and_rolled_back_under_load() {
-    if !met(&[Requirement::DaemonSet]) {
-        return;
-    }
-    let _turn = turn::alone();
-    let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
-    let before = all_pins(&world.cluster).unwrap();
-    let installed = Installed::of(&world.cluster).unwrap();
-    let first = agents(&world.cluster).unwrap();
-    assert_eq!(first.len(), world.cluster.nodes.len(), "{first:?}");
-    let change = |cluster: &Cluster| {
+    under_load(|cluster, installed| {
+        let first = agents(cluster)?;
+        ensure!(first.len() == cluster.nodes.len(), "{first:?}");
         // With the rights that are named one by one.
         installed.helm(&["upgrade", "--reuse-values", "--set", "leastPrivilege=true"])?;
         installed.rolled_out()?;
@@ -79,23 +72,15 @@ fn upgraded_and_rolled_back_under_load() {
         installed.rolled_out()?;
         ensure!(agents(cluster)?.is_disjoint(&upgraded), "an agent was not rolled back");
         captured_on_each_node(cluster, "rolled-back")
-    };
-    no_more_fail(&world.cluster, change);
-    nothing_left(&world.cluster, &before).unwrap();
+    });
 }
 
 /// What runs stays captured, new pods start without, and nothing is left on the nodes.
 #[test]
 fn removed_under_load() {
-    if !met(&[Requirement::DaemonSet]) {
-        return;
-    }
-    let _turn = turn::alone();
-    let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
-    let before = all_pins(&world.cluster).unwrap();
-    let installed = Installed::of(&world.cluster).unwrap();
-    assert_ne!(of_sidestep(&world.cluster).unwrap(), Vec::<String>::new());
-    let change = |cluster: &Cluster| {
+    under_load(|cluster, installed| {
+        let before = all_pins(cluster)?;
+        ensure!(!of_sidestep(cluster)?.is_empty(), "nothing of sidestep is on the nodes");
         installed.helm(&["upgrade", "--reuse-values", "--set", "uninstall.enabled=true"])?;
         installed.rolled_out()?;
         installed.helm(&["uninstall", "--wait"])?;
@@ -108,24 +93,24 @@ fn removed_under_load() {
         }
         ensure!(all_pins(cluster)? == before, "a pod that runs is not captured any more");
         Ok(())
-    };
-    no_more_fail(&world.cluster, change);
-    drop(installed);
-    captured_on_each_node(&world.cluster, "installed-again").unwrap();
-    nothing_left(&world.cluster, &before).unwrap();
+    });
 }
 
-fn no_more_fail(cluster: &Cluster, change: impl FnOnce(&Cluster) -> Result<()>) {
-    let [iptables, sidestep] =
-        ask_during(cluster, "http://server/", change).unwrap_or_else(|error| panic!("{error:#}"));
-    println!("under iptables: {iptables:?}\nunder sidestep: {sidestep:?}");
-    assert!(
-        sidestep.failed <= iptables.failed,
-        "{} requests failed under sidestep, {} under iptables: {}",
-        sidestep.failed,
-        iptables.failed,
-        sidestep.said
-    );
+/// The installation is changed while the pods of both ways ask. Afterwards it is as it was, and captures.
+fn under_load(change: impl FnOnce(&Cluster, &Installed<'_>) -> Result<()>) {
+    if !met(&[Requirement::DaemonSet]) {
+        return;
+    }
+    let _turn = turn::alone();
+    let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
+    let cluster = &world.cluster;
+    let before = all_pins(cluster).unwrap();
+    let installed = Installed::of(cluster).unwrap();
+    let outcomes = ask_during(cluster, "http://server/", |cluster| change(cluster, &installed));
+    assert_no_more_failed(&outcomes.unwrap_or_else(|error| panic!("{error:#}")));
+    drop(installed);
+    captured_on_each_node(cluster, "installed-again").unwrap();
+    nothing_left(cluster, &before).unwrap();
 }
 
 /// A pod that starts now is captured before its first instruction, on each node.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use tests::cluster::load::{Outcome, ask_during};
+use tests::cluster::load::{Outcome, ask_during, assert_no_more_failed};
 use tests::cluster::pods::{all_pins, nothing_left};
 use tests::cluster::way::Way;
 use tests::cluster::world::{Part, World};
@@ -60,15 +60,7 @@ fn under_load(change: impl FnOnce(&Cluster) -> Result<()>) {
     let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
     let before = all_pins(&world.cluster).unwrap();
     let rolled = Rolled(&world.cluster);
-    let [iptables, sidestep] = rolled.ask_during(change).unwrap_or_else(|error| panic!("{error:#}"));
-    println!("under iptables: {iptables:?}\nunder sidestep: {sidestep:?}");
-    assert!(
-        sidestep.failed <= iptables.failed,
-        "{} requests failed under sidestep, {} under iptables: {}",
-        sidestep.failed,
-        iptables.failed,
-        sidestep.said
-    );
+    assert_no_more_failed(&rolled.ask_during(change).unwrap_or_else(|error| panic!("{error:#}")));
     drop(rolled);
     nothing_left(&world.cluster, &before).unwrap();
 }

@@ -9,16 +9,14 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
 use super::{
-    image::{Image, Tree},
     init::{CNI_BIN_DIR, CNI_CONF_DIR},
     record::{Helm, Home, Node, write},
 };
-use crate::{helm, lab::closure, step, workspace::Workspace};
+use crate::{dist::image, helm, workspace::Workspace};
 
 const CHART: &str = "deploy/helm/sidestep";
 const NAMESPACE: &str = "sidestep-system";
-/// `lab/sidestep:1`.
-const IMAGE: &str = "sidestep";
+const IMAGE: &str = "docker.io/lab/sidestep:1";
 
 pub(crate) struct DaemonSet {
     helm: Helm,
@@ -40,10 +38,11 @@ impl DaemonSet {
             namespace: NAMESPACE.to_owned(),
         };
         let prepared = Self { helm, image: home.dir.join("sidestep.tar") };
-        pack(home, binary, &prepared.image)?;
+        let programs = binary.parent().context("a program is in a directory")?;
+        image::write(workspace, programs, IMAGE, &prepared.image)?;
         let six = if dual_stack { json!({"ISTIO_DUAL_STACK": "true"}) } else { json!({}) };
         let values = json!({
-            "image": format!("docker.io/lab/{IMAGE}:1"),
+            "image": IMAGE,
             // There is no registry.
             "pullPolicy": "Never",
             "cniBinDir": CNI_BIN_DIR,
@@ -86,19 +85,4 @@ fn warnings(node: &Node) -> String {
     let words = ["get", "events", "-n", NAMESPACE, "--field-selector", "type=Warning", "-o", columns];
     let output = node.kubectl(&words).stdin(Stdio::null()).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
-}
-
-/// Both programs and the libraries of the first, and no shell.
-fn pack(home: &Home, binary: &Path, archive: &Path) -> Result<()> {
-    step::say("Packing", format!("image lab/{IMAGE}:1"));
-    let tree = Tree::new(home.dir.join(IMAGE))?;
-    for program in [binary, &binary.with_file_name("sidestep-cni")] {
-        let name = program.file_name().context("a program has a name")?.to_string_lossy();
-        tree.copy(program, &format!("usr/local/bin/{name}"))?;
-        for library in closure::libraries(program)? {
-            tree.copy(&library, &library.to_string_lossy())?;
-        }
-    }
-    let image = Image { name: IMAGE, user: "0", entrypoint: &["/usr/local/bin/sidestep"], command: &[] };
-    tree.pack(&image, archive)
 }

@@ -74,7 +74,8 @@ fn stripped(workspace: &Workspace) -> Result<PathBuf> {
     Ok(directory)
 }
 
-fn write(workspace: &Workspace, from: &Path, name: &str, output: &Path) -> Result<()> {
+/// Writes the image of the programs in a directory.
+pub(crate) fn write(workspace: &Workspace, from: &Path, name: &str, output: &Path) -> Result<()> {
     let source = Source::of(workspace)?;
     step::say("Packing", format!("{name} of {}", from.display()));
     let content = pack(from, name, &source, Compression::fast())?;
