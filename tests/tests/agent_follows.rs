@@ -1,7 +1,9 @@
 //! What the agent of a node follows while it runs: files of workloads and of values, cgroups, and the pods' networks.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::thread::sleep;
 use std::time::Duration;
 
 use rstest::rstest;
@@ -50,6 +52,33 @@ fn a_file_of_workloads_is_followed() {
     assert!(is_enrolled(&node, &network));
     fs::write(&file, "[]").unwrap();
     until("it is released", SOON, || !is_enrolled(&node, &network));
+}
+
+/// Neither the file nor a plugin tells it: somebody else has detached a workload, or the namespace is another one.
+#[test]
+fn what_changes_behind_its_back_is_seen() {
+    if !met() {
+        return;
+    }
+    let mut node = NodeAgent::absent().unwrap();
+    let (network, other) = (Network::new("behind").unwrap(), Network::new("other").unwrap());
+    let (file, netns) = ["workloads.json", "netns"].map(|name| network.pod.scratch().join(name)).into();
+    symlink(network.pod.netns(), &netns).unwrap();
+    let entry = json!([{ "pod": "vm/one", "netns": netns, "cgroup": network.pod.cgroup() }]);
+    fs::write(&file, entry.to_string()).unwrap();
+    node.run(&["--every", "1", "--static", &file.display().to_string()]).unwrap();
+    until("it is enrolled", SOON, || is_enrolled(&node, &network));
+    // Some looks find nothing new.
+    sleep(Duration::from_secs(3));
+    let detached = ended_command(node.root.for_pod(&["detach"], &network.pod).unwrap()).unwrap();
+    assert_eq!(detached.code, Some(0), "{detached:?}");
+    until("it is enrolled again", SOON, || is_enrolled(&node, &network));
+    sleep(Duration::from_secs(3));
+    fs::remove_file(&netns).unwrap();
+    symlink(other.pod.netns(), &netns).unwrap();
+    let workload = format!("{}-{}", other.pod.netns_inode().unwrap(), network.pod.cgroup_id().unwrap());
+    until("the other namespace is enrolled", SOON, || node.root.path().join("sidestep").join(&workload).is_dir());
+    assert!(!is_enrolled(&node, &network));
 }
 
 /// Whoever starts it is told at once, and nothing has begun.

@@ -177,7 +177,8 @@ fn an_attach_that_fails_halfway_takes_all_back() {
 
 fn bpftool(args: &[&str]) -> String {
     // Before 5.11 a link's memory counts as locked, and bpftool does not raise its limit to attach.
-    proxy_plane::dataplane::raise_memlock().unwrap();
+    // Where it may not be raised bpftool says what is wrong.
+    proxy_plane::dataplane::raise_memlock().ok();
     let output = Command::new("bpftool").args(args).output().unwrap();
     assert!(output.status.success(), "bpftool {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -39,7 +39,9 @@ fn records(path: &Path, network: &Network) -> Vec<Value> {
     let schema: Value = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
     let workload = format!("{}-{}", network.pod.netns_inode().unwrap(), network.pod.cgroup_id().unwrap());
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let all = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    // The last one may be written just now.
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let all = whole.map(|line| serde_json::from_str::<Value>(line).unwrap());
     let ours = all.filter(|record| record["workload"] == workload.as_str()).inspect(|record| {
         let found = faults(&schema, record);
         assert!(found.is_empty(), "{found:#?}\n{record:#}");

@@ -22,12 +22,13 @@ impl Enrolled {
         Ok(found)
     }
 
-    /// Without those that are gone, by name alone: an agent asks often.
-    pub(crate) fn look_again(&mut self) -> Result<()> {
+    /// Without those that are gone, by name alone: an agent asks often. Whether there were such.
+    pub(crate) fn look_again(&mut self) -> Result<bool> {
         let there = WorkloadPins::all()?;
         let names: BTreeSet<String> = there.iter().map(WorkloadPins::name).collect();
+        let before = self.0.len();
         self.0.retain(|name, _| names.contains(name));
-        Ok(())
+        Ok(self.0.len() < before)
     }
 
     /// What somebody else has attached is not the agent's.

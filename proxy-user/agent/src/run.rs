@@ -130,8 +130,12 @@ impl Follower {
             agent.set_values(told.values);
             agent.reconcile(told.pods, told.complete)
         });
-        self.said.about("kernel", done.await.err().map(|error| format!("{error:#}")));
-        self.watch().await;
+        let done = done.await;
+        let is_settled = matches!(done, Ok(false));
+        self.said.about("kernel", done.err().map(|error| format!("{error:#}")));
+        if !is_settled {
+            self.watch().await;
+        }
         if let Some(keeper) = &mut self.plugin {
             let plugin = keeper.step(self.sources.runtime.as_mut()).await;
             self.said.about("CNI plugin", plugin.missing.clone());
@@ -164,7 +168,7 @@ impl Follower {
 }
 
 /// What takes its time does not keep the plugin waiting.
-async fn apart(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await?
 }
 

@@ -4,7 +4,7 @@
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -22,12 +22,16 @@ use super::{
 /// The journal has room for what closes meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// As often where nothing has closed: what is followed may be gone.
+const LOOK_ANYWAY_EVERY: Duration = Duration::from_secs(1);
+
 /// Follows, and hands on.
 #[derive(Clone)]
 pub(super) struct Closed(Arc<Mutex<State>>);
 
 struct State {
     journal: Option<Journal>,
+    looked: Instant,
     /// There was nothing to follow at the first look, or what was followed is gone: what comes is new from its start.
     from_start: bool,
     /// Of the journal's, handed on.
@@ -39,7 +43,7 @@ struct State {
 impl Closed {
     pub(super) fn new(around: Around, log: Option<&FlowLog>, counts: &Arc<Counts>) -> Result<Self> {
         let log = log.map(|options| Log::start(options, Arc::clone(counts))).transpose()?;
-        let mut state = State { journal: None, from_start: false, lost: 0, around, log };
+        let mut state = State { journal: None, looked: Instant::now(), from_start: false, lost: 0, around, log };
         // What closes once the server says that it is ready is not missed.
         state.look(false);
         Ok(Self(Arc::new(Mutex::new(state))))
@@ -51,8 +55,15 @@ impl Closed {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             look.tick().await;
-            self.with(|state| state.look(false)).await;
+            if self.is_due() {
+                self.with(|state| state.look(false)).await;
+            }
         }
+    }
+
+    /// A look costs an idle node more than all else that it does here.
+    fn is_due(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_due()
     }
 
     /// The last look; then the log has so long to be written.
@@ -77,7 +88,12 @@ impl Closed {
 }
 
 impl State {
+    fn is_due(&self) -> bool {
+        self.looked.elapsed() >= LOOK_ANYWAY_EVERY || self.journal.as_ref().is_some_and(Journal::has_more)
+    }
+
     fn look(&mut self, last: bool) {
+        self.looked = Instant::now();
         if let Err(error) = self.read(last) {
             // Somebody detaches; the next look opens what is there then.
             tracing::debug!("what closes cannot be read: {error:#}");

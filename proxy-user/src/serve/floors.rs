@@ -23,12 +23,12 @@ pub(super) struct Floors(HashMap<(String, u64, Class), [u64; FIGURES]>);
 impl Floors {
     /// Raises what is below what was shown before; forgets workloads that are gone or were attached anew.
     pub(super) fn hold(&mut self, workloads: &[WorkloadStatus], totals: &mut [ClassTotals]) {
+        let attached: HashMap<&str, u64> =
+            workloads.iter().map(|workload| (names(workload)[0], workload.meta.attached_at)).collect();
         let mut held = HashMap::new();
         for of in totals {
-            let Some(workload) = workloads.iter().find(|workload| names(workload)[0] == of.workload) else {
-                continue;
-            };
-            let key = (of.workload.clone(), workload.meta.attached_at, of.class);
+            let Some(attached_at) = attached.get(&*of.workload) else { continue };
+            let key = (of.workload.clone(), *attached_at, of.class);
             let before = self.0.get(&key).copied().unwrap_or_default();
             let mut shown = [0; FIGURES];
             for (index, figure) in figures(&mut of.totals).enumerate() {

@@ -39,6 +39,8 @@ pub(super) struct Known {
     /// The runtime has taken their network away: a list that is older still has them.
     ended: BTreeSet<SandboxId>,
     looked_closely: Instant,
+    /// What was told when nothing was left to do, as long as nothing else happens.
+    settled: Option<(Vec<Pod>, Complete)>,
     /// Who has told all pods of the node at least once.
     pub(super) complete: Complete,
     pub(super) counts: Counts,
@@ -120,6 +122,7 @@ impl Known {
             enrolled,
             ended: BTreeSet::new(),
             looked_closely: Instant::now(),
+            settled: None,
             complete: Complete::default(),
             counts: Counts::default(),
             plugin: None,
@@ -135,6 +138,39 @@ impl Known {
         }
     }
 
+    /// Most looks find nothing new: then what is told, what is pinned and where the networks are is what it was when nothing
+    /// was left to do.
+    pub(super) fn is_settled(&mut self, pods: &[Pod], complete: Complete) -> Result<bool> {
+        let is_told_again =
+            self.settled.as_ref().is_some_and(|(before, by)| before == pods && *by == complete);
+        if !is_told_again || self.is_to_look_closely() || self.enrolled.look_again()? {
+            return Ok(false);
+        }
+        let with_pod = |(workload, has): (&String, &Actual)| {
+            self.pods.get(&has.sandbox).is_none_or(|known| is_at(&known.pod, workload))
+        };
+        Ok(self.enrolled.0.iter().all(with_pod))
+    }
+
+    /// `told` has left nothing to do.
+    pub(super) fn settle(&mut self, told: Vec<Pod>, complete: Complete) {
+        let is_done = |(sandbox, pod): (&SandboxId, &KnownPod)| {
+            let is_enrolled = || self.enrolled.of(sandbox).is_some();
+            pod.trouble.is_none() && (!matches!(pod.decision, Decision::Enrol(_)) || is_enrolled())
+        };
+        let is_all = self.pending().is_empty() && self.pods.iter().all(is_done);
+        self.settled = is_all.then_some((told, complete));
+    }
+
+    /// Something has happened that nobody is told by the sources.
+    pub(super) fn unsettle(&mut self) {
+        self.settled = None;
+    }
+
+    fn is_to_look_closely(&self) -> bool {
+        self.looked_closely.elapsed() > LOOK_CLOSELY_EVERY
+    }
+
     /// Takes in what the sources tell. Returns the workloads whose routes and addresses may be others by now.
     pub(super) fn learn(&mut self, pods: Vec<Pod>, complete: Complete) -> Result<BTreeSet<String>> {
         let mut changed = BTreeSet::new();
@@ -142,7 +178,7 @@ impl Known {
             // A set-up that has failed meanwhile had nobody to tell.
             remove_gone()?;
         }
-        let closely = self.looked_closely.elapsed() > LOOK_CLOSELY_EVERY;
+        let closely = self.is_to_look_closely();
         if closely {
             self.enrolled = Enrolled::read()?;
             self.looked_closely = Instant::now();
@@ -195,6 +231,7 @@ impl Known {
             return;
         }
         tracing::info!("the agent's values are others now");
+        self.unsettle();
         self.values = values;
         for (sandbox, known) in std::mem::take(&mut self.pods) {
             let set_up_since = known.set_up_since;
@@ -294,10 +331,15 @@ pub(super) fn remove_gone() -> Result<()> {
     Ok(())
 }
 
-/// Whether the pod's path still leads to the namespace of its workload.
+/// Whether the pod's path still leads to the namespace of its workload, which is still enrolled.
 fn is_still_there(workload: &str, pod: &Pod) -> bool {
+    is_at(pod, workload) && WorkloadPins::parse(workload).is_some_and(|pins| pins.exists())
+}
+
+/// Whether the pod's path still leads to the namespace of this workload.
+fn is_at(pod: &Pod, workload: &str) -> bool {
     let Network::Own(path) = &pod.network else { return false };
     let inode = std::fs::metadata(path).map(|found| found.ino());
     WorkloadPins::parse(workload)
-        .is_some_and(|pins| inode.is_ok_and(|inode| inode == pins.netns_inode()) && pins.exists())
+        .is_some_and(|pins| inode.is_ok_and(|inode| inode == pins.netns_inode()))
 }

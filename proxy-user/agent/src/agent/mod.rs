@@ -84,6 +84,7 @@ impl Agent {
             Command::Add => self.add(request),
             Command::Del => self.del(request),
         };
+        self.known().unsettle();
         self.told.notify_one();
         done.unwrap_or_else(|error| {
             let message = format!("{error:#}");
@@ -198,13 +199,22 @@ impl Agent {
     }
 
     /// Does what is to be done by what the sources tell now: `pods` are those whose sandbox is ready. `complete`: whose
-    /// lists were read whole.
-    pub fn reconcile(&self, pods: Vec<Pod>, complete: Complete) -> Result<()> {
+    /// lists were read whole. False: all is as it was.
+    pub fn reconcile(&self, pods: Vec<Pod>, complete: Complete) -> Result<bool> {
         let (actions, changed) = {
             let mut known = self.known();
+            if known.is_settled(&pods, complete)? {
+                return Ok(false);
+            }
+            known.unsettle();
+            let told = pods.clone();
             let changed = known.learn(pods, complete)?;
             let wanted = known.wanted(&self.cgroups, complete);
-            (plan(&wanted, &known.enrolled.0, &known.pending()), changed)
+            let actions = plan(&wanted, &known.enrolled.0, &known.pending());
+            if actions.is_empty() {
+                known.settle(told, complete);
+            }
+            (actions, changed)
         };
         // One at a time: a plugin's question waits for no more than one.
         for action in actions {
@@ -220,7 +230,7 @@ impl Agent {
             }
         }
         self.refresh(&changed);
-        Ok(())
+        Ok(true)
     }
 
     /// Enrols a pod that runs already, or gives it other rules.

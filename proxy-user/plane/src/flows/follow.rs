@@ -64,6 +64,11 @@ impl Journal {
         self.reader.is_current()
     }
 
+    /// Whether there is something to read or to wait for. Costs a look into memory.
+    pub fn has_more(&self) -> bool {
+        !self.waiting.is_empty() || self.reader.has_more()
+    }
+
     fn next(&mut self, all: bool) -> Result<Batch> {
         let now = Instant::now();
         for end in self.reader.read() {

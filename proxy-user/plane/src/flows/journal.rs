@@ -87,10 +87,15 @@ impl Reader {
         count(&self.head)
     }
 
+    /// Whether something has been written since the last [`Self::read`].
+    pub(super) fn has_more(&self) -> bool {
+        self.next <= self.written()
+    }
+
     /// What has been written since the last call.
     pub(super) fn read(&mut self) -> Vec<End> {
         let mut ends = Vec::new();
-        while self.next <= self.written() {
+        while self.has_more() {
             match self.entry(self.next) {
                 Some(end) => ends.push(end),
                 // Its writer is still at it.

@@ -93,12 +93,12 @@ impl std::iter::Sum for Share {
 impl Accounted {
     /// Of the workload of this name: from its flows' sums, and from what became of the messages of its sockets in the map.
     pub fn of(workload: &str, totals: &[ClassTotals], messages: &BTreeMap<&'static str, Traffic>) -> Self {
-        let ours = || totals.iter().filter(|of| of.workload == workload);
-        let share: Share = ours().map(|of| Share::of_class(of.class, &of.totals.carried)).sum();
+        let ours: Vec<&ClassTotals> = totals.iter().filter(|of| of.workload == workload).collect();
+        let share: Share = ours.iter().map(|of| Share::of_class(of.class, &of.totals.carried)).sum();
         let mut reasons = BTreeMap::new();
         for reason in Reason::ALL.iter().filter(|reason| **reason != Reason::Redirected) {
             let sent = messages.get(reason.name()).map_or(0, |traffic| traffic.bytes);
-            let stayed: u64 = ours().map(|of| of.totals.stayed[*reason as usize]).sum();
+            let stayed: u64 = ours.iter().map(|of| of.totals.stayed[*reason as usize]).sum();
             if sent + stayed > 0 {
                 reasons.insert(reason.name(), sent + stayed);
             }
