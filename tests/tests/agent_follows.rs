@@ -77,7 +77,9 @@ fn what_changes_behind_its_back_is_seen() {
     fs::remove_file(&netns).unwrap();
     symlink(other.pod.netns(), &netns).unwrap();
     let workload = format!("{}-{}", other.pod.netns_inode().unwrap(), network.pod.cgroup_id().unwrap());
-    until("the other namespace is enrolled", SOON, || node.root.path().join("sidestep").join(&workload).is_dir());
+    until("the other namespace is enrolled", SOON, || {
+        node.root.path().join("sidestep").join(&workload).is_dir()
+    });
     assert!(!is_enrolled(&node, &network));
 }
 

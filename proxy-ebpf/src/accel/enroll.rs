@@ -136,12 +136,12 @@ pub(crate) fn server(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     if !rodata::accelerates() || !is_own(me, call, &local) {
         return;
     }
-    let key = key(me, call, local, remote);
-    let is_met = maps::end(&key.reversed()).is_some();
-    // Somebody else's client teaches nothing that this node's need.
-    if !is_met && slot_of(me, &remote).is_none() {
+    // Somebody else's client has not entered, and teaches nothing that this node's need.
+    if slot_of(me, &remote).is_none() {
         return;
     }
+    let key = key(me, call, local, remote);
+    let is_met = maps::end(&key.reversed()).is_some();
     let mark = record::mark_of(sk).unwrap_or(Mark::NONE);
     let entered = admissible(me.slot, sk).and_then(|(number, flags)| {
         // The socket is not accepted yet, and has no file: its listener stands for it, or what that one has accepted before.

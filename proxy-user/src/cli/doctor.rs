@@ -19,7 +19,7 @@ pub(crate) struct DoctorArgs {
     output: Output,
 
     /// Where the container runtime has its networks, whose lists may have the CNI plugin
-    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
+    #[arg(long, value_name = "DIR", env = "SIDESTEP_CNI_CONF_DIR", default_value = "/etc/cni/net.d")]
     cni_conf_dir: PathBuf,
 
     #[command(flatten)]

@@ -31,18 +31,18 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     sidestep report\n  \
-    kubectl exec -n sidestep-system POD -- sidestep report --agent 127.0.0.1:15096 --file - > report.tar.gz")]
+    kubectl exec -n sidestep-system POD -- sidestep report --file - > report.tar.gz")]
 pub(crate) struct ReportArgs {
     /// Where the archive goes; - is standard output
     #[arg(long, value_name = "FILE", default_value = "sidestep-report.tar.gz")]
     file: PathBuf,
 
     /// Where the agent has its metrics and API, as --listen of `run` says it
-    #[arg(long, value_name = "WHERE", default_value = DEFAULT_LISTEN)]
+    #[arg(long, value_name = "WHERE", env = "SIDESTEP_AGENT", default_value = DEFAULT_LISTEN)]
     agent: Listen,
 
     /// Where the container runtime has its networks
-    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
+    #[arg(long, value_name = "DIR", env = "SIDESTEP_CNI_CONF_DIR", default_value = "/etc/cni/net.d")]
     cni_conf_dir: PathBuf,
 }
 

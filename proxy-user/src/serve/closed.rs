@@ -43,7 +43,8 @@ struct State {
 impl Closed {
     pub(super) fn new(around: Around, log: Option<&FlowLog>, counts: &Arc<Counts>) -> Result<Self> {
         let log = log.map(|options| Log::start(options, Arc::clone(counts))).transpose()?;
-        let mut state = State { journal: None, looked: Instant::now(), from_start: false, lost: 0, around, log };
+        let mut state =
+            State { journal: None, looked: Instant::now(), from_start: false, lost: 0, around, log };
         // What closes once the server says that it is ready is not missed.
         state.look(false);
         Ok(Self(Arc::new(Mutex::new(state))))

@@ -90,3 +90,27 @@ fn every_flag_there_is_in_the_verbs_help() {
     }
     assert_eq!(verbs, ["run", "uninstall", "serve"]);
 }
+
+/// What `kubectl exec` runs in the agent's container needs no flags.
+#[test]
+fn tools_in_the_container_know_the_nodes_paths() {
+    if !met(&[Requirement::Helm, Requirement::Sidestep]) {
+        return;
+    }
+    let documents = rendered(&["--set=cniConfDir=/nonexistent/net.d,page=127.0.0.1:1"]).unwrap();
+    let container = &of_kind(&documents, "DaemonSet").unwrap()["spec"]["template"]["spec"]["containers"][0];
+    let said = |verb: &[&str]| {
+        let mut command = std::process::Command::new(sidestep::binary().unwrap());
+        for variable in container["env"].as_array().unwrap() {
+            command.env(variable["name"].as_str().unwrap(), variable["value"].as_str().unwrap());
+        }
+        command.args(verb);
+        ended_command(command).unwrap()
+    };
+    let diagnosis: Value = serde_json::from_str(&said(&["doctor", "--output", "json"]).stdout).unwrap();
+    let findings = diagnosis["findings"].as_array().unwrap();
+    let plugin = findings.iter().find(|finding| finding["check"] == "cni_plugin").unwrap();
+    assert!(plugin["found"].as_str().unwrap().contains("/nonexistent/net.d"), "{plugin:#}");
+    let pods = said(&["pods"]);
+    assert!(pods.code != Some(0) && pods.stderr.contains("127.0.0.1:1"), "{pods:?}");
+}

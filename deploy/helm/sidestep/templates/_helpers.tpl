@@ -61,9 +61,11 @@ imagePullPolicy: {{ . }}
 
 {{- define "sidestep.container" -}}
 env:
-  # Where `sidestep pods` in this container asks.
+  # Where `sidestep pods`, `report` and `doctor` in this container look.
   - name: SIDESTEP_AGENT
     value: {{ .Values.page | quote }}
+  - name: SIDESTEP_CNI_CONF_DIR
+    value: {{ .Values.cniConfDir | quote }}
   {{- range $name, $value := .Values.env }}
   - name: {{ $name }}
     value: {{ $value | quote }}

@@ -340,6 +340,5 @@ fn is_still_there(workload: &str, pod: &Pod) -> bool {
 fn is_at(pod: &Pod, workload: &str) -> bool {
     let Network::Own(path) = &pod.network else { return false };
     let inode = std::fs::metadata(path).map(|found| found.ino());
-    WorkloadPins::parse(workload)
-        .is_some_and(|pins| inode.is_ok_and(|inode| inode == pins.netns_inode()))
+    WorkloadPins::parse(workload).is_some_and(|pins| inode.is_ok_and(|inode| inode == pins.netns_inode()))
 }
