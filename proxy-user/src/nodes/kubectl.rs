@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use proxy_core::exit::{Class, Failure};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 /// How kubectl is run.
 #[derive(Clone, Debug)]
@@ -68,6 +68,18 @@ struct Container {
 struct Status {
     phase: String,
     conditions: Vec<Condition>,
+    container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Deserialize)]
+struct ContainerStatus {
+    #[serde(default)]
+    state: State,
+}
+
+#[derive(Default, Deserialize)]
+struct State {
+    running: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -85,7 +97,9 @@ impl From<Item> for AgentPod {
         Self {
             name: item.metadata.name,
             node: item.spec.node_name,
-            runs: item.status.phase == "Running",
+            // The phase is Running as well where its container ends again and again.
+            runs: item.status.phase == "Running"
+                && item.status.container_statuses.iter().all(|container| container.state.running.is_some()),
             ready: item.status.conditions.iter().any(ready),
             listen,
         }
@@ -156,8 +170,11 @@ mod tests {
     fn what_kubectl_lists_is_read() {
         let text = r#"{"items": [{"metadata": {"name": "sidestep-1"}, "spec": {"nodeName": "n1", "containers":
             [{"args": ["--install-cni", "--listen=0.0.0.0:15095", "--listen-metrics=[::]:9"]}]},
-            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}},
-            {"metadata": {"name": "sidestep-2"}, "spec": {"containers": [{}]}, "status": {"phase": "Pending"}}]}"#;
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{"state": {"running": {"startedAt": "2026-11-30T00:00:00Z"}}}]}},
+            {"metadata": {"name": "sidestep-2"}, "spec": {"containers": [{}]}, "status": {"phase": "Pending"}},
+            {"metadata": {"name": "sidestep-3"}, "spec": {"containers": [{}]}, "status": {"phase": "Running",
+            "containerStatuses": [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}}]}"#;
         let list: List = serde_json::from_str(text).unwrap();
         let agents: Vec<AgentPod> = list.items.into_iter().map(AgentPod::from).collect();
         let first = AgentPod {
@@ -169,5 +186,6 @@ mod tests {
         };
         assert_eq!(agents[0], first);
         assert_eq!((agents[1].runs, agents[1].ready, &agents[1].listen), (false, false, &None));
+        assert!(!agents[2].runs);
     }
 }

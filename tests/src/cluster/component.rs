@@ -61,6 +61,26 @@ pub fn stop(node: &Node, name: &'static str, signal: Signal) -> Result<Stopped> 
     Ok(Stopped { node: node.clone(), name, group, words, environment, instead: false, runs: false })
 }
 
+/// Ends the agent of a node, in whatever container it is, by SIGKILL.
+pub fn kill_agent(node: &Node) -> Result<()> {
+    let group = cgroup::mount()?.join(node.cgroup.trim_start_matches('/'));
+    let mut pids = Vec::new();
+    all_below(&group, &mut pids);
+    pids.retain(|pid| is(*pid, words_of("sidestep")));
+    ensure!(pids.len() == 1, "{} agents run on {}", pids.len(), node.name);
+    end(pids[0], "sidestep", Signal::SIGKILL)
+}
+
+/// Pods end meanwhile, and their cgroups go.
+fn all_below(group: &Path, pids: &mut Vec<Pid>) {
+    pids.extend(cgroup::processes(group).unwrap_or_default());
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            all_below(&entry.path(), pids);
+        }
+    }
+}
+
 /// The one process of a component.
 fn running(node: &Node, name: &str, group: &Path) -> Result<Pid> {
     let mut found = cgroup::processes(group)?.into_iter().filter(|pid| is(*pid, words_of(name)));

@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 
 use super::world::is_ready;
 use super::{Cluster, Node};
+use crate::wait::until_some;
 
 const LOOK_EVERY: Duration = Duration::from_millis(700);
 const GONE_WITHIN: Duration = Duration::from_secs(60);
+const REFUSED_WITHIN: Duration = Duration::from_secs(180);
 /// The container that looks whether the pod is captured.
 const VALIDATION: &str = "istio-validation";
 
@@ -53,6 +55,35 @@ pub fn validated(pod: &Value) -> Validated {
         }
         _ => Validated::NotYet,
     }
+}
+
+/// How often that container was started, so far.
+pub fn tries_of_validation(pod: &Value) -> u64 {
+    let all = pod["status"]["initContainerStatuses"].as_array().into_iter().flatten();
+    let found = all.filter(|container| container["name"] == VALIDATION);
+    found.map(|container| container["restartCount"].as_u64().unwrap_or_default() + 1).sum()
+}
+
+/// Waits until kubelet says that a pod could not be set up, because nobody answers the plugin. None of its containers
+/// was made.
+pub fn refused(cluster: &Cluster, namespace: &str, pod: &str) -> Result<()> {
+    // One of the same name may have been there before.
+    let found = cluster.json(&["-n", namespace, "get", "pod", pod])?;
+    let uid = found["metadata"]["uid"].as_str().context("a pod without a uid")?;
+    let selector = format!("involvedObject.uid={uid},reason=FailedCreatePodSandBox");
+    until_some(LOOK_EVERY, "kubelet's event", REFUSED_WITHIN, || {
+        let events = cluster.json(&["-n", namespace, "get", "events", "--field-selector", &selector])?;
+        let message = events["items"][0]["message"].as_str().unwrap_or_default().to_owned();
+        ensure!(
+            message.is_empty() || message.contains("sidestep"),
+            "{pod} is held by something else: {message}"
+        );
+        Ok((!message.is_empty()).then_some(()))
+    })?;
+    let found = cluster.json(&["-n", namespace, "get", "pod", pod])?;
+    let containers = found["status"]["initContainerStatuses"].to_string();
+    ensure!(!containers.contains("containerd://"), "{pod} has a container: {containers}");
+    Ok(())
 }
 
 impl<'a> Own<'a> {
@@ -170,7 +201,7 @@ pub fn nothing_left(cluster: &Cluster, before: &[String]) -> Result<()> {
 mod tests {
     use serde_json::json;
 
-    use super::{Validated, validated};
+    use super::{Validated, tries_of_validation, validated};
 
     #[test]
     fn tries_are_counted_from_one() {
@@ -184,5 +215,7 @@ mod tests {
         assert_eq!(validated(&state(0, 2)), Validated::AtTry(3));
         assert_eq!(validated(&state(1, 0)), Validated::NotYet);
         assert_eq!(validated(&json!({})), Validated::NotYet);
+        assert_eq!(tries_of_validation(&state(1, 2)), 3);
+        assert_eq!(tries_of_validation(&json!({})), 0);
     }
 }

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 use serde_json::Value;
 use tests::cluster::component::{self, agent_ready};
 use tests::cluster::load::Load;
-use tests::cluster::pods::{Own, all_pins, idle_on, nothing_left, pins};
+use tests::cluster::pods::{Own, all_pins, idle_on, nothing_left, pins, refused};
 use tests::cluster::way::Way;
 use tests::cluster::world::{Part, World};
 use tests::cluster::{Cluster, Node, turn};
@@ -34,11 +34,7 @@ fn agent_killed() {
         let pods = [idle_on(node, "held"), idle_on(node, "held-too")];
         let held = Own::create(cluster, Way::Sidestep.namespace(), &pods)?;
         for name in &held.names {
-            refused(cluster, name)?;
-        }
-        for pod in held.get()? {
-            let containers = pod["status"]["initContainerStatuses"].to_string();
-            ensure!(!containers.contains("containerd://"), "it has a container: {containers}");
+            refused(cluster, held.namespace, name)?;
         }
         agent.start()?;
         agent_ready(node)?;
@@ -159,21 +155,6 @@ fn answered(node: &Node) -> Result<BTreeMap<String, u64>> {
         (name, workload["counters"]["events"]["original_dst"].as_u64().unwrap_or_default())
     });
     Ok(counts.collect())
-}
-
-/// Waits until kubelet says that a pod could not be set up, because nobody answers the plugin.
-fn refused(cluster: &Cluster, pod: &str) -> Result<()> {
-    let selector = format!("involvedObject.name={pod},reason=FailedCreatePodSandBox");
-    until("kubelet's event", || {
-        let namespace = Way::Sidestep.namespace();
-        let events = cluster.json(&["-n", namespace, "get", "events", "--field-selector", &selector])?;
-        let message = events["items"][0]["message"].as_str().unwrap_or_default().to_owned();
-        ensure!(
-            message.is_empty() || message.contains("sidestep"),
-            "{pod} is held by something else: {message}"
-        );
-        Ok(!message.is_empty())
-    })
 }
 
 /// A copy of the agent and its plugin, as a new version brings them.

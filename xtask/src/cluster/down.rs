@@ -4,7 +4,7 @@ use std::{fs, io::ErrorKind, path::Path, time::Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::{cgroup, record::Home};
+use super::{cgroup, inotify, record::Home};
 use crate::step;
 
 pub(crate) fn run(home: &Home) -> Result<()> {
@@ -21,12 +21,14 @@ pub(crate) fn run(home: &Home) -> Result<()> {
 /// Nothing is left of the cluster after this.
 pub(crate) fn clean(home: &Home) -> Result<()> {
     cgroup::end(&home.cgroup)?;
+    inotify::restore(&home.dir)?;
     remove(&home.dir)
 }
 
 /// The logs stay, for whoever asks why `up` failed.
 pub(crate) fn clean_keeping_logs(home: &Home) -> Result<()> {
     cgroup::end(&home.cgroup)?;
+    inotify::restore(&home.dir)?;
     for dir in fs::read_dir(&home.dir).into_iter().flatten().flatten() {
         ["containerd", "kubelet", "opt"].iter().try_for_each(|part| remove(&dir.path().join(part)))?;
     }

@@ -14,6 +14,7 @@ mod go;
 mod image;
 mod images;
 mod init;
+mod inotify;
 mod interrupt;
 mod istio;
 mod network;

@@ -25,9 +25,24 @@ pub(crate) struct Args {
 
 /// What `cargo xtask test` runs of it: the cases that take no pods of their own.
 const PART: [&str; 5] = ["services::", "start::", "families::", "nodes::", "docs::"];
-/// What is tried where a DaemonSet captures: all that ends no agent by its process.
-const BY_DAEMONSET: [&str; 7] =
-    ["daemonset::", "start::", "services::", "families::", "nodes::", "annotations::", "istio::"];
+/// What is tried where a DaemonSet captures: all but what ends an agent that is a process of the node, and figures.
+const BY_DAEMONSET: [&str; 15] = [
+    "daemonset::",
+    "start::",
+    "services::",
+    "families::",
+    "nodes::",
+    "annotations::",
+    "istio::",
+    "lifecycle::",
+    "unusual::",
+    "at_once::",
+    "rollout::",
+    "soak::",
+    "absence::kubelet",
+    "absence::container_runtime",
+    "absence::api_server",
+];
 /// A second injection template, for the pods that name it (docs/agent.md): without istio-validation.
 const TEMPLATE: &str = r#"sidecarInjectorWebhook.templates.captured="spec:\n  initContainers:\n  - name: istio-validation\n    $patch: delete\n""#;
 /// Each case waits for a cluster most of its time.

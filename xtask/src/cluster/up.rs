@@ -14,7 +14,7 @@ use super::{
     binaries, bridge, cgroup,
     components::{self, Starting},
     daemonset::DaemonSet,
-    down, enter, interrupt,
+    down, enter, inotify, interrupt,
     network::{self, API_SERVICE, MOST_NODES, Network, OUTSIDE},
     node::Machine,
     node_files,
@@ -151,6 +151,7 @@ fn start(workspace: &Workspace, home: &Home, bin: &Path, args: &Args) -> Result<
     let network = Network { dual_stack: args.dual_stack };
     let mut phases = Phases(Instant::now());
     cgroup::create(&home.cgroup)?;
+    inotify::raise(&home.dir)?;
     let outside_dir = home.dir.join("outside");
     let outside = Machine::start("outside", &outside_dir, &format!("{}/outside", home.cgroup), false)?;
     bridge::make(&outside, network, args.nodes)?;
