@@ -223,6 +223,16 @@ pub fn status() -> Result<String> {
     succeed(command)
 }
 
+/// What it says of the workload of a pod, as JSON.
+pub fn status_of(pod: &Pod) -> Result<serde_json::Value> {
+    let mut command = Command::new(binary()?);
+    command.args(["status", "--output", "json"]);
+    let status: serde_json::Value = serde_json::from_str(&succeed(command)?)?;
+    let name = format!("{}-{}", pod.netns_inode()?, pod.cgroup_id()?);
+    let found = status["workloads"].as_array().and_then(|all| all.iter().find(|it| it["workload"] == *name));
+    found.cloned().with_context(|| format!("no workload {name} in {status:#}"))
+}
+
 /// How a run of `sidestep` ended.
 #[derive(Clone, Debug)]
 pub struct Ended {

@@ -2,20 +2,23 @@
 
 use std::time::{Duration, Instant};
 
+use proxy_common::accel;
 use tests::accelerated::{Accelerated, attach_both};
 use tests::any_reader::ANY_READER;
 use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::load::Load;
 use tests::network::Network;
+use tests::pod::Pod;
 use tests::requirement::Requirement;
 use tests::scale::full_or;
 use tests::server::Server;
+use tests::sidestep::status_of;
 use tests::wait::{until, until_looking};
 
-/// `proxy_common::accel`: connections that enter before it shows that they are short, and one of so many afterwards.
-const FIRST: u64 = 16;
-const SAMPLE: u64 = 16;
+/// Connections that enter before it shows that they are short, and one of so many afterwards.
+const FIRST: u64 = accel::SHORT_RUN as u64;
+const SAMPLE: u64 = accel::SAMPLE as u64;
 /// What is under way at the same time may enter before the run is noticed.
 const WORKERS: u32 = 4;
 /// Between two exchanges, wherever it runs: a server counts as one of short connections by how many there are a second.
@@ -51,6 +54,7 @@ fn short_ones_stay_out_until_they_are_long() {
         entered <= seconds * (FIRST + u64::from(WORKERS) + 1) + stayed_out / (SAMPLE - 1),
         "{entered} of {exchanges:?} in {seconds} s"
     );
+    the_server_knows_why(&network.pod);
 
     // Among so many one is a sample, and shows that it lasts.
     let sampled = Load::lasting(at, SAMPLE as u32).pause_ms(PAUSE_MS).start(&network.outside).unwrap();
@@ -64,4 +68,15 @@ fn short_ones_stay_out_until_they_are_long() {
         let exchanges = load.finish().unwrap();
         assert!(exchanges.failed.is_empty(), "{exchanges:?}");
     }
+}
+
+/// What it has sent to those that stayed out has their reason: nobody has told it, it looks.
+fn the_server_knows_why(pod: &Pod) {
+    if !DataPlane::Sidestep.met(&[Requirement::Observation]) {
+        return;
+    }
+    let status = status_of(pod).unwrap();
+    let share = &status["share"];
+    let (stacked, short) = (share["stacked"].as_u64().unwrap(), share["reasons"]["short_lived"].as_u64());
+    assert!(short.is_some_and(|short| short > 0 && short >= stacked / 2), "{share:#}");
 }

@@ -14,8 +14,9 @@ pub const LONG: u8 = 6;
 /// So many connections in a row shorter than that, all within a second: the next ones of this second stay out of the
 /// map. Fewer, as of health checks, cost too little to keep anybody else's connection out.
 pub const SHORT_RUN: u8 = 16;
-/// Of so many connections to a server with short ones, one enters all the same, so that a change is noticed.
-pub const SAMPLE: u8 = 16;
+/// Of so many connections to a server with short ones, one enters all the same, so that a change is noticed within the second.
+/// The next second begins anew anyway.
+pub const SAMPLE: u8 = 128;
 /// After so many seconds one connection tries a listener again: another one may have its address by now. Not each second:
 /// the client of a connection that tried in vain stays in the map for as long as that lasts.
 const HELD: u8 = 60;
@@ -234,6 +235,12 @@ impl Connections {
         }
         self.skipped = self.skipped.wrapping_add(1) % SAMPLE;
         self.skipped != 0
+    }
+
+    /// Whether a connection that began a moment ago has stayed out for that.
+    #[inline(always)]
+    pub fn skips(&self, now: u64) -> bool {
+        self.short_run == SHORT_RUN && second(now).wrapping_sub(self.second) <= 1
     }
 
     /// A connection in the map ended before it was long.

@@ -91,6 +91,13 @@ fn reason_to_skip(me: &Workload, slot: u32, remote: &Addr, remote_port: Port) ->
     Some((Reason::ShortLived, 0))
 }
 
+/// Whether the clients of another workload, in this slot, stay out because their connections to this server are short. The
+/// server's end looks: to be told of each connection would cost more than it carries.
+#[inline(always)]
+pub(crate) fn is_skipped(slot: u32, local: &Addr, local_port: Port) -> bool {
+    maps::server(ServerAt::connections(slot, local, local_port)).is_some_and(|server| server.skips(now()))
+}
+
 /// ACTIVE_ESTABLISHED.
 #[inline(always)]
 pub(crate) fn client(me: &Workload, call: SockOps, sk: *mut bpf_sock) {

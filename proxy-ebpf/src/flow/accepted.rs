@@ -24,7 +24,13 @@ use super::{
     process,
     socket::{self, Socket},
 };
-use crate::{accel, owner, rodata, sock_ops_call::SockOps, storage, workload::Workload};
+use crate::{
+    accel::{self, enroll},
+    owner, rodata,
+    sock_ops_call::SockOps,
+    storage,
+    workload::Workload,
+};
 
 /// TCP_LISTEN_CB, in the listening process: who it is holds for what it accepts.
 #[inline(always)]
@@ -113,12 +119,16 @@ fn of_client(me: &Workload, socket: Socket, record: &mut FlowRecord) {
 #[inline(always)]
 fn of_other_workload(record: &FlowRecord) -> u8 {
     const OFF: u8 = Reason::Off as u8 + 1;
+    const SHORT: u8 = Reason::ShortLived as u8 + 1;
     if !rodata::accelerates() {
-        OFF
-    } else if !accel::maps::workload_at(&record.remote).is_some_and(|(_, accelerated)| accelerated) {
-        OFF | PEERS
-    } else {
-        maps::take_peer(&PeerKey::of_server(record).between_workloads()).map_or(0, |why| why | PEERS)
+        return OFF;
+    }
+    match accel::maps::workload_at(&record.remote) {
+        Some((slot, true)) if enroll::is_skipped(slot, &record.local, record.local_port) => SHORT | PEERS,
+        Some((_, true)) => {
+            maps::take_peer(&PeerKey::of_server(record).between_workloads()).map_or(0, |why| why | PEERS)
+        }
+        _ => OFF | PEERS,
     }
 }
 

@@ -121,10 +121,13 @@ pub(super) fn is_between_workloads(record: &FlowRecord) -> bool {
 }
 
 /// Whether the client's end tells the server's why it stays out of the acceleration's map: the sums of the other workload
-/// are to say what keeps its server's bytes on the stack. That an acceleration is off both know.
+/// are to say what keeps its server's bytes on the stack. That an acceleration is off both know, and that connections are short
+/// the server's end looks up.
 #[inline(always)]
 fn tells_why(record: &FlowRecord) -> bool {
-    record.stays != 0 && record.stays & !PEERS != Reason::Off as u8 + 1 && is_between_workloads(record)
+    const SHORT: u8 = Reason::ShortLived as u8 + 1;
+    const OFF: u8 = Reason::Off as u8 + 1;
+    !matches!(record.stays & !PEERS, 0 | OFF | SHORT) && is_between_workloads(record)
 }
 
 /// The client closes: what the server's end has not taken, nobody needs.
