@@ -11,14 +11,14 @@ use aya_ebpf::{
 };
 use proxy_common::{
     accel::{
-        Clients, Connections, DirectionState, EndKey, LONG, Mark, PublishedEnd, Reason, Record, Seen,
-        ServerAt, direction_bit, end_flag, switch_flag,
+        Clients, DirectionState, EndKey, Mark, PublishedEnd, Reason, Record, Seen, ServerAt, direction_bit,
+        end_flag, switch_flag,
     },
     addr::{Addr, Port},
     flow::{PEERS, Tally},
 };
 
-use super::{maps, peer, reader, record, watch};
+use super::{maps, peer, reader, record, short, watch};
 use crate::{
     atomic, flow, rodata,
     sock_ops_call::SockOps,
@@ -83,19 +83,11 @@ fn reason_to_skip(me: &Workload, slot: u32, remote: &Addr, remote_port: Port) ->
     if let Some(reason) = declined {
         return Some((reason, PEERS));
     }
-    let server = maps::server(ServerAt::connections(me.slot, remote, remote_port))?;
-    if !server.skips_next(now()) {
+    if !short::skips_next(me, remote, remote_port) {
         return None;
     }
     maps::count_socket(me.slot, Reason::ShortLived);
     Some((Reason::ShortLived, 0))
-}
-
-/// Whether the clients of another workload, in this slot, stay out because their connections to this server are short. The
-/// server's end looks: to be told of each connection would cost more than it carries.
-#[inline(always)]
-pub(crate) fn is_skipped(slot: u32, local: &Addr, local_port: Port) -> bool {
-    maps::server(ServerAt::connections(slot, local, local_port)).is_some_and(|server| server.skips(now()))
 }
 
 /// ACTIVE_ESTABLISHED.
@@ -194,13 +186,7 @@ pub(crate) fn closed(me: &Workload, sk: *mut bpf_sock) {
         record.tally.peer_stays = maps::end(&record.own).map_or(0, |own| own.peer_stays());
     }
     left(record);
-    // The client tells: what the server answers in one piece is the same conversation.
-    if record.direction.bits & direction_bit::SERVER == 0
-        && record.direction.sent < LONG
-        && let Some(server) = maps::server_or_new(server_of(me, record))
-    {
-        server.was_short(now());
-    }
+    short::ended(me, record);
 }
 
 /// A socket has left the map.
@@ -221,16 +207,6 @@ pub(crate) fn refuses_tls(sk: *mut bpf_sock) -> bool {
         maps::count_socket(record.slot, Reason::Ktls);
     }
     true
-}
-
-/// This end has just sent as many messages as a long connection does.
-#[inline(always)]
-pub(super) fn long(record: &Record) {
-    if let Some(me) = Workload::at(record.slot)
-        && let Some(server) = maps::server(server_of(&me, record))
-    {
-        server.is_long();
-    }
 }
 
 /// Whose an address on this node is: of the workload itself, or of another that is accelerated.
@@ -390,15 +366,4 @@ fn netns(me: &Workload) -> u32 {
 pub(super) fn now() -> u64 {
     // SAFETY: no arguments.
     unsafe { bpf_ktime_get_ns() }
-}
-
-/// Where the client of this connection remembers how long its server's are.
-#[inline(always)]
-fn server_of(me: &Workload, record: &Record) -> ServerAt<Connections> {
-    let EndKey { local, remote, local_port, remote_port, .. } = record.own;
-    if record.direction.bits & direction_bit::SERVER == 0 {
-        ServerAt::connections(me.slot, &remote, remote_port)
-    } else {
-        ServerAt::connections(me.slot, &local, local_port)
-    }
 }

@@ -9,4 +9,5 @@ mod reader;
 pub(crate) mod record;
 mod redirect;
 mod self_test;
+pub(crate) mod short;
 pub(crate) mod watch;

@@ -13,9 +13,9 @@ use proxy_common::accel::{
 };
 
 use super::{
-    enroll, maps, memory,
+    maps, memory,
     peer::{self, Waits},
-    record, watch,
+    record, short, watch,
 };
 use crate::ctx::{load32, load64};
 
@@ -50,7 +50,7 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
     if record.direction.sent < LONG {
         record.direction.sent += 1;
         if record.direction.sent == LONG && is_attached {
-            enroll::long(record);
+            short::long(record);
         }
     }
     let off = !is_attached || own.enabled == 0;

@@ -25,7 +25,7 @@ use super::{
     socket::{self, Socket},
 };
 use crate::{
-    accel::{self, enroll},
+    accel::{self, short},
     owner, rodata,
     sock_ops_call::SockOps,
     storage,
@@ -124,7 +124,7 @@ fn of_other_workload(record: &FlowRecord) -> u8 {
         return OFF;
     }
     match accel::maps::workload_at(&record.remote) {
-        Some((slot, true)) if enroll::is_skipped(slot, &record.local, record.local_port) => SHORT | PEERS,
+        Some((slot, true)) if short::is_skipped(slot, &record.local, record.local_port) => SHORT | PEERS,
         Some((_, true)) => {
             maps::take_peer(&PeerKey::of_server(record).between_workloads()).map_or(0, |why| why | PEERS)
         }

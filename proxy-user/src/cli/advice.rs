@@ -73,8 +73,8 @@ mod tests {
 
     /// Whether it is a command with flags.
     fn check(quoted: &str, file: &Path) -> bool {
-        let mut words = quoted.split_whitespace();
-        let command = match words.next() {
+        let mut words = quoted.split_whitespace().peekable();
+        let mut command = match words.next() {
             Some("istio-iptables") => IstioIptables::command(),
             Some("sidestep") => {
                 let cli = Cli::command();
@@ -85,6 +85,11 @@ mod tests {
             }
             _ => return false,
         };
+        // `cluster status` and the like.
+        while let Some(verb) = words.peek().and_then(|verb| command.find_subcommand(verb)) {
+            command = verb.clone();
+            words.next();
+        }
         let mut flags = words.filter_map(|word| word.strip_prefix("--")).peekable();
         let is_one = flags.peek().is_some();
         for flag in flags {
