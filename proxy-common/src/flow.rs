@@ -11,7 +11,7 @@ pub use crate::kernel::FlowKernel;
 pub use live::{FreeList, LISTED, LIVE, ListedEnd, LiveEnd, Queues};
 pub use record::{
     FlowFigures, FlowRecord, JOURNAL, JOURNAL_WORDS, JournalEntry, KEPT, KILLED_SETS, KilledEnds, PEERS,
-    PeerKey, Tally, ToldPeer, flow_flag, journal_sum, phase, tally_path,
+    PeerKey, Tally, ToldPeer, flow_flag, journal_sum, phase, stays_for, tally_path,
 };
 pub use totals::{BUCKETS, Carried, Histogram, OpenKey, OpenTotals, Stayed, Totals, bucket, totals_key};
 

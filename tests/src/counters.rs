@@ -38,13 +38,7 @@ pub struct Paths {
 }
 
 #[derive(Deserialize)]
-struct Status {
-    workloads: Vec<Workload>,
-}
-
-#[derive(Deserialize)]
 struct Workload {
-    workload: String,
     counters: Counters,
     acceleration: BTreeMap<String, Paths>,
     meta: Meta,
@@ -63,13 +57,8 @@ struct Hazardous {
 }
 
 fn workload(pod: &Pod) -> Result<Workload> {
-    // Exit code 1 is about other workloads, whose pins may be half there while their tests attach.
-    let ended = sidestep::ended(["status", "--output", "json"])?;
-    let status: Status = serde_json::from_str(&ended.stdout)
-        .with_context(|| format!("sidestep status printed {:?} {:?}", ended.stdout, ended.stderr))?;
-    let name = format!("{}-{}", pod.netns_inode()?, pod.cgroup_id()?);
-    let found = status.workloads.into_iter().find(|workload| workload.workload == name);
-    found.with_context(|| format!("pod {} ({name}) is not attached: {:?}", pod.name(), ended.stderr))
+    let status = sidestep::status_of(pod)?;
+    serde_json::from_value(status).context("what sidestep status says of a workload")
 }
 
 impl Counters {

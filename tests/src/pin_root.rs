@@ -82,13 +82,8 @@ impl PinRoot {
 
     /// What `sidestep status` says of `pod`.
     pub fn status_of(&self, pod: &Pod) -> Result<serde_json::Value> {
-        let ended = sidestep::ended_command(self.command(&["status", "--output", "json"])?)?;
-        let mut status: serde_json::Value = serde_json::from_str(&ended.stdout)
-            .with_context(|| format!("sidestep status printed {ended:?}"))?;
-        let name = format!("{}-{}", pod.netns_inode()?, pod.cgroup_id()?);
-        let all = status["workloads"].as_array_mut().context("status lists no workloads")?;
-        let ours = all.iter_mut().find(|workload| workload["workload"] == name.as_str());
-        Ok(ours.with_context(|| format!("status does not list {name}"))?.take())
+        let ended = sidestep::ended_command(self.command(&sidestep::STATUS_JSON)?)?;
+        sidestep::of_status(&ended, pod)
     }
 
     /// Where one of the node's maps is pinned.

@@ -223,14 +223,24 @@ pub fn status() -> Result<String> {
     succeed(command)
 }
 
-/// What it says of the workload of a pod, as JSON.
+/// What it says of a pod's workload.
 pub fn status_of(pod: &Pod) -> Result<serde_json::Value> {
-    let mut command = Command::new(binary()?);
-    command.args(["status", "--output", "json"]);
-    let status: serde_json::Value = serde_json::from_str(&succeed(command)?)?;
+    of_status(&ended(STATUS_JSON)?, pod)
+}
+
+pub(crate) const STATUS_JSON: [&str; 3] = ["status", "--output", "json"];
+
+/// A pod's workload in what `sidestep status --output json` has printed. Exit code 1 is about other workloads, whose pins
+/// may be half there while their tests attach.
+pub(crate) fn of_status(ended: &Ended, pod: &Pod) -> Result<serde_json::Value> {
+    let mut status: serde_json::Value =
+        serde_json::from_str(&ended.stdout).with_context(|| format!("sidestep status printed {ended:?}"))?;
     let name = format!("{}-{}", pod.netns_inode()?, pod.cgroup_id()?);
-    let found = status["workloads"].as_array().and_then(|all| all.iter().find(|it| it["workload"] == *name));
-    found.cloned().with_context(|| format!("no workload {name} in {status:#}"))
+    let all = status["workloads"].as_array_mut().context("status lists no workloads")?;
+    let ours = all.iter_mut().find(|workload| workload["workload"] == name.as_str());
+    let found =
+        ours.with_context(|| format!("pod {} ({name}) is not attached: {:?}", pod.name(), ended.stderr));
+    Ok(found?.take())
 }
 
 /// How a run of `sidestep` ended.

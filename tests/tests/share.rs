@@ -14,7 +14,7 @@ use tests::pod::Pod;
 use tests::requirement::Requirement;
 use tests::serve::Serve;
 use tests::server::APP_USER;
-use tests::sidestep::{Ended, ended};
+use tests::sidestep::status_of;
 
 /// Each way.
 const REDIRECTED: u64 = 3_000_000;
@@ -28,11 +28,6 @@ const HEADER: u64 = 100;
 /// What is `sent`, but for the headers of so many streams.
 fn about(seen: u64, sent: u64, streams: u64) -> bool {
     (sent..=sent + 2 * streams * HEADER).contains(&seen)
-}
-
-fn status() -> Value {
-    let Ended { stdout, .. } = ended(["status", "--output", "json"]).unwrap();
-    serde_json::from_str(&stdout).unwrap()
 }
 
 fn of_workload(answer: &Value, name: &str) -> Value {
@@ -81,7 +76,7 @@ fn one_share_and_the_true_one() {
     let flows = wait_closed(pod, &[], 2 + TO_STRANGER as usize).unwrap();
 
     let name = format!("{}-{}", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap());
-    let status = of_workload(&status(), &name);
+    let status = status_of(pod).unwrap();
     let share = &status["share"];
     let (redirected, stacked) = (number(share, "/redirected"), number(share, "/stacked"));
     assert!(
@@ -171,8 +166,7 @@ fn what_is_sent_to_a_client_that_stays_out_has_its_reason() {
     assert_eq!((seen.completed, seen.corrupted), (1, 0), "{seen:?}");
     for pod in [pod, clients] {
         wait_closed(pod, &[], 1).unwrap();
-        let name = format!("{}-{}", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap());
-        let status = of_workload(&status(), &name);
+        let status = status_of(pod).unwrap();
         // Each counts what it sends.
         let share = &status["share"];
         assert!(about(number(share, "/stacked"), STACKED, 1), "{share:#}");

@@ -68,6 +68,11 @@ pub struct FlowRecord {
 /// Bit of [`FlowRecord::stays`].
 pub const PEERS: u8 = 1 << 7;
 
+/// The rest of it: 0 where nothing is said.
+pub const fn stays_for(reason: Reason) -> u8 {
+    reason as u8 + 1
+}
+
 /// Bits of [`FlowRecord::flags`].
 pub mod flow_flag {
     /// The end that connected.

@@ -11,7 +11,7 @@ use proxy_common::{
     accel::Reason,
     addr::{Addr, Port},
     counter::Event,
-    flow::{Class, FlowRecord, PEERS, PeerKey, flow_flag},
+    flow::{Class, FlowRecord, PEERS, PeerKey, flow_flag, stays_for},
     ingress::{Ingress, ingress, is_over_lo},
     policy::{Table as _, flag},
     verdict::{Target, Verdict},
@@ -118,8 +118,8 @@ fn of_client(me: &Workload, socket: Socket, record: &mut FlowRecord) {
 /// is off, the other workload's is, or the client has said so.
 #[inline(always)]
 fn of_other_workload(record: &FlowRecord) -> u8 {
-    const OFF: u8 = Reason::Off as u8 + 1;
-    const SHORT: u8 = Reason::ShortLived as u8 + 1;
+    const OFF: u8 = stays_for(Reason::Off);
+    const SHORT: u8 = stays_for(Reason::ShortLived);
     if !rodata::accelerates() {
         return OFF;
     }

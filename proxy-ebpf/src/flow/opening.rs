@@ -9,7 +9,7 @@ use proxy_common::{
     accel::Reason,
     addr::Port,
     counter::Event,
-    flow::{Class, FlowRecord, PEERS, PeerKey, flow_flag},
+    flow::{Class, FlowRecord, PEERS, PeerKey, flow_flag, stays_for},
     policy::{Table as _, flag},
     tproxy::is_sidecar,
     verdict::Target,
@@ -125,8 +125,8 @@ pub(super) fn is_between_workloads(record: &FlowRecord) -> bool {
 /// the server's end looks up.
 #[inline(always)]
 fn tells_why(record: &FlowRecord) -> bool {
-    const SHORT: u8 = Reason::ShortLived as u8 + 1;
-    const OFF: u8 = Reason::Off as u8 + 1;
+    const SHORT: u8 = stays_for(Reason::ShortLived);
+    const OFF: u8 = stays_for(Reason::Off);
     !matches!(record.stays & !PEERS, 0 | OFF | SHORT) && is_between_workloads(record)
 }
 
@@ -158,7 +158,7 @@ pub(crate) fn stays(sk: *mut bpf_sock, reason: Reason, whose: u8) {
     if rodata::observes()
         && let Some(record) = maps::record_or_new(sk)
     {
-        record.stays = (reason as u8 + 1) | whose;
+        record.stays = stays_for(reason) | whose;
     }
 }
 

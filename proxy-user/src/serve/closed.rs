@@ -22,7 +22,7 @@ use super::{
 /// The journal has room for what closes meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// As often where nothing has closed: what is followed may be gone.
+/// And so often where nothing has closed: what is followed may be gone.
 const LOOK_ANYWAY_EVERY: Duration = Duration::from_secs(1);
 
 /// Follows, and hands on.

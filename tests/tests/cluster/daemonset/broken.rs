@@ -24,20 +24,18 @@ const ENDS_AT_ONCE: &str = r#"page="127.0.0.1:99999""#;
 
 #[test]
 fn without_an_image() {
-    under_load(|cluster, installed| {
-        broken(cluster, installed, NO_IMAGE, "ErrImageNeverPull", |node| {
-            let held = held(cluster, node)?;
-            refused(cluster, held.namespace, &held.names[0])?;
-            Ok(held)
-        })?
-        .work(READY_WITHIN)
-    });
+    holds_pods(NO_IMAGE, "ErrImageNeverPull");
 }
 
 #[test]
 fn ends_again_and_again() {
+    holds_pods(ENDS_AT_ONCE, "CrashLoopBackOff");
+}
+
+/// A pod that starts on the node of the broken agent waits for the mended one.
+fn holds_pods(value: &str, reason: &str) {
     under_load(|cluster, installed| {
-        broken(cluster, installed, ENDS_AT_ONCE, "CrashLoopBackOff", |node| {
+        broken(cluster, installed, value, reason, |node| {
             let held = held(cluster, node)?;
             refused(cluster, held.namespace, &held.names[0])?;
             Ok(held)
@@ -112,7 +110,7 @@ fn broken<T>(
     let name = until("an agent does not start", || Ok(not_starting(&agents(cluster)?, &before, reason)))?;
     let (node, others): (Vec<Node>, Vec<Node>) =
         cluster.nodes.iter().cloned().partition(|node| node.name == name);
-    let (node, others) = (&node[0], others);
+    let node = &node[0];
     let told = through_kubectl(cluster, "status")?;
     ensure!(!told.well && told.document["well"] == false, "all is well, it says: {}", told.said);
     let faults = told.faults();
