@@ -25,6 +25,8 @@ pub enum Requirement {
     Cluster,
     /// The same with sidestep in a DaemonSet.
     DaemonSet,
+    /// The same with the agent as a process of each node.
+    AgentProcess,
     /// sidestep-cni, beside sidestep.
     CniPlugin,
     Envoy,
@@ -109,6 +111,7 @@ impl Requirement {
             Self::Cgroup1 => cgroup::mount_v1().err().map(|error| format!("{error:#}")),
             Self::Cluster => cluster::missing(),
             Self::DaemonSet => cluster::daemonset_missing(),
+            Self::AgentProcess => cluster::agent_process_missing(),
             Self::Envoy => envoy::binary().is_none().then(|| "no Envoy: `cargo xtask setup`".to_owned()),
             Self::Helm => helm::missing(),
             Self::Image => our_image::path().err().map(|error| format!("{error:#}")),

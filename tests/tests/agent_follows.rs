@@ -124,10 +124,18 @@ fn a_file_of_values_reaches_pods_that_run() {
     fs::write(&file, r#"{"accelerate": "fast"}"#).unwrap();
     until("the slip is said", SOON, || node.said().contains("accelerate \"fast\": write one of"));
     assert_eq!(said("/acceleration/mode"), Some(json!("off")));
-    fs::write(&file, r#"{"select": ["other/*"]}"#).unwrap();
-    until("it is not selected any more", SOON, || !is_enrolled(&node, &network));
+    // Not selected any more it stays captured, and what else the file says holds for it.
+    fs::write(&file, r#"{"select": ["other/*"], "observe": "on"}"#).unwrap();
+    until("it follows the file", SOON, || said("/acceleration/mode") == Some(json!("safe-readers")));
+    assert_eq!(outbound(&network), Outcome::Refused);
+    let kept = || {
+        let all: Value = serde_json::from_str(&node.get("/api/v1/node").unwrap()).unwrap();
+        all["agent"]["pods"][0]["kept"].clone()
+    };
+    assert_eq!(kept(), json!("it is not selected, and stays captured until it ends"));
     fs::write(&file, "{}").unwrap();
-    until("it is as the flags say again", SOON, || is_enrolled(&node, &network));
+    until("it is as the flags say again", SOON, || said("/observe") == Some(json!("off")));
+    assert_eq!(kept(), Value::Null);
     assert_eq!(
         (said("/acceleration/mode"), said("/observe")),
         (Some(json!("safe-readers")), Some(json!("off")))

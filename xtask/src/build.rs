@@ -47,7 +47,8 @@ pub(crate) fn plugin(workspace: &Workspace) -> Result<()> {
 
 /// Somebody may be running what is there.
 fn leave(built: &Path, release: &Path) -> Result<()> {
-    let beside = release.with_extension("new");
+    // Another build may be doing the same.
+    let beside = release.with_extension(format!("{}.new", std::process::id()));
     fs::copy(built, &beside).with_context(|| format!("copy {} to {}", built.display(), beside.display()))?;
     fs::rename(&beside, release).with_context(|| format!("rename {}", beside.display()))
 }

@@ -16,6 +16,7 @@ mod envoy;
 mod helm;
 mod lab;
 mod lint;
+mod machine;
 mod services;
 mod setup;
 mod step;

@@ -60,6 +60,16 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     // cargo has put its own in its place.
     build::plugin(workspace)?;
     if everything {
+        if let Some(runtime) = cluster::runtime(workspace) {
+            step::say("Testing", "the agent with the cluster's container runtime");
+            let mut cargo = workspace.cargo("test");
+            cargo.args(["--release", "--no-fail-fast", "-p", "tests", "--test", "containerd"]);
+            environment(workspace, &mut cargo);
+            cargo.env("PATH", runtime);
+            let (also, more) = stream(&mut cargo)?;
+            success &= also;
+            tally.add(&more);
+        }
         let (also, more) = cluster::tests(workspace)?;
         success &= also;
         tally.add(&more);

@@ -65,7 +65,11 @@ impl Workspace {
 
     /// A binary of the release profile.
     pub(crate) fn release(&self, binary: &str) -> PathBuf {
-        self.target.join("release").join(binary)
+        self.release_directory().join(binary)
+    }
+
+    pub(crate) fn release_directory(&self) -> PathBuf {
+        self.target.join("release")
     }
 
     /// Where cargo's artifacts go.

@@ -93,10 +93,12 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Decides. `sidecar.istio.io/status` has the last word on whether a pod waits to be captured: gateways, proxyless gRPC
+/// Decides; `is_enrolled`: it is captured already. `sidecar.istio.io/status` has the last word on whether a pod waits to be captured: gateways, proxyless gRPC
 /// and pods with istio-init have it too, and none of them waits.
-pub fn decide(pod: &Pod, values: &Values) -> Decision {
-    match leave(pod, values) {
+pub fn decide(pod: &Pod, values: &Values, is_enrolled: bool) -> Decision {
+    // Who selects others from now on, or makes a slip, does not send the traffic of pods that run out in plain text.
+    let unselected = || unselected(pod, values).filter(|_| !is_enrolled);
+    match leave(pod, values).or_else(unselected) {
         Some(reason) => Decision::Leave(reason),
         None => wish(pod, values).unwrap_or_else(|faults| Decision::Refuse(faults.to_string())),
     }
@@ -144,7 +146,12 @@ fn leave(pod: &Pod, values: &Values) -> Option<Reason> {
     if !init.iter().any(|name| values.waits_for.contains(name)) {
         return Some(Reason::DoesNotWait);
     }
-    match values.selection.of(&pod.name, labels) {
+    None
+}
+
+/// Why the operator's selection does not have it.
+pub(crate) fn unselected(pod: &Pod, values: &Values) -> Option<Reason> {
+    match values.selection.of(&pod.name, pod.labels.as_ref()) {
         Selected::Yes => None,
         Selected::NotSelected => Some(Reason::NotSelected),
         Selected::Excluded => Some(Reason::Excluded),

@@ -26,6 +26,8 @@ pub struct PodReport {
     pub canonical_service: Option<String>,
     pub sandbox: String,
     pub workload: Option<String>,
+    /// Of an enrolled one: why it would not be enrolled again, in words.
+    pub kept: Option<String>,
     #[serde(flatten)]
     pub state: State,
 }

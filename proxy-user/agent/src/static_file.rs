@@ -86,7 +86,8 @@ mod tests {
         .unwrap();
         let cgroups: Vec<_> = pods.iter().map(|pod| pod.cgroup.as_deref().unwrap()).collect();
         assert_eq!(cgroups, ["/sys/fs/cgroup/unified/a", "/sys/fs/cgroup/unified/b"]);
-        let decisions: Vec<Decision> = pods.iter().map(|pod| decide(pod, &Values::default())).collect();
+        let decisions: Vec<Decision> =
+            pods.iter().map(|pod| decide(pod, &Values::default(), false)).collect();
         assert!(matches!(decisions[..], [Decision::Enrol(_), Decision::Leave(_)]), "{decisions:?}");
     }
 

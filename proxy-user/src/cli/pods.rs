@@ -49,7 +49,7 @@ fn text(answer: &Answer) -> String {
             pod.pod.to_string(),
             pod.state.word().to_owned(),
             pod.workload.clone().unwrap_or_else(|| "-".to_owned()),
-            pod.state.why().to_owned(),
+            pod.why().to_owned(),
         ]);
     }
     format!("{sheet}\n")

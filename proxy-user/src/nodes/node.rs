@@ -34,8 +34,18 @@ pub struct Workload {
 pub struct Pod {
     pub pod: PodName,
     pub workload: Option<String>,
+    /// Agents before 0.1.1 do not say it.
+    #[serde(default)]
+    pub kept: Option<String>,
     #[serde(flatten)]
     pub state: State,
+}
+
+impl Pod {
+    /// Why it is as it is, where there is something to say.
+    pub fn why(&self) -> &str {
+        self.kept.as_deref().unwrap_or_else(|| self.state.why())
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize, Serialize)]

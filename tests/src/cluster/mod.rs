@@ -92,11 +92,21 @@ pub fn missing() -> Option<String> {
 
 /// Why there is no DaemonSet to try, if so.
 pub fn daemonset_missing() -> Option<String> {
-    missing().or_else(|| {
-        let has = Cluster::of_this_run().map(|cluster| cluster.helm.is_some());
-        let why = "an agent on each node captures: `cargo xtask cluster test --plugin daemonset`";
-        (!has.unwrap_or(false)).then(|| why.to_owned())
+    unless("an agent on each node captures: `cargo xtask cluster test --plugin daemonset`", |cluster| {
+        cluster.helm.is_some()
     })
+}
+
+/// Why there is no agent that a test could end and start at will, if so: kubelet does that for a DaemonSet's.
+pub fn agent_process_missing() -> Option<String> {
+    unless("a DaemonSet captures: `cargo xtask cluster test --plugin sidestep`", |cluster| {
+        cluster.helm.is_none()
+    })
+}
+
+fn unless(why: &str, is_met: impl FnOnce(&Cluster) -> bool) -> Option<String> {
+    missing()
+        .or_else(|| (!Cluster::of_this_run().is_ok_and(|cluster| is_met(&cluster))).then(|| why.to_owned()))
 }
 
 /// The API server had no time: on two processors that compile as well it happens.

@@ -27,6 +27,9 @@ const SOME_LOOKS: Duration = Duration::from_secs(9);
 
 #[test]
 fn agent_killed() {
+    if !met(&[Requirement::AgentProcess]) {
+        return;
+    }
     under_load(Duration::from_secs(30), |cluster, node| {
         let before = pins(node)?;
         let agent = component::stop(node, "sidestep", SIGKILL)?;
@@ -45,6 +48,9 @@ fn agent_killed() {
 
 #[test]
 fn agent_upgraded_and_back() {
+    if !met(&[Requirement::AgentProcess]) {
+        return;
+    }
     under_load(Duration::from_secs(40), |cluster, node| {
         let before = pins(node)?;
         let mut agent = component::stop(node, "sidestep", SIGTERM)?;

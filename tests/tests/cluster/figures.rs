@@ -77,7 +77,7 @@ fn starts_of_pods() {
 /// captured as others are, and starts sooner.
 #[test]
 fn starts_without_validation() {
-    if !met(&[Requirement::Cluster]) {
+    if !met(&[Requirement::AgentProcess]) {
         return;
     }
     let _turn = turn::alone();

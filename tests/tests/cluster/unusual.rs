@@ -39,6 +39,13 @@ cases! { Base;
             "200 (no proxy) outside at (the outside):8000, peer (pod guarded)",
             "no answer",
         ]);
+    own_users: "a pod with users of its own (`hostUsers: false`), whose sidecar has another uid on the node: both directions",
+        Do(with_own_users),
+        Same(&[
+            "its root is the node's: false",
+            "200 (envoy) users at (pod users):8080, peer 127.0.0.6",
+            "200 (envoy) server",
+        ]);
     second_network: "a plugin behind the others adds an interface: asked there, it asks there, and asks itself",
         Do(doubled),
         Same(&[
@@ -196,6 +203,25 @@ fn guarded(world: &World, way: Way) -> Result<Vec<String>> {
     told.push(world.cluster.exec(&guarded, &["/bin/app", "ask", &outside("tcp", 9000)?])?);
     own.delete()?;
     Ok(told.iter().map(|line| line.trim().replace(&address, "(pod guarded)")).collect())
+}
+
+/// istio-init works in the pod's user namespace, which owns its network.
+fn with_own_users(world: &World, way: Way) -> Result<Vec<String>> {
+    let mut pod = idle_on(&world.cluster.nodes[0], "users");
+    pod["spec"]["hostUsers"] = json!(false);
+    pod["spec"]["containers"][0]["command"] = json!(["/bin/app", "observe", "http::8080"]);
+    let own = Own::create(&world.cluster, way.namespace(), &[pod])?;
+    let ready = own.ready(WITHIN)?;
+    let address = ready[0]["status"]["podIP"].as_str().context("no address")?;
+    let (client, users) = (format!("{}/client", way.namespace()), format!("{}/users", way.namespace()));
+    let map = world.cluster.exec(&users, &["cat", "/proc/self/uid_map"])?;
+    let on_node = map.split_whitespace().nth(1).context("no map of users")?;
+    let inbound =
+        answered(world, &client, &format!("http://{address}:8080/"))?.replace(address, "(pod users)");
+    let outbound = answered(world, &users, "http://server/")?;
+    own.delete()?;
+    let outbound = outbound.split_once(" at ").map_or(outbound.as_str(), |(who, _)| who).to_owned();
+    Ok(vec![format!("its root is the node's: {}", on_node == "0"), inbound, outbound])
 }
 
 /// The node's end of the second networks, which tests/cluster/cmd/lab-cni makes.

@@ -106,6 +106,12 @@ impl Node {
         self.directory().join("cni/10-lab.conflist")
     }
 
+    /// The file that our plugin's entry is in: one of its own beside the list, where the runtime knows of those.
+    pub(crate) fn entry(&self) -> PathBuf {
+        let own = self.directory().join("cni/lab/99-sidestep-cni.conf");
+        if own.exists() { own } else { self.list() }
+    }
+
     pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         self.enclosure.command(program)
     }

@@ -2,6 +2,7 @@
 //! may not pass.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
@@ -14,12 +15,25 @@ use tests::wait::until;
 use crate::node::{Node, SOON, can_be_had};
 use crate::pod::{Pod, Spec};
 
-/// Plugins of the list, by their types.
+/// Plugins of the list, by their types, and of the file beside it.
 fn types(node: &Node) -> Vec<String> {
-    let text = fs::read_to_string(node.list()).unwrap();
-    let list: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-    let plugins = list["plugins"].as_array().unwrap();
+    let mut plugins = read(&node.list())["plugins"].as_array().unwrap().clone();
+    let entry = node.entry();
+    if entry != node.list()
+        && let Ok(text) = fs::read_to_string(entry)
+    {
+        plugins.push(parse(&text));
+    }
     plugins.iter().map(|plugin| plugin["type"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A file that is there, and whole.
+fn read(path: &Path) -> Value {
+    parse(&fs::read_to_string(path).unwrap())
+}
+
+fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 /// Ends what goes on until then, also when a test fails meanwhile.
@@ -41,7 +55,8 @@ fn churn(node: &Node, spec: fn(&str) -> Spec, done: &AtomicBool) -> usize {
     count
 }
 
-/// Another owner of the list writes it anew, as daemons of networks do. It is a whole list at every moment.
+/// Another owner of the list writes it anew, as daemons of networks do, and takes away what is beside it. It is a whole list
+/// at every moment.
 #[test]
 fn another_owner_overwrites_the_list_while_pods_churn() {
     if !can_be_had() {
@@ -51,6 +66,7 @@ fn another_owner_overwrites_the_list_while_pods_churn() {
     let theirs = fs::read_to_string(node.list()).unwrap();
     node.run_agent(&[]).unwrap();
     node.ready();
+    let entry = node.entry();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -65,6 +81,10 @@ fn another_owner_overwrites_the_list_while_pods_churn() {
             let beside = node.list().with_extension("theirs");
             fs::write(&beside, &theirs).unwrap();
             fs::rename(&beside, node.list()).unwrap();
+            if entry != node.list() {
+                // It may not be back yet from the time before.
+                let _ = fs::remove_file(&entry);
+            }
             // At its set-up, or when it is listed.
             let name = format!("web-{time}");
             let pod = Pod::run(&node, Spec::meshed(&name)).unwrap();
@@ -76,11 +96,11 @@ fn another_owner_overwrites_the_list_while_pods_churn() {
     });
     // Not at once: who keeps on writing is answered less and less often.
     until("it is there again", SOON, || types(&node) == ["bridge", "sidestep-cni"]);
-    let path = node.list().display().to_string();
+    let path = entry.display();
     let repairs = node.metric(&format!("sidestep_cni_config_repaired_total{{file=\"{path}\"}}")).unwrap();
     assert!(repairs >= 1.0, "{repairs}");
-    let ours: Value = serde_json::from_str(&fs::read_to_string(node.list()).unwrap()).unwrap();
-    let was: Value = serde_json::from_str(&theirs).unwrap();
+    let (ours, was) = (read(&node.list()), parse(&theirs));
+    assert!(entry == node.list() || ours == was, "what has a file of its own changes no list: {ours}");
     for key in ["cniVersion", "name"] {
         assert_eq!(ours[key], was[key]);
     }
@@ -127,7 +147,7 @@ fn uninstall_waits_until_the_runtime_has_read_the_list() {
         return;
     }
     let node = Node::without_agent().unwrap();
-    let theirs: Value = serde_json::from_str(&fs::read_to_string(node.list()).unwrap()).unwrap();
+    let theirs = read(&node.list());
     node.run_agent(&[]).unwrap();
     node.ready();
     let stays = Pod::run(&node, Spec::meshed("stays")).unwrap();
@@ -144,8 +164,8 @@ fn uninstall_waits_until_the_runtime_has_read_the_list() {
         drop(until_here);
         assert!(pods.join().unwrap() > 0);
     });
-    let list: Value = serde_json::from_str(&fs::read_to_string(node.list()).unwrap()).unwrap();
-    assert_eq!(list, theirs);
+    assert_eq!(read(&node.list()), theirs);
+    assert_eq!(types(&node), ["bridge"]);
     assert!(!node.directory().join("bin/sidestep-cni").exists());
     assert_eq!(stays.connect().unwrap().outcome(), Outcome::Refused, "never sent out in plain text");
     let new = Pod::run(&node, Spec::meshed("new")).unwrap();
@@ -160,7 +180,7 @@ fn without_annotations_at_set_up_the_list_decides_the_same() {
         return;
     }
     let node = Node::without_agent().unwrap();
-    let mut list: Value = serde_json::from_str(&fs::read_to_string(node.list()).unwrap()).unwrap();
+    let mut list = read(&node.list());
     let entry = json!({ "type": "sidestep-cni", "failurePolicy": "closed" });
     list["plugins"].as_array_mut().unwrap().push(entry);
     fs::copy(plugin().unwrap(), node.directory().join("bin/sidestep-cni")).unwrap();

@@ -15,6 +15,9 @@ use super::{debian, go::Go, images, record::fnv};
 use crate::{envoy, step, workspace::Workspace};
 
 pub(crate) const MODULE: &str = "tests/cluster";
+/// Apart: it alone has C in it, which makes its namespaces before Go's threads are there.
+const RUNC: &str = "tests/cluster/runc";
+const OF_RUNC: &str = "-tags=seccomp";
 /// Names below target/cluster that no cluster can have.
 pub(crate) const RESERVED: [&str; 1] = ["bin"];
 /// What Kubernetes calls itself; Istio makes native sidecars from 1.33 on.
@@ -63,12 +66,15 @@ fn once(stamp: &Path, what: &str, work: impl FnOnce() -> Result<()>) -> Result<(
 /// A number for everything the programs are made of: the module pins the rest by its sums.
 fn source(workspace: &Workspace, go: &Go) -> Result<String> {
     let module = workspace.root.join(MODULE);
-    let mut files = vec![module.join("go.mod"), module.join("go.sum")];
+    let mut files = Vec::new();
+    for module in [&module, &workspace.root.join(RUNC)] {
+        files.extend([module.join("go.mod"), module.join("go.sum")]);
+    }
     for program in fs::read_dir(module.join("cmd")).context("list tests/cluster/cmd")?.flatten() {
         files.extend(fs::read_dir(program.path())?.flatten().map(|entry| entry.path()));
     }
     files.sort();
-    let mut text = format!("{} {KUBERNETES} {CHEAP:?} {FLAGS:?}", go.version).into_bytes();
+    let mut text = format!("{} {KUBERNETES} {CHEAP:?} {FLAGS:?} {OF_RUNC}", go.version).into_bytes();
     for file in files {
         text.extend(file.as_os_str().as_encoded_bytes());
         text.extend(fs::read(&file).with_context(|| format!("read {}", file.display()))?);
@@ -99,7 +105,7 @@ fn compile(workspace: &Workspace, go: &Go, bin: &Path) -> Result<()> {
         .arg("-o")
         .arg(bin.join(""))
         .args(["./cmd/...", "tool"]);
-    step::say("Compiling", "Kubernetes, etcd, containerd, CoreDNS and Istio (once; some minutes)");
+    step::say("Compiling", "Kubernetes, etcd, containerd, runc, CoreDNS and Istio (once; some minutes)");
     follow(build.current_dir(&module).env("GOTMPDIR", &scratch), begun)?;
     // Measured in benchmarks, so compiled as anyone would.
     let mut app = go.command("build");
@@ -108,6 +114,10 @@ fn compile(workspace: &Workspace, go: &Go, bin: &Path) -> Result<()> {
         .arg(bin.join("app"))
         .arg("./cmd/app");
     follow(app.current_dir(&module).env("GOTMPDIR", &scratch), begun)?;
+    let mut runc = go.command("build");
+    runc.env("CGO_ENABLED", "1").arg("-v").args(FLAGS).args(CHEAP);
+    runc.args([OF_RUNC, "-ldflags=-s -w", "-o"]).arg(bin.join("")).arg("tool");
+    follow(runc.current_dir(workspace.root.join(RUNC)).env("GOTMPDIR", &scratch), begun)?;
     let kubectl = bin.join("kubectl");
     if !kubectl.exists() {
         symlink("cluster", &kubectl).with_context(|| format!("link {}", kubectl.display()))?;

@@ -48,7 +48,7 @@ impl Go {
         Err(Unavailable(format!("{what}; {advice}")).into())
     }
 
-    /// Static binaries: images need no libc, and no C compiler is asked for.
+    /// Static binaries, unless told otherwise: images need no libc.
     pub(crate) fn command(&self, verb: &str) -> Command {
         let mut command = step::command(&self.program);
         command.arg(verb).env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly").env_remove("GOWORK");

@@ -1,6 +1,6 @@
 //! The tests on the cluster: `cluster test`, and a part of them in `cargo xtask test`.
 
-use std::{path::Path, time::Instant};
+use std::{env, ffi::OsString, iter, path::Path, time::Instant};
 
 use anyhow::{Result, ensure};
 
@@ -10,6 +10,8 @@ use crate::{build, step, tally::Tally, test, workspace::Workspace};
 #[derive(clap::Args)]
 #[group(skip)]
 #[command(
+    // What users install is what is tried.
+    mut_arg("plugin", |plugin| plugin.default_value("daemonset")),
     after_help = "Examples:\n  cargo xtask cluster test\n  cargo xtask cluster test --keep -- services:: --nocapture"
 )]
 pub(crate) struct Args {
@@ -25,24 +27,8 @@ pub(crate) struct Args {
 
 /// What `cargo xtask test` runs of it: the cases that take no pods of their own.
 const PART: [&str; 5] = ["services::", "start::", "families::", "nodes::", "docs::"];
-/// What is tried where a DaemonSet captures: all but what ends an agent that is a process of the node, and figures.
-const BY_DAEMONSET: [&str; 15] = [
-    "daemonset::",
-    "start::",
-    "services::",
-    "families::",
-    "nodes::",
-    "annotations::",
-    "istio::",
-    "lifecycle::",
-    "unusual::",
-    "at_once::",
-    "rollout::",
-    "soak::",
-    "absence::kubelet",
-    "absence::container_runtime",
-    "absence::api_server",
-];
+/// What takes an agent that is a process of the node: a test ends it, or gives it other flags.
+const BY_PROCESS: [&str; 2] = ["absence::agent", "figures::"];
 /// A second injection template, for the pods that name it (docs/agent.md): without istio-validation.
 const TEMPLATE: &str = r#"sidecarInjectorWebhook.templates.captured="spec:\n  initContainers:\n  - name: istio-validation\n    $patch: delete\n""#;
 /// Each case waits for a cluster most of its time.
@@ -51,15 +37,13 @@ const THREADS: &str = "--test-threads=3";
 pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()> {
     let begun = Instant::now();
     build::binaries(workspace)?;
-    let both = args.filter.is_empty() && args.capture.plugin == up::Plugin::Sidestep && !args.keep;
     let filter: Vec<&str> = args.filter.iter().map(String::as_str).collect();
-    // What there is no DaemonSet for here is tried behind it.
-    let first = if both { &["--skip", "daemonset::"][..] } else { &filter };
+    let both = filter.is_empty() && args.capture.plugin == up::Plugin::Daemonset && !args.keep;
     let (mut success, mut tally) =
-        on_cluster(workspace, home, &up::Args::of_tests(args.capture.clone()), args.keep, first)?;
+        on_cluster(workspace, home, &up::Args::of_tests(args.capture.clone()), args.keep, &filter)?;
     if both {
-        let capture = up::Capture { plugin: up::Plugin::Daemonset, ..args.capture.clone() };
-        let (also, more) = on_cluster(workspace, home, &up::Args::of_tests(capture), false, &BY_DAEMONSET)?;
+        let capture = up::Capture { plugin: up::Plugin::Sidestep, ..args.capture.clone() };
+        let (also, more) = on_cluster(workspace, home, &up::Args::of_tests(capture), false, &BY_PROCESS)?;
         success &= also;
         tally.add(&more);
     }
@@ -102,6 +86,14 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<()> {
         Err(error) if !error.is::<Unavailable>() => Err(error),
         _ => Ok(()),
     }
+}
+
+/// The search path with the cluster's containerd and runc before the machine's. None: they cannot be built here, which its
+/// tests say.
+pub(crate) fn runtime(workspace: &Workspace) -> Option<OsString> {
+    let bin = binaries::ensure(workspace).ok()?;
+    let others = env::var_os("PATH").unwrap_or_default();
+    env::join_paths(iter::once(bin).chain(env::split_paths(&others))).ok()
 }
 
 /// The part `cargo xtask test` runs. Where the cluster cannot be built the tests say so and are counted as skipped.

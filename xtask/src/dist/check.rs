@@ -4,12 +4,13 @@ use std::{fs, io, os::unix::fs::symlink, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Files, made, source::Source, tree};
+use super::{Built, Files, made, tree};
 use crate::{step, workspace::Workspace};
 
 /// # Errors
 /// Names the files that differ.
-pub(crate) fn again(workspace: &Workspace, place: &Path, source: &Source, files: &Files) -> Result<()> {
+pub(crate) fn again(workspace: &Workspace, place: &Path, built: &Built, files: &Files) -> Result<()> {
+    let source = &built.source;
     remove(place)?;
     let (sources, archive) = (place.join("source"), place.join("source.tar"));
     fs::create_dir_all(&sources).with_context(|| format!("create {}", sources.display()))?;
@@ -23,7 +24,7 @@ pub(crate) fn again(workspace: &Workspace, place: &Path, source: &Source, files:
     fs::create_dir(sources.join("target")).context("a directory for the tools")?;
     symlink(workspace.tools(), sources.join("target/tools")).context("link the tools")?;
     let elsewhere = Workspace::at(sources, place.join("build"));
-    let second = made(&elsewhere, source)?;
+    let second = made(&elsewhere, built)?;
     let other = differing(files, &second);
     ensure!(
         other.is_empty(),

@@ -3,7 +3,6 @@
 
 mod check;
 pub(crate) mod image;
-mod machine;
 mod oci;
 mod pages;
 mod programs;
@@ -20,8 +19,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use flate2::Compression;
 
-use self::{machine::Machine, source::Source, tree::Tree};
-use crate::{setup, step, workspace::Workspace};
+use self::{source::Source, tree::Tree};
+use crate::{build, machine::Machine, setup, step, workspace::Workspace};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const SUMS: &str = "SHA256SUMS";
@@ -30,6 +29,9 @@ const SUMS: &str = "SHA256SUMS";
 #[command(after_help = "Example:\n  cargo xtask dist\n  \
     skopeo copy oci-archive:target/dist/sidestep-0.1.0-linux-amd64.oci.tar docker://registry.example.com/mesh/sidestep:0.1.0")]
 pub(crate) struct Args {
+    /// What the programs are for, `amd64,arm64` for both [default: this machine]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "ARCH")]
+    arch: Vec<Machine>,
     /// Build the commit once more, in another directory, and compare
     #[arg(long)]
     check: bool,
@@ -45,11 +47,19 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         !(args.check && source.is_changed),
         "--check builds the commit once more, and files of this clone are not as in it: commit them first"
     );
+    let machines = if args.arch.is_empty() { vec![Machine::here()] } else { args.arch.clone() };
+    let is_foreign = machines.iter().any(|machine| *machine != Machine::here());
+    if is_foreign {
+        // It writes the pages of those that cannot run here.
+        build::run(workspace)?;
+    }
+    let built =
+        Built { source, machines, speaker: is_foreign.then(|| workspace.release(image::BINARIES[0])) };
     let directory = workspace.target_for("dist");
     // Apart from cargo's other artifacts: its directory of this profile would be this one.
-    let files = made(&workspace.with_target(directory.join("build")), &source)?;
+    let files = made(&workspace.with_target(directory.join("build")), &built)?;
     if args.check {
-        check::again(workspace, &directory.join("check"), &source, &files)?;
+        check::again(workspace, &directory.join("check"), &built, &files)?;
     }
     for (name, content) in &files {
         let path = directory.join(name);
@@ -59,31 +69,54 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// What is built.
+struct Built {
+    source: Source,
+    machines: Vec<Machine>,
+    /// The release build of this machine, where programs are for another one.
+    speaker: Option<PathBuf>,
+}
+
 /// Builds everything.
-fn made(workspace: &Workspace, source: &Source) -> Result<Files> {
-    let machine = Machine::here();
-    let programs = programs::build(workspace, machine, source)?;
+fn made(workspace: &Workspace, built: &Built) -> Result<Files> {
     let mut files = Files::new();
-    let top = format!("sidestep-{VERSION}-linux-{}", machine.of_images());
-    let bom = sbom::document(workspace, machine, source)?;
-    step::say("Packing", &top);
-    files.insert(format!("{top}.cdx.json"), bom.into_bytes());
-    files.insert(format!("{top}.tar.gz"), archive(workspace, &top, &programs, source)?);
-    let image = image::pack(&programs, image::NAME, source, Compression::best())?;
-    files.insert(format!("{top}.oci.tar"), image);
+    for machine in &built.machines {
+        of_machine(workspace, *machine, built, &mut files)?;
+    }
     let sums: String =
         files.iter().map(|(name, content)| format!("{}  {name}\n", tree::sum(content))).collect();
     files.insert(SUMS.to_owned(), sums.into_bytes());
     Ok(files)
 }
 
-fn archive(workspace: &Workspace, top: &str, programs: &Path, source: &Source) -> Result<Vec<u8>> {
+fn of_machine(workspace: &Workspace, machine: Machine, built: &Built, files: &mut Files) -> Result<()> {
+    let source = &built.source;
+    let programs = programs::build(workspace, machine, source)?;
+    let top = format!("sidestep-{VERSION}-linux-{}", machine.of_images());
+    let bom = sbom::document(workspace, machine, source)?;
+    step::say("Packing", &top);
+    files.insert(format!("{top}.cdx.json"), bom.into_bytes());
+    let own = programs.join(image::BINARIES[0]);
+    let speaker = built.speaker.as_deref().filter(|_| machine != Machine::here()).unwrap_or(&own);
+    files.insert(format!("{top}.tar.gz"), archive(workspace, &top, &programs, speaker, source)?);
+    let image = image::pack(&programs, image::NAME, source, Compression::best())?;
+    files.insert(format!("{top}.oci.tar"), image);
+    Ok(())
+}
+
+fn archive(
+    workspace: &Workspace,
+    top: &str,
+    programs: &Path,
+    speaker: &Path,
+    source: &Source,
+) -> Result<Vec<u8>> {
     let mut tree = Tree::default();
     for binary in image::BINARIES {
         tree.program(&format!("{top}/{binary}"), &programs.join(binary))?;
     }
     tree.document(&format!("{top}/Containerfile"), &containerfile(workspace))?;
-    pages::add(&mut tree, top, &programs.join(image::BINARIES[0]), workspace)?;
+    pages::add(&mut tree, top, speaker, workspace)?;
     tree::gzip(&tree.tar(source.time)?, Compression::best())
 }
 

@@ -10,10 +10,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{
     image::BINARIES,
-    machine::Machine,
     source::{self, Source},
 };
-use crate::{apt, elf, step, workspace::Workspace};
+use crate::{apt, elf, machine::Machine, step, workspace::Workspace};
 
 const PACKAGES: [&str; 2] = ["proxy-user", "proxy-cni"];
 const PROFILE: &str = "dist";
@@ -22,7 +21,8 @@ const MOST: u64 = 16 * 1024 * 1024;
 
 /// Compiles them into `workspace`'s target directory; the directory they are in.
 pub(crate) fn build(workspace: &Workspace, machine: Machine, source: &Source) -> Result<PathBuf> {
-    if !has_static_libc() {
+    machine.prepare()?;
+    if machine == Machine::here() && !has_static_libc() {
         apt::install(&["libc6-dev"]).context("a static program needs libc.a (glibc-static in Fedora)")?;
     }
     let triple = machine.triple();
@@ -31,7 +31,8 @@ pub(crate) fn build(workspace: &Workspace, machine: Machine, source: &Source) ->
     for (package, binary) in PACKAGES.into_iter().zip(BINARIES) {
         let mut cargo = workspace.cargo("rustc");
         cargo.args(["--locked", "--profile", PROFILE, "--package", package, "--bin", binary]);
-        cargo.args(["--target", triple, "--", "-C", "target-feature=+crt-static"]);
+        machine.target(&mut cargo);
+        cargo.args(["--", "-C", "target-feature=+crt-static"]);
         cargo.env("CARGO_ENCODED_RUSTFLAGS", paths(workspace)?.join("\x1f")).env_remove("RUSTFLAGS");
         cargo.env(source::GIVEN, &source.told);
         let path = directory.join(binary);

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{machine::Machine, source::Source};
-use crate::{bpf_toolchain, workspace::Workspace};
+use super::source::Source;
+use crate::{bpf_toolchain, machine::Machine, workspace::Workspace};
 
 const OF_CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
@@ -80,7 +80,7 @@ pub(crate) fn document(workspace: &Workspace, machine: Machine, source: &Source)
     let text = fs::read_to_string(&lock).with_context(|| format!("read {}", lock.display()))?;
     let lock: Lock = toml::from_str(&text).context("read Cargo.lock")?;
     let mut libraries = vec![library("std", Machine::rustc_version()?, "MIT OR Apache-2.0")];
-    libraries.push(library("glibc", Machine::glibc_version()?, "LGPL-2.1-or-later"));
+    libraries.push(library("glibc", machine.glibc_version()?, "LGPL-2.1-or-later"));
     Ok(format!("{:#}\n", described(&graph, &lock, libraries, source)))
 }
 

@@ -9,17 +9,19 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::step;
+use crate::{machine::Machine, step};
 
 /// Lines of a sources.list, and the directory everything goes to.
 pub(crate) struct Archive<'a> {
     home: &'a Path,
     lines: &'a [String],
+    /// What the packages are for.
+    machine: Machine,
 }
 
 impl<'a> Archive<'a> {
-    pub(crate) fn new(home: &'a Path, lines: &'a [String]) -> Self {
-        Self { home, lines }
+    pub(crate) fn new(home: &'a Path, lines: &'a [String], machine: Machine) -> Self {
+        Self { home, lines, machine }
     }
 
     /// Downloads and unpacks what `choose` names (each `package=version`), unless this was done before; then `finish`
@@ -59,7 +61,9 @@ impl<'a> Archive<'a> {
         for part in ["lists/partial", "archives/partial"] {
             fs::create_dir_all(root.join(part)).with_context(|| format!("create {}", root.display()))?;
         }
-        let sources: String = self.lines.iter().map(|line| format!("deb [arch=amd64] {line}\n")).collect();
+        let machine = self.machine.of_images();
+        let sources: String =
+            self.lines.iter().map(|line| format!("deb [arch={machine}] {line}\n")).collect();
         fs::write(root.join("sources.list"), sources).context("write sources.list")?;
         fs::write(root.join("status"), "").context("write the list of installed packages")?;
         step::run(
@@ -79,6 +83,16 @@ impl<'a> Archive<'a> {
             .context("run apt-cache")?;
         ensure!(output.status.success() && !output.stdout.is_empty(), "the archive has no package {package}");
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// `package=version` of these and of everything that they depend on.
+    pub(crate) fn closure(&self, packages: &[String]) -> Result<Vec<String>> {
+        let mut apt = self.apt("apt-get");
+        apt.args(["-qq", "--simulate", "--no-install-recommends", "install"]).args(packages);
+        let output = apt.output().context("run apt-get")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}: {}", packages.join(" "), said.trim());
+        Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(installed).collect())
     }
 
     fn download(&self, wanted: &[String]) -> Result<()> {
@@ -124,9 +138,10 @@ impl<'a> Archive<'a> {
         ] {
             command.arg("-o").arg(format!("{option}={}", root.join(file).display()));
         }
+        let machine = self.machine.of_images();
         for option in [
-            "APT::Architecture=amd64",
-            "APT::Architectures=amd64",
+            &format!("APT::Architecture={machine}"),
+            &format!("APT::Architectures={machine}"),
             "Acquire::Languages=none",
             "APT::Sandbox::User=root",
         ] {
@@ -143,7 +158,26 @@ fn empty(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))
 }
 
+/// `Inst libc6 (2.36-9 Debian:12/oldstable [arm64]) []`, as apt simulates it.
+fn installed(line: &str) -> Option<String> {
+    let (package, rest) = line.strip_prefix("Inst ")?.split_once(" (")?;
+    Some(format!("{package}={}", rest.split_once(' ')?.0))
+}
+
 /// A field of what [`Archive::show`] returns, named with its colon.
 pub(crate) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_apt_would_install_is_read() {
+        let said = "Inst libc6 (2.36-9+deb12u14 Debian:12.13/oldstable [arm64]) []\n\
+            Inst bash (5.2.15-2+b8 Debian:12.13/oldstable [arm64])\nConf libc6 (2.36-9 Debian:12/oldstable [arm64])\n";
+        let found: Vec<_> = said.lines().filter_map(installed).collect();
+        assert_eq!(found, ["libc6=2.36-9+deb12u14", "bash=5.2.15-2+b8"]);
+    }
 }

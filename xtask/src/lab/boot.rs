@@ -19,7 +19,7 @@ use super::{
     report,
     transcript::{End, Transcript, Verdict},
 };
-use crate::step;
+use crate::{machine::Machine, step};
 
 /// A test binary is ended after so long, and the next one has its turn.
 pub(crate) const MOST_OF_A_RUN: Duration = Duration::from_secs(540);
@@ -27,8 +27,8 @@ pub(crate) const MOST_OF_A_RUN: Duration = Duration::from_secs(540);
 pub(crate) const SILENCE: Duration = Duration::from_secs(MOST_OF_A_RUN.as_secs() + 60);
 const MEMORY_MIB: &str = "3072";
 const KVM: [&str; 4] = ["-accel", "kvm", "-cpu", "host"];
-/// A thread for each processor: right from qemu 8.1 on (tests/kernels.toml).
-const EMULATED: [&str; 4] = ["-accel", "tcg,thread=multi", "-cpu", "qemu64"];
+/// A thread for each processor: for x86 right from qemu 8.1 on (tests/kernels.toml).
+const EMULATED: [&str; 2] = ["-accel", "tcg,thread=multi"];
 const LAST_LINES: usize = 25;
 const MOST_LINES: usize = 80;
 const BEFORE_TROUBLE: usize = 3;
@@ -63,14 +63,16 @@ pub(crate) fn boot(
 ) -> Result<Verdict> {
     let console = home.join("console.log");
     let mut child = Qemu(
-        qemu(emulator, options.kvm, &console)
+        qemu(emulator, kernel.machine, options.kvm, &console)
             .arg("-kernel")
             .arg(&image.vmlinuz)
             .arg("-initrd")
             .arg(initramfs)
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 loglevel=5 panic=-1 oops=panic rdinit=/init mitigations=off {}",
+                "console={} lab.report={} loglevel=5 panic=-1 oops=panic rdinit=/init mitigations=off {}",
+                hardware(kernel.machine).console,
+                hardware(kernel.machine).report,
                 kernel.append
             ))
             .stdin(Stdio::null())
@@ -128,16 +130,48 @@ fn last_lines(console: &str) -> String {
     lines[from..to].join("\n")
 }
 
-fn qemu(emulator: &Emulator, kvm: bool, console: &Path) -> Command {
+/// What qemu emulates, and what the kernel calls its two serial lines.
+struct Hardware {
+    args: &'static [&'static str],
+    console: &'static str,
+    report: &'static str,
+    /// The second line, with the first one behind it.
+    serial: &'static [&'static str],
+}
+
+fn hardware(machine: Machine) -> Hardware {
+    match machine {
+        Machine::X86_64 => Hardware {
+            args: &["-machine", "q35", "-cpu", "qemu64"],
+            console: "ttyS0",
+            report: "ttyS1",
+            serial: &["-serial", "stdio"],
+        },
+        // The board has one serial line; the other one is a card's.
+        Machine::Aarch64 => Hardware {
+            args: &["-machine", "virt", "-cpu", "cortex-a72"],
+            console: "ttyAMA0",
+            report: "ttyS0",
+            serial: &["-chardev", "stdio,id=report,signal=off", "-device", "pci-serial,chardev=report"],
+        },
+    }
+}
+
+fn qemu(emulator: &Emulator, machine: Machine, kvm: bool, console: &Path) -> Command {
+    let hardware = hardware(machine);
     let mut command = step::command(&emulator.program);
+    command.args(&emulator.args).args(hardware.args).args(["-smp", "2", "-m", MEMORY_MIB]);
+    // Of two processors that are named the last one counts.
+    if kvm {
+        command.args(KVM);
+    } else {
+        command.args(EMULATED);
+    }
     command
-        .args(&emulator.args)
-        .args(["-machine", "q35", "-smp", "2", "-m", MEMORY_MIB])
-        .args(if kvm { KVM } else { EMULATED })
         .args(["-display", "none", "-monitor", "none", "-nodefaults", "-no-reboot"])
         .arg("-serial")
         .arg(format!("file:{}", console.display()))
-        .args(["-serial", "stdio"]);
+        .args(hardware.serial);
     command
 }
 

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
+use crate::machine::Machine;
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Declared {
@@ -15,6 +17,8 @@ pub(crate) struct Declared {
     /// Test binaries that run only when they are asked for, and why.
     pub(crate) left_out: BTreeMap<String, String>,
     pub(crate) emulator: Emulator,
+    /// What guests of another machine than this one are made of.
+    pub(crate) foreign: Foreign,
     #[serde(rename = "kernel")]
     kernels: Vec<Kernel>,
 }
@@ -28,12 +32,25 @@ pub(crate) struct Emulator {
     pub(crate) archive: Vec<String>,
 }
 
+/// Debian packages with the programs that tests run: those of this machine are none there.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Foreign {
+    pub(crate) packages: Vec<String>,
+    pub(crate) archive: Vec<String>,
+    /// Requirements that they do not meet.
+    may_skip: Vec<String>,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Kernel {
     pub(crate) name: String,
     pub(crate) package: String,
     pub(crate) archive: Vec<String>,
+    /// What it runs on.
+    #[serde(default)]
+    pub(crate) machine: Machine,
     #[serde(default)]
     ci: bool,
     #[serde(default)]
@@ -90,7 +107,8 @@ impl Declared {
     }
 
     pub(crate) fn skips_of(&self, kernel: &Kernel) -> String {
-        [&self.may_skip[..], &kernel.may_skip[..]].concat().join(",")
+        let of_machine = if kernel.machine == Machine::here() { &[][..] } else { &self.foreign.may_skip };
+        [&self.may_skip[..], &kernel.may_skip[..], of_machine].concat().join(",")
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     archive::{self, Archive},
     closure, declared,
 };
-use crate::step;
+use crate::{apt, machine::Machine, step};
 
 const PROGRAM: &str = "qemu-system-x86_64";
 
@@ -30,6 +30,19 @@ impl Emulator {
         Ok(Self { program, args: Vec::new() })
     }
 
+    /// For another machine than this one, whose processor never runs the guest's code.
+    pub(crate) fn of_machine(machine: Machine) -> Result<Self> {
+        let (program, package) = match machine {
+            Machine::X86_64 => (PROGRAM, "qemu-system-x86"),
+            Machine::Aarch64 => ("qemu-system-aarch64", "qemu-system-arm"),
+        };
+        if step::find(program).is_none() {
+            apt::install(&[package])?;
+        }
+        let program = step::find(program).with_context(|| format!("no {program}"))?;
+        Ok(Self { program, args: Vec::new() })
+    }
+
     /// One that may run each processor of a guest in a thread of its own.
     pub(crate) fn find(declared: &declared::Emulator, home: &Path) -> Result<Self> {
         let own = Self::of_this_machine()?;
@@ -37,7 +50,7 @@ impl Emulator {
         if own.release()? >= since {
             return Ok(own);
         }
-        let unpacked = Archive::new(home, &declared.archive)
+        let unpacked = Archive::new(home, &declared.archive, Machine::here())
             .fetch(|archive| versions(declared, archive), |_| Ok(()))
             .with_context(|| format!("this machine's qemu is older than {}", declared.since))?;
         let program = unpacked.join("usr/bin").join(PROGRAM);

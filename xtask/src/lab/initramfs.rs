@@ -13,7 +13,7 @@ use cpio::newc;
 use serde::Serialize;
 
 use super::{boot, closure, declared::Kernel, package::Image};
-use crate::{step, workspace::Workspace};
+use crate::{machine::Machine, step, workspace::Workspace};
 
 /// Programs the tests run in the guest. What is missing here is missing there, and a test that needs it says so.
 const PROGRAMS: &[&str] = &[
@@ -64,8 +64,19 @@ const PROGRAMS: &[&str] = &[
 ];
 
 /// Files that programs open by themselves.
-const FILES: &[&str] =
-    &["/etc/protocols", "/etc/services", "/etc/iproute2", "/usr/lib/x86_64-linux-gnu/xtables"];
+const FILES: &[&str] = &["/etc/protocols", "/etc/services", "/etc/iproute2"];
+
+/// Of unpacked packages, what no program opens.
+const UNREAD: [&str; 6] = [
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/bash-completion",
+    "var",
+    "usr/lib/python3",
+];
+/// Directories that are symlinks in a system, and not in its packages.
+const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
 /// Of this project, at the paths they have here.
 const OF_THE_PROJECT: &[&str] = &["deploy/systemd", "docs/schema"];
@@ -123,39 +134,55 @@ enum Source {
     Text(Vec<u8>),
 }
 
+/// What a guest's own programs are.
+pub(crate) struct Programs {
+    pub(crate) machine: Machine,
+    /// Where this project's programs are.
+    pub(crate) built: PathBuf,
+    /// Name and path of each test binary.
+    pub(crate) tests: Vec<(String, PathBuf)>,
+    /// Unpacked packages with the programs of others; none: they are this machine's.
+    pub(crate) others: Option<PathBuf>,
+}
+
 impl Base {
-    /// Collects those of `binaries` (name and path) that `filters` pick, and everything they need.
+    /// Collects those of the test binaries that `filters` pick, and everything they need.
     pub(crate) fn build(
         workspace: &Workspace,
         dir: &Path,
-        binaries: Vec<(String, PathBuf)>,
+        programs: Programs,
         filters: &[String],
     ) -> Result<Self> {
+        let Programs { machine, built, tests, others } = programs;
         let mut base = Self { runs: Vec::new(), files: BTreeMap::new() };
-        for (name, target) in
-            [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")]
-        {
-            base.files.insert(format!("/{name}"), Source::Link(target.into()));
+        for name in MERGED {
+            base.files.insert(format!("/{name}"), Source::Link(format!("usr/{name}").into()));
         }
-        let stripped = dir.join("stripped");
+        let stripped = dir.join("stripped").join(machine.of_images());
         fs::create_dir_all(&stripped).with_context(|| format!("create {}", stripped.display()))?;
-        let init = strip(&workspace.release("lab-init"), &stripped)?;
-        base.add_program(&init, "/init")?;
+        let strip = |program: &Path| strip(machine, program, &stripped);
+        base.add_program(&strip(&built.join("lab-init"))?, "/init")?;
         for name in ["sidestep", "sidestep-cni", "lab-agent"] {
-            base.add_program(&strip(&workspace.release(name), &stripped)?, &format!("{LAB}/{name}"))?;
+            base.add_program(&strip(&built.join(name))?, &format!("{LAB}/{name}"))?;
         }
-        for (name, binary) in binaries {
+        for (name, binary) in tests {
             let Some(args) = super::test_binaries::arguments(&name, filters) else { continue };
             let program = format!("{LAB}/tests/{name}");
-            base.add_program(&strip(&binary, &stripped)?, &program)?;
+            base.add_program(&strip(&binary)?, &program)?;
             base.runs.push(Run { name, program, args });
         }
-        for program in PROGRAMS.iter().filter_map(|program| step::find(program)) {
-            let place = real_place(&program)?;
-            base.add_program(&program, &place)?;
-        }
-        for file in FILES {
-            base.add_tree(Path::new(file))?;
+        match others {
+            Some(unpacked) => base.add_system(&unpacked, &unpacked)?,
+            None => {
+                for program in PROGRAMS.iter().filter_map(|program| step::find(program)) {
+                    let place = real_place(&program)?;
+                    base.add_program(&program, &place)?;
+                }
+                let plugins = format!("/usr/lib/{}/xtables", machine.of_gnu());
+                for file in FILES.iter().copied().chain([plugins.as_str()]) {
+                    base.add_tree(Path::new(file))?;
+                }
+            }
         }
         for file in OF_THE_PROJECT {
             base.add_tree(&workspace.root.join(file))?;
@@ -205,6 +232,30 @@ impl Base {
         Ok(())
     }
 
+    /// Everything below a directory of unpacked packages, `root` at the top.
+    fn add_system(&mut self, root: &Path, directory: &Path) -> Result<()> {
+        for entry in fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))? {
+            let entry = entry?;
+            let path = entry.path();
+            let below = path.strip_prefix(root).context("it is below the root")?;
+            if UNREAD.iter().any(|unread| below.starts_with(unread)) {
+                continue;
+            }
+            let first = below.iter().next().and_then(|name| name.to_str()).unwrap_or_default();
+            let merged = if MERGED.contains(&first) { Path::new("/usr") } else { Path::new("/") };
+            let place = merged.join(below).to_string_lossy().into_owned();
+            let kind = entry.file_type()?;
+            if kind.is_symlink() {
+                self.files.insert(place, Source::Link(fs::read_link(&path)?));
+            } else if kind.is_dir() {
+                self.add_system(root, &path)?;
+            } else {
+                self.files.insert(place, Source::File(path));
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the archive for one kernel.
     pub(crate) fn write(&self, image: &Image, kernel: &Kernel, may_skip: &str, archive: &Path) -> Result<()> {
         let mut files = self.files.clone();
@@ -249,7 +300,7 @@ fn real_place(path: &Path) -> Result<String> {
 }
 
 /// Symbols are four fifths of a test binary.
-fn strip(file: &Path, into: &Path) -> Result<PathBuf> {
+fn strip(machine: Machine, file: &Path, into: &Path) -> Result<PathBuf> {
     let copy = into.join(file.file_name().context("a file has a name")?);
     let age = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified());
     if let (Ok(copied), Ok(built)) = (age(&copy), age(file))
@@ -257,7 +308,8 @@ fn strip(file: &Path, into: &Path) -> Result<PathBuf> {
     {
         return Ok(copy);
     }
-    let status = step::command("strip").arg("-o").arg(&copy).arg(file).status().context("run strip")?;
+    let status =
+        step::command(machine.tool("strip")).arg("-o").arg(&copy).arg(file).status().context("run strip")?;
     ensure!(status.success(), "could not strip {}", file.display());
     Ok(copy)
 }

@@ -5,6 +5,7 @@ mod boot;
 pub(crate) mod closure;
 mod declared;
 mod emulator;
+mod foreign;
 mod initramfs;
 mod package;
 mod report;
@@ -21,7 +22,9 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::{apt, build, setup, step, test_tools::packages_of_absent, workspace::Workspace};
+use crate::{
+    apt, build, machine::Machine, setup, step, test_tools::packages_of_absent, workspace::Workspace,
+};
 
 use self::{
     declared::{Declared, Kernel},
@@ -71,25 +74,26 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let dir = workspace.target_for("lab");
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     let tests = if args.ci && args.tests.is_empty() { declared.ci_tests() } else { &args.tests };
-    let mut binaries = test_binaries::binaries(workspace)?;
-    if tests.is_empty() {
-        test_binaries::leave_out(&mut binaries, &declared.left_out)?;
-    }
-    let base = initramfs::Base::build(workspace, &dir, binaries, tests)?;
-    ensure!(!base.runs.is_empty(), "no test binary matches {}", tests.join(", "));
-
-    let emulator = if args.kvm {
-        Emulator::of_this_machine()?
-    } else {
-        Emulator::find(&declared.emulator, &dir.join("emulator"))?
-    };
     let options = boot::Options { kvm: args.kvm, verbose: args.verbose, silence: boot::SILENCE };
     let mut report = Report::default();
-    for some in kernels.chunks(at_once()) {
-        let guests = some.iter().map(|kernel| Guest::prepare(kernel, &declared, &base, &dir));
-        let verdicts = together(guests.collect(), &emulator, options);
-        for (kernel, verdict) in some.iter().zip(verdicts) {
-            report.add(&kernel.name, verdict);
+    let mut machines: Vec<Machine> = kernels.iter().map(|kernel| kernel.machine).collect();
+    machines.sort();
+    machines.dedup();
+    for machine in machines {
+        let lab = Lab::prepare(workspace, &declared, machine, &dir, tests, args.kvm)?;
+        let of_machine: Vec<&Kernel> = kernels.iter().filter(|kernel| kernel.machine == machine).collect();
+        for some in of_machine.chunks(at_once()) {
+            let guests = some.iter().map(|kernel| Guest::prepare(kernel, &declared, &lab.base, &dir));
+            let verdicts = together(guests.collect(), &lab.emulator, options);
+            for (kernel, verdict) in some.iter().zip(verdicts) {
+                report.add(&kernel.name, verdict);
+            }
+        }
+        if let Some(first) = of_machine.first().filter(|_| args.self_check || args.ci) {
+            let kernel = first.called("self-check");
+            self_check::run(&lab.base, options, |base, options| {
+                Guest::prepare(&kernel, &declared, base, &dir)?.boot(&lab.emulator, options)
+            })?;
         }
     }
     println!("{report}");
@@ -97,14 +101,47 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         declared.left_out.iter().for_each(|(name, why)| println!("not in guests: {name}: {why}"));
     }
     ensure!(report.is_green(), "not every test passed on every kernel");
-    if args.self_check || args.ci {
-        let first = kernels.first().context("no kernel")?;
-        let kernel = first.called("self-check");
-        self_check::run(&base, options, |base, options| {
-            Guest::prepare(&kernel, &declared, base, &dir)?.boot(&emulator, options)
-        })?;
-    }
     Ok(())
+}
+
+/// What guests of one kind of machine have in common.
+struct Lab {
+    base: initramfs::Base,
+    emulator: Emulator,
+}
+
+impl Lab {
+    fn prepare(
+        workspace: &Workspace,
+        declared: &Declared,
+        machine: Machine,
+        dir: &Path,
+        filters: &[String],
+        kvm: bool,
+    ) -> Result<Self> {
+        let is_own = machine == Machine::here();
+        ensure!(is_own || !kvm, "--kvm: this machine's processor is none of {}", machine.of_images());
+        let (built, others) = if is_own {
+            (workspace.release_directory(), None)
+        } else {
+            (foreign::programs(workspace, machine)?, Some(foreign::others(&declared.foreign, machine, dir)?))
+        };
+        let mut tests = test_binaries::binaries(workspace, machine, filters)?;
+        if filters.is_empty() {
+            test_binaries::leave_out(&mut tests, &declared.left_out)?;
+        }
+        let programs = initramfs::Programs { machine, built, tests, others };
+        let base = initramfs::Base::build(workspace, dir, programs, filters)?;
+        ensure!(!base.runs.is_empty(), "no test binary matches {}", filters.join(", "));
+        let emulator = if !is_own {
+            Emulator::of_machine(machine)?
+        } else if kvm {
+            Emulator::of_this_machine()?
+        } else {
+            Emulator::find(&declared.emulator, &dir.join("emulator"))?
+        };
+        Ok(Self { base, emulator })
+    }
 }
 
 /// Each guest has two processors.

@@ -26,7 +26,7 @@ pub(crate) struct Image {
 
 /// The newest the archive has.
 pub(crate) fn fetch(kernel: &Kernel, home: &Path) -> Result<Image> {
-    let unpacked = Archive::new(home, &kernel.archive)
+    let unpacked = Archive::new(home, &kernel.archive, kernel.machine)
         .fetch(|archive| parts(kernel, archive), index)
         .with_context(|| format!("kernel {}", kernel.name))?;
     image(&unpacked)

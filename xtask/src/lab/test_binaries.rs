@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
-use crate::{step, workspace::Workspace};
+use crate::{machine::Machine, step, workspace::Workspace};
 
 /// One line of cargo's `--message-format=json`.
 #[derive(Deserialize)]
@@ -24,18 +24,32 @@ struct Target {
     kind: Vec<String>,
 }
 
-/// Builds them; name and path of each.
-pub(crate) fn binaries(workspace: &Workspace) -> Result<Vec<(String, PathBuf)>> {
-    step::say("Building", "the lab's test binaries");
+/// Builds them, for another machine those that `filters` pick; name and path of each.
+pub(crate) fn binaries(
+    workspace: &Workspace,
+    machine: Machine,
+    filters: &[String],
+) -> Result<Vec<(String, PathBuf)>> {
+    step::say("Building", format!("the lab's test binaries for {}", machine.of_images()));
     let manifest = workspace.root.join("tests/Cargo.toml");
-    let output = workspace
-        .cargo("test")
+    let mut cargo = workspace.cargo("test");
+    cargo.args(["--release", "--no-run", "--message-format=json"]);
+    if machine == Machine::here() {
         // With --package, features of dependencies would differ from those `cargo xtask test` builds with, and
         // everything would be compiled a second time.
-        .args(["--release", "--workspace", "--test", "*", "--no-run", "--message-format=json"])
-        .stderr(Stdio::inherit())
-        .output()
-        .context("run cargo test")?;
+        cargo.args(["--workspace", "--test", "*"]);
+    } else {
+        cargo.args(["--package", "tests"]);
+        for filter in filters {
+            let name = filter.split("::").next().unwrap_or_default();
+            cargo.arg("--test").arg(format!("*{name}*"));
+        }
+        if filters.is_empty() {
+            cargo.args(["--test", "*"]);
+        }
+        machine.target(&mut cargo);
+    }
+    let output = cargo.stderr(Stdio::inherit()).output().context("run cargo test")?;
     ensure!(output.status.success(), "the tests do not build");
     let mut found: Vec<(String, PathBuf)> = String::from_utf8_lossy(&output.stdout)
         .lines()

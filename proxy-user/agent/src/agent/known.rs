@@ -251,7 +251,7 @@ impl Known {
     }
 
     fn decided(&self, pod: Pod, before: Option<KnownPod>) -> KnownPod {
-        let decision = decide(&pod, &self.values);
+        let decision = decide(&pod, &self.values, self.enrolled.of(&pod.sandbox).is_some());
         if let Decision::Refuse(faults) = &decision
             && before.as_ref().is_none_or(|before| before.decision != decision)
         {

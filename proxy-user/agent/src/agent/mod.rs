@@ -20,7 +20,7 @@ use self::known::{Known, KnownPod};
 use crate::{
     canonical_service,
     cgroup_of::{Absent, PodCgroups},
-    decide::{Decision, Wish, decide, usual},
+    decide::{Decision, Reason, Wish, decide, unselected, usual},
     place::Place,
     plan::{Action, Actual, plan},
     plugin::Plugin,
@@ -108,7 +108,7 @@ impl Agent {
             let reason = "the runtime does not pass annotations: it is decided when the runtime lists it";
             return Ok(Answer::LeftAlone { reason: reason.to_owned() });
         }
-        let decision = decide(&pod, &known.values);
+        let decision = decide(&pod, &known.values, known.enrolled.of(&pod.sandbox).is_some());
         let answer = match &decision {
             Decision::Leave(reason) => Answer::LeftAlone { reason: reason.to_string() },
             Decision::Refuse(faults) => anyhow::bail!("{}: {faults}", pod.name),
@@ -268,9 +268,12 @@ impl Agent {
                 (Decision::Enrol(_), None, Some(_)) => State::Enrolled,
                 (Decision::Enrol(_), None, None) => State::Waiting,
             };
+            let kept = (state == State::Enrolled).then(|| unselected(&found.pod, &known.values)).flatten();
+            let kept = kept.filter(|reason| *reason != Reason::LabelsNotKnown);
+            let kept = kept.map(|reason| format!("{reason}, and stays captured until it ends"));
             let (pod, labels) = (found.pod.name.clone(), found.pod.labels.as_ref());
             let canonical_service = labels.and_then(|labels| canonical_service::of(&pod, labels));
-            PodReport { pod, canonical_service, sandbox: sandbox.0.clone(), workload, state }
+            PodReport { pod, canonical_service, sandbox: sandbox.0.clone(), workload, kept, state }
         };
         Report {
             pods: known.pods.iter().map(of).collect(),

@@ -7,7 +7,10 @@ use proxy_core::config::{DnsServers, PortSet};
 use rstest::rstest;
 
 use super::*;
-use crate::pod::{Proxy, SandboxId};
+use crate::{
+    pod::{Proxy, SandboxId},
+    select::Selection,
+};
 
 const WAITS: &str =
     r#"{"initContainers":["istio-validation","istio-proxy"],"containers":[],"volumes":["x"]}"#;
@@ -30,11 +33,11 @@ fn pod(annotations: &[(&str, &str)]) -> Pod {
 }
 
 fn of(annotations: &[(&str, &str)]) -> Decision {
-    decide(&pod(annotations), &Values::default())
+    decide(&pod(annotations), &Values::default(), false)
 }
 
 fn enrolled(pod: &Pod, values: &Values) -> Wish {
-    match decide(pod, values) {
+    match decide(pod, values, false) {
         Decision::Enrol(wish) => *wish,
         other => panic!("{other:?}"),
     }
@@ -69,14 +72,14 @@ fn a_pod_that_waits_is_captured_as_the_cni_plugin_would() {
     let values = Values { waits_for: vec!["my-wait".to_owned()], ..Values::default() };
     let mine = pod(&[("sidecar.istio.io/status", r#"{"initContainers":["my-wait"]}"#)]);
     enrolled(&mine, &values);
-    assert_eq!(decide(&mine, &Values::default()), Decision::Leave(Reason::DoesNotWait));
+    assert_eq!(decide(&mine, &Values::default(), false), Decision::Leave(Reason::DoesNotWait));
 }
 
 #[test]
 fn the_nodes_network_is_never_captured() {
     let mut pod = pod(&[("sidecar.istio.io/status", WAITS)]);
     pod.network = Network::Host;
-    assert_eq!(decide(&pod, &Values::default()), Decision::Leave(Reason::HostNetwork));
+    assert_eq!(decide(&pod, &Values::default(), false), Decision::Leave(Reason::HostNetwork));
 }
 
 #[test]
@@ -102,9 +105,9 @@ fn the_sidecars_container_has_the_last_word() {
     let wish = enrolled(&pod, &values);
     assert_eq!((wish.config.proxy_uids, wish.config.dns), (vec![2000], None));
     pod.proxy = Some(Proxy { env: env("DISABLE_ENVOY", "true"), ..Proxy::default() });
-    assert_eq!(decide(&pod, &values), Decision::Leave(Reason::OptedOut(OptOut::NoEnvoy)));
+    assert_eq!(decide(&pod, &values, false), Decision::Leave(Reason::OptedOut(OptOut::NoEnvoy)));
     pod.proxy = Some(Proxy { args: vec!["proxy".to_owned(), "router".to_owned()], ..Proxy::default() });
-    assert_eq!(decide(&pod, &values), Decision::Leave(Reason::OptedOut(OptOut::NoSidecar)));
+    assert_eq!(decide(&pod, &values, false), Decision::Leave(Reason::OptedOut(OptOut::NoSidecar)));
 }
 
 #[test]
@@ -158,10 +161,24 @@ proptest! {
         let mut all = more;
         all.insert(STATUS.annotation.to_owned(), status.unwrap_or_else(|| WAITS.to_owned()));
         let pod = Pod { annotations: all, ..pod(&[]) };
-        let decision = decide(&pod, &Values::default());
-        prop_assert_eq!(&decide(&pod, &Values::default()), &decision);
+        let decision = decide(&pod, &Values::default(), false);
+        prop_assert_eq!(&decide(&pod, &Values::default(), false), &decision);
         if let Decision::Refuse(why) = decision {
             prop_assert!(why.lines().all(|line| line.starts_with("annotation ") && !line.contains(char::is_control)), "{:?}", why);
         }
     }
+}
+
+#[test]
+fn what_is_captured_stays_so_whoever_is_selected() {
+    let pod = pod(&[(STATUS.annotation, WAITS)]);
+    let selection = Selection { select: vec!["bank/*".parse().unwrap()], exclude: Vec::new() };
+    let values = Values { selection, ..Values::default() };
+    assert_eq!(decide(&pod, &values, false), Decision::Leave(Reason::NotSelected));
+    assert_eq!(decide(&pod, &values, true), decide(&pod, &Values::default(), true));
+    assert_eq!(unselected(&pod, &values), Some(Reason::NotSelected));
+    // A mark of its own counts.
+    let mut out = pod;
+    out.annotations.insert(AGENT_INJECT.annotation.to_owned(), "false".to_owned());
+    assert_eq!(decide(&out, &values, true), Decision::Leave(Reason::InjectFalse));
 }

@@ -1,6 +1,12 @@
 //! A machine out of an initramfs: file systems, limits, lo, modules, the end.
 
-use std::{fs, process::Command, thread, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use nix::{
@@ -30,6 +36,13 @@ pub(crate) fn mount_all() -> Result<()> {
             .with_context(|| format!("mount {kind} at {place}"))?;
     }
     Ok(())
+}
+
+/// The serial line that xtask listens to: which one that is, is up to what the machine is.
+pub(crate) fn report() -> Result<PathBuf> {
+    let line = fs::read_to_string("/proc/cmdline").context("read /proc/cmdline")?;
+    let name = line.split_whitespace().find_map(|word| word.strip_prefix("lab.report="));
+    Ok(Path::new("/dev").join(name.context("no lab.report= on the kernel's command line")?))
 }
 
 /// As on any node: many files. The locked-memory limit stays at its default, sidestep has to raise it by itself.

@@ -1,5 +1,5 @@
 //! PID 1 of the guests that `cargo xtask lab` boots: mounts, modules, then the test binaries of the plan, one after
-//! the other. The first serial port is the kernel's; the second one carries what the tests print between lines of ours.
+//! the other. One serial line is the kernel's; the one that xtask names carries what the tests print between lines of ours.
 
 mod machine;
 mod plan;
@@ -28,7 +28,9 @@ fn main() {
 
 fn run() -> Result<()> {
     machine::mount_all()?;
-    let mut report = OpenOptions::new().write(true).open("/dev/ttyS1").context("open /dev/ttyS1")?;
+    let line = machine::report()?;
+    let open = OpenOptions::new().write(true).open(&line);
+    let mut report = open.with_context(|| format!("open {}", line.display()))?;
     // What goes wrong from here on is told where xtask looks first.
     let result = (|| {
         machine::raise_limits();
