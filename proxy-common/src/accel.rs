@@ -89,6 +89,16 @@ impl PublishedEnd {
     pub const NONE: Self = Self { sk: 0, cookie: 0, number: 0, slot: 0, flags: 0 };
 }
 
+/// How it stands in `ENDS`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct EndEntry {
+    pub end: PublishedEnd,
+    /// Its index in the map `LIVE` + 1; 0: it is not observed, or not entered there yet.
+    pub live: u32,
+    pub reserved: u32,
+}
+
 /// Bits of [`PublishedEnd::flags`] and of [`Mark::flags`].
 pub mod end_flag {
     /// Its process is known to read in a way that sees all bytes.
@@ -140,6 +150,9 @@ pub struct Record {
     pub slot: u32,
     /// The number of the workload that had the slot when this socket entered the map.
     pub number: u32,
+    /// Of this end and the other one: index in the map `LIVE` + 1; 0: not observed, or not known yet.
+    pub live: u32,
+    pub peer_live: u32,
     pub own: EndKey,
 }
 
@@ -233,9 +246,10 @@ pub const ACCELERATED: u32 = 1 << 31;
 pub const PEER_STAYS: u32 = 8;
 
 const _: () = assert!(size_of::<EndKey>() == 48 && size_of::<PublishedEnd>() == 24);
+const _: () = assert!(size_of::<EndEntry>() == 32);
 const _: () = assert!(SLOTS <= 1 << 16, "a slot has 16 bits in an end");
 const _: () = assert!(size_of::<Mark>() == 24);
-const _: () = assert!(size_of::<Record>() == 160 && offset_of!(Record, tally) == 56);
+const _: () = assert!(size_of::<Record>() == 168 && offset_of!(Record, tally) == 56);
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 mod live;
 mod record;
 mod totals;
+mod turn;
 
 use crate::named::named;
 
@@ -14,6 +15,9 @@ pub use record::{
     PeerKey, Tally, ToldPeer, flow_flag, journal_sum, phase, stays_for, tally_path,
 };
 pub use totals::{BUCKETS, Carried, Histogram, OpenKey, OpenTotals, Stayed, Totals, bucket, totals_key};
+pub use turn::{
+    FINE, FIRST, Measured, ONE_IN, Turn, Turnarounds, fine_bucket, fine_end, turn_bit, turn_key, weight,
+};
 
 named! {
     /// Between whom a connection runs.

@@ -43,6 +43,9 @@ pub mod program {
         /// Run by readers: list live flows, add them up.
         FLOW_LIST = "flow_list";
         FLOW_SUM = "flow_sum";
+        /// Turnarounds: packets that a socket receives, and that it sends.
+        FLOW_IN = "flow_in";
+        FLOW_OUT = "flow_out";
     }
 }
 
@@ -113,6 +116,8 @@ pub mod map {
         KEPT_HEADS = "KEPT_HEADS";
         FLOW_TOTALS = "FLOW_TOTALS";
         OPEN_TOTALS = "OPEN_TOTALS";
+        TURNAROUNDS = "TURNAROUNDS";
+        NO_TURNAROUNDS = "NO_TURNAROUNDS";
 
         /// Room of the programs on virtual machines' interfaces, which each set of them has to itself.
         GUEST_WORK = "GUEST_WORK";
@@ -169,11 +174,12 @@ pub mod map {
         KEPT_HEADS,
         FLOW_TOTALS,
         OPEN_TOTALS,
+        TURNAROUNDS,
     ];
     /// The same, once a workload has virtual machines.
     pub const GUESTS: &[&str] = &[GUEST_GATEWAYS, GUEST_PORTS, GUEST_FLOWS, GUEST_IN, GUEST_OUT];
     /// Pinned by itself, for every layout.
     pub const SLOTS: &[&str] = &[SLOT];
     /// Pinned nowhere.
-    pub const UNPINNED: &[&str] = &[GUEST_WORK, SELF_TEST, SELF_TEST_SOCKS];
+    pub const UNPINNED: &[&str] = &[GUEST_WORK, NO_TURNAROUNDS, SELF_TEST, SELF_TEST_SOCKS];
 }

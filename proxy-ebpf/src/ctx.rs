@@ -82,7 +82,40 @@ macro_rules! load_addr {
     };
 }
 
-pub(crate) use {load_addr, load32, load64, store32};
+/// Where a packet begins and ends, as numbers. A context's 32-bit fields that the verifier makes pointers of: not a step may
+/// be done with them as 32-bit numbers.
+macro_rules! packet {
+    ($skb:expr) => {{
+        const BEGIN: usize = core::mem::offset_of!(__sk_buff, data);
+        const END: usize = core::mem::offset_of!(__sk_buff, data_end);
+        #[cfg(target_arch = "bpf")]
+        {
+            let (begin, end): (usize, usize);
+            // SAFETY: readable fields at these offsets; the verifier checks them.
+            unsafe {
+                core::arch::asm!(
+                    "{begin} = *(u32 *)({skb} + {at})",
+                    begin = out(reg) begin, skb = in(reg) $skb, at = const BEGIN,
+                    options(nostack, readonly)
+                );
+                core::arch::asm!(
+                    "{end} = *(u32 *)({skb} + {at})",
+                    end = out(reg) end, skb = in(reg) $skb, at = const END,
+                    options(nostack, readonly)
+                );
+            }
+            (begin, end)
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: the host never runs this.
+        unsafe {
+            let at = |offset: usize| $skb.byte_add(offset).cast::<u32>().read_unaligned() as usize;
+            (at(BEGIN), at(END))
+        }
+    }};
+}
+
+pub(crate) use {load_addr, load32, load64, packet, store32};
 
 use proxy_common::addr::Addr;
 

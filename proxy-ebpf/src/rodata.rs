@@ -44,6 +44,12 @@ pub(crate) fn observes() -> bool {
     features() & feature::OBSERVE != 0
 }
 
+/// Their turnarounds are measured.
+#[inline(always)]
+pub(crate) fn times() -> bool {
+    features() & feature::TIME != 0
+}
+
 /// Sockets may enter the acceleration's map.
 #[inline(always)]
 pub(crate) fn accelerates() -> bool {

@@ -215,7 +215,7 @@ fn http_filter(cluster: &str, direction: &str, log: &Path) -> Value {
         "typed_config": {
             "@type": format!("type.googleapis.com/{manager}"),
             "stat_prefix": cluster,
-            "access_log": [file_log(direction, log)],
+            "access_log": [request_log(direction, log)],
             "route_config": {"virtual_hosts": [{"name": "any", "domains": ["*"], "routes": [route]}]},
             "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": router}}],
         },
@@ -241,6 +241,15 @@ fn file_log(direction: &str, path: &Path) -> Value {
             }},
         },
     })
+}
+
+/// The same of a request, with how long its answer took.
+fn request_log(direction: &str, path: &Path) -> Value {
+    let mut log = file_log(direction, path);
+    let format = &mut log["typed_config"]["log_format"]["json_format"];
+    format["downstream_us"] = json!("%COMMON_DURATION(DS_RX_END:DS_TX_BEG:us)%");
+    format["upstream_us"] = json!("%COMMON_DURATION(US_TX_END:US_RX_BEG:us)%");
+    log
 }
 
 #[cfg(test)]

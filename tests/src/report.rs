@@ -160,6 +160,13 @@ pub struct ConnectTimes {
     pub max_ns: u64,
 }
 
+/// How long the answers of one connection took, request by request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turns {
+    /// From the last byte written to the last byte read.
+    pub us: Vec<u64>,
+}
+
 /// Status line and body of one HTTP answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpAnswer {

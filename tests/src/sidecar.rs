@@ -41,6 +41,10 @@ pub struct Logged {
     /// Envoy's response flags, e.g. `UF`: upstream connection failure.
     pub flags: Option<String>,
     pub failure: Option<String>,
+    /// Of an HTTP request: from its last byte to the answer's first, as the sidecar receives and sends them, and as it sends
+    /// and receives them.
+    pub downstream_us: Option<u64>,
+    pub upstream_us: Option<u64>,
 }
 
 /// Envoy writes `-` or null for what there is not.

@@ -77,6 +77,8 @@ fn observation_and_acceleration_are_given_up(
         (program::FLOW_RELEASE, "not_observed"),
         (program::FLOW_LIST, "not_observed"),
         (program::FLOW_SUM, "not_observed"),
+        (program::FLOW_IN, "not_timed"),
+        (program::FLOW_OUT, "not_timed"),
         (program::SELF_TEST, "not_accelerated"),
         (program::DISPATCH, "not_accelerated"),
         (program::REDIRECT, "not_accelerated")
@@ -84,7 +86,7 @@ fn observation_and_acceleration_are_given_up(
     (refused, missing): (&str, &str),
 ) {
     if missing == "not_accelerated" && !met(&[Requirement::Acceleration])
-        || missing == "not_observed" && !met(&[Requirement::Observation])
+        || missing != "not_accelerated" && !met(&[Requirement::Observation])
     {
         return;
     }

@@ -1,6 +1,6 @@
 //! Open ends, and how readers ask for them.
 
-use super::{FlowFigures, FlowRecord};
+use super::{FlowFigures, FlowRecord, Turn};
 
 /// Open ends of a node that can be listed.
 pub const LIVE: u32 = 262_144;
@@ -19,6 +19,8 @@ pub struct LiveEnd {
     pub next: u64,
     /// The workload whose share it counts in ([`crate::workload::Workload::tenancy`]).
     pub tenancy: u64,
+    /// The other end's programs find it here: they know an entry's index, and have no way to another socket's storage.
+    pub turn: Turn,
 }
 
 /// Which entries are free.
@@ -66,7 +68,7 @@ pub struct Queues {
     pub receive: u32,
 }
 
-const _: () = assert!(size_of::<LiveEnd>() == 48);
+const _: () = assert!(size_of::<LiveEnd>() == 64);
 const _: () = assert!(size_of::<Queues>() == 16);
 const _: () = assert!(size_of::<ListedEnd>() == 296);
 

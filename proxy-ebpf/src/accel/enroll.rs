@@ -11,8 +11,8 @@ use aya_ebpf::{
 };
 use proxy_common::{
     accel::{
-        Clients, DirectionState, EndKey, Mark, PublishedEnd, Reason, Record, Seen, ServerAt, direction_bit,
-        end_flag, switch_flag,
+        Clients, DirectionState, EndEntry, EndKey, Mark, PublishedEnd, Reason, Record, Seen, ServerAt,
+        direction_bit, end_flag, switch_flag,
     },
     addr::{Addr, Port},
     flow::{PEERS, Tally},
@@ -183,7 +183,7 @@ pub(crate) fn closed(me: &Workload, sk: *mut bpf_sock) {
     let Some(record) = record::get(sk) else { return };
     if record.peer.sk == 0 {
         // It may have sent nothing, and not have asked.
-        record.tally.peer_stays = maps::end(&record.own).map_or(0, |own| own.peer_stays());
+        record.tally.peer_stays = maps::end(&record.own).map_or(0, |own| own.end.peer_stays());
     }
     left(record);
     short::ended(me, record);
@@ -290,6 +290,8 @@ fn enter(
     let record = record::create(sk).ok_or(Reason::NotEnrolled)?;
     record.sk = number;
     record.peer = PublishedEnd::NONE;
+    record.live = if rodata::observes() { flow::entry_of(sk) } else { 0 };
+    record.peer_live = 0;
     record.peer_file = 0;
     record.direction = DirectionState { bits, ..DirectionState::default() };
     // Behind all that is written: a SYN may have carried data nobody has read.
@@ -301,7 +303,11 @@ fn enter(
     let flags = record::mark_of(sk).map_or(0, |mark| mark.flags) as u16;
     if !maps::end_insert(
         &key,
-        &PublishedEnd { sk: number, cookie, number: me.number(), slot: slot as u16, flags },
+        &EndEntry {
+            end: PublishedEnd { sk: number, cookie, number: me.number(), slot: slot as u16, flags },
+            live: record.live,
+            reserved: 0,
+        },
     ) {
         return Err(Reason::NotEnrolled);
     }

@@ -12,8 +12,8 @@ use aya_ebpf::{
 };
 use proxy_common::{
     accel::{
-        ACCEL_COUNTERS as COUNTERS, ACCELERATED, ACTIVITY as CONNECTIONS, Activity, Connections, EndKey,
-        Executable, Knowledge, PEER_STAYS, PublishedEnd, Reason, SERVER_SETS, ServerAt, Servers, Switch,
+        ACCEL_COUNTERS as COUNTERS, ACCELERATED, ACTIVITY as CONNECTIONS, Activity, Connections, EndEntry,
+        EndKey, Executable, Knowledge, PEER_STAYS, Reason, SERVER_SETS, ServerAt, Servers, Switch,
         counter_index,
     },
     addr::Addr,
@@ -32,7 +32,7 @@ static SOCKS: SockHash<u64> = SockHash::with_max_entries(SOCKETS, 0);
 
 /// What the ends know of each other. sock_ops writes and removes, sk_msg reads.
 #[map]
-static ENDS: HashMap<EndKey, PublishedEnd> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+static ENDS: HashMap<EndKey, EndEntry> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
 
 /// Switches of the workloads. Userspace writes.
 #[map]
@@ -86,13 +86,13 @@ pub(super) fn hand_over(ctx: &SkMsgContext, cookie: &mut u64) -> bool {
 }
 
 #[inline(always)]
-pub(super) fn end_insert(key: &EndKey, end: &PublishedEnd) -> bool {
+pub(super) fn end_insert(key: &EndKey, end: &EndEntry) -> bool {
     ENDS.insert(key, end, 0).is_ok()
 }
 
 #[inline(always)]
-pub(super) fn end(key: &EndKey) -> Option<PublishedEnd> {
-    // SAFETY: an end's entry is written once, before the other end can look for it.
+pub(super) fn end(key: &EndKey) -> Option<EndEntry> {
+    // SAFETY: an end's entry is written once, before the other end can look for it, but for its place in `LIVE`.
     unsafe { ENDS.get(key) }.copied()
 }
 
@@ -101,7 +101,16 @@ pub(super) fn end(key: &EndKey) -> Option<PublishedEnd> {
 pub(super) fn tell_peer(peer: &EndKey, reason: Reason) {
     if let Some(end) = ENDS.get_ptr_mut(peer) {
         // SAFETY: a value of this map; nobody else writes this field once the end is there.
-        unsafe { (*end).flags |= (reason as u16 + 1) << PEER_STAYS }
+        unsafe { (*end).end.flags |= (reason as u16 + 1) << PEER_STAYS }
+    }
+}
+
+/// The end has got its place in `LIVE` (index + 1).
+#[inline(always)]
+pub(super) fn end_listed(key: &EndKey, live: u32) {
+    if let Some(end) = ENDS.get_ptr_mut(key) {
+        // SAFETY: as above.
+        unsafe { (*end).live = live }
     }
 }
 

@@ -7,6 +7,7 @@ use proxy_common::{
     flow::Tally,
 };
 
+use super::maps;
 use crate::storage::{InheritedStorage, OwnStorage};
 
 /// Written by sock_ops when the socket enters the map, then by sk_msg under the socket's lock.
@@ -57,6 +58,15 @@ pub(crate) fn tally(sk: *mut bpf_sock) -> Option<&'static Tally> {
 #[inline(always)]
 pub(crate) fn is_mapped(sk: *mut bpf_sock) -> bool {
     get(sk).is_some()
+}
+
+/// An accepted socket has got its place in `LIVE` (index + 1): the programs that redirect to it find it there.
+#[inline(always)]
+pub(crate) fn listed(sk: *mut bpf_sock, live: u32) {
+    if let Some(record) = get(sk) {
+        record.live = live;
+        maps::end_listed(&record.own, live);
+    }
 }
 
 #[inline(always)]

@@ -17,7 +17,10 @@ use super::{
     peer::{self, Waits},
     record, short, watch,
 };
-use crate::ctx::{load32, load64};
+use crate::{
+    ctx::{load32, load64},
+    flow,
+};
 
 const PASS: u32 = sk_action::SK_PASS;
 const TCP_ESTABLISHED: u32 = 1;
@@ -70,6 +73,13 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
     if is_attached {
         maps::count(record.slot, reason, size);
     }
+    if matches!(reason, Reason::Redirected) {
+        if record.peer_live == 0 && record.direction.sent < LONG {
+            // It enters a moment after it can be found.
+            record.peer_live = maps::end(&record.own.reversed()).map_or(0, |entry| entry.live);
+        }
+        flow::handed_over(record.live, record.peer_live, record.peer.cookie);
+    }
     record.tally.add(reason, size);
     if record.tally.first_at == 0 {
         // SAFETY: no arguments.
@@ -83,7 +93,8 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
 #[inline(always)]
 fn choose_path(record: &mut Record, off: bool, state: u32, size: u32) -> Result<Path, Reason> {
     if record.peer.sk == 0 {
-        record.peer = maps::end(&record.own.reversed()).ok_or_else(|| no_peer(record))?;
+        let entry = maps::end(&record.own.reversed()).ok_or_else(|| no_peer(record))?;
+        (record.peer, record.peer_live) = (entry.end, entry.live);
     }
     // The memory of a socket that is closed may be in another use by now. What is read there does no harm: the socket is
     // no longer in the map, so that the hand-over fails.
@@ -128,7 +139,7 @@ fn choose_path(record: &mut Record, off: bool, state: u32, size: u32) -> Result<
 #[inline(always)]
 fn no_peer(record: &mut Record) -> Reason {
     if record.tally.peer_stays == 0 {
-        record.tally.peer_stays = maps::end(&record.own).map_or(0, |own| own.peer_stays());
+        record.tally.peer_stays = maps::end(&record.own).map_or(0, |own| own.end.peer_stays());
     }
     Reason::from_index(record.tally.peer_stays.wrapping_sub(1)).unwrap_or(Reason::NoPeer)
 }

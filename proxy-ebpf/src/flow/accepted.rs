@@ -96,6 +96,7 @@ pub(super) fn accepted(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
         record.stays = of_other_workload(record);
     }
     live::enter(me, sk, record);
+    accel::record::listed(sk, record.live_index);
     call.call_back(BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
     opened(me, record);
 }

@@ -13,6 +13,7 @@ use proxy_common::{
 use super::{
     free_list, maps,
     socket::{Socket, address, state},
+    turn,
 };
 use crate::{accel, atomic, kernel_memory::copy, workload::Workload};
 
@@ -22,6 +23,7 @@ pub(super) fn enter(me: &Workload, sk: *mut bpf_sock, record: &mut FlowRecord) {
     if let Some(end) = own(record) {
         // The entry has the tally of the socket's connection before.
         end.tally = tally_of(sk);
+        turn::begin(end, record, !record.has(flow_flag::CLIENT));
         return;
     }
     let Some((share, index, end)) = entry_for(me) else {
@@ -33,6 +35,7 @@ pub(super) fn enter(me: &Workload, sk: *mut bpf_sock, record: &mut FlowRecord) {
     end.record = address(record);
     end.tally = tally_of(sk);
     end.tenancy = me.tenancy();
+    turn::begin(end, record, !record.has(flow_flag::CLIENT));
     atomic::add(&mut share.live, 1);
     // This comes last: from here on readers look at the entry. It was free until now, so that its cookie is zero.
     atomic::add(&mut end.cookie, record.cookie);
@@ -82,6 +85,12 @@ pub(crate) fn mapped(sk: *mut bpf_sock, tally: &Tally) {
     if let Some(end) = maps::record(sk).and_then(|record| own(record)) {
         end.tally = address(tally);
     }
+}
+
+/// Its entry's index + 1; 0: it has none yet.
+#[inline(always)]
+pub(crate) fn entry_of(sk: *mut bpf_sock) -> u32 {
+    maps::record(sk).filter(|record| own(record).is_some()).map_or(0, |record| record.live_index)
 }
 
 /// One end of a connection that the journal does not have.

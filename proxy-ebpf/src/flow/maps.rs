@@ -10,7 +10,7 @@ use proxy_common::{
     flow::{
         BUCKETS, Class, FlowRecord, FreeList, Histogram, JOURNAL as ENTRIES, JournalEntry, KEPT as KEPT_EACH,
         KILLED_SETS, KilledEnds, LISTED as PAGE, LIVE as LIVE_ENDS, ListedEnd, LiveEnd, OpenKey, OpenTotals,
-        PeerKey, ToldPeer, Totals, bucket, totals_key,
+        PeerKey, ToldPeer, Totals, Turnarounds, bucket, totals_key, turn_key,
     },
     places::{PLACES, place_of, set_of},
     workload::{PEERS, SLOTS},
@@ -83,6 +83,15 @@ static FLOW_TOTALS: PerCpuHashMap<u32, Totals> =
 #[map]
 static OPEN_TOTALS: HashMap<OpenKey, OpenTotals> =
     HashMap::with_max_entries(SLOTS * Class::COUNT as u32, BPF_F_NO_PREALLOC);
+
+/// Turnarounds by workload, class and end; made here when there is one. Not per CPU: few are measured.
+#[map]
+static TURNAROUNDS: HashMap<u32, Turnarounds> =
+    HashMap::with_max_entries(SLOTS * Class::COUNT as u32 * 2, BPF_F_NO_PREALLOC);
+
+/// What those begin with: too large for the stack.
+#[map]
+static NO_TURNAROUNDS: Array<Turnarounds> = Array::with_max_entries(1, 0);
 
 #[inline(always)]
 pub(super) fn record(sk: *mut bpf_sock) -> Option<&'static mut FlowRecord> {
@@ -229,6 +238,15 @@ pub(super) fn next_kept(slot: u32) -> Option<&'static mut JournalEntry> {
 #[inline(always)]
 pub(super) fn totals(me: &Workload, class: u8) -> Option<*mut Totals> {
     FLOW_TOTALS.get_ptr_mut(totals_key(me.slot, Class::from_index(class)?))
+}
+
+#[inline(always)]
+pub(super) fn turnarounds(slot: u32, class: u8, is_server: bool) -> Option<*mut Turnarounds> {
+    let key = turn_key(slot, Class::from_index(class)?, is_server);
+    TURNAROUNDS.get_ptr_mut(&key).or_else(|| {
+        let _ = TURNAROUNDS.insert(&key, NO_TURNAROUNDS.get(0)?, BPF_NOEXIST);
+        TURNAROUNDS.get_ptr_mut(&key)
+    })
 }
 
 #[inline(always)]

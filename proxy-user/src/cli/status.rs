@@ -163,6 +163,8 @@ fn text(workloads: &[WorkloadStatus], shares: &[OfWorkload]) -> String {
         let mut lines = status_share::lines(workload, of);
         if let Some(reason) = &workload.meta.not_observed {
             lines.push(format!("connections are not observed: {reason}"));
+        } else if let Some(reason) = &workload.meta.not_timed {
+            lines.push(format!("turnarounds are not measured: {reason}"));
         }
         text.extend(lines.iter().map(|line| format!("{}: {line}\n", workload.workload)));
     }

@@ -1,6 +1,6 @@
 //! The edges of the page's picture: sums over the connections of one hop.
 
-use proxy_common::flow::Histogram;
+use proxy_common::flow::{Histogram, Turnarounds};
 use proxy_plane::flows::{ClassTotals, Named, Share};
 use serde::Serialize;
 
@@ -17,6 +17,34 @@ pub(super) struct Path {
     share: Share,
     /// Half of the connections were established faster.
     connect_us: Option<u64>,
+    /// From the last byte of a request to the first of its answer: as the clients' ends have it, and the servers'.
+    client_turnaround: Option<Turnaround>,
+    server_turnaround: Option<Turnaround>,
+}
+
+/// Since the workload was attached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+struct Turnaround {
+    /// Of how many requests, as far as those that were measured tell.
+    requests: u64,
+    measured: u64,
+    mean_us: u64,
+    /// Half of them took less, and 99 of 100: within an eighth.
+    p50_us: u64,
+    p99_us: u64,
+}
+
+impl Turnaround {
+    fn of(sums: &Turnarounds) -> Option<Self> {
+        let requests = sums.count();
+        Some(Self {
+            requests,
+            measured: sums.measured,
+            mean_us: sums.sum.checked_div(requests)?,
+            p50_us: sums.quantile(0.5)?,
+            p99_us: sums.quantile(0.99)?,
+        })
+    }
 }
 
 /// By workload.
@@ -37,6 +65,8 @@ pub(super) fn of(totals: &[ClassTotals]) -> Vec<(String, Path)> {
                 + carried.received_stacked,
             share: Share::of_class(class, carried),
             connect_us: median_us(&totals.connect),
+            client_turnaround: of.turnarounds[0].as_deref().and_then(Turnaround::of),
+            server_turnaround: of.turnarounds[1].as_deref().and_then(Turnaround::of),
         };
         (of.workload.clone(), path)
     };

@@ -48,6 +48,8 @@ pub struct Described {
     pub observe: Observe,
     /// Why its connections are not observed, if they are not.
     pub not_observed: Option<String>,
+    /// Why turnarounds are not measured though its connections are observed, if they are not.
+    pub not_timed: Option<String>,
     /// Its number among the workloads of the node.
     pub slot: u32,
     /// Tells this workload from others that had its name or its slot; a second attach keeps it.
@@ -90,6 +92,7 @@ impl From<Meta> for Described {
             hazardous: pinned.hazardous,
             observe: pinned.observe,
             not_observed: pinned.not_observed,
+            not_timed: pinned.not_timed,
             slot: pinned.slot,
             number: pinned.number,
             tables: pinned.tables,

@@ -15,6 +15,8 @@ use crate::kernel::version::KernelVersion;
 pub(super) struct Extras {
     pub(super) plan: Plan,
     pub(super) observed: Observation,
+    /// Why turnarounds are not measured where connections are observed.
+    pub(super) not_timed: Option<String>,
     pub(super) require: bool,
     /// Observation was given up for a program that capture needs too, to see whether it is the cause.
     suspect: Option<String>,
@@ -23,11 +25,17 @@ pub(super) struct Extras {
 /// Programs of one part alone.
 const OF_OBSERVATION: [&str; 4] =
     [program::FLOW_OPS, program::FLOW_RELEASE, program::FLOW_LIST, program::FLOW_SUM];
+const OF_TIMING: [&str; 2] = [program::FLOW_IN, program::FLOW_OUT];
 const OF_ACCELERATION: [&str; 2] = [program::DISPATCH, program::REDIRECT];
 
 impl Extras {
     pub(super) fn new(mode: Accelerate, plan: Plan, observed: Observation) -> Self {
-        Self { plan, observed, require: mode == Accelerate::Require, suspect: None }
+        Self { plan, observed, not_timed: None, require: mode == Accelerate::Require, suspect: None }
+    }
+
+    /// Whether turnarounds are measured.
+    pub(super) const fn times(&self) -> bool {
+        self.observed.is_on() && self.not_timed.is_none()
     }
 
     /// Gives up what the refused program belongs to. An error: the failure has another cause, or nothing is left to
@@ -36,6 +44,10 @@ impl Extras {
         let Some(refused) = Refused::behind(&error) else { return Err(error) };
         let name = refused.program.clone();
         let reason = format!("Linux {}: {error:#}", KernelVersion::current()?);
+        if OF_TIMING.contains(&&*name) && self.times() {
+            self.not_timed = Some(reason);
+            return Ok(());
+        }
         if OF_OBSERVATION.contains(&&*name) && self.observed.is_on() {
             self.observed = Observation::not(reason);
             return Ok(());
@@ -74,7 +86,10 @@ impl Extras {
         let why = str::to_owned;
         let accelerated = self.plan.missing().map(|it| Warning::NotAccelerated { why: why(it) });
         let observed = self.observed.missing().map(|it| Warning::NotObserved { why: why(it) });
-        accelerated.into_iter().chain(observed)
+        // Where nothing is observed, that says it.
+        let timed = self.not_timed.as_deref().filter(|_| self.observed.is_on());
+        let timed = timed.map(|it| Warning::NotTimed { why: why(it) });
+        accelerated.into_iter().chain(observed).chain(timed)
     }
 }
 
@@ -115,6 +130,15 @@ mod tests {
             warnings.iter().all(|warning| programs.iter().any(|name| warning.contains(name))),
             "{warnings:?}"
         );
+    }
+
+    #[test]
+    fn a_kernel_that_shows_no_packets_leaves_the_records() {
+        let mut extras = both(Accelerate::SafeReaders);
+        extras.without_cause_of(refusal(program::FLOW_IN)).unwrap();
+        assert!(extras.observed.is_on() && extras.plan.is_on() && !extras.times());
+        let warnings: Vec<String> = extras.warnings().map(|it| it.to_string()).collect();
+        assert!(warnings.len() == 1 && warnings[0].contains(program::FLOW_IN), "{warnings:?}");
     }
 
     #[test]

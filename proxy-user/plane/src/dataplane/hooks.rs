@@ -21,6 +21,8 @@ pub struct Needs {
     pub owner_record: bool,
     /// Connections are observed.
     pub observe: bool,
+    /// Their turnarounds are measured.
+    pub time: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +41,7 @@ impl Needs {
             tproxy: features & flag::TPROXY != 0,
             owner_record,
             observe: features & feature::OBSERVE != 0,
+            time: features & feature::TIME != 0,
         }
     }
 }
@@ -69,6 +72,10 @@ const fn observe(needs: Needs) -> bool {
     needs.observe
 }
 
+const fn time(needs: Needs) -> bool {
+    needs.time
+}
+
 const fn owner_record(needs: Needs) -> bool {
     needs.owner_record
 }
@@ -79,6 +86,8 @@ pub const HOOKS: &[Hook] = &[
     on_cgroup(program::SOCK_OPS, AttachType::SockOps, always),
     on_cgroup(program::FLOW_RELEASE, AttachType::SockRelease, observe),
     on_cgroup(program::FLOW_OPS, AttachType::SockOps, observe),
+    on_cgroup(program::FLOW_IN, AttachType::InetIngress, time),
+    on_cgroup(program::FLOW_OUT, AttachType::InetEgress, time),
     on_cgroup(program::GETSOCKOPT, AttachType::Getsockopt, always),
     on_cgroup(program::GETPEERNAME4, AttachType::Getpeername4, always),
     on_cgroup(program::GETPEERNAME6, AttachType::Getpeername6, always),

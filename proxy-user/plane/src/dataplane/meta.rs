@@ -52,6 +52,9 @@ pub struct Meta {
     pub observe: Observe,
     /// Why its connections are not observed, if they are not.
     pub not_observed: Option<String>,
+    /// Why turnarounds are not measured though its connections are observed, if they are not.
+    #[serde(default)]
+    pub not_timed: Option<String>,
     /// Its number among the workloads of the node.
     pub slot: u32,
     /// Tells this workload from others that had its name or its slot; a second attach keeps it.

@@ -70,7 +70,7 @@ pub use meta::Meta;
 pub use node::{Attached, Node, attach};
 pub use object::{OBJECT, program_stats};
 pub(crate) use observation::{
-    OpenTotalsMap, Reading, is_observed, journal_pins, kept_pin, open_sums, open_totals,
+    OpenTotalsMap, Reading, is_observed, journal_pins, kept_pin, open_sums, open_totals, open_turnarounds,
 };
 pub use pins::WorkloadPins;
 pub use presence::{Gone, prune};

@@ -63,6 +63,7 @@ pub(super) fn load_alone(accel: AccelKernel, flow: FlowKernel) -> Result<Ebpf> {
         map::LISTED,
         map::FLOW_PEERS,
         map::OPEN_TOTALS,
+        map::TURNAROUNDS,
     ] {
         loader.map_max_entries(name, 1);
     }
@@ -90,6 +91,7 @@ pub(super) fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<Borrowe
         Program::CgroupSockAddr(p) => p.load(),
         Program::CgroupSockopt(p) => p.load(),
         Program::SockOps(p) => p.load(),
+        Program::CgroupSkb(p) => p.load(),
         Program::SkLookup(p) => p.load(),
         Program::SkMsg(p) => p.load(),
         Program::SchedClassifier(p) => p.load(),

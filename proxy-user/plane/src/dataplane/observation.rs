@@ -18,7 +18,7 @@ use aya::{
 };
 use nix::fcntl::{Flock, FlockArg};
 use proxy_common::{
-    flow::{Class, FlowRecord, OpenKey, OpenTotals, Totals, flow_flag, totals_key},
+    flow::{Class, FlowRecord, OpenKey, OpenTotals, Totals, Turnarounds, flow_flag, totals_key, turn_key},
     names::{map, program},
 };
 use proxy_core::config::Observe;
@@ -86,6 +86,9 @@ pub(super) fn begin(dir: &Path, slot: u32, anew: bool) -> Result<()> {
     let cpus = nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
     let zeros = vec![0; size_of::<Totals>().next_multiple_of(8) * cpus];
     let flags = if anew { 0 } else { BPF_NOEXIST };
+    if anew {
+        forget_turnarounds(dir, slot)?;
+    }
     for class in Class::ALL {
         let key = totals_key(slot, *class).to_ne_bytes();
         match patiently(|| bpf_map_elem::update(totals.as_fd(), &key, &zeros, flags)) {
@@ -124,6 +127,18 @@ pub(super) fn forget(dir: &Path, slot: u32) -> Result<()> {
         // Absent if it was not observed.
         bpf_map_elem::delete(totals.as_fd(), &totals_key(slot, *class).to_ne_bytes())
             .context("remove the sums of the workload's flows")?;
+    }
+    forget_turnarounds(dir, slot)
+}
+
+/// Programs make them when there is one.
+fn forget_turnarounds(dir: &Path, slot: u32) -> Result<()> {
+    let turnarounds = pins::open_map(dir, map::TURNAROUNDS)?;
+    for class in Class::ALL {
+        for is_server in [false, true] {
+            bpf_map_elem::delete(turnarounds.as_fd(), &turn_key(slot, *class, is_server).to_ne_bytes())
+                .context("remove the workload's turnarounds")?;
+        }
     }
     Ok(())
 }
@@ -218,6 +233,14 @@ pub(crate) fn open_totals() -> Result<Option<TotalsMap>> {
         return Ok(None);
     }
     totals_in(&node_pins::dir()).map(Some)
+}
+
+pub(crate) type TurnaroundsMap = HashMap<MapData, u32, Raw<Turnarounds>>;
+
+/// Turnarounds of all workloads.
+pub(crate) fn open_turnarounds() -> Result<TurnaroundsMap> {
+    let data = pins::pinned(&node_pins::dir(), map::TURNAROUNDS)?;
+    HashMap::try_from(Map::HashMap(data)).context("open the turnarounds")
 }
 
 fn totals_in(dir: &Path) -> Result<TotalsMap> {

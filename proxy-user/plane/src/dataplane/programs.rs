@@ -32,12 +32,13 @@ use crate::{
 };
 
 /// Names of features, for pins.
-const NAMES: [(u32, &str); 6] = [
+const NAMES: [(u32, &str); 7] = [
     (flag::IPV6, "ipv6"),
     (flag::DNS, "dns"),
     (flag::TPROXY, "tproxy"),
     (flag::GUESTS, "guests"),
     (feature::OBSERVE, "observe"),
+    (feature::TIME, "time"),
     (feature::ACCELERATE, "accelerate"),
 ];
 

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use proxy_common::{
-    accel::{EndKey, PublishedEnd},
+    accel::{EndEntry, EndKey},
     flow::{PeerKey, ToldPeer},
     names::map,
     wire::ConnectionKey,
@@ -159,7 +159,9 @@ fn forget_connections(node_dir: &Path, slot: u32) -> Result<()> {
         sweep::entries::<ConnectionKey, ()>(node_dir, map::PENDING, |key, ()| key.slot == slot)?;
     }
     if share.sockets != 0 {
-        sweep::entries::<EndKey, PublishedEnd>(node_dir, map::ENDS, |_, end| u32::from(end.slot) == slot)?;
+        sweep::entries::<EndKey, EndEntry>(node_dir, map::ENDS, |_, entry| {
+            u32::from(entry.end.slot) == slot
+        })?;
     }
     if share.peers != 0 {
         sweep::entries::<PeerKey, ToldPeer>(node_dir, map::FLOW_PEERS, |_, told| {

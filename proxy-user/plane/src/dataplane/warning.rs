@@ -35,6 +35,9 @@ pub enum Warning {
     NotObserved {
         why: String,
     },
+    NotTimed {
+        why: String,
+    },
     /// Listeners that were there first do not say whose they are.
     UnmarkedListeners {
         why: String,
@@ -106,6 +109,7 @@ impl fmt::Display for Warning {
                 write!(f, "redirected, but not accelerated: {why}; run attach again")
             }
             Self::NotObserved { why } => write!(f, "captured, but connections are not observed: {why}"),
+            Self::NotTimed { why } => write!(f, "observed, but turnarounds are not measured: {why}"),
             Self::UnmarkedListeners { why } => write!(
                 f,
                 "flows of listeners that were there before do not name their process: {why}; run attach again"

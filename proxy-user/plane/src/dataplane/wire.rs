@@ -2,10 +2,13 @@
 #![allow(unsafe_code)]
 
 use proxy_common::{
-    accel::{AccelKernel, EndKey, Executable, Mark, PublishedEnd, Switch},
+    accel::{AccelKernel, EndEntry, EndKey, Executable, Mark, Switch},
     addr::Addr,
     counter::Counters,
-    flow::{FlowKernel, FlowRecord, JournalEntry, ListedEnd, OpenKey, OpenTotals, PeerKey, ToldPeer, Totals},
+    flow::{
+        FlowKernel, FlowRecord, JournalEntry, ListedEnd, OpenKey, OpenTotals, PeerKey, ToldPeer, Totals,
+        Turnarounds,
+    },
     guest::{GuestGateway, InterfaceKey},
     policy::Policy,
     self_test::Trial,
@@ -26,6 +29,7 @@ impl Plain for AccelKernel {}
 impl Plain for Addr {}
 impl Plain for ConnectionKey {}
 impl Plain for Counters {}
+impl Plain for EndEntry {}
 impl Plain for Executable {}
 impl Plain for EndKey {}
 impl Plain for FlowKernel {}
@@ -36,13 +40,13 @@ impl Plain for OpenKey {}
 impl Plain for OpenTotals {}
 impl Plain for ToldPeer {}
 impl Plain for Totals {}
+impl Plain for Turnarounds {}
 impl Plain for GuestGateway {}
 impl Plain for InterfaceKey {}
 impl Plain for Kernel {}
 impl Plain for ListKey {}
 impl Plain for Mark {}
 impl Plain for Policy {}
-impl Plain for PublishedEnd {}
 impl Plain for PeerKey {}
 impl Plain for PrefixKey {}
 impl Plain for Route {}

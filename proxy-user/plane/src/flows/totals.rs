@@ -1,13 +1,15 @@
 //! Sums over all flows of a class, since the workload was attached.
 
-use anyhow::Result;
+use std::collections::HashMap;
+
+use anyhow::{Context as _, Result};
 use proxy_common::{
     accel::Reason,
-    flow::{BUCKETS, Class, Close, Histogram, OpenTotals, Totals, totals_key},
+    flow::{BUCKETS, Class, Close, Histogram, OpenTotals, Totals, Turnarounds, totals_key, turn_key},
 };
 
 use super::open;
-use crate::dataplane::{WorkloadStatus, open_totals};
+use crate::dataplane::{WorkloadStatus, open_totals, open_turnarounds};
 
 /// Sums of one class of one workload's flows.
 #[derive(Clone, Debug)]
@@ -19,12 +21,15 @@ pub struct ClassTotals {
     pub totals: Totals,
     /// Flows that are open now.
     pub active: u64,
+    /// At the clients' ends and at the servers'; none: nothing was measured.
+    pub turnarounds: [Option<Box<Turnarounds>>; 2],
 }
 
 /// The sums of these workloads' flows, closed and live, where they are observed.
 pub fn totals(workloads: &[WorkloadStatus]) -> Result<Vec<ClassTotals>> {
     let Some(sums) = open_totals()? else { return Ok(Vec::new()) };
     let mut open = open::sums()?;
+    let mut measured = turnarounds()?;
     let mut found = Vec::new();
     for WorkloadStatus { workload, meta, .. } in workloads {
         for class in Class::ALL {
@@ -35,7 +40,29 @@ pub fn totals(workloads: &[WorkloadStatus]) -> Result<Vec<ClassTotals>> {
             for value in values.iter() {
                 add(&mut totals, &value.0);
             }
-            found.push(ClassTotals { workload: workload.clone(), class: *class, totals, active });
+            let turnarounds =
+                [false, true].map(|is_server| measured.remove(&turn_key(meta.slot, *class, is_server)));
+            found.push(ClassTotals {
+                workload: workload.clone(),
+                class: *class,
+                totals,
+                active,
+                turnarounds,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// By key. There is an entry for each end of a class that has answered.
+fn turnarounds() -> Result<HashMap<u32, Box<Turnarounds>>> {
+    let map = open_turnarounds()?;
+    let mut found = HashMap::new();
+    for key in map.keys() {
+        let key = key.context("list the turnarounds")?;
+        // One that is gone by now is of a workload that is.
+        if let Ok(value) = map.get(&key, 0) {
+            found.insert(key, Box::new(value.0));
         }
     }
     Ok(found)

@@ -18,6 +18,8 @@ const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum AttachType {
+    InetIngress = 0,
+    InetEgress = 1,
     SockCreate = 2,
     SockOps = 3,
     Connect4 = 10,

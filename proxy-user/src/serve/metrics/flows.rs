@@ -112,13 +112,10 @@ impl Source for Flows {
     }
 
     fn values(&self) -> Vec<Values> {
-        use proxy_common::flow::{Direction, Forward, Hop};
-        let all = || vec![&CONNECTIONS, &CLOSED, &ACTIVE, &BYTES, &CARRIED, &MESSAGES, &CONNECT, &HAND_OFF];
         let of = |label, of, values| Values { label, of, values };
-        vec![
-            of("direction", all(), Direction::ALL.iter().map(|v| (v.name(), v.describe())).collect()),
-            of("hop", all(), Hop::ALL.iter().map(|v| (v.name(), v.describe())).collect()),
-            of("forward", all(), Forward::ALL.iter().map(|v| (v.name(), v.describe())).collect()),
+        let mut all =
+            class_labels(&[&CONNECTIONS, &CLOSED, &ACTIVE, &BYTES, &CARRIED, &MESSAGES, &CONNECT, &HAND_OFF]);
+        all.extend([
             of("reason", vec![&CLOSED], Close::ALL.iter().map(|v| (v.name(), v.describe())).collect()),
             of("way", vec![&BYTES], vec![("sent", "by this end"), ("received", "by this end")]),
             of(
@@ -135,7 +132,8 @@ impl Source for Flows {
                     ("elsewhere", "over the stack, because one end is in no workload of this node"),
                 ],
             ),
-        ]
+        ]);
+        all
     }
 
     fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result {
@@ -191,11 +189,22 @@ impl Source for Flows {
     }
 }
 
+/// Values of the labels that tell classes apart, in these families.
+pub(super) fn class_labels(of: &[&'static Family]) -> Vec<Values> {
+    use proxy_common::flow::{Direction, Forward, Hop};
+    let values = |label, values| Values { label, of: of.to_vec(), values };
+    vec![
+        values("direction", Direction::ALL.iter().map(|v| (v.name(), v.describe())).collect()),
+        values("hop", Hop::ALL.iter().map(|v| (v.name(), v.describe())).collect()),
+        values("forward", Forward::ALL.iter().map(|v| (v.name(), v.describe())).collect()),
+    ]
+}
+
 /// Workload, namespace, direction, hop and forward, and what there was of it.
-type Row<'a> = ([&'a str; 5], &'a ClassTotals);
+pub(super) type Row<'a> = ([&'a str; 5], &'a ClassTotals);
 
 /// The classes that were in use: a node full of pods has many more that never are.
-fn rows<'a>(seen: &'a Snapshot) -> Vec<Row<'a>> {
+pub(super) fn rows<'a>(seen: &'a Snapshot) -> Vec<Row<'a>> {
     let workloads: HashMap<&str, [&str; 2]> =
         seen.workloads.iter().map(|workload| (workload.workload.as_str(), names(workload))).collect();
     let is_in_use = |of: &&ClassTotals| {
@@ -211,7 +220,10 @@ fn rows<'a>(seen: &'a Snapshot) -> Vec<Row<'a>> {
     in_use.filter_map(row).collect()
 }
 
-fn each(rows: &[Row<'_>], mut write: impl FnMut([&str; 5], &ClassTotals) -> fmt::Result) -> fmt::Result {
+pub(super) fn each(
+    rows: &[Row<'_>],
+    mut write: impl FnMut([&str; 5], &ClassTotals) -> fmt::Result,
+) -> fmt::Result {
     rows.iter().try_for_each(|(labels, of)| write(*labels, of))
 }
 

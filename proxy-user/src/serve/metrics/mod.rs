@@ -15,6 +15,7 @@ mod page;
 mod programs;
 mod scrape;
 mod stuck;
+mod turnarounds;
 mod workloads;
 
 use std::{
@@ -54,6 +55,7 @@ pub static SOURCES: &[&dyn Source] = &[
     &agent::Agent,
     &decisions::Decisions,
     &flows::Flows,
+    &turnarounds::Turnarounds,
     &stuck::Stuck,
     &around::Around,
     &flow_log::FlowLog,

@@ -27,6 +27,7 @@ mod semantics;
 mod serve;
 mod stream;
 mod sysctl;
+mod turns;
 
 use std::process::ExitCode;
 
@@ -74,6 +75,8 @@ enum Verb {
     FixedPort(fixed_port::FixedPort),
     /// One HTTP question.
     Http(http::Http),
+    /// Many, one after the other, on a connection that is kept.
+    Turns(turns::Verb),
     /// A connection whose socket names a host its packets go by.
     Detour(detour::Detour),
     /// One socket with several lives.
@@ -117,6 +120,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Fill(verb) => verb.run(),
         Verb::FixedPort(verb) => verb.run(),
         Verb::Http(verb) => verb.run(),
+        Verb::Turns(verb) => verb.run(),
         Verb::Detour(detour) => detour.run(),
         Verb::Lives(lives) => lives.run(),
         Verb::Remember(remember) => remember.run(),

@@ -84,6 +84,7 @@ pub(super) fn enroll(
     loop {
         meta.not_accelerated.clone_from(&found.extras.plan.reason);
         meta.not_observed.clone_from(&found.extras.observed.reason);
+        meta.not_timed.clone_from(&found.extras.not_timed);
         meta.features = features(&found.compiled, &found.extras);
         let done = match &old {
             Some(old) => enrollment.update(&mut meta, old, &mut found.listeners),

@@ -128,6 +128,7 @@ impl<'a> Survey<'a> {
                 .map_or_else(|_| Vec::new(), |programs| programs.named(&self.trusted)),
             observe: options.observe,
             not_observed: None,
+            not_timed: None,
             slot: 0,
             number: number(),
             tables: 0,
@@ -144,8 +145,11 @@ impl<'a> Survey<'a> {
 /// Which programs a workload needs.
 pub(super) fn features(compiled: &Compiled, extras: &Extras) -> u32 {
     let mut features = compiled.policy.flags & feature::OF_POLICY;
-    for (bit, on) in [(feature::OBSERVE, extras.observed.is_on()), (feature::ACCELERATE, extras.plan.is_on())]
-    {
+    for (bit, on) in [
+        (feature::OBSERVE, extras.observed.is_on()),
+        (feature::TIME, extras.times()),
+        (feature::ACCELERATE, extras.plan.is_on()),
+    ] {
         features |= if on { bit } else { 0 };
     }
     features

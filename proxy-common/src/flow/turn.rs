@@ -1,0 +1,302 @@
+//! Turnarounds: from the last byte of a request to the first of its answer, as one end of a connection sees them pass.
+//!
+//! What a client sends until its server sends is a request, and what the server sends then the answer. That is so of HTTP/1
+//! and of most protocols that ask and answer; of several requests at a time on one connection (HTTP/2, gRPC) it is not.
+
+use super::Class;
+
+/// Of each connection so many requests are measured from the first on.
+pub const FIRST: u32 = 16;
+/// Of those after them about one in so many; it stands for as many.
+pub const ONE_IN: u64 = 16;
+
+/// For how many requests of a connection this one stands, by its number from 1; 0: it is not measured. Those that are
+/// measured lie 13, 21 or 34 apart: what comes again and again every few requests is neither always met nor never.
+#[inline(always)]
+pub const fn weight(number: u32) -> u64 {
+    if number <= FIRST {
+        1
+    } else if number.wrapping_mul(0x9e37_79b1) >> 28 == 0 {
+        ONE_IN
+    } else {
+        0
+    }
+}
+
+/// What an end of a connection knows of the request it is at. Its own sends and the other end's write it, without a lock:
+/// who asks and answers by turns takes turns here too. Of one that does not, a measurement may be lost or be of another
+/// request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Turn {
+    /// When bytes of the request passed last, if it is measured; monotonic, nanoseconds.
+    pub at: u64,
+    /// Requests so far, wrapping.
+    pub number: u32,
+    /// [`Class`] of the connection.
+    pub class: u8,
+    /// Bits of [`turn_bit`].
+    pub bits: u8,
+    pub reserved: [u8; 2],
+}
+
+/// Bits of [`Turn::bits`].
+pub mod turn_bit {
+    /// Turnarounds of this end are measured: without it nothing happens.
+    pub const TIMED: u8 = 1 << 0;
+    /// The end that accepted: it is asked.
+    pub const SERVER: u8 = 1 << 1;
+    /// A request has begun, and its answer has not.
+    pub const ASKED: u8 = 1 << 2;
+    /// It is one that is measured.
+    pub const MEASURED: u8 = 1 << 3;
+}
+
+/// A turnaround.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Measured {
+    pub ns: u64,
+    /// [`weight`].
+    pub weight: u64,
+}
+
+impl Turn {
+    /// Of no end, or of one that is not measured.
+    pub const OFF: Self = Self { at: 0, number: 0, class: 0, bits: 0, reserved: [0; 2] };
+
+    /// An end before its first request.
+    #[inline(always)]
+    pub const fn new(class: u8, is_server: bool) -> Self {
+        let bits = turn_bit::TIMED | if is_server { turn_bit::SERVER } else { 0 };
+        Self { class, bits, ..Self::OFF }
+    }
+
+    #[inline(always)]
+    pub const fn is_server(&self) -> bool {
+        self.bits & turn_bit::SERVER != 0
+    }
+
+    /// Whether bytes that this end sends (or receives) now change anything here. Of most they do not.
+    #[inline(always)]
+    pub const fn heeds(&self, sends: bool) -> bool {
+        if self.bits & turn_bit::TIMED == 0 {
+            return false;
+        }
+        let is_at_rest = self.bits & turn_bit::ASKED == 0;
+        if sends == self.is_server() {
+            !is_at_rest
+        } else {
+            is_at_rest || self.bits & turn_bit::MEASURED != 0
+        }
+    }
+
+    /// This end sends bytes, or receives them. The clock is read only where it has to be.
+    #[inline(always)]
+    pub fn passes(&mut self, sends: bool, now: impl Fn() -> u64) -> Option<Measured> {
+        if !self.heeds(sends) {
+            return None;
+        }
+        if sends == self.is_server() {
+            let is_measured = self.bits & turn_bit::MEASURED != 0;
+            self.bits &= !(turn_bit::ASKED | turn_bit::MEASURED);
+            return is_measured
+                .then(|| Measured { ns: now().saturating_sub(self.at), weight: weight(self.number) });
+        }
+        if self.bits & turn_bit::ASKED == 0 {
+            self.number = self.number.wrapping_add(1);
+            let measured = if weight(self.number) == 0 { 0 } else { turn_bit::MEASURED };
+            self.bits |= turn_bit::ASKED | measured;
+        }
+        if self.bits & turn_bit::MEASURED != 0 {
+            self.at = now();
+        }
+        None
+    }
+}
+
+/// Eight buckets for each doubling: what is in one lies within an eighth.
+const STEPS: u64 = 8;
+/// Buckets of a [`Turnarounds`]: up to 67 seconds.
+pub const FINE: usize = 192;
+
+/// The bucket of a duration in microseconds; the last one also has what took longer.
+#[inline(always)]
+pub const fn fine_bucket(us: u64) -> usize {
+    if us < STEPS {
+        return us as usize;
+    }
+    // At least 3.
+    let exponent = (u64::BITS - 1 - us.leading_zeros()) as u64;
+    let at = (exponent - 2) * STEPS + (us >> (exponent - 3) & (STEPS - 1));
+    if at < FINE as u64 { at as usize } else { FINE - 1 }
+}
+
+/// The first duration in microseconds that is above a bucket.
+pub const fn fine_end(bucket: usize) -> u64 {
+    let bucket = bucket as u64;
+    if bucket < STEPS {
+        return bucket + 1;
+    }
+    (STEPS + bucket % STEPS + 1) << (bucket / STEPS - 1)
+}
+
+/// Turnarounds at one end of the connections of a class: each measured one counts for those it stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Turnarounds {
+    pub buckets: [u64; FINE],
+    /// Microseconds.
+    pub sum: u64,
+    /// Those that were measured.
+    pub measured: u64,
+}
+
+impl Turnarounds {
+    pub const NONE: Self = Self { buckets: [0; FINE], sum: 0, measured: 0 };
+
+    /// Requests that were answered, as far as those that were measured tell.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// The duration in microseconds that this share of them stays below; none: there were none. Within a bucket they are
+    /// taken to lie evenly.
+    pub fn quantile(&self, share: f64) -> Option<u64> {
+        let wanted = share * self.count() as f64;
+        let mut below = 0.0;
+        for (bucket, count) in self.buckets.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let count = *count as f64;
+            if below + count >= wanted {
+                let begin = if bucket == 0 { 0 } else { fine_end(bucket - 1) } as f64;
+                let width = fine_end(bucket) as f64 - begin;
+                return Some((begin + width * ((wanted - below) / count).clamp(0.0, 1.0)) as u64);
+            }
+            below += count;
+        }
+        None
+    }
+}
+
+/// Key of the turnarounds at one end of a workload's class.
+#[inline(always)]
+pub const fn turn_key(slot: u32, class: Class, is_server: bool) -> u32 {
+    slot << 8 | (class as u32) << 1 | is_server as u32
+}
+
+const _: () = assert!(size_of::<Turn>() == 16);
+const _: () = assert!(size_of::<Turnarounds>() == 8 * (FINE + 2));
+const _: () = assert!(Class::COUNT <= 1 << 7);
+
+#[cfg(test)]
+mod tests {
+    use core::cell::Cell;
+
+    use super::*;
+
+    /// An end, and a clock that goes a microsecond forward at each look.
+    struct End {
+        turn: Turn,
+        looks: Cell<u64>,
+    }
+
+    impl End {
+        fn new(is_server: bool) -> Self {
+            Self { turn: Turn::new(Class::Inbound as u8, is_server), looks: Cell::new(0) }
+        }
+
+        fn passes(&mut self, sends: bool) -> Option<Measured> {
+            let now = || {
+                self.looks.set(self.looks.get() + 1);
+                self.looks.get() * 1000
+            };
+            self.turn.passes(sends, now)
+        }
+    }
+
+    #[test]
+    fn a_request_is_measured_from_its_last_byte_to_the_answers_first() {
+        for is_server in [false, true] {
+            let mut end = End::new(is_server);
+            for _ in 0..3 {
+                assert_eq!(end.passes(!is_server), None, "a part of the request");
+            }
+            assert_eq!(end.passes(is_server), Some(Measured { ns: 1000, weight: 1 }));
+            assert_eq!(end.passes(is_server), None, "the rest of the answer");
+            assert_eq!(end.looks.get(), 4);
+        }
+    }
+
+    #[test]
+    fn a_server_that_speaks_first_answers_nothing() {
+        let mut end = End::new(true);
+        assert_eq!((end.passes(true), end.looks.get(), end.turn.number), (None, 0, 0));
+        end.passes(false);
+        assert!(end.passes(true).is_some());
+    }
+
+    #[test]
+    fn an_end_that_is_not_measured_stays_as_it_is() {
+        let mut end = End { turn: Turn::OFF, looks: Cell::new(0) };
+        for sends in [false, true, false] {
+            assert_eq!(end.passes(sends), None);
+        }
+        assert_eq!((end.turn, end.looks.get()), (Turn::OFF, 0));
+    }
+
+    #[test]
+    fn most_requests_of_a_long_connection_are_counted_without_a_look_at_the_clock() {
+        let mut end = End::new(false);
+        let (mut measured, mut stand_for) = (0, 0);
+        for number in 1..=100_000u32 {
+            end.passes(true);
+            let found = end.passes(false);
+            assert_eq!(found.map_or(0, |it| it.weight), weight(number));
+            measured += u64::from(found.is_some());
+            stand_for += found.map_or(0, |it| it.weight);
+        }
+        assert_eq!(end.turn.number, 100_000);
+        assert_eq!(end.looks.get(), 2 * measured);
+        assert!((6_200..6_300).contains(&measured), "{measured}");
+        assert!((99_900..100_100).contains(&stand_for), "{stand_for}");
+    }
+
+    /// Every third, every eighth and every sixteenth request have their share of the sample.
+    #[test]
+    fn what_comes_again_every_few_requests_has_its_share_of_the_sample() {
+        for period in 2..=40u32 {
+            let of = |rest: u32| -> u64 {
+                (FIRST + 1..200_000).filter(|number| number % period == rest).map(weight).sum()
+            };
+            let even = 200_000 / u64::from(period);
+            for rest in 0..period {
+                assert!(
+                    of(rest) * 10 > even * 8 && of(rest) * 10 < even * 12,
+                    "{rest} of {period}: {}",
+                    of(rest)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_fine_bucket_ends_where_the_next_begins() {
+        assert_eq!([0, 7, 8, 15, 16, 17, 18].map(fine_bucket), [0, 7, 8, 15, 16, 16, 17]);
+        for bucket in 0..FINE - 1 {
+            let end = fine_end(bucket);
+            assert_eq!((fine_bucket(end - 1), fine_bucket(end)), (bucket, bucket + 1), "{end} us");
+        }
+        assert_eq!((fine_end(FINE - 1), fine_bucket(u64::MAX)), (1 << 26, FINE - 1));
+        // Powers of two are ends, so that coarser buckets can be made of these.
+        assert!((3..=26).all(|power| (0..FINE).any(|bucket| fine_end(bucket) == 1 << power)));
+    }
+
+    #[test]
+    fn quantiles_lie_within_their_bucket() {
+        let mut of = Turnarounds::NONE;
+        assert_eq!(of.quantile(0.5), None);
+        of.buckets[fine_bucket(5_000)] = 98;
+        of.buckets[fine_bucket(50_000)] = 2;
+        let [median, last] = [0.5, 0.99].map(|share| of.quantile(share).unwrap());
+        assert!((4_600..5_200).contains(&median) && (46_000..54_000).contains(&last), "{median} {last}");
+    }
+}

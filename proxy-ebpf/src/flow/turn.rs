@@ -1,0 +1,173 @@
+//! Turnarounds, as the ends of a connection see its bytes pass: packets here, what is redirected where it is redirected. A
+//! packet is looked at, never touched, and always passes.
+#![allow(unsafe_code, reason = "helpers and packets; the entry points are exported by name")]
+
+use core::hint::black_box;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, bpf_sock, bpf_tcp_sock},
+    helpers::{
+        bpf_ktime_get_ns,
+        generated::{bpf_sk_fullsock, bpf_tcp_sock as tcp_sock_of},
+    },
+    macros::cgroup_skb,
+    programs::SkBuffContext,
+};
+use proxy_common::flow::{FINE, FlowRecord, LiveEnd, Measured, Turn, fine_bucket};
+
+use super::maps;
+use crate::{
+    atomic,
+    ctx::{load32, load64, packet},
+    rodata,
+    uapi::{IPPROTO_TCP, cgroup::ALLOW},
+    workload,
+};
+
+/// The end before its first request.
+#[inline(always)]
+pub(super) fn begin(end: &mut LiveEnd, record: &FlowRecord, is_server: bool) {
+    end.turn = if rodata::times() { Turn::new(record.class, is_server) } else { Turn::OFF };
+}
+
+/// A packet that a socket of the workload receives, before TCP has it.
+#[cgroup_skb(ingress)]
+pub(crate) fn flow_in(ctx: SkBuffContext) -> i32 {
+    let _ = passes(ctx.skb.skb, false);
+    ALLOW
+}
+
+/// One that it sends.
+#[cgroup_skb(egress)]
+pub(crate) fn flow_out(ctx: SkBuffContext) -> i32 {
+    let _ = passes(ctx.skb.skb, true);
+    ALLOW
+}
+
+/// None: nothing that counts.
+#[inline(always)]
+fn passes(skb: *mut __sk_buff, sends: bool) -> Option<()> {
+    let end_seq = end_of_payload(skb)?;
+    let sk = load64!(skb, __sk_buff, __bindgen_anon_2) as *mut bpf_sock;
+    if sk.is_null() {
+        return None;
+    }
+    // SAFETY: a socket of the context.
+    let sk = unsafe { bpf_sk_fullsock(sk) };
+    if sk.is_null() {
+        return None;
+    }
+    let record = maps::record(sk)?;
+    let end = end_of(record.live_index)?;
+    if end.cookie != record.cookie || !end.turn.heeds(sends) {
+        return None;
+    }
+    // SAFETY: as above; null if it is not TCP's.
+    let tcp: *mut bpf_tcp_sock = unsafe { tcp_sock_of(sk) };
+    if tcp.is_null() {
+        return None;
+    }
+    let received = load32!(tcp, bpf_tcp_sock, rcv_nxt);
+    // TCP moves its numbers on when it has sent, and after this when it receives: what they cover was there before.
+    let next = if sends { load32!(tcp, bpf_tcp_sock, snd_nxt) } else { received };
+    if end_seq.wrapping_sub(next) as i32 <= 0 {
+        return None;
+    }
+    // A first request that came with the end of the handshake was no packet of this socket.
+    if sends && end.turn.is_server() && end.turn.number == 0 && received != record.rcv_base {
+        let established_at = record.established_at;
+        end.turn.passes(false, || established_at);
+    }
+    let found = end.turn.passes(sends, now)?;
+    add(end, found);
+    Some(())
+}
+
+/// Bytes were put past the stack into the other end's queue.
+#[inline(always)]
+pub(crate) fn handed_over(own: u32, other: u32, other_cookie: u64) {
+    if let Some(end) = end_of(own)
+        && let Some(found) = end.turn.passes(true, now)
+    {
+        add(end, found);
+    }
+    if let Some(end) = end_of(other)
+        && end.cookie == other_cookie
+        && let Some(found) = end.turn.passes(false, now)
+    {
+        add(end, found);
+    }
+}
+
+/// `index`: as records have it.
+#[inline(always)]
+fn end_of(index: u32) -> Option<&'static mut LiveEnd> {
+    if index == 0 { None } else { maps::live(index - 1) }
+}
+
+#[inline(always)]
+fn add(end: &LiveEnd, found: Measured) {
+    // The slot may be another workload's by now.
+    if workload::share_of(end.tenancy).is_none() {
+        return;
+    }
+    let Some(sum) = maps::turnarounds(end.tenancy as u32, end.turn.class, end.turn.is_server()) else {
+        return;
+    };
+    let us = found.ns / 1000;
+    // LLVM knows that there is such a bucket, and would leave out what shows the verifier.
+    let bucket = black_box(fine_bucket(us));
+    // SAFETY: fields of a map value.
+    unsafe {
+        if bucket < FINE {
+            atomic::add((&raw mut (*sum).buckets).cast::<u64>().add(bucket), found.weight);
+        }
+        atomic::add(&raw mut (*sum).sum, us * found.weight);
+        atomic::add(&raw mut (*sum).measured, 1);
+    }
+}
+
+/// The number behind the last byte that a TCP packet carries. None: it carries none, or is another's. Of IPv6 with extension
+/// headers nothing is said.
+#[inline(always)]
+fn end_of_payload(skb: *mut __sk_buff) -> Option<u32> {
+    const IPV4_HEADER: usize = 20;
+    const IPV6_HEADER: usize = 40;
+    const TCP_HEADER: usize = 20;
+    let (begin, end) = packet!(skb);
+    if begin + IPV4_HEADER > end {
+        return None;
+    }
+    let first = byte(begin);
+    let header = match first >> 4 {
+        4 if u32::from(byte(begin + 9)) == IPPROTO_TCP => usize::from(first & 0xf) * 4,
+        6 if u32::from(byte(begin + 6)) == IPPROTO_TCP => IPV6_HEADER,
+        _ => return None,
+    };
+    let tcp = begin + header;
+    if tcp + TCP_HEADER > end {
+        return None;
+    }
+    let headers = header as u32 + u32::from(byte(tcp + 12) >> 4) * 4;
+    let payload = load32!(skb, __sk_buff, len).wrapping_sub(headers);
+    if payload as i32 <= 0 {
+        return None;
+    }
+    // SAFETY: within the packet, as was compared.
+    let seq = unsafe { (tcp as *const [u8; 8]).read() };
+    let [_, _, _, _, a, b, c, d] = seq;
+    Some(u32::from_be_bytes([a, b, c, d]).wrapping_add(payload))
+}
+
+/// A byte of the packet that was compared with its end.
+#[inline(always)]
+fn byte(at: usize) -> u8 {
+    // SAFETY: the caller has; the verifier sees to it.
+    unsafe { (at as *const u8).read() }
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { bpf_ktime_get_ns() }
+}

@@ -1,0 +1,80 @@
+use std::fmt;
+
+use prometheus_client::registry::Unit;
+use proxy_common::flow::{Turnarounds as Sums, fine_bucket};
+
+use super::{
+    Family, Kind, Page, Snapshot, Source, Values,
+    flows::{class_labels, each, rows},
+    page::Samples,
+};
+
+static TURNAROUND: Family = Family {
+    name: "turnaround_duration",
+    kind: Kind::Histogram,
+    unit: Some(Unit::Seconds),
+    help: "From the last byte of a request to the first of its answer, at each end that is the workload's: the first 16 \
+           requests of a connection, then one in 16, which counts for 16 (docs/flows.md)",
+    labels: &["workload", "namespace", "direction", "hop", "forward", "end"],
+};
+
+/// Upper ends in microseconds, powers of two: 1, 8, 66 and 524 ms. All of the kernel's buckets would be most of the page.
+const BOUNDS: [u64; 4] = [1 << 10, 1 << 13, 1 << 16, 1 << 19];
+
+const ENDS: [(&str, &str); 2] = [
+    ("client", "of who asks: its own bytes out, the answer's in"),
+    ("server", "of who answers: the request's bytes in, its own out"),
+];
+
+#[derive(Debug)]
+pub(super) struct Turnarounds;
+
+impl Source for Turnarounds {
+    fn families(&self) -> Vec<&'static Family> {
+        vec![&TURNAROUND]
+    }
+
+    fn values(&self) -> Vec<Values> {
+        let mut values = class_labels(&[&TURNAROUND]);
+        values.push(Values { label: "end", of: vec![&TURNAROUND], values: ENDS.to_vec() });
+        values
+    }
+
+    fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result {
+        let rows = rows(seen);
+        let mut samples = page.family(&TURNAROUND)?;
+        each(&rows, |[a, b, c, d, e], of| {
+            let mut ends = ENDS.iter().zip(&of.turnarounds);
+            ends.try_for_each(|((end, _), sums)| match sums {
+                Some(sums) => histogram(&mut samples, &[a, b, c, d, e, end], sums),
+                None => Ok(()),
+            })
+        })
+    }
+}
+
+fn histogram(samples: &mut Samples<'_>, labels: &[&str], of: &Sums) -> fmt::Result {
+    let mut from = 0;
+    let mut buckets = Vec::with_capacity(BOUNDS.len() + 1);
+    for bound in BOUNDS {
+        let end = fine_bucket(bound);
+        buckets.push((bound as f64 / 1e6, of.buckets[from..end].iter().sum()));
+        from = end;
+    }
+    buckets.push((f64::MAX, of.buckets[from..].iter().sum()));
+    samples.histogram(labels, of.sum as f64 / 1e6, &buckets)
+}
+
+#[cfg(test)]
+mod tests {
+    use proxy_common::flow::fine_end;
+
+    use super::*;
+
+    #[test]
+    fn the_bounds_are_ends_of_the_kernels_buckets() {
+        for bound in BOUNDS {
+            assert_eq!(fine_end(fine_bucket(bound) - 1), bound);
+        }
+    }
+}
