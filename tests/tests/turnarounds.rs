@@ -18,7 +18,6 @@ use tests::process::Process;
 use tests::report::Turns;
 use tests::requirement::Requirement;
 use tests::serve::{Metrics, Serve};
-use tests::server::APP_USER;
 use tests::sidecar::{Kind, Logged, Sidecar};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 
@@ -31,15 +30,15 @@ const ALL: u32 = EACH * WAITS_MS.len() as u32;
 
 /// An application that waits as it is asked to.
 fn answerer(pod: &Pod, listen: SocketAddr) -> Process {
-    let command = pod.agent("turns").unwrap().args(["answer", "--listen", &listen.to_string()]);
-    let process = command.user(APP_USER.0, APP_USER.1).spawn().unwrap();
+    let command = pod.agent_as_app("turns").unwrap().args(["answer", "--listen", &listen.to_string()]);
+    let process = command.spawn().unwrap();
     process.wait_for("ready").unwrap();
     process
 }
 
 fn ask(pod: &Pod, to: SocketAddr, flags: &[&str]) -> Vec<u64> {
-    let command = pod.agent("turns").unwrap().args(["ask", "--to", &to.to_string()]).args(flags);
-    let mut process = command.user(APP_USER.0, APP_USER.1).spawn().unwrap();
+    let command = pod.agent_as_app("turns").unwrap().args(["ask", "--to", &to.to_string()]).args(flags);
+    let mut process = command.spawn().unwrap();
     let status = process.wait(WITHIN).unwrap();
     assert!(status.success(), "{}", process.stderr());
     process.records::<Turns>().pop().unwrap().us
