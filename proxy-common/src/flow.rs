@@ -16,7 +16,8 @@ pub use record::{
 };
 pub use totals::{BUCKETS, Carried, Histogram, OpenKey, OpenTotals, Stayed, Totals, bucket, totals_key};
 pub use turn::{
-    FINE, FIRST, Measured, ONE_IN, Turn, Turnarounds, fine_bucket, fine_end, turn_bit, turn_key, weight,
+    FINE, FIRST, Measured, ONE_IN, Segment, Turn, Turnarounds, fine_bucket, fine_end, turn_bit, turn_key,
+    weight,
 };
 
 named! {

@@ -1,11 +1,11 @@
-//! From the last byte of a request to the first of its answer, on each hop through a real Envoy: which requests are measured,
+//! From the last byte of a request to the first of its answer, on each hop through a real Envoy: how many are measured,
 //! that no hop is faster than the one behind it, and that none is faster than an application that is known to wait. How long
 //! the sidecar takes by itself is a matter of the machine's load, and only printed.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use proxy_common::flow::weight;
+use proxy_common::flow::FIRST;
 use rstest::rstest;
 use serde_json::Value;
 use tests::accelerated::{Accelerated, attach_both};
@@ -20,13 +20,14 @@ use tests::requirement::Requirement;
 use tests::serve::{Metrics, Serve};
 use tests::sidecar::{Kind, Logged, Sidecar};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
+use tests::wait::until;
 
 const WITHIN: Duration = Duration::from_secs(60);
 const CURL: Requirement = Requirement::Program("curl", "curl");
-/// How long the application waits before it answers: of each so many requests.
+/// How long the application waits before it answers: of each so many requests, so few that all are measured.
 const WAITS_MS: [u64; 2] = [5, 50];
-const EACH: u32 = 20;
-const ALL: u32 = EACH * WAITS_MS.len() as u32;
+const EACH: u32 = FIRST / 2;
+const ALL: u64 = FIRST as u64;
 
 /// An application that waits as it is asked to.
 fn answerer(pod: &Pod, listen: SocketAddr) -> Process {
@@ -51,63 +52,94 @@ fn ask_slow_ones(pod: &Pod, to: SocketAddr) -> Vec<u64> {
 /// The turnarounds at one end of a pod's hop.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct End {
-    count: f64,
+    count: u64,
+    measured: u64,
     /// Microseconds.
-    sum: f64,
+    sum: u64,
+    p50: u64,
+    p99: u64,
 }
 
-impl End {
-    fn of(metrics: &Metrics, pod: &Pod, hop: &str, end: &str) -> Self {
-        let workload = format!("workload=\"{}-{}\"", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap());
-        let labels = [&*workload, &*format!("hop=\"{hop}\""), &*format!("end=\"{end}\"")];
-        let of = |part: &str| metrics.of(&format!("sidestep_turnaround_duration_seconds_{part}"), &labels);
-        Self { count: of("count"), sum: of("sum") * 1e6 }
+/// What `serve` says of the turnarounds, as JSON and as metrics.
+struct Seen {
+    page: Value,
+    metrics: Metrics,
+}
+
+impl Seen {
+    fn now() -> Self {
+        let serve = Serve::start(&[]).unwrap();
+        let page = serve.get("/api/v1/node", &[]).unwrap().body;
+        Self { page: serde_json::from_str(&page).unwrap(), metrics: serve.metrics().unwrap() }
+    }
+
+    /// At the client's end of this hop, or the server's.
+    fn of(&self, pod: &Pod, hop: &str, end: &str) -> End {
+        let name = format!("{}-{}", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap());
+        let workloads = self.page["workloads"].as_array().unwrap();
+        let workload = workloads.iter().find(|of| of["workload"] == *name).unwrap();
+        let classes = workload["classes"].as_array().unwrap().iter().filter(|class| class["hop"] == hop);
+        let seen: Vec<&Value> =
+            classes.map(|class| &class[format!("{end}_turnaround")]).filter(|it| !it.is_null()).collect();
+        let [of] = seen[..] else { panic!("{hop}, {end}: {workload:#}") };
+        let number = |name: &str| of[name].as_u64().unwrap();
+        let found = End {
+            count: number("requests"),
+            measured: number("measured"),
+            sum: number("sum_us"),
+            p50: number("p50_us"),
+            p99: number("p99_us"),
+        };
+        self.assert_metrics(&name, hop, end, found);
+        found
+    }
+
+    /// The metrics say the same, of hops with a sidecar.
+    fn assert_metrics(&self, workload: &str, hop: &str, end: &str, found: End) {
+        let labels = [("workload", workload), ("hop", hop), ("end", end)];
+        let labels = labels.map(|(name, value)| format!("{name}=\"{value}\""));
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        let of =
+            |part: &str| self.metrics.of(&format!("sidestep_turnaround_duration_seconds_{part}"), &labels);
+        let shown = (of("count") as u64, (of("sum") * 1e6).round() as u64);
+        assert_eq!(shown, if hop == "direct" { (0, 0) } else { (found.count, found.sum) }, "{hop}, {end}");
     }
 }
 
-/// What is measured of these durations of a connection's requests adds up to this, in microseconds.
-fn sampled(us: impl IntoIterator<Item = u64>) -> f64 {
-    (1..).zip(us).map(|(number, us)| weight(number) * us).sum::<u64>() as f64
-}
-
-/// For how many requests those that are measured of a connection stand.
-fn stand_for(requests: u32) -> f64 {
-    (1..=requests).map(weight).sum::<u64>() as f64
-}
-
 /// What the application alone takes.
-fn waited() -> f64 {
-    sampled(WAITS_MS.iter().flat_map(|ms| vec![ms * 1000; EACH as usize]))
+fn waited() -> u64 {
+    WAITS_MS.iter().map(|ms| ms * 1000 * u64::from(EACH)).sum()
 }
 
 /// From the outermost end to the innermost: each saw as many requests, and none was faster than the one behind it.
 fn assert_ordered(ends: &[(&str, End)]) {
-    println!("{:>24} {:>9.1} us of the application's", "waited", waited() / stand_for(ALL));
+    let each = |sum: u64| sum as f64 / ALL as f64;
+    println!("{:>14} {:>9.1} us on average", "waited", each(waited()));
     for (name, end) in ends {
-        println!("{name:>24} {:>9.1} us on average", end.sum / end.count);
-        assert_eq!(end.count, stand_for(ALL), "{name}: {ends:#?}");
+        let End { count, measured, sum, p50, p99 } = *end;
+        println!("{name:>14} {:>9.1} us on average, p50 {p50} us, p99 {p99} us", each(sum));
+        assert_eq!((count, measured), (ALL, ALL), "{name}: {ends:#?}");
     }
     for ends in ends.windows(2) {
-        // A sum is written in seconds.
-        assert!(ends[0].1.sum >= ends[1].1.sum - 0.5, "{ends:#?}");
+        assert!(ends[0].1.sum >= ends[1].1.sum, "{ends:#?}");
     }
-    assert!(ends.last().unwrap().1.sum >= waited() - 0.5, "{ends:#?}");
+    assert!(ends.last().unwrap().1.sum >= waited(), "{ends:#?}");
 }
 
 /// Envoy's own durations lie within the outer ones and around the inner ones.
 fn assert_agrees_with_envoy(sidecar: &Sidecar, outer: End, inner: End) {
-    tests::wait::until("all requests are logged", WITHIN, || sidecar.logged().len() >= ALL as usize);
+    until("all requests are logged", WITHIN, || sidecar.logged().len() >= ALL as usize);
     let lines = sidecar.logged();
     let of = |field: fn(&Logged) -> Option<u64>| {
-        let all = lines.iter().map(|line| field(line).unwrap_or_else(|| panic!("{line:?}")));
-        sampled(all)
+        lines.iter().map(|line| field(line).unwrap_or_else(|| panic!("{line:?}"))).sum::<u64>()
     };
     let (downstream, upstream) = (of(|line| line.downstream_us), of(|line| line.upstream_us));
-    let count = stand_for(ALL);
-    println!("{:>24} {:>9.1} and {:.1} us", "Envoy's", downstream / count, upstream / count);
-    println!("{:>24} {:>9.1} us of ours", "sidecar added", (outer.sum - inner.sum) / count);
-    assert!(downstream <= outer.sum + 0.5, "{downstream} of Envoy's, {outer:?}");
-    assert!(upstream >= inner.sum - 0.5, "{upstream} of Envoy's, {inner:?}");
+    let each = |sum: u64| sum as f64 / ALL as f64;
+    println!("{:>14} {:>9.1} and {:.1} us on average", "Envoy says", each(downstream), each(upstream));
+    let added = (outer.sum - inner.sum, downstream.saturating_sub(upstream));
+    println!("{:>14} {:>9.1} us, by Envoy's times {:.1}", "sidecar added", each(added.0), each(added.1));
+    assert!(downstream <= outer.sum, "{downstream} of Envoy's, {outer:?}");
+    assert!(upstream >= inner.sum, "{upstream} of Envoy's, {inner:?}");
 }
 
 #[rstest]
@@ -128,8 +160,8 @@ fn inbound(
     let _app = answerer(&network.pod, at);
     ask_slow_ones(&network.outside, network.pod4(8080));
 
-    let metrics = Serve::start(&[]).unwrap().metrics().unwrap();
-    let of = |pod: &Pod, hop: &str, end: &str| End::of(&metrics, pod, hop, end);
+    let seen = Seen::now();
+    let of = |pod: &Pod, hop: &str, end: &str| seen.of(pod, hop, end);
     let (client, outer) = (of(&network.outside, "direct", "client"), of(&network.pod, "inbound", "server"));
     let (inner, app) = (of(&network.pod, "inner", "client"), of(&network.pod, "inner", "server"));
     assert_ordered(&[
@@ -141,12 +173,11 @@ fn inbound(
     assert_agrees_with_envoy(&sidecar, outer, inner);
     let forward = format!("forward=\"{name}\"");
     let known = ["hop=\"inner\"", &*forward];
-    assert_eq!(metrics.of("sidestep_turnaround_duration_seconds_count", &known), 2.0 * inner.count);
-    let redirected = metrics.of("sidestep_flow_messages_total", &[known[0], known[1], "path=\"redirected\""]);
+    let of = |name: &str, label: &str| seen.metrics.of(name, &[known[0], known[1], label]);
+    let redirected = of("sidestep_flow_messages_total", "path=\"redirected\"");
     assert_eq!(redirected > 0.0, mode == ANY_READER, "{redirected} messages");
     // None is as fast as a millisecond.
-    let fast = [known[0], known[1], "le=\"0.001024\""];
-    assert_eq!(metrics.of("sidestep_turnaround_duration_seconds_bucket", &fast), 0.0);
+    assert_eq!(of("sidestep_turnaround_duration_seconds_bucket", "le=\"0.001024\""), 0.0);
 }
 
 /// The pod with a sidecar, the other one with nothing captured.
@@ -171,8 +202,8 @@ fn outbound(#[values(ANY_READER, "off")] mode: &str) {
     let _service = answerer(&network.outside, network.outside4(80));
     ask_slow_ones(&network.pod, network.outside4(80));
 
-    let metrics = Serve::start(&[]).unwrap().metrics().unwrap();
-    let of = |pod: &Pod, hop: &str, end: &str| End::of(&metrics, pod, hop, end);
+    let seen = Seen::now();
+    let of = |pod: &Pod, hop: &str, end: &str| seen.of(pod, hop, end);
     let app = of(&network.pod, "outbound", "client");
     let outer = of(&network.pod, "outbound", "server");
     let inner = of(&network.pod, "upstream", "client");
@@ -186,11 +217,11 @@ fn outbound(#[values(ANY_READER, "off")] mode: &str) {
     assert_agrees_with_envoy(&sidecar, outer, inner);
 }
 
-/// Of a long connection one request in 16 is measured, and stands for 16; a request in pieces is one.
+/// Of a short connection all are measured, of a long one about one in 16, which stands for 16; one in pieces is one.
 #[rstest]
 fn requests_are_sampled_and_counted(#[values(ANY_READER, "off")] mode: &str, #[values(1, 3)] pieces: u32) {
-    const REQUESTS: u32 = 300;
-    const SHORT: u32 = 20;
+    const SHORT: u64 = 20;
+    const LONG: u64 = 2000;
     if !DataPlane::Sidestep.met(&[Requirement::Observation, CURL])
         || mode == ANY_READER && !tests::requirement::met(&[Requirement::Acceleration])
     {
@@ -201,30 +232,29 @@ fn requests_are_sampled_and_counted(#[values(ANY_READER, "off")] mode: &str, #[v
     let at = network.pod4(8080);
     let _app = answerer(&network.pod, at);
     let pieces = pieces.to_string();
-    let flags = ["--wait-ms", "0", "--pieces", &pieces, "--requests"];
-    ask(&network.outside, at, &[&flags[..], &[&REQUESTS.to_string()]].concat());
-    for _ in 0..SHORT {
-        ask(&network.outside, at, &[&flags[..], &["1"]].concat());
-    }
-    let expected = stand_for(REQUESTS) + f64::from(SHORT);
-    let serve = Serve::start(&[]).unwrap();
-    let metrics = serve.metrics().unwrap();
-    for (pod, end) in [(&network.outside, "client"), (&network.pod, "server")] {
-        assert_eq!(End::of(&metrics, pod, "direct", end).count, expected, "{end}");
-    }
-    let page: Value = serde_json::from_str(&serve.get("/api/v1/node", &[]).unwrap().body).unwrap();
-    let classes =
-        page["workloads"].as_array().unwrap().iter().flat_map(|of| of["classes"].as_array().unwrap());
-    let measured: Vec<&Value> =
-        classes.map(|class| &class["server_turnaround"]).filter(|it| !it.is_null()).collect();
-    let [of] = measured[..] else { panic!("{page:#}") };
-    let looks = (1..=REQUESTS).filter(|number| weight(*number) > 0).count() as u64 + u64::from(SHORT);
-    assert_eq!(
-        (of["requests"].as_u64().unwrap() as f64, of["measured"].as_u64().unwrap()),
-        (expected, looks)
-    );
-    let us = |name: &str| of[name].as_u64().unwrap();
-    assert!(us("p50_us") <= us("p99_us") && us("mean_us") > 0, "{of}");
+    let of_connection = |requests: u64| {
+        let requests = requests.to_string();
+        ask(&network.outside, at, &["--wait-ms", "0", "--pieces", &pieces, "--requests", &requests]);
+    };
+    let ends = || {
+        let seen = Seen::now();
+        [(&network.outside, "client"), (&network.pod, "server")].map(|(pod, end)| seen.of(pod, "direct", end))
+    };
+    (0..SHORT).for_each(|_| of_connection(1));
+    let short = ends();
+    assert!(short.iter().all(|end| (end.count, end.measured) == (SHORT, SHORT)), "{short:#?}");
+    of_connection(LONG);
+    let [client, server] = ends().map(|end| {
+        println!("{mode}, {pieces} pieces: {end:?}");
+        assert!(end.p50 <= end.p99 && end.sum > 0, "{end:?}");
+        let (count, measured) = (end.count - SHORT, end.measured - SHORT);
+        // A standard deviation is less than a tenth.
+        assert!(count * 10 > LONG * 6 && count * 10 < LONG * 14, "{count} of {LONG}");
+        assert!(measured < LONG / 8, "{measured} of {LONG}");
+        count
+    });
+    // Both measure the same ones, but for what comes between the first ones and the others.
+    assert!(client.abs_diff(server) <= 4, "{client} {server}");
 }
 
 /// A workload that has the slot next begins with none.
@@ -239,8 +269,7 @@ fn what_was_measured_goes_with_the_workload() {
     for _ in 0..2 {
         let attached = attach_both(&network, &Accelerated::new("off")).unwrap();
         ask(&network.outside, at, &["--wait-ms", "0", "--requests", "3"]);
-        let metrics = Serve::start(&[]).unwrap().metrics().unwrap();
-        assert_eq!(End::of(&metrics, &network.pod, "direct", "server").count, 3.0);
+        assert_eq!(Seen::now().of(&network.pod, "direct", "server").count, 3);
         drop(attached);
     }
 }

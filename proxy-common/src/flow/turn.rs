@@ -8,12 +8,12 @@ use super::Class;
 /// Of each connection so many requests are measured from the first on.
 pub const FIRST: u32 = 16;
 /// Of those after them about one in so many; it stands for as many.
-pub const ONE_IN: u64 = 16;
+pub const ONE_IN: u8 = 16;
 
 /// For how many requests of a connection this one stands, by its number from 1; 0: it is not measured. Those that are
 /// measured lie 13, 21 or 34 apart: what comes again and again every few requests is neither always met nor never.
 #[inline(always)]
-pub const fn weight(number: u32) -> u64 {
+pub const fn weight(number: u32) -> u8 {
     if number <= FIRST {
         1
     } else if number.wrapping_mul(0x9e37_79b1) >> 28 == 0 {
@@ -21,6 +21,55 @@ pub const fn weight(number: u32) -> u64 {
     } else {
         0
     }
+}
+
+/// So many segments with bytes, both ways, are of the first requests of a connection.
+const FIRST_SEGMENTS: u32 = 2 * FIRST;
+/// And so many more may be of their answers.
+const ANSWERS_SEGMENTS: u32 = FIRST_SEGMENTS + 64;
+
+/// A segment with bytes, and where the connection stood when it passed: what is sampled where requests are not counted,
+/// because most packets are not worth a look at what is known of their connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment {
+    /// Numbers of the first byte, and behind the last one.
+    pub seq: u32,
+    pub end: u32,
+    /// The next number the other way.
+    pub other: u32,
+    /// Segments with bytes before this one, both ways.
+    pub before: u32,
+}
+
+impl Segment {
+    /// For how many requests the one stands that this is the last segment of, or (`is_request` false) whose answer's first;
+    /// 0: it is not measured. A request is told by where it ends and its answer begins, so that both segments, at both ends,
+    /// come to the same.
+    #[inline(always)]
+    pub const fn weight(&self, is_request: bool) -> u8 {
+        let (from, few) = if is_request { (self.end, FIRST_SEGMENTS) } else { (self.seq, ANSWERS_SEGMENTS) };
+        if self.before < few {
+            1
+        } else if mixed(from.wrapping_add(self.other)) >> 28 == 0 {
+            ONE_IN
+        } else {
+            0
+        }
+    }
+
+    /// Whether it may be of a request that is measured, whoever asks.
+    #[inline(always)]
+    pub const fn is_looked_at(&self) -> bool {
+        self.weight(true) != 0 || self.weight(false) != 0
+    }
+}
+
+/// Requests and answers of one size lie evenly; this does not.
+#[inline(always)]
+const fn mixed(number: u32) -> u32 {
+    let number = (number ^ number >> 16).wrapping_mul(0x85eb_ca6b);
+    let number = (number ^ number >> 13).wrapping_mul(0xc2b2_ae35);
+    number ^ number >> 16
 }
 
 /// What an end of a connection knows of the request it is at. Its own sends and the other end's write it, without a lock:
@@ -31,13 +80,15 @@ pub const fn weight(number: u32) -> u64 {
 pub struct Turn {
     /// When bytes of the request passed last, if it is measured; monotonic, nanoseconds.
     pub at: u64,
-    /// Requests so far, wrapping.
+    /// Requests so far, of which anything is known, wrapping.
     pub number: u32,
     /// [`Class`] of the connection.
     pub class: u8,
     /// Bits of [`turn_bit`].
     pub bits: u8,
-    pub reserved: [u8; 2],
+    /// For how many the request stands that is measured.
+    pub weight: u8,
+    pub reserved: u8,
 }
 
 /// Bits of [`Turn::bits`].
@@ -56,13 +107,13 @@ pub mod turn_bit {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Measured {
     pub ns: u64,
-    /// [`weight`].
+    /// For how many requests it stands.
     pub weight: u64,
 }
 
 impl Turn {
     /// Of no end, or of one that is not measured.
-    pub const OFF: Self = Self { at: 0, number: 0, class: 0, bits: 0, reserved: [0; 2] };
+    pub const OFF: Self = Self { at: 0, number: 0, class: 0, bits: 0, weight: 0, reserved: 0 };
 
     /// An end before its first request.
     #[inline(always)]
@@ -90,22 +141,29 @@ impl Turn {
         }
     }
 
-    /// This end sends bytes, or receives them. The clock is read only where it has to be.
+    /// This end sends bytes, or receives them. The clock is read only where it has to be. `stands_for`: how many requests
+    /// this one stands for; none: its number says so.
     #[inline(always)]
-    pub fn passes(&mut self, sends: bool, now: impl Fn() -> u64) -> Option<Measured> {
-        if !self.heeds(sends) {
+    pub fn passes(&mut self, sends: bool, stands_for: Option<u8>, now: impl Fn() -> u64) -> Option<Measured> {
+        let is_request = sends != self.is_server();
+        if self.bits & turn_bit::TIMED == 0 || !self.heeds(sends) && !(is_request && stands_for.is_some()) {
             return None;
         }
         if sends == self.is_server() {
             let is_measured = self.bits & turn_bit::MEASURED != 0;
             self.bits &= !(turn_bit::ASKED | turn_bit::MEASURED);
             return is_measured
-                .then(|| Measured { ns: now().saturating_sub(self.at), weight: weight(self.number) });
+                .then(|| Measured { ns: now().saturating_sub(self.at), weight: self.weight.into() });
         }
         if self.bits & turn_bit::ASKED == 0 {
             self.number = self.number.wrapping_add(1);
-            let measured = if weight(self.number) == 0 { 0 } else { turn_bit::MEASURED };
+            self.weight = stands_for.unwrap_or(weight(self.number));
+            let measured = if self.weight == 0 { 0 } else { turn_bit::MEASURED };
             self.bits |= turn_bit::ASKED | measured;
+        } else if let Some(weight) = stands_for {
+            // What was asked before may have had an answer that nobody looked at.
+            self.weight = weight;
+            self.bits |= turn_bit::MEASURED;
         }
         if self.bits & turn_bit::MEASURED != 0 {
             self.at = now();
@@ -209,7 +267,7 @@ mod tests {
                 self.looks.set(self.looks.get() + 1);
                 self.looks.get() * 1000
             };
-            self.turn.passes(sends, now)
+            self.turn.passes(sends, None, now)
         }
     }
 
@@ -250,7 +308,7 @@ mod tests {
         for number in 1..=100_000u32 {
             end.passes(true);
             let found = end.passes(false);
-            assert_eq!(found.map_or(0, |it| it.weight), weight(number));
+            assert_eq!(found.map_or(0, |it| it.weight), weight(number).into());
             measured += u64::from(found.is_some());
             stand_for += found.map_or(0, |it| it.weight);
         }
@@ -265,7 +323,10 @@ mod tests {
     fn what_comes_again_every_few_requests_has_its_share_of_the_sample() {
         for period in 2..=40u32 {
             let of = |rest: u32| -> u64 {
-                (FIRST + 1..200_000).filter(|number| number % period == rest).map(weight).sum()
+                (FIRST + 1..200_000)
+                    .filter(|number| number % period == rest)
+                    .map(|it| u64::from(weight(it)))
+                    .sum()
             };
             let even = 200_000 / u64::from(period);
             for rest in 0..period {
@@ -276,6 +337,56 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// Both segments of an exchange, seen at both ends.
+    fn exchange(request_end: u32, answer_begin: u32, before: u32) -> [u8; 2] {
+        let request =
+            Segment { seq: request_end.wrapping_sub(90), end: request_end, other: answer_begin, before };
+        let answer = Segment {
+            seq: answer_begin,
+            end: answer_begin.wrapping_add(200),
+            other: request_end,
+            before: before + 1,
+        };
+        assert!(request.is_looked_at() >= (request.weight(true) > 0));
+        assert!(answer.is_looked_at() >= (answer.weight(false) > 0));
+        [request.weight(true), answer.weight(false)]
+    }
+
+    #[test]
+    fn a_request_and_its_answer_are_sampled_together() {
+        for number in 0..FIRST {
+            assert_eq!(exchange(7 + number * 90, 9 + number * 200, number * 2), [1, 1]);
+        }
+        // Of one size, of either way alone (the other one is redirected), and of odd ones.
+        for (up, down) in [(90, 200), (90, 0), (0, 200), (61, 1 << 20), (1, 1)] {
+            let (mut measured, mut stand_for) = (0u32, 0);
+            for number in 1..=100_000u32 {
+                let (request_end, answer_begin) =
+                    ((u32::MAX - 500).wrapping_add(number.wrapping_mul(up)), number.wrapping_mul(down));
+                let [request, answer] = exchange(request_end, answer_begin, 1000);
+                assert_eq!(request, answer);
+                measured += u32::from(request > 0);
+                stand_for += u32::from(request);
+            }
+            assert!((5_600..6_900).contains(&measured), "{up} {down}: {measured}");
+            assert_eq!(stand_for, measured * u32::from(ONE_IN));
+        }
+    }
+
+    #[test]
+    fn the_first_requests_that_are_asked_in_segments_all_count() {
+        let answer = Segment { seq: 1, end: 2, other: 3, before: FIRST_SEGMENTS + 9 };
+        assert_eq!((answer.weight(false), Segment { before: 0, ..answer }.weight(true)), (1, 1));
+    }
+
+    #[test]
+    fn a_request_whose_answer_nobody_looked_at_gives_way_to_the_next() {
+        let mut turn = Turn::new(0, true);
+        assert_eq!(turn.passes(false, Some(1), || 1_000), None);
+        assert_eq!(turn.passes(false, Some(ONE_IN), || 9_000), None);
+        assert_eq!(turn.passes(true, Some(ONE_IN), || 9_500), Some(Measured { ns: 500, weight: 16 }));
     }
 
     #[test]

@@ -6,14 +6,11 @@ use core::hint::black_box;
 
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_sock, bpf_tcp_sock},
-    helpers::{
-        bpf_ktime_get_ns,
-        generated::{bpf_sk_fullsock, bpf_tcp_sock as tcp_sock_of},
-    },
+    helpers::{bpf_ktime_get_ns, generated::bpf_tcp_sock as tcp_sock_of},
     macros::cgroup_skb,
     programs::SkBuffContext,
 };
-use proxy_common::flow::{FINE, FlowRecord, LiveEnd, Measured, Turn, fine_bucket};
+use proxy_common::flow::{FINE, FlowRecord, LiveEnd, Measured, Segment, Turn, fine_bucket};
 
 use super::maps;
 use crate::{
@@ -44,41 +41,46 @@ pub(crate) fn flow_out(ctx: SkBuffContext) -> i32 {
     ALLOW
 }
 
-/// None: nothing that counts.
+/// None: nothing that counts. Most packets are done with before anything of their connection is looked up.
 #[inline(always)]
 fn passes(skb: *mut __sk_buff, sends: bool) -> Option<()> {
-    let end_seq = end_of_payload(skb)?;
+    let (seq, end_of_payload) = payload(skb)?;
     let sk = load64!(skb, __sk_buff, __bindgen_anon_2) as *mut bpf_sock;
     if sk.is_null() {
         return None;
     }
-    // SAFETY: a socket of the context.
-    let sk = unsafe { bpf_sk_fullsock(sk) };
-    if sk.is_null() {
-        return None;
-    }
-    let record = maps::record(sk)?;
-    let end = end_of(record.live_index)?;
-    if end.cookie != record.cookie || !end.turn.heeds(sends) {
-        return None;
-    }
-    // SAFETY: as above; null if it is not TCP's.
+    // SAFETY: a socket of the context; null if it is not TCP's, or not a full one.
     let tcp: *mut bpf_tcp_sock = unsafe { tcp_sock_of(sk) };
     if tcp.is_null() {
         return None;
     }
-    let received = load32!(tcp, bpf_tcp_sock, rcv_nxt);
+    let (sent, received) = (load32!(tcp, bpf_tcp_sock, snd_nxt), load32!(tcp, bpf_tcp_sock, rcv_nxt));
+    let (next, other) = if sends { (sent, received) } else { (received, sent) };
     // TCP moves its numbers on when it has sent, and after this when it receives: what they cover was there before.
-    let next = if sends { load32!(tcp, bpf_tcp_sock, snd_nxt) } else { received };
-    if end_seq.wrapping_sub(next) as i32 <= 0 {
+    if end_of_payload.wrapping_sub(next) as i32 <= 0 {
+        return None;
+    }
+    // What it sends it has counted.
+    let before = load32!(tcp, bpf_tcp_sock, data_segs_in)
+        .wrapping_add(load32!(tcp, bpf_tcp_sock, data_segs_out))
+        .saturating_sub(u32::from(sends));
+    let segment = Segment { seq, end: end_of_payload, other, before };
+    if !segment.is_looked_at() {
+        return None;
+    }
+    let record = maps::record(sk)?;
+    let end = end_of(record.live_index)?;
+    let is_request = sends != end.turn.is_server();
+    let weight = segment.weight(is_request);
+    if end.cookie != record.cookie || weight == 0 {
         return None;
     }
     // A first request that came with the end of the handshake was no packet of this socket.
-    if sends && end.turn.is_server() && end.turn.number == 0 && received != record.rcv_base {
+    if sends && !is_request && end.turn.number == 0 && received != record.rcv_base {
         let established_at = record.established_at;
-        end.turn.passes(false, || established_at);
+        end.turn.passes(false, Some(1), || established_at);
     }
-    let found = end.turn.passes(sends, now)?;
+    let found = end.turn.passes(sends, Some(weight), now)?;
     add(end, found);
     Some(())
 }
@@ -87,13 +89,13 @@ fn passes(skb: *mut __sk_buff, sends: bool) -> Option<()> {
 #[inline(always)]
 pub(crate) fn handed_over(own: u32, other: u32, other_cookie: u64) {
     if let Some(end) = end_of(own)
-        && let Some(found) = end.turn.passes(true, now)
+        && let Some(found) = end.turn.passes(true, None, now)
     {
         add(end, found);
     }
     if let Some(end) = end_of(other)
         && end.cookie == other_cookie
-        && let Some(found) = end.turn.passes(false, now)
+        && let Some(found) = end.turn.passes(false, None, now)
     {
         add(end, found);
     }
@@ -127,10 +129,10 @@ fn add(end: &LiveEnd, found: Measured) {
     }
 }
 
-/// The number behind the last byte that a TCP packet carries. None: it carries none, or is another's. Of IPv6 with extension
-/// headers nothing is said.
+/// The numbers of the first byte that a TCP packet carries, and behind the last one. None: it carries none, or is another's.
+/// Of IPv6 with extension headers nothing is said.
 #[inline(always)]
-fn end_of_payload(skb: *mut __sk_buff) -> Option<u32> {
+fn payload(skb: *mut __sk_buff) -> Option<(u32, u32)> {
     const IPV4_HEADER: usize = 20;
     const IPV6_HEADER: usize = 40;
     const TCP_HEADER: usize = 20;
@@ -149,14 +151,14 @@ fn end_of_payload(skb: *mut __sk_buff) -> Option<u32> {
         return None;
     }
     let headers = header as u32 + u32::from(byte(tcp + 12) >> 4) * 4;
-    let payload = load32!(skb, __sk_buff, len).wrapping_sub(headers);
-    if payload as i32 <= 0 {
+    let bytes = load32!(skb, __sk_buff, len).wrapping_sub(headers);
+    if bytes as i32 <= 0 {
         return None;
     }
     // SAFETY: within the packet, as was compared.
-    let seq = unsafe { (tcp as *const [u8; 8]).read() };
-    let [_, _, _, _, a, b, c, d] = seq;
-    Some(u32::from_be_bytes([a, b, c, d]).wrapping_add(payload))
+    let [a, b, c, d] = unsafe { ((tcp + 4) as *const [u8; 4]).read() };
+    let seq = u32::from_be_bytes([a, b, c, d]);
+    Some((seq, seq.wrapping_add(bytes)))
 }
 
 /// A byte of the packet that was compared with its end.

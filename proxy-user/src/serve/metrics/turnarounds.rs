@@ -1,7 +1,7 @@
 use std::fmt;
 
 use prometheus_client::registry::Unit;
-use proxy_common::flow::{Turnarounds as Sums, fine_bucket};
+use proxy_common::flow::{Hop, Turnarounds as Sums, fine_bucket};
 
 use super::{
     Family, Kind, Page, Snapshot, Source, Values,
@@ -13,13 +13,13 @@ static TURNAROUND: Family = Family {
     name: "turnaround_duration",
     kind: Kind::Histogram,
     unit: Some(Unit::Seconds),
-    help: "From the last byte of a request to the first of its answer, at each end that is the workload's: the first 16 \
-           requests of a connection, then one in 16, which counts for 16 (docs/flows.md)",
+    help: "From the last byte of a request to the first of its answer on the hops to and from the sidecar, at each end that \
+           is the workload's: the first 16 requests of a connection, then one in 16, which counts for 16 (docs/flows.md)",
     labels: &["workload", "namespace", "direction", "hop", "forward", "end"],
 };
 
-/// Upper ends in microseconds, powers of two: 1, 8, 66 and 524 ms. All of the kernel's buckets would be most of the page.
-const BOUNDS: [u64; 4] = [1 << 10, 1 << 13, 1 << 16, 1 << 19];
+/// Upper ends in microseconds, powers of two: 1, 8 and 66 ms. All of the kernel's buckets would be most of the page.
+const BOUNDS: [u64; 3] = [1 << 10, 1 << 13, 1 << 16];
 
 const ENDS: [(&str, &str); 2] = [
     ("client", "of who asks: its own bytes out, the answer's in"),
@@ -44,6 +44,10 @@ impl Source for Turnarounds {
         let rows = rows(seen);
         let mut samples = page.family(&TURNAROUND)?;
         each(&rows, |[a, b, c, d, e], of| {
+            // What no sidecar is on the way of has nothing to be compared with.
+            if !matches!(of.class.hop(), Hop::Inbound | Hop::Inner | Hop::Outbound | Hop::Upstream) {
+                return Ok(());
+            }
             let mut ends = ENDS.iter().zip(&of.turnarounds);
             ends.try_for_each(|((end, _), sums)| match sums {
                 Some(sums) => histogram(&mut samples, &[a, b, c, d, e, end], sums),
