@@ -4,6 +4,7 @@ mod live;
 mod record;
 mod totals;
 mod turn;
+mod turnarounds;
 
 use crate::named::named;
 
@@ -15,10 +16,8 @@ pub use record::{
     PeerKey, Tally, ToldPeer, flow_flag, journal_sum, phase, stays_for, tally_path,
 };
 pub use totals::{BUCKETS, Carried, Histogram, OpenKey, OpenTotals, Stayed, Totals, bucket, totals_key};
-pub use turn::{
-    FINE, FIRST, Measured, ONE_IN, Segment, Turn, Turnarounds, fine_bucket, fine_end, turn_bit, turn_key,
-    weight,
-};
+pub use turn::{FIRST, Measured, ONE_IN, Segment, Turn, turn_bit, weight};
+pub use turnarounds::{FINE, Turnarounds, fine_bucket, fine_end, turn_key};
 
 named! {
     /// Between whom a connection runs.
