@@ -143,8 +143,8 @@ impl Turn {
     /// this one stands for; none: its number says so.
     #[inline(always)]
     pub fn passes(&mut self, sends: bool, stands_for: Option<u8>, now: impl Fn() -> u64) -> Option<Measured> {
-        let is_request = sends != self.is_server();
-        if self.bits & turn_bit::TIMED == 0 || !self.heeds(sends) && !(is_request && stands_for.is_some()) {
+        let is_chosen = sends != self.is_server() && stands_for.is_some();
+        if self.bits & turn_bit::TIMED == 0 || !(self.heeds(sends) || is_chosen) {
             return None;
         }
         if sends == self.is_server() {

@@ -243,9 +243,9 @@ pub(super) fn totals(me: &Workload, class: u8) -> Option<*mut Totals> {
 #[inline(always)]
 pub(super) fn turnarounds(slot: u32, class: u8, is_server: bool) -> Option<*mut Turnarounds> {
     let key = turn_key(slot, Class::from_index(class)?, is_server);
-    TURNAROUNDS.get_ptr_mut(&key).or_else(|| {
-        let _ = TURNAROUNDS.insert(&key, NO_TURNAROUNDS.get(0)?, BPF_NOEXIST);
-        TURNAROUNDS.get_ptr_mut(&key)
+    TURNAROUNDS.get_ptr_mut(key).or_else(|| {
+        let _ = TURNAROUNDS.insert(key, NO_TURNAROUNDS.get(0)?, BPF_NOEXIST);
+        TURNAROUNDS.get_ptr_mut(key)
     })
 }
 
