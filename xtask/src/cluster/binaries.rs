@@ -25,7 +25,7 @@ pub(crate) const KUBERNETES: &str = "v1.37.2";
 
 /// Compile time is what this costs, so: no inlining (a third less), no debug information; std and the load client of the
 /// benchmarks as usual.
-const CHEAP: [&str; 2] = ["-gcflags=all=-dwarf=false -l", "-gcflags=std=-dwarf=false"];
+pub(crate) const CHEAP: [&str; 2] = ["-gcflags=all=-dwarf=false -l", "-gcflags=std=-dwarf=false"];
 const FLAGS: [&str; 4] = ["-trimpath", "-buildvcs=false", "-pgo=off", "-tags=grpcnotrace"];
 /// Raised when an image is made in another way.
 const RECIPE: u32 = 1;
@@ -54,7 +54,7 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
 }
 
 /// Does `work` unless the stamp says that it was done for `what`.
-fn once(stamp: &Path, what: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(crate) fn once(stamp: &Path, what: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     if fs::read_to_string(stamp).is_ok_and(|text| text == what) {
         return Ok(());
     }

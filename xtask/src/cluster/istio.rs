@@ -38,15 +38,7 @@ pub(crate) fn run(cluster: &Cluster, args: &Args) -> Result<()> {
     let manifest = cluster.dir.join("istio.yaml");
     let mut text = Vec::from(&b"apiVersion: v1\nkind: Namespace\nmetadata: {name: istio-system}\n"[..]);
     for chart in CHARTS {
-        let mut render = step::command(cluster.bin.join("chart"));
-        render.args(["-kube", binaries::KUBERNETES, chart]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = render.spawn().context("run chart")?;
-        let mut input = child.stdin.take().context("stdin of chart")?;
-        input.write_all(values.to_string().as_bytes()).context("write the chart's values")?;
-        drop(input);
-        let output = child.wait_with_output().context("wait for chart")?;
-        ensure!(output.status.success(), "chart {chart} failed");
-        text.extend(output.stdout);
+        text.extend(render(cluster, chart, &values)?);
     }
     write(&manifest, &String::from_utf8_lossy(&text))?;
     let log = cluster.dir.join("istio.log");
@@ -68,6 +60,19 @@ pub(crate) fn run(cluster: &Cluster, args: &Args) -> Result<()> {
     let how = if args.iptables { "istio-init (iptables)" } else { "a CNI plugin" };
     step::say("Installed", format!("Istio, capture by {how} ({:.1} s)", begun.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// The manifests of one of Istio's charts.
+pub(crate) fn render(cluster: &Cluster, chart: &str, values: &Value) -> Result<Vec<u8>> {
+    let mut render = step::command(cluster.bin.join("chart"));
+    render.args(["-kube", binaries::KUBERNETES, chart]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = render.spawn().context("run chart")?;
+    let mut input = child.stdin.take().context("stdin of chart")?;
+    input.write_all(values.to_string().as_bytes()).context("write the chart's values")?;
+    drop(input);
+    let output = child.wait_with_output().context("wait for chart")?;
+    ensure!(output.status.success(), "chart {chart} failed");
+    Ok(output.stdout)
 }
 
 /// Upstream Envoy lacks Istio's own filters, so nothing that needs them is on.

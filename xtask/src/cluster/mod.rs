@@ -17,6 +17,7 @@ mod init;
 mod inotify;
 mod interrupt;
 mod istio;
+mod istio_suite;
 mod network;
 mod node;
 mod node_files;
@@ -63,6 +64,8 @@ enum Verb {
     Status(status::Args),
     /// Run the tests on it: up, Istio, every case under iptables and under sidestep, down
     Test(suite::Args),
+    /// Run Istio's own tests on it, under istio-init and under sidestep (an hour or more)
+    Suite(istio_suite::Args),
     /// Try it: up, Istio, two pods that speak mutual TLS, down
     Smoke(smoke::Args),
     /// End the cluster and remove what it left
@@ -89,6 +92,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         Verb::Shell(args) => enter::shell(&home.read()?, args),
         Verb::Status(args) => status::run(&home.read()?, args),
         Verb::Test(args) => suite::run(workspace, &home, args),
+        Verb::Suite(suite) => istio_suite::run(workspace, &istio_suite::home(workspace, &args.name)?, suite),
         Verb::Smoke(args) => smoke::run(workspace, &home, args),
         Verb::Down => down::run(&home),
         Verb::Init(_) => Ok(()),

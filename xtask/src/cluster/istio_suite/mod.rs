@@ -1,0 +1,146 @@
+//! `cargo xtask cluster suite`: Istio's own integration tests, under istio-init and under sidestep. What passes with
+//! iptables has to pass with sidestep.
+
+mod build;
+mod catalog;
+mod compare;
+mod install;
+mod outcome;
+mod report;
+mod run;
+mod versions;
+
+use std::{fs, path::PathBuf, time::Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
+
+use self::{build::Built, outcome::Cases, report::Report};
+use super::{
+    binaries, down, interrupt,
+    record::{Home, write},
+    up,
+};
+use crate::{build as release, step, workspace::Workspace};
+
+#[derive(clap::Args)]
+#[group(skip)]
+#[command(after_help = "Examples:\n  cargo xtask cluster suite\n  \
+    cargo xtask cluster suite --run 'TestTraffic/sniffing|TestTproxy'")]
+pub(crate) struct Args {
+    /// The tests, as `go test -run` has them [default: all that this cluster can run]
+    #[arg(long, value_name = "REGEX")]
+    run: Option<String>,
+    /// Under this one alone: nothing is compared
+    #[arg(long, value_enum)]
+    only: Option<Way>,
+    /// The sidestep that runs, with sidestep-cni beside it [default: that of the release build]
+    #[arg(long, value_name = "PATH")]
+    sidestep: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Way {
+    /// istio-init
+    Iptables,
+    /// sidestep's DaemonSet, by Helm
+    Sidestep,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Iptables => "iptables",
+            Self::Sidestep => "sidestep",
+        }
+    }
+}
+
+/// The whole takes an hour on two processors that have nothing else to do.
+const HOURS: u64 = 8;
+
+/// The cluster of `--name`, but not the one people try things in.
+pub(crate) fn home(workspace: &Workspace, name: &str) -> Result<Home> {
+    Home::new(workspace, if name == "lab" { "suite" } else { name })
+}
+
+pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()> {
+    let begun = Instant::now();
+    if args.sidestep.is_none() {
+        release::binaries(workspace)?;
+    }
+    let bin = binaries::ensure(workspace)?;
+    let built = build::ensure(workspace, &bin)?;
+    interrupt::watch()?;
+    let regex = args.run.clone().unwrap_or_else(catalog::regex);
+    let mut report = Report { run: regex, ..Report::default() };
+    for way in [Way::Iptables, Way::Sidestep] {
+        if args.only.is_none_or(|only| only == way) {
+            under(workspace, home, args, &built, way, &mut report)?;
+        }
+    }
+    report.versions = versions::read(workspace, &built, args.sidestep.as_deref())?;
+    let file = beside(home, "json");
+    let text = serde_json::to_string_pretty(&report).context("write the result")?;
+    write(&file, &format!("{text}\n"))?;
+    println!("{}", report.table());
+    step::say("Finished", format!("in {:.0} s; {}", begun.elapsed().as_secs_f64(), file.display()));
+    let unexplained = if args.only.is_some() { Vec::new() } else { report.unexplained() };
+    ensure!(
+        unexplained.is_empty(),
+        "{} case(s) pass with iptables and not with sidestep, and catalog.rs does not say why",
+        unexplained.len()
+    );
+    Ok(())
+}
+
+/// `target/cluster/suite.*`: no cluster can have such a name, and `down` removes what is in the cluster's directory.
+fn beside(home: &Home, what: &str) -> PathBuf {
+    home.dir.with_extension(what)
+}
+
+/// Up, Istio, the tests, down: also when they fail.
+fn under(
+    workspace: &Workspace,
+    home: &Home,
+    args: &Args,
+    built: &Built,
+    way: Way,
+    report: &mut Report,
+) -> Result<()> {
+    let plugin = if way == Way::Iptables { up::Plugin::None } else { up::Plugin::Daemonset };
+    let capture =
+        up::Capture { plugin, sidestep: args.sidestep.clone(), attach_flags: String::new(), hours: HOURS };
+    up::run(workspace, home, &up::Args { nodes: 1, dual_stack: false, capture })?;
+    let outcome = tests(home, built, way, report);
+    down::run(home)?;
+    outcome
+}
+
+fn tests(home: &Home, built: &Built, way: Way, report: &mut Report) -> Result<()> {
+    let cluster = home.read()?;
+    install::images(&cluster, built)?;
+    install::istio(&cluster, way == Way::Iptables)?;
+    let ask = |regex: &str, turn: &str| -> Result<Cases> {
+        let begun = Instant::now();
+        let name = format!("{}{turn}", way.name());
+        let (log, work) = (beside(home, &format!("{name}.log")), beside(home, &name));
+        let _ = fs::remove_dir_all(&work);
+        step::say("Testing", format!("{name}: {regex}"));
+        let cases = run::run(&cluster, built, regex, &run::Traces { log: &log, work: &work })?;
+        let [passed, failed] = [outcome::Outcome::Passed, outcome::Outcome::Failed].map(|of| cases.count(of));
+        let took = begun.elapsed().as_secs_f64();
+        step::say(
+            "Tested",
+            format!("{name}: {passed} passed, {failed} failed in {took:.0} s; {}", log.display()),
+        );
+        Ok(cases)
+    };
+    let cases = ask(&report.run, "")?;
+    if way == Way::Iptables {
+        report.iptables = cases;
+    } else {
+        report.sidestep = cases;
+    }
+    Ok(())
+}

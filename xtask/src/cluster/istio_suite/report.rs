@@ -1,0 +1,92 @@
+//! The result: a table to look at, a file for programs, a part of the documentation.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    compare::{Counts, Difference, differences, groups},
+    outcome::{Cases, Outcome},
+};
+
+/// What ran where.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Versions {
+    pub(super) date: String,
+    pub(super) kernel: String,
+    pub(super) kubernetes: String,
+    /// The module's: Istio publishes no tag of it.
+    pub(super) istio: String,
+    pub(super) envoy: String,
+    pub(super) sidestep: String,
+}
+
+/// `target/cluster/suite.json`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Report {
+    pub(super) versions: Versions,
+    /// What was asked for, as `go test -run` has it.
+    pub(super) run: String,
+    pub(super) iptables: Cases,
+    pub(super) sidestep: Cases,
+    /// Cases that failed with sidestep alone, and passed when they were asked again.
+    pub(super) again: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn table(&self) -> String {
+        let groups = groups(&self.iptables, &self.sidestep);
+        let width = groups.iter().map(|group| group.name.len()).max().unwrap_or_default();
+        let mut text =
+            format!("{:width$}  {:>21}  {:>21}\n{:width$}  {HEAD}  {HEAD}\n", "", "iptables", "sidestep", "");
+        let mut sum = (Counts::default(), Counts::default());
+        for group in &groups {
+            let _ = writeln!(
+                text,
+                "{:width$}  {}  {}",
+                group.name,
+                columns(group.iptables),
+                columns(group.sidestep)
+            );
+            sum = (plus(sum.0, group.iptables), plus(sum.1, group.sidestep));
+        }
+        let _ = writeln!(text, "{:width$}  {}  {}", "all", columns(sum.0), columns(sum.1));
+        let differ = differences(&self.iptables, &self.sidestep);
+        if differ.is_empty() {
+            text.push_str("\nevery case ended the same\n");
+        }
+        for of in &differ {
+            let why = of.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+            let _ = writeln!(text, "\n{}\n    {}{why}", of.case, both(of));
+        }
+        for case in &self.again {
+            let _ = writeln!(text, "\n{case}\n    failed with sidestep, and passed when asked again");
+        }
+        text
+    }
+
+    /// What passes with iptables and not with sidestep, and nobody has said why.
+    pub(super) fn unexplained(&self) -> Vec<Difference> {
+        let differ = differences(&self.iptables, &self.sidestep).into_iter();
+        differ.filter(|of| of.is_worse() && of.reason.is_none()).collect()
+    }
+}
+
+const HEAD: &str = "pass  fail  skip     ";
+
+fn columns(counts: Counts) -> String {
+    format!("{:>4}  {:>4}  {:>4}     ", counts.passed, counts.failed, counts.skipped)
+}
+
+pub(super) fn plus(one: Counts, other: Counts) -> Counts {
+    Counts {
+        passed: one.passed + other.passed,
+        failed: one.failed + other.failed,
+        skipped: one.skipped + other.skipped,
+    }
+}
+
+pub(super) fn both(of: &Difference) -> String {
+    let word = |outcome: Option<Outcome>| outcome.map_or("not run", Outcome::word);
+    format!("iptables: {}, sidestep: {}", word(of.iptables), word(of.sidestep))
+}
