@@ -13,7 +13,7 @@ use super::super::{
     go::Go,
     image::{Image, Tree},
 };
-use crate::{envoy, lab::closure, step, workspace::Workspace};
+use crate::{envoy, helm, lab::closure, step, workspace::Workspace};
 
 /// The module that names what the tests need beside the cluster's own.
 const MODULE: &str = "tests/cluster/suite";
@@ -28,6 +28,8 @@ pub(super) struct Built {
     /// The sources: tests read files beside them.
     pub(super) module: PathBuf,
     pub(super) images: Vec<Archive>,
+    /// Helm's directory: TestCustomGateway runs it.
+    pub(super) helm: PathBuf,
 }
 
 /// An image, and what the tests call it.
@@ -50,7 +52,9 @@ pub(super) fn ensure(workspace: &Workspace, bin: &Path) -> Result<Built> {
     let source = workspace.root.join(MODULE);
     let module = go.module(&source, "istio.io/istio")?;
     let dir = bin.join("suite");
+    let helm = helm::ensure(workspace)?;
     let built = Built {
+        helm: helm.parent().map(Path::to_path_buf).unwrap_or_default(),
         tests: dir.join("pilot.test"),
         module: module.clone(),
         images: NAMES

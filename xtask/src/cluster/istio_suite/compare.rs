@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     catalog,
-    outcome::{Cases, Outcome},
+    outcome::{Cases, Outcome, is_below},
 };
 
 /// How many cases of a group ended how.
@@ -13,6 +13,16 @@ pub(super) struct Counts {
     pub(super) passed: usize,
     pub(super) failed: usize,
     pub(super) skipped: usize,
+}
+
+impl Counts {
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            skipped: self.skipped + other.skipped,
+        }
+    }
 }
 
 /// A test, or a group of TestTraffic.
@@ -63,12 +73,9 @@ pub(super) fn differences(iptables: &Cases, sidestep: &Cases) -> Vec<Difference>
     let names: BTreeSet<&str> = iptables.names().chain(sidestep.names()).collect();
     let differ: Vec<&str> =
         names.into_iter().filter(|name| iptables.get(name) != sidestep.get(name)).collect();
-    let is_reason = |of: &str, other: &str| {
-        is_below(other, of) && (iptables.get(other), sidestep.get(other)) != (None, None)
-    };
     differ
         .iter()
-        .filter(|name| !differ.iter().any(|other| is_reason(name, other)))
+        .filter(|name| !differ.iter().any(|other| is_below(other, name)))
         .map(|name| Difference {
             case: (*name).to_owned(),
             iptables: iptables.get(name),
@@ -78,10 +85,6 @@ pub(super) fn differences(iptables: &Cases, sidestep: &Cases) -> Vec<Difference>
         .collect()
 }
 
-fn is_below(name: &str, test: &str) -> bool {
-    name.strip_prefix(test).is_some_and(|rest| rest.starts_with('/'))
-}
-
 /// Tests that hold other cases, in either run.
 fn inner<'a>(iptables: &'a Cases, sidestep: &'a Cases) -> BTreeSet<&'a str> {
     let names = iptables.names().chain(sidestep.names());
@@ -89,18 +92,15 @@ fn inner<'a>(iptables: &'a Cases, sidestep: &'a Cases) -> BTreeSet<&'a str> {
 }
 
 fn count(counts: &mut Counts, cases: &Cases, name: &str, inner: &BTreeSet<&str>) {
-    let failed = |outcome: Option<Outcome>| matches!(outcome, Some(Outcome::Failed | Outcome::Unfinished));
-    let outcome = cases.get(name);
+    let Some(outcome) = cases.get(name) else { return };
     if inner.contains(name) {
-        let by_case = cases.names().any(|other| is_below(other, name) && failed(cases.get(other)));
-        counts.failed += usize::from(failed(outcome) && !by_case);
+        counts.failed += usize::from(outcome.is_failure() && !cases.fails_below(name));
         return;
     }
     match outcome {
-        Some(Outcome::Passed) => counts.passed += 1,
-        Some(Outcome::Skipped) => counts.skipped += 1,
-        Some(Outcome::Failed | Outcome::Unfinished) => counts.failed += 1,
-        None => {}
+        Outcome::Passed => counts.passed += 1,
+        Outcome::Skipped => counts.skipped += 1,
+        Outcome::Failed | Outcome::Unfinished => counts.failed += 1,
     }
 }
 

@@ -28,6 +28,7 @@ const SETTINGS: [&str; 8] = [
     "env.PILOT_REMOTE_CLUSTER_TIMEOUT=15s",
     "env.PILOT_ENABLE_ALPHA_GATEWAY_API=\"true\"",
 ];
+const GATEWAY_API: &str = "tests/integration/pilot/testdata/gateway-api-crd.yaml";
 /// `iop-integration-test-defaults.yaml`: name, port of the service, port of the pod.
 const INGRESS_PORTS: [(&str, u16, u16); 7] = [
     ("status-port", 15021, 15021),
@@ -55,11 +56,15 @@ pub(super) fn images(cluster: &Cluster, built: &Built) -> Result<()> {
     Ok(())
 }
 
-/// The control plane, for istio-init or for a CNI plugin, and the two gateways.
-pub(super) fn istio(cluster: &Cluster, iptables: bool) -> Result<()> {
+/// The Gateway API's resources, the control plane, for istio-init or for a CNI plugin, and the two gateways.
+pub(super) fn istio(cluster: &Cluster, built: &Built, iptables: bool) -> Result<()> {
+    let node = cluster.node(1)?;
+    let crds = built.module.join(GATEWAY_API);
+    // Here, because the first test that uses them does not bring them.
+    let apply_crds = ["apply", "--server-side", "-f", &crds.to_string_lossy()];
+    quietly(&mut node.kubectl(&apply_crds))?;
     let set = SETTINGS.map(str::to_owned).into();
     istio::run(cluster, &istio::Args { iptables, set })?;
-    let node = cluster.node(1)?;
     for chart in ["ingress", "egress"] {
         let name = format!("istio-{chart}gateway");
         let manifest = istio::render(cluster, &format!("gateways/istio-{chart}"), &gateway(&name))?;

@@ -6,16 +6,21 @@ mod catalog;
 mod compare;
 mod install;
 mod outcome;
+mod page;
 mod report;
 mod run;
 mod versions;
 
-use std::{fs, path::PathBuf, time::Instant};
+use std::{env, fs, path::PathBuf, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
-use self::{build::Built, outcome::Cases, report::Report};
+use self::{
+    build::Built,
+    outcome::{Cases, Outcome},
+    report::Report,
+};
 use super::{
     binaries, down, interrupt,
     record::{Home, write},
@@ -71,6 +76,7 @@ pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()>
     }
     let bin = binaries::ensure(workspace)?;
     let built = build::ensure(workspace, &bin)?;
+    catalog::check(&built.module)?;
     interrupt::watch()?;
     let regex = args.run.clone().unwrap_or_else(catalog::regex);
     let mut report = Report { run: regex, ..Report::default() };
@@ -80,6 +86,9 @@ pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()>
         }
     }
     report.versions = versions::read(workspace, &built, args.sidestep.as_deref())?;
+    if env::var_os("SIDESTEP_UPDATE_DOCS").is_some() {
+        page::update(workspace, &report)?;
+    }
     let file = beside(home, "json");
     let text = serde_json::to_string_pretty(&report).context("write the result")?;
     write(&file, &format!("{text}\n"))?;
@@ -120,7 +129,7 @@ fn under(
 fn tests(home: &Home, built: &Built, way: Way, report: &mut Report) -> Result<()> {
     let cluster = home.read()?;
     install::images(&cluster, built)?;
-    install::istio(&cluster, way == Way::Iptables)?;
+    install::istio(&cluster, built, way == Way::Iptables)?;
     let ask = |regex: &str, turn: &str| -> Result<Cases> {
         let begun = Instant::now();
         let name = format!("{}{turn}", way.name());
@@ -128,7 +137,7 @@ fn tests(home: &Home, built: &Built, way: Way, report: &mut Report) -> Result<()
         let _ = fs::remove_dir_all(&work);
         step::say("Testing", format!("{name}: {regex}"));
         let cases = run::run(&cluster, built, regex, &run::Traces { log: &log, work: &work })?;
-        let [passed, failed] = [outcome::Outcome::Passed, outcome::Outcome::Failed].map(|of| cases.count(of));
+        let [passed, failed] = [Outcome::Passed, Outcome::Failed].map(|of| cases.count(of));
         let took = begun.elapsed().as_secs_f64();
         step::say(
             "Tested",
@@ -139,8 +148,19 @@ fn tests(home: &Home, built: &Built, way: Way, report: &mut Report) -> Result<()
     let cases = ask(&report.run, "")?;
     if way == Way::Iptables {
         report.iptables = cases;
-    } else {
-        report.sidestep = cases;
+        return Ok(());
     }
+    report.sidestep = cases;
+    // With requests in the thousands on a busy machine one fails now and then, under both.
+    let worse = report.unexplained();
+    let worse: Vec<&str> =
+        worse.iter().filter(|of| of.sidestep.is_some()).map(|of| of.case.as_str()).collect();
+    if worse.is_empty() {
+        return Ok(());
+    }
+    let newer = ask(&outcome::exactly(&worse), ".again")?;
+    report.sidestep.ask_again(&newer, &worse);
+    let passed = worse.iter().filter(|case| newer.get(case) == Some(Outcome::Passed));
+    report.again = passed.map(|case| (*case).to_owned()).collect();
     Ok(())
 }

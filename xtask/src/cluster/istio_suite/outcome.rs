@@ -28,6 +28,10 @@ impl Outcome {
             Self::Unfinished => "unfinished",
         }
     }
+
+    pub(super) fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::Unfinished)
+    }
 }
 
 /// Every test and subtest of a run, by its name.
@@ -70,14 +74,46 @@ impl Cases {
         self.0.values().filter(|of| **of == outcome).count()
     }
 
-    /// Cases asked again: what they say now counts.
-    pub(super) fn replace(&mut self, newer: &Self, names: &[String]) {
+    /// What a second run says of cases of the first counts from here on, and so do the tests around them.
+    pub(super) fn ask_again(&mut self, newer: &Self, names: &[&str]) {
         for name in names {
-            if let Some(outcome) = newer.get(name) {
-                self.0.insert(name.clone(), outcome);
+            let Some(outcome) = newer.get(name) else { continue };
+            self.0.insert((*name).to_owned(), outcome);
+            let mut around = *name;
+            while let Some((test, _)) = around.rsplit_once('/') {
+                around = test;
+                if let Some(outcome) = newer.get(test).filter(|_| !self.fails_below(test)) {
+                    self.0.insert(test.to_owned(), outcome);
+                }
             }
         }
     }
+
+    /// Whether a case of this test has failed.
+    pub(super) fn fails_below(&self, test: &str) -> bool {
+        self.0.iter().any(|(name, outcome)| outcome.is_failure() && is_below(name, test))
+    }
+}
+
+pub(super) fn is_below(name: &str, test: &str) -> bool {
+    name.strip_prefix(test).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// These cases and no others, as `go test -run` has it.
+pub(super) fn exactly(names: &[&str]) -> String {
+    let escape = |part: &str| -> String {
+        part.chars()
+            .flat_map(|c| {
+                let plain = c.is_ascii_alphanumeric() || "_-".contains(c) || !c.is_ascii();
+                (!plain).then_some('\\').into_iter().chain([c])
+            })
+            .collect()
+    };
+    let exact = |name: &&str| -> String {
+        let parts: Vec<String> = name.split('/').map(|part| format!("^{}$", escape(part))).collect();
+        parts.join("/")
+    };
+    names.iter().map(exact).collect::<Vec<_>>().join("|")
 }
 
 #[cfg(test)]
@@ -113,5 +149,26 @@ mod tests {
                 ("TestTraffic/sniffing/a->b_(http)", Outcome::Passed),
             ]
         );
+    }
+
+    #[test]
+    fn a_case_asked_again_changes_the_tests_around_it() {
+        let read = |lines: &[&str]| {
+            let mut cases = Cases::default();
+            lines.iter().for_each(|line| cases.line(&format!("\u{16}--- {line} (0.00s)")));
+            cases
+        };
+        let newer = read(&["PASS: T/a/one", "PASS: T/a", "PASS: T"]);
+        let mut alone = read(&["FAIL: T/a/one", "FAIL: T/a", "FAIL: T"]);
+        alone.ask_again(&newer, &["T/a/one"]);
+        assert_eq!(alone, newer);
+        let mut beside = read(&["FAIL: T/a/one", "FAIL: T/a", "FAIL: T/b", "FAIL: T"]);
+        beside.ask_again(&newer, &["T/a/one"]);
+        assert_eq!(beside, read(&["PASS: T/a/one", "PASS: T/a", "FAIL: T/b", "FAIL: T"]));
+    }
+
+    #[test]
+    fn names_are_no_patterns() {
+        assert_eq!(exactly(&["T/a.b_(c)", "U"]), "^T$/^a\\.b_\\(c\\)$|^U$");
     }
 }

@@ -48,7 +48,7 @@ impl Report {
                 columns(group.iptables),
                 columns(group.sidestep)
             );
-            sum = (plus(sum.0, group.iptables), plus(sum.1, group.sidestep));
+            sum = (sum.0.plus(group.iptables), sum.1.plus(group.sidestep));
         }
         let _ = writeln!(text, "{:width$}  {}  {}", "all", columns(sum.0), columns(sum.1));
         let differ = differences(&self.iptables, &self.sidestep);
@@ -76,14 +76,6 @@ const HEAD: &str = "pass  fail  skip     ";
 
 fn columns(counts: Counts) -> String {
     format!("{:>4}  {:>4}  {:>4}     ", counts.passed, counts.failed, counts.skipped)
-}
-
-pub(super) fn plus(one: Counts, other: Counts) -> Counts {
-    Counts {
-        passed: one.passed + other.passed,
-        failed: one.failed + other.failed,
-        skipped: one.skipped + other.skipped,
-    }
 }
 
 pub(super) fn both(of: &Difference) -> String {

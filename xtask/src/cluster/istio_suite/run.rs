@@ -17,7 +17,7 @@ use super::{
     outcome::{self, Cases, Outcome},
 };
 use crate::{
-    cluster::{interrupt, record::Cluster},
+    cluster::{enter, interrupt, record::Cluster},
     step,
 };
 
@@ -46,6 +46,7 @@ pub(super) fn run(cluster: &Cluster, built: &Built, regex: &str, traces: &Traces
         format!("HUB={HUB}"),
         "TAG=1".to_owned(),
         "HOME=/root".to_owned(),
+        format!("PATH={}:{}", built.helm.display(), enter::path(&cluster.bin)),
         built.tests.display().to_string(),
         outcome::FLAG.to_owned(),
         format!("-test.run={regex}"),
