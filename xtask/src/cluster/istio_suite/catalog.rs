@@ -18,6 +18,7 @@ pub(super) const RUN: &[&str] = &[
     "TestLabelChanges",
     "TestLocality",
     "TestZoneAwareLoadBalancer",
+    "TestDualStackEndpointLoadBalancer",
     "TestPreserveHTTPHeaderCase",
     "TestPreserveHTTPHeaderCaseConfiguration",
     "TestTunnelingOutboundTraffic",
@@ -46,7 +47,7 @@ const NOT_RUN: &[(&[&str], &str)] = &[
     (
         &["TestCNIRaceRepair"],
         "istio-cni itself: the test deletes its DaemonSet, and waits for istio-cni to repair the pods that started meanwhile. \
-         What sidestep does then is tried by the project's own tests (docs/cluster-tests.md)",
+         What sidestep does then is tried by the project's [own tests](cluster-tests.md#installed-by-its-chart)",
     ),
     (
         &[
@@ -63,7 +64,6 @@ const NOT_RUN: &[(&[&str], &str)] = &[
         &["TestVmOSPost", "TestVMRegistrationLifecycle"],
         "images of virtual machines; the second is off in the suite itself",
     ),
-    (&["TestDualStackEndpointLoadBalancer"], "a dual-stack cluster: the suite's is one of IPv4"),
     (&["TestRevisionTraffic"], "control planes of other revisions"),
     (
         &["TestMultiVersionRevision", "TestRevisionedUpgrade"],

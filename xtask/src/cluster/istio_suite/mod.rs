@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Under this one alone: nothing is compared
     #[arg(long, value_enum)]
     only: Option<Way>,
+    /// Pods and services have IPv6 addresses as well, and IPv6 is captured
+    #[arg(long)]
+    dual_stack: bool,
     /// The sidestep that runs, with sidestep-cni beside it [default: that of the release build]
     #[arg(long, value_name = "PATH")]
     sidestep: Option<PathBuf>,
@@ -79,7 +82,7 @@ pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()>
     catalog::check(&built.module)?;
     interrupt::watch()?;
     let regex = args.run.clone().unwrap_or_else(catalog::regex);
-    let mut report = Report { run: regex, ..Report::default() };
+    let mut report = Report { run: regex, dual_stack: args.dual_stack, ..Report::default() };
     for way in [Way::Iptables, Way::Sidestep] {
         if args.only.is_none_or(|only| only == way) {
             under(workspace, home, args, &built, way, &mut report)?;
@@ -120,7 +123,7 @@ fn under(
     let plugin = if way == Way::Iptables { up::Plugin::None } else { up::Plugin::Daemonset };
     let capture =
         up::Capture { plugin, sidestep: args.sidestep.clone(), attach_flags: String::new(), hours: HOURS };
-    up::run(workspace, home, &up::Args { nodes: 1, dual_stack: false, capture })?;
+    up::run(workspace, home, &up::Args { nodes: 1, dual_stack: args.dual_stack, capture })?;
     let outcome = tests(home, built, way, report);
     down::run(home)?;
     outcome

@@ -36,7 +36,7 @@ fn between(page: &str, marks: (&str, &str), text: &str) -> Option<String> {
 fn result(report: &Report) -> String {
     let versions = &report.versions;
     let mut text = format!(
-        "{}, Linux {}, Kubernetes {}, Envoy {}, Istio's module {}, {}.\n\n\
+        "{}, Linux {}, Kubernetes {}, Envoy {}, Istio's module {}, {}; {}.\n\n\
          | Test | iptables: passed | failed | skipped | sidestep: passed | failed | skipped |\n\
          |---|---|---|---|---|---|---|\n",
         versions.date,
@@ -44,7 +44,8 @@ fn result(report: &Report) -> String {
         versions.kubernetes.trim_start_matches('v'),
         versions.envoy,
         versions.istio,
-        versions.sidestep
+        versions.sidestep,
+        if report.dual_stack { "IPv4 and IPv6" } else { "IPv4" }
     );
     let groups = groups(&report.iptables, &report.sidestep);
     let mut row = |name: &str, one: Counts, other: Counts| {

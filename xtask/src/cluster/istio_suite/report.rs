@@ -27,6 +27,7 @@ pub(super) struct Report {
     pub(super) versions: Versions,
     /// What was asked for, as `go test -run` has it.
     pub(super) run: String,
+    pub(super) dual_stack: bool,
     pub(super) iptables: Cases,
     pub(super) sidestep: Cases,
     /// Cases that failed with sidestep alone, and passed when they were asked again.

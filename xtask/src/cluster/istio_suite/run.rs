@@ -59,6 +59,7 @@ pub(super) fn run(cluster: &Cluster, built: &Built, regex: &str, traces: &Traces
         "--istio.test.kube.deploy=false".to_owned(),
         "--istio.test.skipVM".to_owned(),
         "--istio.test.kube.loadbalancer=false".to_owned(),
+        format!("--istio.test.IPFamilies={}", if cluster.dual_stack { "IPv4,IPv6" } else { "IPv4" }),
         format!("--istio.test.work_dir={}", traces.work.display()),
     ];
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
