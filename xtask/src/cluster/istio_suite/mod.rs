@@ -31,11 +31,15 @@ use crate::{build as release, step, workspace::Workspace};
 #[derive(clap::Args)]
 #[group(skip)]
 #[command(after_help = "Examples:\n  cargo xtask cluster suite\n  \
-    cargo xtask cluster suite --run 'TestTraffic/sniffing|TestTproxy'")]
+    cargo xtask cluster suite --run 'TestTraffic/sniffing|TestTproxy'\n  \
+    cargo xtask cluster suite --run TestUserNamespace --add")]
 pub(crate) struct Args {
     /// The tests, as `go test -run` has them [default: all that this cluster can run]
     #[arg(long, value_name = "REGEX")]
     run: Option<String>,
+    /// Add to the last result, which is of the same versions, instead of replacing it
+    #[arg(long, requires = "run", conflicts_with = "only")]
+    add: bool,
     /// Under this one alone: nothing is compared
     #[arg(long, value_enum)]
     only: Option<Way>,
@@ -88,11 +92,14 @@ pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()>
             under(workspace, home, args, &built, way, &mut report)?;
         }
     }
+    let file = beside(home, "json");
     report.versions = versions::read(workspace, &built, args.sidestep.as_deref())?;
+    if args.add {
+        report = Report::read(&file)?.and(report)?;
+    }
     if env::var_os("SIDESTEP_UPDATE_DOCS").is_some() {
         page::update(workspace, &report)?;
     }
-    let file = beside(home, "json");
     let text = serde_json::to_string_pretty(&report).context("write the result")?;
     write(&file, &format!("{text}\n"))?;
     println!("{}", report.table());

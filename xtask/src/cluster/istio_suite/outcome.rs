@@ -74,6 +74,11 @@ impl Cases {
         self.0.values().filter(|of| **of == outcome).count()
     }
 
+    /// Those of another run as well: what it says of a case counts.
+    pub(super) fn add(&mut self, newer: Self) {
+        self.0.extend(newer.0);
+    }
+
     /// What a second run says of cases of the first counts from here on, and so do the tests around them.
     pub(super) fn ask_again(&mut self, newer: &Self, names: &[&str]) {
         for name in names {

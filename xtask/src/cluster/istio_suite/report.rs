@@ -1,7 +1,8 @@
 //! The result: a table to look at, a file for programs, a part of the documentation.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, fs, path::Path};
 
+use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
 };
 
 /// What ran where.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Versions {
     pub(super) date: String,
     pub(super) kernel: String,
@@ -35,6 +36,27 @@ pub(super) struct Report {
 }
 
 impl Report {
+    pub(super) fn read(file: &Path) -> Result<Self> {
+        let text = fs::read(file)
+            .with_context(|| format!("read {}: there is no result to add to", file.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("read {}", file.display()))
+    }
+
+    /// This result and that of another part of the tests, of the same versions.
+    pub(super) fn and(mut self, newer: Self) -> Result<Self> {
+        let of = |report: &Self| Versions { date: String::new(), ..report.versions.clone() };
+        ensure!(
+            of(&self) == of(&newer) && self.dual_stack == newer.dual_stack,
+            "the last result is of other versions, and nothing can be added to it"
+        );
+        self.versions = newer.versions;
+        self.run = format!("{}|{}", self.run, newer.run);
+        self.iptables.add(newer.iptables);
+        self.sidestep.add(newer.sidestep);
+        self.again.extend(newer.again);
+        Ok(self)
+    }
+
     pub(super) fn table(&self) -> String {
         let groups = groups(&self.iptables, &self.sidestep);
         let width = groups.iter().map(|group| group.name.len()).max().unwrap_or_default();
@@ -82,4 +104,26 @@ fn columns(counts: Counts) -> String {
 pub(super) fn both(of: &Difference) -> String {
     let word = |outcome: Option<Outcome>| outcome.map_or("not run", Outcome::word);
     format!("iptables: {}, sidestep: {}", word(of.iptables), word(of.sidestep))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_make_a_whole_if_they_are_of_the_same_versions() {
+        let of = |line: &str, kernel: &str| {
+            let mut report = Report { run: "A".to_owned(), ..Report::default() };
+            report.versions.kernel = kernel.to_owned();
+            report.iptables.line(line);
+            report.sidestep.line(line);
+            report
+        };
+        let one = of("\u{16}--- PASS: TestA (0.00s)", "6.18");
+        let whole = one.clone().and(of("\u{16}--- FAIL: TestB (0.00s)", "6.18")).unwrap();
+        assert_eq!(whole.run, "A|A");
+        assert_eq!(whole.iptables.names().collect::<Vec<_>>(), ["TestA", "TestB"]);
+        assert!(whole.table().contains("every case ended the same"), "{}", whole.table());
+        assert!(one.and(of("\u{16}--- PASS: TestB (0.00s)", "6.12")).is_err());
+    }
 }
