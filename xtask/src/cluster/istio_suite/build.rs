@@ -20,6 +20,8 @@ const MODULE: &str = "tests/cluster/suite";
 const TESTS: &str = "istio.io/istio/tests/integration/pilot";
 const ECHO: [&str; 2] =
     ["istio.io/istio/pkg/test/echo/cmd/server", "istio.io/istio/pkg/test/echo/cmd/client"];
+/// Raised when an image is made in another way.
+const RECIPE: u32 = 2;
 /// What the echo servers show: theirs in Istio's own image.
 const CERTIFICATES: [(&str, &str); 2] = [("cert-chain.pem", "cert.crt"), ("key.pem", "cert.key")];
 
@@ -67,11 +69,11 @@ pub(super) fn ensure(workspace: &Workspace, bin: &Path) -> Result<Built> {
     };
     fs::create_dir_all(dir.join("tmp")).with_context(|| format!("create {}", dir.display()))?;
     let sums = fs::read_to_string(source.join("go.sum")).context("read go.sum")?;
-    let what = format!("{} {} {sums}", go.version, module.display());
+    let what = format!("{} {RECIPE} {} {sums}", go.version, module.display());
     binaries::once(&dir.join("stamp"), &what, || {
         compile(&go, &source, &dir)?;
         echo(&module, &dir)?;
-        forward_proxy(workspace, &dir)
+        forward_proxy(workspace, bin, &dir)
     })?;
     Ok(built)
 }
@@ -112,19 +114,26 @@ fn echo(module: &Path, dir: &Path) -> Result<()> {
     tree.pack(&image, &dir.join("echo.tar"))
 }
 
+/// The tests configure it for an Envoy of 2022, which took a filter by its name alone.
+const FORWARD_PROXY: &str = r#"exec envoy --config-yaml "$(sed 's|^\( *\)- name: envoy.filters.http.router$|&\n\1  typedConfig: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}|' /etc/envoy/envoy.yaml)""#;
+
 /// Envoy by itself, for a proxy that is not of the mesh.
-fn forward_proxy(workspace: &Workspace, dir: &Path) -> Result<()> {
+fn forward_proxy(workspace: &Workspace, bin: &Path, dir: &Path) -> Result<()> {
     let tree = Tree::new(dir.join("forward-proxy"))?;
     let envoy = envoy::binary(workspace);
     tree.copy(&envoy, "usr/local/bin/envoy")?;
     for library in closure::libraries(&envoy)? {
         tree.copy(&library, &library.to_string_lossy())?;
     }
+    tree.copy(&bin.join("busybox"), "bin/busybox")?;
+    for applet in ["sh", "sed"] {
+        tree.link(&format!("bin/{applet}"), "busybox")?;
+    }
     let image = Image {
         name: "forward-proxy",
         user: "0",
         entrypoint: &[],
-        command: &["/usr/local/bin/envoy", "-c", "/etc/envoy/envoy.yaml"],
+        command: &["/bin/sh", "-c", FORWARD_PROXY],
     };
     tree.pack(&image, &dir.join("forward-proxy.tar"))
 }

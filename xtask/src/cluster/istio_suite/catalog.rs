@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 pub(super) const RUN: &[&str] = &[
     "TestTraffic",
     "TestTproxy",
+    "TestCNIRaceRepair",
     "TestTcpProbe",
     "TestGRPCProbe",
     "TestDNSAutoAllocation",
@@ -44,11 +45,6 @@ pub(super) const RUN: &[&str] = &[
 
 /// Tests, and what is missing.
 const NOT_RUN: &[(&[&str], &str)] = &[
-    (
-        &["TestCNIRaceRepair"],
-        "istio-cni itself: the test deletes its DaemonSet, and waits for istio-cni to repair the pods that started meanwhile. \
-         What sidestep does then is tried by the project's [own tests](cluster-tests.md#installed-by-its-chart)",
-    ),
     (
         &[
             "TestMultiClusterWithSecrets",
@@ -96,12 +92,20 @@ pub(super) fn not_run() -> &'static [(&'static [&'static str], &'static str)] {
     NOT_RUN
 }
 
+/// Tests of what only a CNI plugin does.
+const OF_PLUGINS: &[&str] = &["TestCNIRaceRepair"];
+
 /// Cases that pass with iptables and not with sidestep, and why: what a name begins with.
 const KNOWN: &[(&str, &str)] = &[];
 
 /// The tests of the catalogue, as `go test -run` wants them.
 pub(super) fn regex() -> String {
     format!("^({})$", RUN.join("|"))
+}
+
+/// Whether istio-init is not asked this.
+pub(super) fn is_of_plugins(case: &str) -> bool {
+    OF_PLUGINS.contains(&case)
 }
 
 /// Why a case may end differently.
@@ -157,5 +161,11 @@ mod tests {
     fn a_test_is_listed_once() {
         let names: Vec<&str> = all().collect();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+    }
+
+    #[test]
+    fn the_page_says_whether_differences_are_known() {
+        let page = include_str!("../../../../docs/istio-suite.md");
+        assert_eq!(page.contains("That list is empty."), KNOWN.is_empty());
     }
 }

@@ -105,7 +105,7 @@ fn apply(node: &Node, manifest: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn quietly(command: &mut Command) -> Result<()> {
+pub(super) fn quietly(command: &mut Command) -> Result<()> {
     let output = command.stdin(Stdio::null()).output().context("run nsenter")?;
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
     ensure!(

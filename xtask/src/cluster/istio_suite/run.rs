@@ -32,11 +32,17 @@ pub(super) struct Traces<'a> {
     pub(super) work: &'a Path,
 }
 
-/// Runs what `regex` names.
+/// Runs what `regex` names, with more flags for the tests.
 ///
 /// # Errors
 /// After a signal, and where no test began: the tests' own set-up failed.
-pub(super) fn run(cluster: &Cluster, built: &Built, regex: &str, traces: &Traces<'_>) -> Result<Cases> {
+pub(super) fn run(
+    cluster: &Cluster,
+    built: &Built,
+    regex: &str,
+    more: &[&str],
+    traces: &Traces<'_>,
+) -> Result<Cases> {
     std::fs::create_dir_all(traces.work).with_context(|| format!("create {}", traces.work.display()))?;
     let dir = built.module.join("tests/integration/pilot");
     let words = [
@@ -62,7 +68,7 @@ pub(super) fn run(cluster: &Cluster, built: &Built, regex: &str, traces: &Traces
         format!("--istio.test.IPFamilies={}", if cluster.dual_stack { "IPv4,IPv6" } else { "IPv4" }),
         format!("--istio.test.work_dir={}", traces.work.display()),
     ];
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).chain(more.iter().copied()).collect();
     let log = File::create(traces.log).with_context(|| format!("create {}", traces.log.display()))?;
     let mut command = cluster.node(1)?.command(&words);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone().context("the log once more")?);
