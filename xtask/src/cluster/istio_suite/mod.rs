@@ -88,15 +88,19 @@ pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()>
     interrupt::watch()?;
     let regex = args.run.clone().unwrap_or_else(catalog::regex);
     let mut report = Report { run: regex, dual_stack: args.dual_stack, ..Report::default() };
+    let file = beside(home, "json");
+    let earlier = args.add.then(|| Report::read(&file)).transpose()?;
+    if let Some(earlier) = earlier.as_ref().filter(|_| args.only == Some(Way::Sidestep)) {
+        report.iptables = earlier.iptables.clone();
+    }
     for way in [Way::Iptables, Way::Sidestep] {
         if args.only.is_none_or(|only| only == way) {
             under(workspace, home, args, &built, way, &mut report)?;
         }
     }
-    let file = beside(home, "json");
     report.versions = versions::read(workspace, &built, args.sidestep.as_deref())?;
-    if args.add {
-        report = Report::read(&file)?.and(report)?;
+    if let Some(earlier) = earlier {
+        report = earlier.and(report)?;
     }
     if env::var_os("SIDESTEP_UPDATE_DOCS").is_some() {
         page::update(workspace, &report)?;

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 /// With `-test.v=test2json` the binary puts this in front of its own lines, whatever the tests print, and says how a
 /// case ended when it ends; with `-test.v` alone when the test around it does.
 pub(super) const FLAG: &str = "-test.v=test2json";
+/// In the place of a number that is another in each run.
+const ANY: char = '*';
 const MARK: char = '\u{16}';
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,14 +47,14 @@ impl Cases {
         // What a test prints last may have no end of line.
         let Some((_, said)) = line.rsplit_once(MARK) else { return };
         if let Some(name) = said.strip_prefix("=== RUN") {
-            self.0.entry(name.trim().to_owned()).or_insert(Outcome::Unfinished);
+            self.0.entry(of_any_run(name.trim())).or_insert(Outcome::Unfinished);
         }
         let ends = [("PASS", Outcome::Passed), ("FAIL", Outcome::Failed), ("SKIP", Outcome::Skipped)];
         for (word, outcome) in ends {
             let rest = said.strip_prefix("--- ").and_then(|rest| rest.strip_prefix(word));
             let Some(rest) = rest.and_then(|rest| rest.strip_prefix(": ")) else { continue };
             if let Some((name, _)) = rest.trim_end().rsplit_once(" (") {
-                self.0.insert(name.to_owned(), outcome);
+                self.0.insert(of_any_run(name), outcome);
             }
         }
     }
@@ -104,15 +106,40 @@ pub(super) fn is_below(name: &str, test: &str) -> bool {
     name.strip_prefix(test).is_some_and(|rest| rest.starts_with('/'))
 }
 
+/// Names of cases hold namespaces, which end in a number of the run: `echo-2-37598` becomes `echo-2-*`.
+fn of_any_run(name: &str) -> String {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mut words = Vec::new();
+    for word in name.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '-') {
+        let end = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-').len();
+        let (label, rest) = word.split_at(end);
+        let parts: Vec<&str> = label.rsplitn(3, '-').collect();
+        match parts[..] {
+            [last, number, prefix] if is_number(last) && is_number(number) && !prefix.is_empty() => {
+                words.push(format!("{prefix}-{number}-{ANY}{rest}"));
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words.concat()
+}
+
 /// These cases and no others, as `go test -run` has it.
 pub(super) fn exactly(names: &[&str]) -> String {
     let escape = |part: &str| -> String {
-        part.chars()
-            .flat_map(|c| {
-                let plain = c.is_ascii_alphanumeric() || "_-".contains(c) || !c.is_ascii();
-                (!plain).then_some('\\').into_iter().chain([c])
-            })
-            .collect()
+        let mut text = String::new();
+        for c in part.chars() {
+            match c {
+                ANY => text.push_str("[0-9]+"),
+                _ => {
+                    if !(c.is_ascii_alphanumeric() || "_-".contains(c) || !c.is_ascii()) {
+                        text.push('\\');
+                    }
+                    text.push(c);
+                }
+            }
+        }
+        text
     };
     let exact = |name: &&str| -> String {
         let parts: Vec<String> = name.split('/').map(|part| format!("^{}$", escape(part))).collect();
@@ -173,7 +200,26 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_the_run_is_none_of_the_name() {
+        for (name, wanted) in [
+            (
+                "TestTraffic/host/headless.echo-2-37598.svc:81/http",
+                "TestTraffic/host/headless.echo-2-*.svc:81/http",
+            ),
+            (
+                "T/sni:outbound|80||naked.echo-2-43674.svc,alpn:h2",
+                "T/sni:outbound|80||naked.echo-2-*.svc,alpn:h2",
+            ),
+            ("T/from_a-1-2", "T/from_a-1-*"),
+            ("T/b-alt-2->a_(h2-1)", "T/b-alt-2->a_(h2-1)"),
+        ] {
+            assert_eq!(of_any_run(name), wanted);
+        }
+    }
+
+    #[test]
     fn names_are_no_patterns() {
+        assert_eq!(exactly(&["T/echo-2-*.svc"]), "^T$/^echo-2-[0-9]+\\.svc$");
         assert_eq!(exactly(&["T/a.b_(c)", "U"]), "^T$/^a\\.b_\\(c\\)$|^U$");
     }
 }
