@@ -13,7 +13,7 @@ use super::super::{
     go::Go,
     image::{Image, Tree},
 };
-use crate::{envoy, helm, lab::closure, step, workspace::Workspace};
+use crate::{envoy, lab::closure, step, workspace::Workspace};
 
 /// The module that names what the tests need beside the cluster's own.
 const MODULE: &str = "tests/cluster/suite";
@@ -21,7 +21,7 @@ const TESTS: &str = "istio.io/istio/tests/integration/pilot";
 const ECHO: [&str; 2] =
     ["istio.io/istio/pkg/test/echo/cmd/server", "istio.io/istio/pkg/test/echo/cmd/client"];
 /// Raised when an image is made in another way.
-const RECIPE: u32 = 2;
+const RECIPE: u32 = 3;
 /// What the echo servers show: theirs in Istio's own image.
 const CERTIFICATES: [(&str, &str); 2] = [("cert-chain.pem", "cert.crt"), ("key.pem", "cert.key")];
 
@@ -30,8 +30,6 @@ pub(super) struct Built {
     /// The sources: tests read files beside them.
     pub(super) module: PathBuf,
     pub(super) images: Vec<Archive>,
-    /// Helm's directory: TestCustomGateway runs it.
-    pub(super) helm: PathBuf,
 }
 
 /// An image, and what the tests call it.
@@ -54,9 +52,7 @@ pub(super) fn ensure(workspace: &Workspace, bin: &Path) -> Result<Built> {
     let source = workspace.root.join(MODULE);
     let module = go.module(&source, "istio.io/istio")?;
     let dir = bin.join("suite");
-    let helm = helm::ensure(workspace)?;
     let built = Built {
-        helm: helm.parent().map(Path::to_path_buf).unwrap_or_default(),
         tests: dir.join("pilot.test"),
         module: module.clone(),
         images: NAMES
@@ -114,8 +110,9 @@ fn echo(module: &Path, dir: &Path) -> Result<()> {
     tree.pack(&image, &dir.join("echo.tar"))
 }
 
-/// The tests configure it for an Envoy of 2022, which took a filter by its name alone.
-const FORWARD_PROXY: &str = r#"exec envoy --config-yaml "$(sed 's|^\( *\)- name: envoy.filters.http.router$|&\n\1  typedConfig: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}|' /etc/envoy/envoy.yaml)""#;
+/// The tests configure it for an Envoy of 2022, which took a filter by its name alone. The name they have it look up is short,
+/// and without the pod's search list nobody here knows it.
+const FORWARD_PROXY: &str = r#"exec envoy --config-yaml "$(sed '/noDefaultSearchDomain/d; s|^\( *\)- name: envoy.filters.http.router$|&\n\1  typedConfig: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}|' /etc/envoy/envoy.yaml)""#;
 
 /// Envoy by itself, for a proxy that is not of the mesh.
 fn forward_proxy(workspace: &Workspace, bin: &Path, dir: &Path) -> Result<()> {

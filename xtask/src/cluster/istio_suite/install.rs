@@ -17,10 +17,8 @@ use crate::{
     step,
 };
 
-/// `tests/integration/base.yaml` of Istio's module, as values of its chart. There is no registry: an image without a tag, for
-/// the injector to name, would be asked for there.
-const SETTINGS: [&str; 9] = [
-    "global.imagePullPolicy=IfNotPresent",
+/// `tests/integration/base.yaml` of Istio's module, as values of its chart.
+const SETTINGS: [&str; 8] = [
     "meshConfig.defaultHttpRetryPolicy={}",
     "meshConfig.accessLogFile=/dev/stdout",
     "meshConfig.defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE=\"true\"",

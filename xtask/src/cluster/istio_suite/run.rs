@@ -17,7 +17,7 @@ use super::{
     outcome::{self, Cases, Outcome},
 };
 use crate::{
-    cluster::{enter, interrupt, record::Cluster},
+    cluster::{interrupt, record::Cluster},
     step,
 };
 
@@ -52,7 +52,6 @@ pub(super) fn run(
         format!("HUB={HUB}"),
         "TAG=1".to_owned(),
         "HOME=/root".to_owned(),
-        format!("PATH={}:{}", built.helm.display(), enter::path(&cluster.bin)),
         built.tests.display().to_string(),
         outcome::FLAG.to_owned(),
         format!("-test.run={regex}"),
