@@ -63,6 +63,7 @@ pub(super) fn run(
         "--istio.test.pullpolicy=IfNotPresent".to_owned(),
         "--istio.test.kube.deploy=false".to_owned(),
         "--istio.test.skipVM".to_owned(),
+        "--istio.test.skipUserNs=false".to_owned(),
         "--istio.test.kube.loadbalancer=false".to_owned(),
         format!("--istio.test.IPFamilies={}", if cluster.dual_stack { "IPv4,IPv6" } else { "IPv4" }),
         format!("--istio.test.work_dir={}", traces.work.display()),
