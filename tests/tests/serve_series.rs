@@ -17,7 +17,7 @@ use tests::sidecar::Sidecar;
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 
 const IDLE: usize = 40;
-const BUSY: usize = 190;
+const BUSY: usize = 150;
 
 /// Lines of the page that are the pod's.
 fn series(serve: &Serve, pod: &Pod) -> Vec<String> {

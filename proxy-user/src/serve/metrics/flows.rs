@@ -1,7 +1,7 @@
 use std::{collections::HashMap, fmt};
 
 use prometheus_client::registry::Unit;
-use proxy_common::flow::{Close, Histogram};
+use proxy_common::flow::{Close, Histogram, Hop};
 use proxy_plane::flows::{ClassTotals, Named, Share};
 
 use super::{Family, Kind, Page, Snapshot, Source, Values};
@@ -61,7 +61,7 @@ static CONNECT: Family = Family {
     name: "connect_duration",
     kind: Kind::Histogram,
     unit: Some(Unit::Seconds),
-    help: "From SYN to established",
+    help: "From SYN to established; not of hop `direct`",
     labels: &["workload", "namespace", "direction", "hop", "forward"],
 };
 
@@ -69,7 +69,7 @@ static HAND_OFF: Family = Family {
     name: "hand_off_duration",
     kind: Kind::Histogram,
     unit: Some(Unit::Seconds),
-    help: "From established to taken by the server's process",
+    help: "From established to taken by the server's process; not of hop `direct`",
     labels: &["workload", "namespace", "direction", "hop", "forward"],
 };
 
@@ -180,10 +180,12 @@ impl Source for Flows {
             let mut paths = paths.into_iter().filter(|(_, count)| *count > 0);
             paths.try_for_each(|(path, count)| messages.count(&[a, b, c, d, e, path], count))
         })?;
+        let by_sidecar: Vec<Row<'_>> =
+            rows.iter().filter(|(_, of)| of.class.hop() != Hop::Direct).copied().collect();
         let mut connect = page.family(&CONNECT)?;
-        each(&rows, |labels, of| histogram(&mut connect, &labels, &of.totals.connect))?;
+        each(&by_sidecar, |labels, of| histogram(&mut connect, &labels, &of.totals.connect))?;
         let mut hand_off = page.family(&HAND_OFF)?;
-        each(&rows, |labels, of| histogram(&mut hand_off, &labels, &of.totals.hand_off))?;
+        each(&by_sidecar, |labels, of| histogram(&mut hand_off, &labels, &of.totals.hand_off))?;
         page.family(&RECORDS)?.count(&[], seen.records.written)?;
         page.family(&OVERWRITTEN)?.count(&[], seen.records.overwritten)
     }
@@ -191,7 +193,7 @@ impl Source for Flows {
 
 /// Values of the labels that tell classes apart, in these families.
 pub(super) fn class_labels(of: &[&'static Family]) -> Vec<Values> {
-    use proxy_common::flow::{Direction, Forward, Hop};
+    use proxy_common::flow::{Direction, Forward};
     let values = |label, values| Values { label, of: of.to_vec(), values };
     vec![
         values("direction", Direction::ALL.iter().map(|v| (v.name(), v.describe())).collect()),

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use prometheus_client::registry::Unit;
-use proxy_common::flow::{Hop, Turnarounds as Sums, fine_bucket};
+use proxy_common::flow::{Class, Hop, Turnarounds as Sums, fine_bucket};
 
 use super::{
     Family, Kind, Page, Snapshot, Source, Values,
@@ -13,8 +13,8 @@ static TURNAROUND: Family = Family {
     name: "turnaround_duration",
     kind: Kind::Histogram,
     unit: Some(Unit::Seconds),
-    help: "From the last byte of a request to the first of its answer on the hops to and from the sidecar, at each end that \
-           is the workload's: the first 16 requests of a connection, then one in 16, which counts for 16 (docs/flows.md)",
+    help: "From the last byte of a request to the first of its answer on the hops to and from the sidecar, at the end that is \
+           the sidecar's: the first 16 requests of a connection, then one in 16, which counts for 16 (docs/flows.md)",
     labels: &["workload", "namespace", "direction", "hop", "forward", "end"],
 };
 
@@ -44,17 +44,19 @@ impl Source for Turnarounds {
         let rows = rows(seen);
         let mut samples = page.family(&TURNAROUND)?;
         each(&rows, |[a, b, c, d, e], of| {
-            // What no sidecar is on the way of has nothing to be compared with.
-            if !matches!(of.class.hop(), Hop::Inbound | Hop::Inner | Hop::Outbound | Hop::Upstream) {
-                return Ok(());
-            }
-            let mut ends = ENDS.iter().zip(&of.turnarounds);
-            ends.try_for_each(|((end, _), sums)| match sums {
-                Some(sums) => histogram(&mut samples, &[a, b, c, d, e, end], sums),
-                None => Ok(()),
-            })
+            let Some(client) = sidecars_end(of.class) else { return Ok(()) };
+            let ((end, _), sums) =
+                if client { (ENDS[0], &of.turnarounds[0]) } else { (ENDS[1], &of.turnarounds[1]) };
+            sums.as_ref().map_or(Ok(()), |sums| histogram(&mut samples, &[a, b, c, d, e, end], sums))
         })
     }
+}
+
+/// Whether it is the client's; none: no sidecar is on the way, and nothing to compare with. The other end, which the page's
+/// API has, says the same but for the hop itself.
+fn sidecars_end(class: Class) -> Option<bool> {
+    matches!(class.hop(), Hop::Inbound | Hop::Inner | Hop::Outbound | Hop::Upstream)
+        .then(|| class.is_sidecars(true))
 }
 
 fn histogram(samples: &mut Samples<'_>, labels: &[&str], of: &Sums) -> fmt::Result {
