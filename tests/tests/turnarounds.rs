@@ -75,7 +75,7 @@ impl Seen {
 
     /// At the client's end of this hop, or the server's.
     fn of(&self, pod: &Pod, hop: &str, end: &str) -> End {
-        let name = format!("{}-{}", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap());
+        let name = workload(pod);
         let workloads = self.page["workloads"].as_array().unwrap();
         let workload = workloads.iter().find(|of| of["workload"] == *name).unwrap();
         let classes = workload["classes"].as_array().unwrap().iter().filter(|class| class["hop"] == hop);
@@ -107,6 +107,11 @@ impl Seen {
         let wanted = if sidecars.contains(&(hop, end)) { (found.count, found.sum) } else { (0, 0) };
         assert_eq!(shown, wanted, "{hop}, {end}");
     }
+}
+
+/// As `sidestep status` names it.
+fn workload(pod: &Pod) -> String {
+    format!("{}-{}", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap())
 }
 
 /// What the application alone takes.
@@ -174,9 +179,10 @@ fn inbound(
         ("application", app),
     ]);
     assert_agrees_with_envoy(&sidecar, outer, inner);
+    // Others are attached to this node as well.
+    let workload = format!("workload=\"{}\"", workload(&network.pod));
     let forward = format!("forward=\"{name}\"");
-    let known = ["hop=\"inner\"", &*forward];
-    let of = |name: &str, label: &str| seen.metrics.of(name, &[known[0], known[1], label]);
+    let of = |name: &str, label: &str| seen.metrics.of(name, &[&workload, "hop=\"inner\"", &forward, label]);
     let redirected = of("sidestep_flow_messages_total", "path=\"redirected\"");
     assert_eq!(redirected > 0.0, mode == ANY_READER, "{redirected} messages");
     // None is as fast as a millisecond.
