@@ -106,8 +106,29 @@ pub(super) fn is_below(name: &str, test: &str) -> bool {
     name.strip_prefix(test).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Names of cases hold namespaces, which end in a number of the run: `echo-2-37598` becomes `echo-2-*`.
+/// Names of cases hold namespaces, which end in a number of the run, and addresses of pods and services: `echo-2-37598`
+/// becomes `echo-2-*`, and `10.96.1.2` `10.*`.
 fn of_any_run(name: &str) -> String {
+    without_addresses(&without_numbers(name))
+}
+
+/// The cluster's addresses all begin with 10.
+fn without_addresses(name: &str) -> String {
+    let (mut text, mut rest) = (String::new(), name);
+    while let Some(at) = rest.find("10.") {
+        let (before, address) = rest.split_at(at);
+        let end = address.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(address.len());
+        let (address, after) = address.split_at(end);
+        let begins = before.ends_with(['-', '_', '/', ':']) || before.is_empty();
+        let whole = begins && address.split('.').filter(|part| !part.is_empty()).count() == 4;
+        text.push_str(before);
+        text.push_str(if whole { "10.*" } else { address });
+        rest = after;
+    }
+    text + rest
+}
+
+fn without_numbers(name: &str) -> String {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let mut words = Vec::new();
     for word in name.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '-') {
@@ -130,7 +151,7 @@ pub(super) fn exactly(names: &[&str]) -> String {
         let mut text = String::new();
         for c in part.chars() {
             match c {
-                ANY => text.push_str("[0-9]+"),
+                ANY => text.push_str("[0-9.]+"),
                 _ => {
                     if !(c.is_ascii_alphanumeric() || "_-".contains(c) || !c.is_ascii()) {
                         text.push('\\');
@@ -212,6 +233,8 @@ mod tests {
             ),
             ("T/from_a-1-2", "T/from_a-1-*"),
             ("T/b-alt-2->a_(h2-1)", "T/b-alt-2->a_(h2-1)"),
+            ("T/echo-2-9/a_to_10.96.146.142", "T/echo-2-*/a_to_10.*"),
+            ("T/ready-10.96.1.2:80/110.1.2.3/v10.1", "T/ready-10.*:80/110.1.2.3/v10.1"),
         ] {
             assert_eq!(of_any_run(name), wanted);
         }
@@ -219,7 +242,7 @@ mod tests {
 
     #[test]
     fn names_are_no_patterns() {
-        assert_eq!(exactly(&["T/echo-2-*.svc"]), "^T$/^echo-2-[0-9]+\\.svc$");
+        assert_eq!(exactly(&["T/echo-2-*.svc"]), "^T$/^echo-2-[0-9.]+\\.svc$");
         assert_eq!(exactly(&["T/a.b_(c)", "U"]), "^T$/^a\\.b_\\(c\\)$|^U$");
     }
 }
