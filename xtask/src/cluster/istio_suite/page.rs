@@ -78,7 +78,7 @@ fn differing(report: &Report) -> String {
     for case in &report.again {
         let _ = writeln!(
             text,
-            "| `{case}` | failed with sidestep, passed when asked again in the same cluster | |"
+            "| `{case}` | failed with sidestep, passed when asked again in the same cluster | [asked again](#asked-again) |"
         );
     }
     text
