@@ -63,7 +63,7 @@ enum Verb {
     Cluster(cluster::Args),
     /// Build, then measure sidestep against iptables, with Envoy, nginx and wrk, or on a cluster (root)
     Bench(bench::Args),
-    /// Build, then let a thousand pods come and go on a cluster of their own (root; Go; half an hour)
+    /// Build, then let a thousand pods come and go, of a runtime alone and on a cluster (root; Go; an hour)
     Soak(cluster::Soak),
     /// Validate the Vagrantfile, and try its bootstrap in a fresh Debian
     Vagrant(vagrant::Args),

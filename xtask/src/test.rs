@@ -62,11 +62,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if everything {
         if let Some(runtime) = cluster::runtime(workspace) {
             step::say("Testing", "the agent with the cluster's container runtime");
-            let mut cargo = workspace.cargo("test");
-            cargo.args(["--release", "--no-fail-fast", "-p", "tests", "--test", "containerd"]);
-            environment(workspace, &mut cargo);
-            cargo.env("PATH", runtime);
-            let (also, more) = stream(&mut cargo)?;
+            let (also, more) = stream(containerd(workspace).env("PATH", runtime))?;
             success &= also;
             tally.add(&more);
         }
@@ -81,6 +77,14 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         "no test ran: nothing was checked"
     );
     Ok(())
+}
+
+/// The tests with a container runtime, which is there.
+pub(crate) fn containerd(workspace: &Workspace) -> Command {
+    let mut cargo = workspace.cargo("test");
+    cargo.args(["--release", "--no-fail-fast", "-p", "tests", "--test", "containerd"]);
+    environment(workspace, &mut cargo);
+    cargo
 }
 
 /// What the tests and the demo look up: the binary under test, Envoy and Istio's istio-iptables if they are there.

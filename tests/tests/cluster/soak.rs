@@ -8,6 +8,7 @@ use tests::cluster::turn;
 use tests::cluster::way::Way;
 use tests::cluster::world::{Part, World};
 use tests::requirement::{Requirement, met};
+use tests::scale::pods;
 
 /// How many, where nobody says.
 const PODS: usize = 50;
@@ -22,7 +23,7 @@ fn pods_come_and_go() {
     }
     let _turn = turn::alone();
     let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
-    let wanted = std::env::var("SIDESTEP_SOAK_PODS").ok().map_or(PODS, |text| text.parse().unwrap());
+    let wanted = pods(PODS, PODS);
     let (begun, before) = (Instant::now(), all_pins(&world.cluster).unwrap());
     for first in (0..wanted).step_by(WAVE) {
         let pods: Vec<_> =

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tests::scale::full_or;
+use tests::scale::{full_or, pods};
 use tests::wait::until;
 
 use crate::node::{Node, can_be_had};
@@ -83,7 +83,7 @@ fn sandboxes_come_and_go_and_leave_nothing() {
     churn(&node, full_or(8, 40));
     node.settled();
     let (before, used) = (at_rest(&node), memory(&node));
-    churn(&node, full_or(12, 200));
+    churn(&node, pods(12, 200));
     node.settled();
     let (after, uses) = (at_rest(&node), memory(&node));
     assert_eq!(after, before);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tests::report::Outcome;
-use tests::scale::full_or;
+use tests::scale::pods;
 
 use crate::node::{Node, WORLD, can_be_had};
 use crate::pod::{APP, Pod, SIDECAR, Spec};
@@ -20,7 +20,7 @@ fn it_is_captured_in_every_pod() {
     let node = Node::start(&[]).unwrap();
     let plain = Pod::run(&node, Spec::plain("plain")).unwrap();
     assert!(plain.connect().unwrap().is_the_worlds(), "without a sidecar it goes where it is sent");
-    let (all, next) = (full_or(8, 50), AtomicU32::new(0));
+    let (all, next) = (u32::try_from(pods(8, 50)).unwrap(), AtomicU32::new(0));
     let captured = AtomicU32::new(0);
     std::thread::scope(|scope| {
         for _ in 0..AT_A_TIME {

@@ -31,6 +31,8 @@ const PART: [&str; 5] = ["services::", "start::", "families::", "nodes::", "docs
 const BY_PROCESS: [&str; 2] = ["absence::agent", "figures::"];
 /// A second injection template, for the pods that name it (docs/agent.md): without istio-validation.
 const TEMPLATE: &str = r#"sidecarInjectorWebhook.templates.captured="spec:\n  initContainers:\n  - name: istio-validation\n    $patch: delete\n""#;
+/// tests/src/scale.rs
+const SOAK_PODS: &str = "SIDESTEP_SOAK_PODS";
 /// Each case waits for a cluster most of its time.
 const THREADS: &str = "--test-threads=3";
 
@@ -56,27 +58,35 @@ pub(crate) fn run(workspace: &Workspace, home: &Home, args: &Args) -> Result<()>
 /// `cargo xtask soak`.
 #[derive(clap::Args)]
 pub(crate) struct Soak {
-    /// How many pods come and go, five at a time (a thousand take half an hour on two processors)
+    /// How many pods come and go, of each kind (a thousand take three quarters of an hour on two processors)
     #[arg(long, default_value_t = 1000)]
     pods: u32,
 }
 
-/// Pods that come and go, on a cluster of their own.
+/// Pods that come and go: of a container runtime alone, whose first instruction connects, then those of a mesh, on a cluster
+/// of their own.
 pub(crate) fn soak(workspace: &Workspace, args: &Soak) -> Result<()> {
+    const OF_RUNTIME: [&str; 5] =
+        ["--", "first::it_is_captured_in_every_pod", "churn::", "--nocapture", "--test-threads=1"];
     let begun = Instant::now();
     build::binaries(workspace)?;
     let home = Home::new(workspace, "soak")?;
     let pods = args.pods.to_string();
-    let (success, tally) = on_cluster_with(
+    step::say("Testing", format!("{pods} pods of a container runtime, twice"));
+    let mut containerd = test::containerd(workspace);
+    containerd.args(OF_RUNTIME).env(SOAK_PODS, &pods);
+    let (first, mut tally) = test::stream(&mut containerd)?;
+    let (then, more) = on_cluster_with(
         workspace,
         &home,
         &up::Args::of_tests(up::Capture::of_tests()),
         false,
         &["soak::", "--nocapture"],
-        Some(("SIDESTEP_SOAK_PODS", &pods)),
+        Some((SOAK_PODS, &pods)),
     )?;
+    tally.add(&more);
     step::say("Finished", format!("{pods} pods: {tally} in {:.1} s", begun.elapsed().as_secs_f64()));
-    ensure!(success && tally.ran() > 0, "the soak failed ({tally})");
+    ensure!(first && then && tally.ran() > 0, "the soak failed ({tally})");
     Ok(())
 }
 
