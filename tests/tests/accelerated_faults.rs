@@ -27,7 +27,7 @@ const BPF_NOEXIST: u64 = 1;
 const MET_WITHIN: Duration = Duration::from_secs(30);
 
 /// `ENDS`: keys and values are `proxy_common::accel::{EndKey, End}`.
-type Ends = HashMap<MapData, [u8; 48], [u8; 24]>;
+type Ends = HashMap<MapData, [u8; 48], [u8; 32]>;
 
 fn ends(path: &Path) -> Ends {
     Map::HashMap(MapData::from_pin(path).unwrap()).try_into().unwrap()
@@ -39,7 +39,7 @@ fn fill(ends: &mut Ends) -> Vec<[u8; 48]> {
     for number in 0u32.. {
         let mut key = [0xff; 48];
         key[..4].copy_from_slice(&number.to_le_bytes());
-        if ends.insert(key, [0; 24], BPF_NOEXIST).is_err() {
+        if ends.insert(key, [0; 32], BPF_NOEXIST).is_err() {
             break;
         }
         added.push(key);

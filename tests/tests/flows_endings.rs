@@ -54,14 +54,11 @@ fn the_hand_off_is_known_where_accept_asks_for_the_address(#[case] later: Option
     let flows = wait_closed(&network.pod, &["--port", "7000"], 1).unwrap();
     let flow = one(&flows);
     assert_eq!(flow["server_process"]["comm"], "lab-agent", "{flow:#}");
-    let metrics = Serve::start(&[]).unwrap().metrics().unwrap();
-    let measured = metrics.of("sidestep_hand_off_duration_seconds_count", &[&label(&network.pod)]);
     if later.is_some() {
-        assert_eq!((&flow["times"]["accepted"], measured), (&Value::Null, 0.0), "{flow:#}");
+        assert_eq!(flow["times"]["accepted"], Value::Null, "{flow:#}");
     } else {
         let at = |name: &str| flow["times"][name].as_u64().unwrap_or_else(|| panic!("{name}: {flow:#}"));
         assert!(at("accepted") - at("established") < LATER.as_micros() as u64, "{flow:#}");
-        assert_eq!(measured, 1.0);
     }
 }
 
@@ -182,8 +179,9 @@ fn the_counters_of_a_direct_connection_agree() {
         };
         assert_eq!(of("sidestep_connections_total"), calls, "{direction}: {metrics:?}");
         assert_eq!(of("sidestep_closed_connections_total"), calls, "{direction}: {metrics:?}");
-        assert_eq!(of("sidestep_connect_duration_seconds_count"), calls, "{direction}: {metrics:?}");
-        assert_eq!(of("sidestep_hand_off_duration_seconds_count"), calls, "{direction}: {metrics:?}");
+        // Histograms are of hops to and from a sidecar.
+        assert_eq!(of("sidestep_connect_duration_seconds_count"), 0, "{direction}: {metrics:?}");
+        assert_eq!(of("sidestep_hand_off_duration_seconds_count"), 0, "{direction}: {metrics:?}");
         let listed = flows.iter().filter(|flow| flow["direction"] == direction).count();
         assert_eq!(listed as u64, calls, "{direction}: {flows:#?}");
     }

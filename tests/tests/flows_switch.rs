@@ -28,7 +28,7 @@ fn off_leaves_its_programs_out_and_on_brings_them_back() {
 
     sidestep.attach_again(&with("on")).unwrap();
     let on = Footprint::of(&network.pod).unwrap();
-    assert_eq!(on.links.len(), off.links.len() + 2, "flow_ops and flow_release");
+    assert_eq!(on.links.len(), off.links.len() + 4, "flow_ops, flow_release, flow_in and flow_out");
     call.from(&network.pod).unwrap().report().unwrap();
     let flows = wait_closed(&network.pod, &["--direction", "outbound"], 1).unwrap();
     assert_eq!(flows.len(), 1, "{flows:#?}");

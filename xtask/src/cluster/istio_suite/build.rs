@@ -17,6 +17,8 @@ use crate::{envoy, lab::closure, step, workspace::Workspace};
 
 /// The module that names what the tests need beside the cluster's own.
 const MODULE: &str = "tests/cluster/suite";
+/// Where they are in the module, and run.
+pub(super) const DIRECTORY: &str = "tests/integration/pilot";
 const TESTS: &str = "istio.io/istio/tests/integration/pilot";
 const ECHO: [&str; 2] =
     ["istio.io/istio/pkg/test/echo/cmd/server", "istio.io/istio/pkg/test/echo/cmd/client"];

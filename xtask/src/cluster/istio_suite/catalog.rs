@@ -4,6 +4,8 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::build::DIRECTORY;
+
 /// In the order of the files: what touches capture, then what else there is.
 pub(super) const RUN: &[&str] = &[
     "TestTraffic",
@@ -119,7 +121,7 @@ pub(super) fn reason(case: &str) -> Option<&'static str> {
 /// # Errors
 /// Where this Istio has a test that the catalogue does not know, or no longer has one that it knows.
 pub(super) fn check(module: &Path) -> Result<()> {
-    let dir = module.join("tests/integration/pilot");
+    let dir = module.join(DIRECTORY);
     let mut there = BTreeSet::new();
     for file in fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))?.flatten() {
         if file.file_name().to_string_lossy().ends_with("_test.go") {

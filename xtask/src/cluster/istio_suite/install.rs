@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::build::{Built, HUB};
+use super::build::{Built, DIRECTORY, HUB};
 use crate::{
     cluster::{
         istio,
@@ -17,7 +17,7 @@ use crate::{
     step,
 };
 
-/// `tests/integration/base.yaml` of Istio's module, as values of its chart.
+/// `base.yaml` of Istio's integration tests, as values of its chart.
 const SETTINGS: [&str; 8] = [
     "meshConfig.defaultHttpRetryPolicy={}",
     "meshConfig.accessLogFile=/dev/stdout",
@@ -28,7 +28,8 @@ const SETTINGS: [&str; 8] = [
     "env.PILOT_REMOTE_CLUSTER_TIMEOUT=15s",
     "env.PILOT_ENABLE_ALPHA_GATEWAY_API=\"true\"",
 ];
-const GATEWAY_API: &str = "tests/integration/pilot/testdata/gateway-api-crd.yaml";
+/// Below the directory of the tests.
+const GATEWAY_API: &str = "testdata/gateway-api-crd.yaml";
 /// `iop-integration-test-defaults.yaml`: name, port of the service, port of the pod.
 const INGRESS_PORTS: [(&str, u16, u16); 7] = [
     ("status-port", 15021, 15021),
@@ -59,7 +60,7 @@ pub(super) fn images(cluster: &Cluster, built: &Built) -> Result<()> {
 /// The Gateway API's resources, the control plane, for istio-init or for a CNI plugin, and the two gateways.
 pub(super) fn istio(cluster: &Cluster, built: &Built, iptables: bool) -> Result<()> {
     let node = cluster.node(1)?;
-    let crds = built.module.join(GATEWAY_API);
+    let crds = built.module.join(DIRECTORY).join(GATEWAY_API);
     // Here, because the first test that uses them does not bring them.
     let apply_crds = ["apply", "--server-side", "-f", &crds.to_string_lossy()];
     quietly(&mut node.kubectl(&apply_crds))?;

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
-    build::{Built, HUB},
+    build::{Built, DIRECTORY, HUB},
     outcome::{self, Cases, Outcome},
 };
 use crate::{
@@ -44,7 +44,7 @@ pub(super) fn run(
     traces: &Traces<'_>,
 ) -> Result<Cases> {
     std::fs::create_dir_all(traces.work).with_context(|| format!("create {}", traces.work.display()))?;
-    let dir = built.module.join("tests/integration/pilot");
+    let dir = built.module.join(DIRECTORY);
     let words = [
         "env".to_owned(),
         format!("--chdir={}", dir.display()),
