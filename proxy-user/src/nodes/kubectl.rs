@@ -136,7 +136,7 @@ impl Kubectl {
     /// # Errors
     /// When kubectl does not start.
     pub fn exec(&self, pod: &str, words: &[&str]) -> Result<Output> {
-        self.run(&[&["exec", pod, "--", "sidestep"], words].concat())
+        self.run(&[&["exec", pod, "--container", "agent", "--", "sidestep"], words].concat())
     }
 
     fn run(&self, words: &[&str]) -> Result<Output> {

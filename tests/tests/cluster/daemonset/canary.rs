@@ -119,6 +119,11 @@ fn selected(canary: &Canary) {
         ran.ready(READY_WITHIN)?;
         states(cluster, &ran, "enrolled")?;
         installed.set(&format!("select={}", canary.select))?;
+        until("the agents have read it", KNOWN_WITHIN, || {
+            let kept = through_kubectl(cluster, "status")?.kept();
+            let all = ran.names.iter().all(|name| kept.contains(&format!("{}/{name}", ran.namespace)));
+            Ok(all.then_some(()))
+        })?;
         let of = canary.of.create(cluster, "chosen")?;
         let others = canary.others.create(cluster, "waits")?;
         for pod in of.ready(READY_WITHIN)? {

@@ -160,17 +160,27 @@ impl Told {
         self.document["nodes"].as_array().into_iter().flatten().map(|node| name(&node["node"])).collect()
     }
 
+    /// NAMESPACE/POD of every enrolled pod that is not selected any more.
+    pub(super) fn kept(&self) -> BTreeSet<String> {
+        self.pods().filter(|pod| !pod["kept"].is_null()).map(full_name).collect()
+    }
+
     /// NAMESPACE/POD of every pod that an agent knows, and what has become of it: `enrolled`, or the reason.
     pub(super) fn states(&self) -> BTreeMap<String, String> {
-        let nodes = self.document["nodes"].as_array().into_iter().flatten();
-        let pods = nodes.flat_map(|node| node["answer"]["agent"]["pods"].as_array().into_iter().flatten());
-        pods.map(|pod| {
-            let state = pod["word"].as_str().or_else(|| pod["state"].as_str()).unwrap_or_default();
-            let of = &pod["pod"];
-            (format!("{}/{}", name(&of["namespace"]), name(&of["name"])), state.to_owned())
-        })
-        .collect()
+        let state = |pod: &Value| {
+            pod["word"].as_str().or_else(|| pod["state"].as_str()).unwrap_or_default().to_owned()
+        };
+        self.pods().map(|pod| (full_name(pod), state(pod))).collect()
     }
+
+    fn pods(&self) -> impl Iterator<Item = &Value> {
+        let nodes = self.document["nodes"].as_array().into_iter().flatten();
+        nodes.flat_map(|node| node["answer"]["agent"]["pods"].as_array().into_iter().flatten())
+    }
+}
+
+fn full_name(pod: &Value) -> String {
+    format!("{}/{}", name(&pod["pod"]["namespace"]), name(&pod["pod"]["name"]))
 }
 
 fn name(value: &Value) -> String {
