@@ -18,8 +18,9 @@ use proxy_core::exit::{Class, Failure};
 
 use super::bpffs;
 
-/// Others hold it for milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Others hold it for milliseconds, but for who loads programs: where the machine is emulated and its kernel's verifier an
+/// old one, each set of them takes ten seconds and more.
+const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(1);
 
 pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
