@@ -25,6 +25,7 @@
 
 mod accel;
 mod atomic;
+mod clock;
 mod connect;
 mod ctx;
 mod dns;

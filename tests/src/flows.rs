@@ -15,7 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The pod's flows, with these flags besides.
 pub fn of_pod(pod: &Pod, flags: &[&str]) -> Result<Vec<Value>> {
-    let workload = format!("{}-{}", pod.netns_inode()?, pod.cgroup_id()?);
+    let workload = pod.workload()?;
     let mut command = Command::new(binary()?);
     command.args(["flows", "--output", "json", "--workload", &workload]).args(flags);
     let output = command.output().context("run sidestep flows")?;

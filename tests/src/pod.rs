@@ -95,6 +95,11 @@ impl Pod {
         cgroup::id(&self.0.cgroup)
     }
 
+    /// Its workload, as `sidestep status` names it.
+    pub fn workload(&self) -> Result<String> {
+        Ok(format!("{}-{}", self.netns_inode()?, self.cgroup_id()?))
+    }
+
     /// A directory for configuration and logs, writable for every uid, gone with the pod.
     pub fn scratch(&self) -> &Path {
         self.0.scratch.path()

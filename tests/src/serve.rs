@@ -94,6 +94,11 @@ impl Serve {
     }
 }
 
+/// The label that all series of a pod's workload have: `workload="…"`.
+pub fn label(pod: &Pod) -> Result<String> {
+    Ok(format!("workload=\"{}\"", pod.workload()?))
+}
+
 /// A metrics page in Prometheus' text format.
 #[derive(Clone, Debug)]
 pub struct Metrics(pub String);

@@ -146,7 +146,7 @@ impl Sidestep {
 
     /// Where one of its links is pinned.
     pub fn link(&self, program: &str) -> Result<PathBuf> {
-        let name = format!("{}-{}", self.pod.netns_inode()?, self.pod.cgroup_id()?);
+        let name = self.pod.workload()?;
         Ok(pin_root::directory().join(name).join(format!("link_{program}")))
     }
 
@@ -235,7 +235,7 @@ pub(crate) const STATUS_JSON: [&str; 3] = ["status", "--output", "json"];
 pub(crate) fn of_status(ended: &Ended, pod: &Pod) -> Result<serde_json::Value> {
     let mut status: serde_json::Value =
         serde_json::from_str(&ended.stdout).with_context(|| format!("sidestep status printed {ended:?}"))?;
-    let name = format!("{}-{}", pod.netns_inode()?, pod.cgroup_id()?);
+    let name = pod.workload()?;
     let all = status["workloads"].as_array_mut().context("status lists no workloads")?;
     let ours = all.iter_mut().find(|workload| workload["workload"] == name.as_str());
     let found =

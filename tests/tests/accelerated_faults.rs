@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{HashMap, Map, MapData, SockHash};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use proxy_common::accel::{EndEntry, EndKey};
 use tests::accelerated::{Accelerated, attach_both};
 use tests::any_reader::ANY_READER;
 use tests::counters::Acceleration;
@@ -26,20 +27,22 @@ const PART: usize = 16_000;
 const BPF_NOEXIST: u64 = 1;
 const MET_WITHIN: Duration = Duration::from_secs(30);
 
-/// `ENDS`: keys and values are `proxy_common::accel::{EndKey, End}`.
-type Ends = HashMap<MapData, [u8; 48], [u8; 32]>;
+/// Keys and values of `ENDS`.
+type Key = [u8; size_of::<EndKey>()];
+type Entry = [u8; size_of::<EndEntry>()];
+type Ends = HashMap<MapData, Key, Entry>;
 
 fn ends(path: &Path) -> Ends {
     Map::HashMap(MapData::from_pin(path).unwrap()).try_into().unwrap()
 }
 
 /// Adds keys no connection has until the map takes no more.
-fn fill(ends: &mut Ends) -> Vec<[u8; 48]> {
+fn fill(ends: &mut Ends) -> Vec<Key> {
     let mut added = Vec::new();
     for number in 0u32.. {
-        let mut key = [0xff; 48];
+        let mut key = [0xff; size_of::<Key>()];
         key[..4].copy_from_slice(&number.to_le_bytes());
-        if ends.insert(key, [0; 32], BPF_NOEXIST).is_err() {
+        if ends.insert(key, [0; size_of::<Entry>()], BPF_NOEXIST).is_err() {
             break;
         }
         added.push(key);

@@ -16,7 +16,7 @@ use tests::network::Network;
 use tests::report::Outcome;
 use tests::requirement::Requirement;
 use tests::schema::faults;
-use tests::serve::Serve;
+use tests::serve::{self, Serve};
 use tests::server::{Server, stand_in};
 use tests::sidecar::{Logged, Sidecar};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
@@ -37,7 +37,7 @@ fn attach(network: &Network) -> Sidestep {
 fn records(path: &Path, network: &Network) -> Vec<Value> {
     let schema = agent::repository().join("docs/schema/flow_log.json");
     let schema: Value = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
-    let workload = format!("{}-{}", network.pod.netns_inode().unwrap(), network.pod.cgroup_id().unwrap());
+    let workload = network.pod.workload().unwrap();
     let text = std::fs::read_to_string(path).unwrap_or_default();
     // The last one may be written just now.
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
@@ -230,8 +230,7 @@ fn connections_around_the_sidecar_are_counted_by_port() {
         assert_eq!(seen.outcome(), Outcome::Answered, "{seen:?}");
     }
     wait_closed(&network.pod, &[], 4).unwrap();
-    let workload =
-        format!("workload=\"{}-{}\"", network.pod.netns_inode().unwrap(), network.pod.cgroup_id().unwrap());
+    let workload = serve::label(&network.pod).unwrap();
     let name = "sidestep_around_sidecar_connections_total";
     until("both are counted", SEEN_WITHIN, || {
         serve.metrics().unwrap().of(name, &[&workload, "port=\"9000\""]) == 2.0

@@ -17,7 +17,7 @@ use tests::pin_root::{self, PinRoot};
 use tests::pod::Pod;
 use tests::report::Outcome;
 use tests::requirement::{Requirement, met};
-use tests::serve::Serve;
+use tests::serve::{Serve, label};
 use tests::server::{PROXY_USER, Server, stand_in};
 use tests::sidecar::{Kind, Sidecar};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep, ended_command};
@@ -31,11 +31,6 @@ fn one(flows: &[Value]) -> &Value {
     flow
 }
 
-/// `workload="…"`.
-fn label(pod: &Pod) -> String {
-    format!("workload=\"{}-{}\"", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap())
-}
-
 #[rstest]
 #[case::asks_in_accept(None)]
 #[case::asks_later(Some(LATER))]
@@ -45,20 +40,22 @@ fn the_hand_off_is_known_where_accept_asks_for_the_address(#[case] later: Option
     }
     let network = Network::new("hand-off").unwrap();
     let _attached = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
-    let at: SocketAddr = "127.0.0.1:7000".parse().unwrap();
-    let server = Server::on(&network.pod).listen(at);
+    let server = stand_in(&network.pod);
     let server = if let Some(later) = later { server.ask_later(later) } else { server };
     let _server = server.start().unwrap();
-    let seen = Connect::to(at).from(&network.pod).unwrap();
+    let seen = Connect::to("10.96.7.7:80".parse().unwrap()).from(&network.pod).unwrap();
     assert_eq!(seen.outcome(), Outcome::Answered, "{seen:?}");
-    let flows = wait_closed(&network.pod, &["--port", "7000"], 1).unwrap();
+    let flows = wait_closed(&network.pod, &["--direction", "outbound"], 1).unwrap();
     let flow = one(&flows);
     assert_eq!(flow["server_process"]["comm"], "lab-agent", "{flow:#}");
+    let metrics = Serve::start(&[]).unwrap().metrics().unwrap();
+    let measured = metrics.of("sidestep_hand_off_duration_seconds_count", &[&label(&network.pod).unwrap()]);
     if later.is_some() {
-        assert_eq!(flow["times"]["accepted"], Value::Null, "{flow:#}");
+        assert_eq!((&flow["times"]["accepted"], measured), (&Value::Null, 0.0), "{flow:#}");
     } else {
         let at = |name: &str| flow["times"][name].as_u64().unwrap_or_else(|| panic!("{name}: {flow:#}"));
         assert!(at("accepted") - at("established") < LATER.as_micros() as u64, "{flow:#}");
+        assert_eq!(measured, 1.0);
     }
 }
 
@@ -136,7 +133,7 @@ fn assert_endings(pod: &Pod, endings: &[(&str, &str, usize)]) {
     let metrics = Serve::start(&[]).unwrap().metrics().unwrap();
     let closed = |also: &[&str]| {
         let labels: Vec<String> =
-            [label(pod)].into_iter().chain(also.iter().map(|it| it.to_string())).collect();
+            [label(pod).unwrap()].into_iter().chain(also.iter().map(|it| it.to_string())).collect();
         metrics
             .of("sidestep_closed_connections_total", &labels.iter().map(String::as_str).collect::<Vec<_>>())
     };
@@ -172,7 +169,7 @@ fn the_counters_of_a_direct_connection_agree() {
     let flows = wait_closed(&network.pod, &["--port", "7000"], CALLS as usize + 1).unwrap();
     assert_eq!(flows.len(), CALLS as usize + 1, "{flows:#?}");
     let metrics = Serve::start(&[]).unwrap().metrics().unwrap();
-    let pod = label(&network.pod);
+    let pod = label(&network.pod).unwrap();
     for (direction, calls) in [("self", CALLS), ("inbound", 1)] {
         let of = |name: &str| {
             metrics.of(name, &[&pod, &format!("direction=\"{direction}\",hop=\"direct\"")]) as u64

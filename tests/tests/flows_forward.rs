@@ -11,7 +11,7 @@ use tests::flows::{total, wait_closed};
 use tests::network::Network;
 use tests::report::Outcome;
 use tests::requirement::{Requirement, met};
-use tests::serve::Serve;
+use tests::serve::{self, Serve};
 use tests::server::Server;
 use tests::sidecar::{Kind, Sidecar};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
@@ -123,10 +123,12 @@ fn inbound(
     }
     let metrics = Serve::start(&[]).unwrap().metrics().unwrap();
     let pod = &network.pod;
-    let workload = format!("workload=\"{}-{}\"", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap());
+    let workload = serve::label(pod).unwrap();
     let labels = [&*workload, "hop=\"inner\"", &*format!("forward=\"{name}\"")];
     // Both ends are of one class, though only the client's says how the sidecar forwards.
-    assert_eq!(metrics.of("sidestep_hand_off_duration_seconds_count", &labels), 1.0, "{metrics:?}");
+    for name in ["sidestep_connect_duration_seconds_count", "sidestep_hand_off_duration_seconds_count"] {
+        assert_eq!(metrics.of(name, &labels), 1.0, "{metrics:?}");
+    }
     let received = [labels[0], labels[1], labels[2], "way=\"received\""];
     assert_eq!(metrics.of("sidestep_flow_bytes_total", &received), answer as f64, "{metrics:?}");
 }

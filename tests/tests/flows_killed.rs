@@ -227,7 +227,7 @@ fn what_another_pods_killed_processes_leave_behind_changes_nothing() {
 
     client.signal(Signal::SIGCONT).unwrap();
     client.wait(SEEN_WITHIN).unwrap();
-    let workload = format!("{}-{}", own.pod.netns_inode().unwrap(), own.pod.cgroup_id().unwrap());
+    let workload = own.pod.workload().unwrap();
     let listed = ["flows", "--output", "json", "--workload", &workload];
     let closed = || -> Vec<Value> {
         let text = ended_command(root.command(&listed).unwrap()).unwrap().stdout;

@@ -14,7 +14,7 @@ use tests::network::Network;
 use tests::pod::Pod;
 use tests::process::Process;
 use tests::requirement::Requirement;
-use tests::serve::Serve;
+use tests::serve::{self, Serve};
 use tests::server::Server;
 use tests::wait::until;
 
@@ -114,7 +114,7 @@ fn serve_counts_what_is_stuck_by_who_should_read() {
     let server = Server::on(&network.pod).listen(network.pod4(PORT)).silent().hold().start().unwrap();
     let serve = Serve::start(&["--stuck-after", "1"]).unwrap();
     let count = |pod: &Pod| {
-        let workload = format!("workload=\"{}-{}\"", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap());
+        let workload = serve::label(pod).unwrap();
         let metrics = serve.metrics().unwrap();
         ["application", "sidecar", "elsewhere"].map(|reader| {
             metrics.of("sidestep_stuck_connections", &[&workload, &format!("reader=\"{reader}\"")])

@@ -46,8 +46,7 @@ impl Stage {
     }
 
     fn workload(&self) -> String {
-        let pod = &self.network.pod;
-        format!("{}-{}", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap())
+        self.network.pod.workload().unwrap()
     }
 
     /// Other tests' workloads are on this node too.

@@ -14,10 +14,6 @@ use tests::serve::Serve;
 use tests::sidestep::{DEFAULT_FLAGS, Ended, ended_command};
 use tests::wait;
 
-fn name(pod: &Pod) -> String {
-    format!("{}-{}", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap())
-}
-
 fn attach(root: &PinRoot, pod: &Pod, more: &[&str]) -> Ended {
     let verb = [&["attach"], &DEFAULT_FLAGS[..], more].concat();
     succeed(root.for_pod(&verb, pod).unwrap())
@@ -58,7 +54,7 @@ fn node() -> (PinRoot, Network, String) {
     attach(&root, &lives.pod, &["--pod", "shop/lives"]);
     let dies = Network::new("dies").unwrap();
     attach(&root, &dies.pod, &["--pod", "shop/gone"]);
-    let gone = name(&dies.pod);
+    let gone = dies.pod.workload().unwrap();
     drop(dies);
     wait_until_gone(&root, &gone);
     (root, lives, gone)
@@ -70,7 +66,7 @@ fn status_says_it_and_the_metrics_leave_it_out() {
         return;
     }
     let (root, lives, dead) = node();
-    let mut expected = vec![(name(&lives.pod), None), (dead.clone(), Some("both".to_owned()))];
+    let mut expected = vec![(lives.pod.workload().unwrap(), None), (dead.clone(), Some("both".to_owned()))];
     expected.sort();
     assert_eq!(gone(&root), expected);
     let table = run(&root, &["status"]);
@@ -78,11 +74,11 @@ fn status_says_it_and_the_metrics_leave_it_out() {
 
     let serve = Serve::start_with(&[], &[(pin_root::VARIABLE, &root.path().display().to_string())]).unwrap();
     let metrics = serve.metrics().unwrap();
-    assert!(metrics.0.contains(&name(&lives.pod)) && !metrics.0.contains(&dead), "{metrics:?}");
+    assert!(metrics.0.contains(&lives.pod.workload().unwrap()) && !metrics.0.contains(&dead), "{metrics:?}");
     assert_eq!(metrics.of("sidestep_workloads", &["state=\"readable\""]), 1.0, "{metrics:?}");
     assert_eq!(metrics.of("sidestep_workloads", &["state=\"gone\""]), 1.0, "{metrics:?}");
     let page = serve.get("/api/v1/node", &[]).unwrap().body;
-    assert!(page.contains(&name(&lives.pod)) && !page.contains(&dead), "{page}");
+    assert!(page.contains(&lives.pod.workload().unwrap()) && !page.contains(&dead), "{page}");
 }
 
 #[test]
@@ -93,7 +89,7 @@ fn prune_removes_it_and_nothing_else() {
     let (root, lives, dead) = node();
     let said = run(&root, &["prune"]);
     assert_eq!(said, format!("removed workload {dead}: its network namespace is gone\n"));
-    assert_eq!(gone(&root), [(name(&lives.pod), None)]);
+    assert_eq!(gone(&root), [(lives.pod.workload().unwrap(), None)]);
     assert_eq!(run(&root, &["prune"]), "nothing is gone\n");
     run(&root, &["detach", "--workload", "shop/lives"]);
     assert_eq!(root.pins(), Vec::<std::path::PathBuf>::new());
@@ -107,7 +103,7 @@ fn the_last_one_that_is_gone_takes_all_with_it() {
     let root = PinRoot::new().unwrap();
     let network = Network::new("last").unwrap();
     attach(&root, &network.pod, &[]);
-    let name = name(&network.pod);
+    let name = network.pod.workload().unwrap();
     drop(network);
     wait_until_gone(&root, &name);
     assert!(run(&root, &["prune"]).starts_with("removed workload "));
@@ -127,7 +123,7 @@ fn each_attach_prunes() {
         said.stdout.contains(&format!("removed workload {dead}: its network namespace is gone")),
         "{said:?}"
     );
-    let mut expected = vec![(name(&lives.pod), None), (name(&other.pod), None)];
+    let mut expected = vec![(lives.pod.workload().unwrap(), None), (other.pod.workload().unwrap(), None)];
     expected.sort();
     assert_eq!(gone(&root), expected);
 }
@@ -160,12 +156,15 @@ fn a_pods_name_means_the_one_that_lives() {
     // Two that live: which is meant has to be said.
     let twin = Network::new("twin").unwrap();
     attach(&root, &twin.pod, &["--pod", "shop/lives"]);
-    let twin_name = name(&twin.pod);
+    let twin_name = twin.pod.workload().unwrap();
     let question = ["explain", "--from", "0:0", "--to", "10.96.7.7:80", "--workload", "shop/lives"];
     let both = ended_command(root.command(&question).unwrap()).unwrap();
     assert_eq!(both.code, Some(64), "{both:?}");
-    assert!(both.stderr.contains(&twin_name) && both.stderr.contains(&name(&lives.pod)), "{both:?}");
-    let first = name(&lives.pod);
+    assert!(
+        both.stderr.contains(&twin_name) && both.stderr.contains(&lives.pod.workload().unwrap()),
+        "{both:?}"
+    );
+    let first = lives.pod.workload().unwrap();
     drop(lives);
     wait_until_gone(&root, &first);
     let answer = run(&root, &[&question[..], &["--output", "json"]].concat());
@@ -199,7 +198,7 @@ fn a_name_that_nobody_has_is_an_error(#[case] verb: &[&str]) {
     for typo in ["4026532247-1", "shop/web-1", "web-0"] {
         let said = ended_command(root.command(&[verb, &["--workload", typo]].concat()).unwrap()).unwrap();
         assert!(matches!(said.code, Some(64 | 126)), "{said:?}");
-        let there = format!("attached: {} (shop/web-0)", name(&network.pod));
+        let there = format!("attached: {} (shop/web-0)", network.pod.workload().unwrap());
         assert!(said.stderr.contains(typo) && said.stderr.contains(&there), "{said:?}");
     }
 }

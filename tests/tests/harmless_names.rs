@@ -48,7 +48,7 @@ fn tables_show_them_as_text() {
     Connect::to(network.pod4(8080)).from(&network.outside).unwrap().report().unwrap();
 
     let netns = network.pod.netns().display().to_string();
-    let name = format!("{}-{}", network.pod.netns_inode().unwrap(), network.pod.cgroup_id().unwrap());
+    let name = network.pod.workload().unwrap();
     let audit = ended(["audit", "--netns", &netns]).unwrap();
     assert_harmless(&audit.stdout);
     assert!(audit.stdout.contains("e\\u{1b}["), "{audit:?}");

@@ -56,7 +56,7 @@ fn each_verb_says_so(#[case] args: &[&str]) {
     let root = PinRoot::new().unwrap();
     let attach = [&["attach"], &DEFAULT_FLAGS[..]].concat();
     assert_eq!(ended_command(root.for_pod(&attach, &network.pod).unwrap()).unwrap().code, Some(0));
-    let name = format!("{}-{}", network.pod.netns_inode().unwrap(), network.pod.cgroup_id().unwrap());
+    let name = network.pod.workload().unwrap();
     let args: Vec<&str> = args.iter().map(|word| if *word == NAME { &*name } else { word }).collect();
     let nobody = Nobody::new().unwrap();
     let mut command = nobody.command(&args);

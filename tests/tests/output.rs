@@ -10,7 +10,6 @@ use tests::client::Connect;
 use tests::data_plane::DataPlane;
 use tests::flows::wait_closed;
 use tests::network::Network;
-use tests::pod::Pod;
 use tests::report::Outcome;
 use tests::requirement::Requirement;
 use tests::schema::faults;
@@ -163,8 +162,7 @@ fn status_waits_until_all_is_complete_and_not_longer_than_it_may() {
         return;
     }
     let network = Network::new("waits").unwrap();
-    let name = |pod: &Pod| format!("{}-{}", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap());
-    let workload = name(&network.pod);
+    let workload = network.pod.workload().unwrap();
     let began = Instant::now();
     let late = run(&["status", "--workload", &workload, "--wait", "1"]);
     assert_eq!(late.code, Some(1), "{late:?}");
@@ -186,7 +184,7 @@ fn a_watched_status_is_printed_again_and_again() {
     }
     let network = Network::new("watch").unwrap();
     let _attached = tests::sidestep::Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
-    let name = format!("{}-{}", network.pod.netns_inode().unwrap(), network.pod.cgroup_id().unwrap());
+    let name = network.pod.workload().unwrap();
     let binary = tests::sidestep::binary().unwrap();
     let line = format!("{} status --workload {name} --watch 1 | head -n 8", binary.display());
     let output = std::process::Command::new("timeout").args(["20", "sh", "-c", &line]).output().unwrap();

@@ -33,7 +33,7 @@ fn many_open_connections() {
     let open = Crowd::to("10.96.0.0/16", 80, count).expect(Expect::OriginalDst).open(&network.pod).unwrap();
     assert_eq!(open.counts.connected, count, "{:?}", open.counts);
     let mut serve = Serve::start(&[]).unwrap();
-    let workload = format!("{}-{}", network.pod.netns_inode().unwrap(), network.pod.cgroup_id().unwrap());
+    let workload = network.pod.workload().unwrap();
     let labels = [format!("workload=\"{workload}\""), "hop=\"outbound\"".to_owned()];
     let labels = labels.each_ref().map(String::as_str);
     for _ in 0..5 {

@@ -11,10 +11,9 @@ use tests::data_plane::DataPlane;
 use tests::load::Load;
 use tests::network::Network;
 use tests::pin_root::{self, PinRoot};
-use tests::pod::Pod;
 use tests::report::Outcome;
 use tests::requirement::{Requirement, met};
-use tests::serve::{self, Serve};
+use tests::serve::{self, Serve, label};
 use tests::server;
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep, ended};
 
@@ -22,10 +21,6 @@ const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
 fn can() -> bool {
     DataPlane::Sidestep.met(&[Requirement::Program("curl", "curl")])
-}
-
-fn label(pod: &Pod) -> String {
-    format!("workload=\"{}-{}\"", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap())
 }
 
 #[test]
@@ -36,7 +31,7 @@ fn decisions_and_refusals_are_counted_by_workload() {
     let network = Network::new("serve").unwrap();
     let _sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
     let serve = Serve::start(&[]).unwrap();
-    let ours = label(&network.pod);
+    let ours = label(&network.pod).unwrap();
     let before = serve.metrics().unwrap();
     assert_eq!(before.of("sidestep_refused_captures_total", &[&ours, "no_listener"]), 0.0, "{before:?}");
     assert!(
@@ -70,7 +65,7 @@ fn a_pod_is_called_by_its_name() {
     let _sidestep = Sidestep::attach(&network.pod, &flags).unwrap();
     let serve = Serve::start(&[]).unwrap();
     let metrics = serve.metrics().unwrap();
-    let ours = label(&network.pod);
+    let ours = label(&network.pod).unwrap();
     let named = [&*ours, "namespace=\"shop\"", "pod=\"web-0\""];
     assert_eq!(metrics.of("sidestep_workload_info", &named), 1.0, "{metrics:?}");
     assert_eq!(metrics.of("sidestep_workload_complete", &named[..2]), 1.0, "{metrics:?}");
@@ -92,8 +87,8 @@ fn bytes_by_path_are_those_of_the_acceleration() {
     streams::Client::to(at, 4, 1 << 20).run(&network.outside).unwrap();
     let counted = Acceleration::of_pod(&network.outside).unwrap();
     let metrics = serve.metrics().unwrap();
-    let redirected =
-        metrics.of("sidestep_acceleration_bytes_total", &[&label(&network.outside), "path=\"redirected\""]);
+    let redirected = metrics
+        .of("sidestep_acceleration_bytes_total", &[&label(&network.outside).unwrap(), "path=\"redirected\""]);
     assert!(redirected > 0.0, "{metrics:?}");
     assert_eq!(redirected, counted.of("redirected").bytes as f64, "{metrics:?}");
     assert!(metrics.of("sidestep_acceleration_sockets_total", &["enrolled"]) >= 8.0, "{metrics:?}");

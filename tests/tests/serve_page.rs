@@ -71,7 +71,7 @@ fn the_page_shows_the_workload_wide_and_on_a_phone() {
     let serve = Serve::start(&[]).unwrap();
 
     let dom = browser(&serve, "--dump-dom", WIDE);
-    let workload = format!("{}-{}", network.pod.netns_inode().unwrap(), network.pod.cgroup_id().unwrap());
+    let workload = network.pod.workload().unwrap();
     assert!(dom.contains(&format!("Paths of workload {workload}")), "{dom}");
     assert!(
         dom.contains("I6 8") && dom.contains("O2 8"),

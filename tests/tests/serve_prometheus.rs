@@ -116,7 +116,7 @@ fn prometheus_scrapes_it() {
     }
     let serve = Serve::start(&[]).unwrap();
     let prometheus = prometheus(&serve);
-    let workload = format!("{}-{}", network.pod.netns_inode().unwrap(), network.pod.cgroup_id().unwrap());
+    let workload = network.pod.workload().unwrap();
     let query = format!("sidestep_decisions_total%7Brule%3D%22O15%22,workload%3D%22{workload}%22%7D");
     let found = ask(&serve, &prometheus, &format!("/api/v1/query?query={query}"), &workload);
     let series = &found["data"]["result"][0];

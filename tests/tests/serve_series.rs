@@ -11,7 +11,7 @@ use tests::load::Load;
 use tests::network::Network;
 use tests::pod::Pod;
 use tests::requirement::Requirement;
-use tests::serve::Serve;
+use tests::serve::{self, Serve};
 use tests::server::Server;
 use tests::sidecar::Sidecar;
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
@@ -21,7 +21,7 @@ const BUSY: usize = 150;
 
 /// Lines of the page that are the pod's.
 fn series(serve: &Serve, pod: &Pod) -> Vec<String> {
-    let label = format!("workload=\"{}-{}\"", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap());
+    let label = serve::label(pod).unwrap();
     let page = serve.metrics().unwrap().0;
     page.lines().filter(|line| line.contains(&label)).map(str::to_owned).collect()
 }

@@ -75,7 +75,7 @@ fn one_share_and_the_true_one() {
     trusted(&network, &network.outside, network.outside4(7002), ELSEWHERE);
     let flows = wait_closed(pod, &[], 2 + TO_STRANGER as usize).unwrap();
 
-    let name = format!("{}-{}", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap());
+    let name = pod.workload().unwrap();
     let status = status_of(pod).unwrap();
     let share = &status["share"];
     let (redirected, stacked) = (number(share, "/redirected"), number(share, "/stacked"));

@@ -16,8 +16,8 @@ use tests::network::Network;
 use tests::pod::Pod;
 use tests::process::Process;
 use tests::report::Turns;
-use tests::requirement::Requirement;
-use tests::serve::{Metrics, Serve};
+use tests::requirement::{Requirement, met};
+use tests::serve::{Metrics, Serve, label};
 use tests::sidecar::{Kind, Logged, Sidecar};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 use tests::wait::until;
@@ -75,7 +75,7 @@ impl Seen {
 
     /// At the client's end of this hop, or the server's.
     fn of(&self, pod: &Pod, hop: &str, end: &str) -> End {
-        let name = workload(pod);
+        let name = pod.workload().unwrap();
         let workloads = self.page["workloads"].as_array().unwrap();
         let workload = workloads.iter().find(|of| of["workload"] == *name).unwrap();
         let classes = workload["classes"].as_array().unwrap().iter().filter(|class| class["hop"] == hop);
@@ -109,9 +109,8 @@ impl Seen {
     }
 }
 
-/// As `sidestep status` names it.
-fn workload(pod: &Pod) -> String {
-    format!("{}-{}", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap())
+fn can(mode: &str, needs: &[Requirement]) -> bool {
+    DataPlane::Sidestep.met(needs) && (mode != ANY_READER || met(&[Requirement::Acceleration]))
 }
 
 /// What the application alone takes.
@@ -155,9 +154,7 @@ fn inbound(
     #[values((Forward::Localhost, "lo"), (Forward::Passthrough, "eth0"))] (forward, name): (Forward, &str),
     #[values(ANY_READER, "off")] mode: &str,
 ) {
-    if !DataPlane::Sidestep.met(&[Requirement::Observation, Requirement::Envoy, CURL])
-        || mode == ANY_READER && !tests::requirement::met(&[Requirement::Acceleration])
-    {
+    if !can(mode, &[Requirement::Observation, Requirement::Envoy, CURL]) {
         return;
     }
     let network = Network::with_own_addresses("turn-in").unwrap();
@@ -169,9 +166,9 @@ fn inbound(
     ask_slow_ones(&network.outside, network.pod4(8080));
 
     let seen = Seen::now();
-    let of = |pod: &Pod, hop: &str, end: &str| seen.of(pod, hop, end);
-    let (client, outer) = (of(&network.outside, "direct", "client"), of(&network.pod, "inbound", "server"));
-    let (inner, app) = (of(&network.pod, "inner", "client"), of(&network.pod, "inner", "server"));
+    let (client, outer) =
+        (seen.of(&network.outside, "direct", "client"), seen.of(&network.pod, "inbound", "server"));
+    let (inner, app) = (seen.of(&network.pod, "inner", "client"), seen.of(&network.pod, "inner", "server"));
     assert_ordered(&[
         ("client", client),
         ("sidecar in", outer),
@@ -180,7 +177,7 @@ fn inbound(
     ]);
     assert_agrees_with_envoy(&sidecar, outer, inner);
     // Others are attached to this node as well.
-    let workload = format!("workload=\"{}\"", workload(&network.pod));
+    let workload = label(&network.pod).unwrap();
     let forward = format!("forward=\"{name}\"");
     let of = |name: &str, label: &str| seen.metrics.of(name, &[&workload, "hop=\"inner\"", &forward, label]);
     let redirected = of("sidestep_flow_messages_total", "path=\"redirected\"");
@@ -199,9 +196,7 @@ fn attached(network: &Network, mode: &str) -> [Sidestep; 2] {
 
 #[rstest]
 fn outbound(#[values(ANY_READER, "off")] mode: &str) {
-    if !DataPlane::Sidestep.met(&[Requirement::Observation, Requirement::Envoy, CURL])
-        || mode == ANY_READER && !tests::requirement::met(&[Requirement::Acceleration])
-    {
+    if !can(mode, &[Requirement::Observation, Requirement::Envoy, CURL]) {
         return;
     }
     let network = Network::with_own_addresses("turn-out").unwrap();
@@ -212,11 +207,10 @@ fn outbound(#[values(ANY_READER, "off")] mode: &str) {
     ask_slow_ones(&network.pod, network.outside4(80));
 
     let seen = Seen::now();
-    let of = |pod: &Pod, hop: &str, end: &str| seen.of(pod, hop, end);
-    let app = of(&network.pod, "outbound", "client");
-    let outer = of(&network.pod, "outbound", "server");
-    let inner = of(&network.pod, "upstream", "client");
-    let service = of(&network.outside, "direct", "server");
+    let app = seen.of(&network.pod, "outbound", "client");
+    let outer = seen.of(&network.pod, "outbound", "server");
+    let inner = seen.of(&network.pod, "upstream", "client");
+    let service = seen.of(&network.outside, "direct", "server");
     assert_ordered(&[
         ("application", app),
         ("sidecar in", outer),
@@ -231,9 +225,7 @@ fn outbound(#[values(ANY_READER, "off")] mode: &str) {
 fn requests_are_sampled_and_counted(#[values(ANY_READER, "off")] mode: &str, #[values(1, 3)] pieces: u32) {
     const SHORT: u64 = 20;
     const LONG: u64 = 2000;
-    if !DataPlane::Sidestep.met(&[Requirement::Observation, CURL])
-        || mode == ANY_READER && !tests::requirement::met(&[Requirement::Acceleration])
-    {
+    if !can(mode, &[Requirement::Observation, CURL]) {
         return;
     }
     let network = Network::with_own_addresses("turn-many").unwrap();

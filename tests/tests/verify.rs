@@ -42,10 +42,6 @@ fn outcome<'a>(report: &'a Value, name: &str) -> &'a str {
     outcomes(report).into_iter().find(|(step, _)| *step == name).map_or("absent", |(_, outcome)| outcome)
 }
 
-fn name(pod: &Pod) -> String {
-    format!("{}-{}", pod.netns_inode().unwrap(), pod.cgroup_id().unwrap())
-}
-
 fn child_cgroups(pod: &Pod) -> usize {
     let entries = fs::read_dir(pod.cgroup()).unwrap();
     entries.filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_dir()).count()
@@ -87,7 +83,7 @@ fn by_name_it_is_the_same() {
     }
     let network = Network::new("verify-name").unwrap();
     let _sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
-    let name = name(&network.pod);
+    let name = network.pod.workload().unwrap();
     let (code, report, stderr) = verify(&["--no-sidecar".into(), "--workload".into(), name.clone()]);
     assert_eq!((code, report["workload"].as_str()), (0, Some(name.as_str())), "{report:#} {stderr}");
     assert_eq!(outcome(&report, "outbound-ipv6"), "skip", "no IPv6 rules: {report:#}");
@@ -112,7 +108,7 @@ fn a_missing_program_fails_with_its_step_and_with_what_it_breaks() {
     }
     let network = Network::new("verify-broken").unwrap();
     let _sidestep = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
-    let name = name(&network.pod);
+    let name = network.pod.workload().unwrap();
     fs::remove_file(format!("/sys/fs/bpf/sidestep/{name}/link_connect4")).unwrap();
     let (code, report, stderr) = verify_pod(&network.pod);
     assert_eq!(code, 126);

@@ -1,8 +1,9 @@
 //! `cargo xtask test`: every test, under the profile of the binary they run.
 
 use std::{
-    fs,
+    env, fs,
     io::{self, Read, Write as _},
+    iter,
     path::PathBuf,
     process::{Command, Stdio},
     time::Instant,
@@ -40,9 +41,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     build::binaries(workspace)?;
     dist::image::prepare(workspace)?;
     let everything = args.cargo.is_empty();
+    // Some tests run programs of the cluster's.
+    let of_cluster = if everything { cluster::prepare(workspace)? } else { None };
     if everything {
-        // One of the tests runs a program of the cluster's.
-        cluster::prepare(workspace)?;
         earlier::prepare(workspace)?;
     }
 
@@ -60,9 +61,12 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     // cargo has put its own in its place.
     build::plugin(workspace)?;
     if everything {
-        if let Some(runtime) = cluster::runtime(workspace) {
+        if let Some(bin) = of_cluster {
             step::say("Testing", "the agent with the cluster's container runtime");
-            let (also, more) = stream(containerd(workspace).env("PATH", runtime))?;
+            let others = env::var_os("PATH").unwrap_or_default();
+            let path = env::join_paths(iter::once(bin).chain(env::split_paths(&others)))
+                .context("put the cluster's programs before the machine's")?;
+            let (also, more) = stream(containerd(workspace).env("PATH", path))?;
             success &= also;
             tally.add(&more);
         }
@@ -79,7 +83,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The tests with a container runtime, which is there.
+/// The tests that start a container runtime: the first one in PATH.
 pub(crate) fn containerd(workspace: &Workspace) -> Command {
     let mut cargo = workspace.cargo("test");
     cargo.args(["--release", "--no-fail-fast", "-p", "tests", "--test", "containerd"]);
@@ -94,12 +98,12 @@ pub(crate) fn environment(workspace: &Workspace, command: &mut Command) {
     command.env("SIDESTEP_IMAGE", dist::image::archive(workspace));
     command.env("SIDESTEP_SKIPS", workspace.target_for("skips"));
     let ours = envoy::binary(workspace);
-    if std::env::var_os("SIDESTEP_ENVOY").is_none() && ours.is_file() {
+    if env::var_os("SIDESTEP_ENVOY").is_none() && ours.is_file() {
         command.env("SIDESTEP_ENVOY", ours);
     }
     command.env("SIDESTEP_EARLIER", workspace.target_for("earlier"));
     let istio = workspace.target_for("cluster").join("bin/istio-iptables");
-    if std::env::var_os("SIDESTEP_ISTIO_IPTABLES").is_none() && istio.is_file() {
+    if env::var_os("SIDESTEP_ISTIO_IPTABLES").is_none() && istio.is_file() {
         command.env("SIDESTEP_ISTIO_IPTABLES", istio);
     }
 }

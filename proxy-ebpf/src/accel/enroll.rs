@@ -5,10 +5,7 @@
 //! is a workload of this node; the server's side when the client's entry, sequence numbers included, is there.
 #![allow(unsafe_code, reason = "helpers")]
 
-use aya_ebpf::{
-    bindings::{BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock},
-    helpers::bpf_ktime_get_ns,
-};
+use aya_ebpf::bindings::{BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock};
 use proxy_common::{
     accel::{
         Clients, DirectionState, EndEntry, EndKey, Mark, PublishedEnd, Reason, Record, Seen, ServerAt,
@@ -20,7 +17,9 @@ use proxy_common::{
 
 use super::{maps, peer, reader, record, short, watch};
 use crate::{
-    atomic, flow, rodata,
+    atomic,
+    clock::now,
+    flow, rodata,
     sock_ops_call::SockOps,
     workload::{self, Workload},
 };
@@ -366,10 +365,4 @@ fn key(me: &Workload, call: SockOps, local: Addr, remote: Addr) -> EndKey {
 #[inline(always)]
 fn netns(me: &Workload) -> u32 {
     me.netns_cookie() as u32
-}
-
-#[inline(always)]
-pub(super) fn now() -> u64 {
-    // SAFETY: no arguments.
-    unsafe { bpf_ktime_get_ns() }
 }

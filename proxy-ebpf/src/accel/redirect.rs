@@ -4,7 +4,6 @@
 
 use aya_ebpf::{
     bindings::{bpf_sock, sk_action, sk_msg_md},
-    helpers::bpf_ktime_get_ns,
     macros::sk_msg,
     programs::SkMsgContext,
 };
@@ -18,6 +17,7 @@ use super::{
     record, short, watch,
 };
 use crate::{
+    clock::now,
     ctx::{load32, load64},
     flow,
 };
@@ -82,8 +82,7 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
     }
     record.tally.add(reason, size);
     if record.tally.first_at == 0 {
-        // SAFETY: no arguments.
-        record.tally.first_at = unsafe { bpf_ktime_get_ns() };
+        record.tally.first_at = now();
     }
     PASS
 }

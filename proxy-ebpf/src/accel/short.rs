@@ -5,8 +5,8 @@ use proxy_common::{
     addr::{Addr, Port},
 };
 
-use super::{enroll::now, maps};
-use crate::workload::Workload;
+use super::maps;
+use crate::{clock::now, workload::Workload};
 
 /// Whether the workload's next connection to this server stays out.
 #[inline(always)]

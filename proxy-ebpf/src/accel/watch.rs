@@ -11,11 +11,8 @@ use proxy_common::{
     ingress::is_over_lo,
 };
 
-use super::{
-    enroll::{self, now},
-    maps, peer, record,
-};
-use crate::{rodata, sock_ops_call::SockOps, workload::Workload};
+use super::{enroll, maps, peer, record};
+use crate::{clock::now, rodata, sock_ops_call::SockOps, workload::Workload};
 
 /// Looks at a socket when its next message is acknowledged, and while it is in the map.
 #[inline(always)]

@@ -3,10 +3,7 @@
 
 use core::hint::black_box;
 
-use aya_ebpf::{
-    bindings::{BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock},
-    helpers::bpf_ktime_get_ns,
-};
+use aya_ebpf::bindings::{BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock};
 use proxy_common::{
     accel::Reason,
     addr::{Addr, Port},
@@ -26,6 +23,7 @@ use super::{
 };
 use crate::{
     accel::{self, short},
+    clock::now,
     owner, rodata,
     sock_ops_call::SockOps,
     storage,
@@ -67,8 +65,7 @@ pub(super) fn accepted(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     let (local, remote) = call.addresses();
     let ports = call.ports();
     let classified = classify(me, record, sk, socket, &local, &remote, ports.0);
-    // SAFETY: no arguments.
-    record.established_at = unsafe { bpf_ktime_get_ns() };
+    record.established_at = now();
     // The handshake is the first round trip measured: this end answered the SYN that long ago.
     record.syn_at = record.established_at.wrapping_sub(u64::from(socket.srtt_us()) * 1000);
     record.cookie = call.cookie();
@@ -213,8 +210,7 @@ pub(crate) fn taken(me: &Workload, sk: *mut bpf_sock) {
     if !process::is_accepting(sk) {
         return;
     }
-    // SAFETY: no arguments.
-    record.accepted_at = unsafe { bpf_ktime_get_ns() };
+    record.accepted_at = now();
     if let Some(totals) = maps::totals(me, record.class) {
         // SAFETY: a field of a map value.
         unsafe {

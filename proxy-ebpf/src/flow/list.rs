@@ -1,10 +1,11 @@
 //! Lists live flows. A reader asks for ends in `LISTED`, and has the program run once for each.
 #![allow(unsafe_code, reason = "helpers; the entry point is exported by name")]
 
-use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::classifier, programs::TcContext};
+use aya_ebpf::{macros::classifier, programs::TcContext};
 use proxy_common::flow::{ListedEnd, Tally};
 
 use super::{journal, live::OpenEnd, maps, socket::fin_sent};
+use crate::clock;
 
 /// The type is one that every kernel lets userspace run; the program is never attached.
 #[classifier]
@@ -19,8 +20,7 @@ pub(crate) fn flow_list(_: TcContext) -> i32 {
 fn list_end(end: &mut ListedEnd) {
     let index = end.record.cookie as u32;
     let Some(open) = OpenEnd::read(index, &mut end.record) else { return };
-    // SAFETY: no arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let now = clock::now();
     let mapped = open.tally(&mut end.figures.tally);
     // This comes first, while little is known: where it walks a list, the verifier goes through what follows once for each end of
     // the walk, and through the walk once for each way to it (Linux 6.1 gave up after its million instructions).

@@ -23,7 +23,7 @@ pub(super) fn enter(me: &Workload, sk: *mut bpf_sock, record: &mut FlowRecord) {
     if let Some(end) = own(record) {
         // The entry has the tally of the socket's connection before.
         end.tally = tally_of(sk);
-        turn::begin(end, record, !record.has(flow_flag::CLIENT));
+        turn::begin(end, record);
         return;
     }
     let Some((share, index, end)) = entry_for(me) else {
@@ -35,7 +35,7 @@ pub(super) fn enter(me: &Workload, sk: *mut bpf_sock, record: &mut FlowRecord) {
     end.record = address(record);
     end.tally = tally_of(sk);
     end.tenancy = me.tenancy();
-    turn::begin(end, record, !record.has(flow_flag::CLIENT));
+    turn::begin(end, record);
     atomic::add(&mut share.live, 1);
     // This comes last: from here on readers look at the entry. It was free until now, so that its cookie is zero.
     atomic::add(&mut end.cookie, record.cookie);

@@ -1,10 +1,7 @@
 //! The client's end of a connection: from the decision in cgroup/connect to established.
 #![allow(unsafe_code, reason = "helpers")]
 
-use aya_ebpf::{
-    bindings::{BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock},
-    helpers::bpf_ktime_get_ns,
-};
+use aya_ebpf::bindings::{BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock};
 use proxy_common::{
     accel::Reason,
     addr::Port,
@@ -21,8 +18,8 @@ use super::{
     socket::{self, Socket},
 };
 use crate::{
-    accel, atomic, outgoing::Outgoing, rodata, sock_addr::SockAddr, sock_ops_call::SockOps, storage,
-    workload::Workload,
+    accel, atomic, clock::now, outgoing::Outgoing, rodata, sock_addr::SockAddr, sock_ops_call::SockOps,
+    storage, workload::Workload,
 };
 
 /// cgroup/connect has decided.
@@ -85,8 +82,7 @@ pub(super) fn connecting(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     if !record.has(flow_flag::CLIENT) || record.syn_at != 0 {
         return;
     }
-    // SAFETY: no arguments.
-    record.syn_at = unsafe { bpf_ktime_get_ns() };
+    record.syn_at = now();
     record.cookie = call.cookie();
     (record.local, record.remote) = call.addresses();
     (record.local_port, record.remote_port) = call.ports();
@@ -169,8 +165,7 @@ pub(super) fn connected(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     if !record.has(flow_flag::CLIENT) || record.syn_at == 0 {
         return;
     }
-    // SAFETY: no arguments.
-    record.established_at = unsafe { bpf_ktime_get_ns() };
+    record.established_at = now();
     record.rcv_base = Socket::of(sk).copied_seq();
     record.flags |= flow_flag::ESTABLISHED;
     if tells_why(record) {

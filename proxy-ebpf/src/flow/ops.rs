@@ -8,7 +8,6 @@ use aya_ebpf::{
         BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_CONNECT_CB,
         BPF_SOCK_OPS_TCP_LISTEN_CB, bpf_sock,
     },
-    helpers::bpf_ktime_get_ns,
     macros::{cgroup_sock, sock_ops},
     programs::{SockContext, SockOpsContext},
 };
@@ -18,7 +17,7 @@ use super::{
     accepted, closing, maps, opening,
     socket::{self, state},
 };
-use crate::{accel::watch, sock_ops_call::SockOps, workload::Workload};
+use crate::{accel::watch, clock::now, sock_ops_call::SockOps, workload::Workload};
 
 // As large as it is, LLVM would leave it a function that the exported one calls.
 #[sock_ops]
@@ -84,10 +83,4 @@ fn acknowledged(call: SockOps, sk: *mut bpf_sock) {
     if !watch::is_watched(sk) {
         call.call_back_no_more(BPF_SOCK_OPS_RTT_CB_FLAG);
     }
-}
-
-#[inline(always)]
-fn now() -> u64 {
-    // SAFETY: no arguments.
-    unsafe { bpf_ktime_get_ns() }
 }

@@ -6,15 +6,16 @@ use core::hint::black_box;
 
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_sock, bpf_tcp_sock},
-    helpers::{bpf_ktime_get_ns, generated::bpf_tcp_sock as tcp_sock_of},
+    helpers::generated::bpf_tcp_sock as tcp_sock_of,
     macros::cgroup_skb,
     programs::SkBuffContext,
 };
-use proxy_common::flow::{FINE, FlowRecord, LiveEnd, Measured, Segment, Turn, fine_bucket};
+use proxy_common::flow::{FINE, FlowRecord, LiveEnd, Measured, Segment, Turn, fine_bucket, flow_flag};
 
 use super::maps;
 use crate::{
     atomic,
+    clock::now,
     ctx::{load32, load64, packet},
     rodata,
     uapi::{IPPROTO_TCP, cgroup::ALLOW},
@@ -23,7 +24,8 @@ use crate::{
 
 /// The end before its first request.
 #[inline(always)]
-pub(super) fn begin(end: &mut LiveEnd, record: &FlowRecord, is_server: bool) {
+pub(super) fn begin(end: &mut LiveEnd, record: &FlowRecord) {
+    let is_server = !record.has(flow_flag::CLIENT);
     end.turn = if rodata::times() { Turn::new(record.class, is_server) } else { Turn::OFF };
 }
 
@@ -166,10 +168,4 @@ fn payload(skb: *mut __sk_buff) -> Option<(u32, u32)> {
 fn byte(at: usize) -> u8 {
     // SAFETY: the caller has; the verifier sees to it.
     unsafe { (at as *const u8).read() }
-}
-
-#[inline(always)]
-fn now() -> u64 {
-    // SAFETY: no arguments.
-    unsafe { bpf_ktime_get_ns() }
 }

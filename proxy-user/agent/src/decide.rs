@@ -93,8 +93,8 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Decides; `is_enrolled`: it is captured already. `sidecar.istio.io/status` has the last word on whether a pod waits to be captured: gateways, proxyless gRPC
-/// and pods with istio-init have it too, and none of them waits.
+/// Decides; `is_enrolled`: it is captured already. `sidecar.istio.io/status` has the last word on whether a pod waits to be
+/// captured: gateways, proxyless gRPC and pods with istio-init have it too, and none of them waits.
 pub fn decide(pod: &Pod, values: &Values, is_enrolled: bool) -> Decision {
     // Who selects others from now on, or makes a slip, does not send the traffic of pods that run out in plain text.
     let unselected = || unselected(pod, values).filter(|_| !is_enrolled);
@@ -149,8 +149,14 @@ fn leave(pod: &Pod, values: &Values) -> Option<Reason> {
     None
 }
 
+/// Of a pod that is captured: that it would not be captured again, in words.
+pub(crate) fn kept(pod: &Pod, values: &Values) -> Option<String> {
+    let reason = unselected(pod, values).filter(|reason| *reason != Reason::LabelsNotKnown)?;
+    Some(format!("{reason}, and stays captured until it ends"))
+}
+
 /// Why the operator's selection does not have it.
-pub(crate) fn unselected(pod: &Pod, values: &Values) -> Option<Reason> {
+fn unselected(pod: &Pod, values: &Values) -> Option<Reason> {
     match values.selection.of(&pod.name, pod.labels.as_ref()) {
         Selected::Yes => None,
         Selected::NotSelected => Some(Reason::NotSelected),

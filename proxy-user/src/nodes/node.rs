@@ -34,7 +34,7 @@ pub struct Workload {
 pub struct Pod {
     pub pod: PodName,
     pub workload: Option<String>,
-    /// Agents before 0.1.1 do not say it.
+    /// Why it would not be enrolled again; an earlier agent does not say it.
     #[serde(default)]
     pub kept: Option<String>,
     #[serde(flatten)]

@@ -17,7 +17,7 @@ use crate::{envoy, step, workspace::Workspace};
 pub(crate) const MODULE: &str = "tests/cluster";
 /// Apart: it alone has C in it, which makes its namespaces before Go's threads are there.
 const RUNC: &str = "tests/cluster/runc";
-const OF_RUNC: &str = "-tags=seccomp";
+const RUNCS_TAGS: &str = "-tags=seccomp";
 /// Names below target/cluster that no cluster can have.
 pub(crate) const RESERVED: [&str; 1] = ["bin"];
 /// What Kubernetes calls itself; Istio makes native sidecars from 1.33 on.
@@ -26,7 +26,8 @@ pub(crate) const KUBERNETES: &str = "v1.37.2";
 /// Compile time is what this costs, so: no inlining (a third less), no debug information; std and the load client of the
 /// benchmarks as usual.
 pub(crate) const CHEAP: [&str; 2] = ["-gcflags=all=-dwarf=false -l", "-gcflags=std=-dwarf=false"];
-const FLAGS: [&str; 4] = ["-trimpath", "-buildvcs=false", "-pgo=off", "-tags=grpcnotrace"];
+pub(crate) const FLAGS: [&str; 3] = ["-trimpath", "-buildvcs=false", "-pgo=off"];
+const TAGS: &str = "-tags=grpcnotrace";
 /// Raised when an image is made in another way.
 const RECIPE: u32 = 1;
 const BETWEEN_LINES: Duration = Duration::from_secs(20);
@@ -74,7 +75,8 @@ fn source(workspace: &Workspace, go: &Go) -> Result<String> {
         files.extend(fs::read_dir(program.path())?.flatten().map(|entry| entry.path()));
     }
     files.sort();
-    let mut text = format!("{} {KUBERNETES} {CHEAP:?} {FLAGS:?} {OF_RUNC}", go.version).into_bytes();
+    let mut text =
+        format!("{} {KUBERNETES} {CHEAP:?} {FLAGS:?} {TAGS} {RUNCS_TAGS}", go.version).into_bytes();
     for file in files {
         text.extend(file.as_os_str().as_encoded_bytes());
         text.extend(fs::read(&file).with_context(|| format!("read {}", file.display()))?);
@@ -99,6 +101,7 @@ fn compile(workspace: &Workspace, go: &Go, bin: &Path) -> Result<()> {
     build
         .arg("-v")
         .args(FLAGS)
+        .arg(TAGS)
         .args(CHEAP)
         .arg("-ldflags")
         .arg(version)
@@ -116,7 +119,7 @@ fn compile(workspace: &Workspace, go: &Go, bin: &Path) -> Result<()> {
     follow(app.current_dir(&module).env("GOTMPDIR", &scratch), begun)?;
     let mut runc = go.command("build");
     runc.env("CGO_ENABLED", "1").arg("-v").args(FLAGS).args(CHEAP);
-    runc.args([OF_RUNC, "-ldflags=-s -w", "-o"]).arg(bin.join("")).arg("tool");
+    runc.args([RUNCS_TAGS, "-ldflags=-s -w", "-o"]).arg(bin.join("")).arg("tool");
     follow(runc.current_dir(workspace.root.join(RUNC)).env("GOTMPDIR", &scratch), begun)?;
     let kubectl = bin.join("kubectl");
     if !kubectl.exists() {

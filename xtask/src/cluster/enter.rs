@@ -1,8 +1,13 @@
 //! Commands in a node's namespaces.
 
-use std::{os::unix::process::CommandExt as _, path::Path, process::Command};
+use std::{
+    io::Write as _,
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 use super::record::{Cluster, Node};
 use crate::step;
@@ -54,6 +59,18 @@ impl Node {
         let mut command = self.command(&["cluster", "kubectl"]);
         command.args(arguments);
         command
+    }
+
+    /// `kubectl apply` of a text, with more flags.
+    pub(crate) fn apply(&self, manifest: &[u8], more: &[&str]) -> Result<()> {
+        let mut apply = self.kubectl(&["apply", "-f", "-"]);
+        apply.args(more).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = apply.spawn().context("run kubectl")?;
+        child.stdin.take().context("stdin of kubectl")?.write_all(manifest).context("write to kubectl")?;
+        let output = child.wait_with_output().context("wait for kubectl")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "kubectl apply: {}", said.trim());
+        Ok(())
     }
 }
 

@@ -32,7 +32,7 @@ use anyhow::{Result, bail};
 use clap::Subcommand;
 
 use self::record::Home;
-pub(crate) use self::suite::{Soak, part as tests, prepare, runtime, soak};
+pub(crate) use self::suite::{Soak, part as tests, prepare, soak};
 pub(crate) use self::{borrow::with_istio, go::Unavailable};
 use crate::{apt, workspace::Workspace};
 

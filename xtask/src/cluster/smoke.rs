@@ -1,7 +1,6 @@
 //! `cluster smoke`: whether two meshed pods speak mutual TLS, with each way of capture.
 
 use std::{
-    io::Write as _,
     path::PathBuf,
     process::{Command, Stdio},
     time::Instant,
@@ -73,10 +72,7 @@ fn mesh(workspace: &Workspace, cluster: &Cluster, mode: &str) -> Result<String> 
         "iptables" => text.replace("lab/mode: sidestep", "lab/mode: iptables, sidestep.io/inject: \"false\""),
         _ => text,
     };
-    let mut apply = cluster.node(1)?.kubectl(&["apply", "-f", "-"]);
-    let mut child = apply.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().context("run kubectl")?;
-    child.stdin.take().context("stdin of kubectl")?.write_all(text.as_bytes()).context("write to kubectl")?;
-    ensure!(child.wait().context("wait for kubectl")?.success(), "kubectl apply failed");
+    cluster.node(1)?.apply(text.as_bytes(), &[])?;
     let pods = ["-n", "mesh", "wait", "--for=condition=Ready", "pod", "--all", "--timeout=240s"];
     if let Err(error) = kubectl(cluster, &pods) {
         let events = kubectl(cluster, &["-n", "mesh", "get", "events,pods"]).unwrap_or_default();

@@ -1,6 +1,9 @@
 //! The tests on the cluster: `cluster test`, and a part of them in `cargo xtask test`.
 
-use std::{env, ffi::OsString, iter, path::Path, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::{Result, ensure};
 
@@ -28,7 +31,7 @@ pub(crate) struct Args {
 /// What `cargo xtask test` runs of it: the cases that take no pods of their own.
 const PART: [&str; 5] = ["services::", "start::", "families::", "nodes::", "docs::"];
 /// What takes an agent that is a process of the node: a test ends it, or gives it other flags.
-const BY_PROCESS: [&str; 2] = ["absence::agent", "figures::"];
+const BY_PROCESS: [&str; 2] = ["absence::agent", "figures::starts_without_validation"];
 /// A second injection template, for the pods that name it (docs/agent.md): without istio-validation.
 const TEMPLATE: &str = r#"sidecarInjectorWebhook.templates.captured="spec:\n  initContainers:\n  - name: istio-validation\n    $patch: delete\n""#;
 /// tests/src/scale.rs
@@ -90,20 +93,12 @@ pub(crate) fn soak(workspace: &Workspace, args: &Soak) -> Result<()> {
     Ok(())
 }
 
-/// Builds what the tests need; without Go they say so themselves.
-pub(crate) fn prepare(workspace: &Workspace) -> Result<()> {
+/// Builds what the tests need; the directory it is in. None: not here, as without Go; the tests say so themselves.
+pub(crate) fn prepare(workspace: &Workspace) -> Result<Option<PathBuf>> {
     match binaries::ensure(workspace) {
-        Err(error) if !error.is::<Unavailable>() => Err(error),
-        _ => Ok(()),
+        Err(error) if error.is::<Unavailable>() => Ok(None),
+        built => built.map(Some),
     }
-}
-
-/// The search path with the cluster's containerd and runc before the machine's. None: they cannot be built here, which its
-/// tests say.
-pub(crate) fn runtime(workspace: &Workspace) -> Option<OsString> {
-    let bin = binaries::ensure(workspace).ok()?;
-    let others = env::var_os("PATH").unwrap_or_default();
-    env::join_paths(iter::once(bin).chain(env::split_paths(&others))).ok()
 }
 
 /// The part `cargo xtask test` runs. Where the cluster cannot be built the tests say so and are counted as skipped.

@@ -28,7 +28,7 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(MOST_OF_A_RUN.as_secs()
 const MEMORY_MIB: &str = "3072";
 const KVM: [&str; 4] = ["-accel", "kvm", "-cpu", "host"];
 /// A thread for each processor: for x86 right from qemu 8.1 on (tests/kernels.toml).
-const EMULATED: [&str; 2] = ["-accel", "tcg,thread=multi"];
+const EMULATED: [&str; 3] = ["-accel", "tcg,thread=multi", "-cpu"];
 const LAST_LINES: usize = 25;
 const MOST_LINES: usize = 80;
 const BEFORE_TROUBLE: usize = 3;
@@ -62,8 +62,9 @@ pub(crate) fn boot(
     options: Options,
 ) -> Result<Verdict> {
     let console = home.join("console.log");
+    let hardware = hardware(kernel.machine);
     let mut child = Qemu(
-        qemu(emulator, kernel.machine, options.kvm, &console)
+        qemu(emulator, &hardware, options.kvm, &console)
             .arg("-kernel")
             .arg(&image.vmlinuz)
             .arg("-initrd")
@@ -71,9 +72,7 @@ pub(crate) fn boot(
             .arg("-append")
             .arg(format!(
                 "console={} lab.report={} loglevel=5 panic=-1 oops=panic rdinit=/init mitigations=off {}",
-                hardware(kernel.machine).console,
-                hardware(kernel.machine).report,
-                kernel.append
+                hardware.console, hardware.report, kernel.append
             ))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -132,46 +131,47 @@ fn last_lines(console: &str) -> String {
 
 /// What qemu emulates, and what the kernel calls its two serial lines.
 struct Hardware {
-    args: &'static [&'static str],
+    board: &'static str,
+    processor: &'static str,
     console: &'static str,
     report: &'static str,
-    /// The second line, with the first one behind it.
-    serial: &'static [&'static str],
+    /// The second line ends at this program's end of a pipe.
+    second: &'static [&'static str],
 }
 
 fn hardware(machine: Machine) -> Hardware {
     match machine {
         Machine::X86_64 => Hardware {
-            args: &["-machine", "q35", "-cpu", "qemu64"],
+            board: "q35",
+            processor: "qemu64",
             console: "ttyS0",
             report: "ttyS1",
-            serial: &["-serial", "stdio"],
+            second: &["-serial", "stdio"],
         },
         // The board has one serial line; the other one is a card's.
         Machine::Aarch64 => Hardware {
-            args: &["-machine", "virt", "-cpu", "cortex-a72"],
+            board: "virt",
+            processor: "cortex-a72",
             console: "ttyAMA0",
             report: "ttyS0",
-            serial: &["-chardev", "stdio,id=report,signal=off", "-device", "pci-serial,chardev=report"],
+            second: &["-chardev", "stdio,id=report,signal=off", "-device", "pci-serial,chardev=report"],
         },
     }
 }
 
-fn qemu(emulator: &Emulator, machine: Machine, kvm: bool, console: &Path) -> Command {
-    let hardware = hardware(machine);
+fn qemu(emulator: &Emulator, hardware: &Hardware, kvm: bool, console: &Path) -> Command {
     let mut command = step::command(&emulator.program);
-    command.args(&emulator.args).args(hardware.args).args(["-smp", "2", "-m", MEMORY_MIB]);
-    // Of two processors that are named the last one counts.
+    command.args(&emulator.args).args(["-machine", hardware.board, "-smp", "2", "-m", MEMORY_MIB]);
     if kvm {
         command.args(KVM);
     } else {
-        command.args(EMULATED);
+        command.args(EMULATED).arg(hardware.processor);
     }
     command
         .args(["-display", "none", "-monitor", "none", "-nodefaults", "-no-reboot"])
         .arg("-serial")
         .arg(format!("file:{}", console.display()))
-        .args(hardware.serial);
+        .args(hardware.second);
     command
 }
 

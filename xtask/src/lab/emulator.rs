@@ -24,13 +24,7 @@ pub(crate) struct Emulator {
 }
 
 impl Emulator {
-    /// Good enough with KVM, where the processor runs the guest's code.
-    pub(crate) fn of_this_machine() -> Result<Self> {
-        let program = step::find(PROGRAM).with_context(|| format!("no {PROGRAM}"))?;
-        Ok(Self { program, args: Vec::new() })
-    }
-
-    /// For another machine than this one, whose processor never runs the guest's code.
+    /// The distribution's: good enough with KVM, where the processor runs the guest's code, and for another machine than this.
     pub(crate) fn of_machine(machine: Machine) -> Result<Self> {
         let (program, package) = match machine {
             Machine::X86_64 => (PROGRAM, "qemu-system-x86"),
@@ -45,12 +39,12 @@ impl Emulator {
 
     /// One that may run each processor of a guest in a thread of its own.
     pub(crate) fn find(declared: &declared::Emulator, home: &Path) -> Result<Self> {
-        let own = Self::of_this_machine()?;
+        let own = Self::of_machine(Machine::X86_64)?;
         let since = release(&declared.since).context("[emulator] since: two numbers")?;
         if own.release()? >= since {
             return Ok(own);
         }
-        let unpacked = Archive::new(home, &declared.archive, Machine::here())
+        let unpacked = Archive::new(home, &declared.archive, Machine::X86_64)
             .fetch(|archive| versions(declared, archive), |_| Ok(()))
             .with_context(|| format!("this machine's qemu is older than {}", declared.since))?;
         let program = unpacked.join("usr/bin").join(PROGRAM);

@@ -20,7 +20,7 @@ use self::known::{Known, KnownPod};
 use crate::{
     canonical_service,
     cgroup_of::{Absent, PodCgroups},
-    decide::{Decision, Reason, Wish, decide, unselected, usual},
+    decide::{Decision, Wish, decide, kept, usual},
     place::Place,
     plan::{Action, Actual, plan},
     plugin::Plugin,
@@ -268,9 +268,7 @@ impl Agent {
                 (Decision::Enrol(_), None, Some(_)) => State::Enrolled,
                 (Decision::Enrol(_), None, None) => State::Waiting,
             };
-            let kept = (state == State::Enrolled).then(|| unselected(&found.pod, &known.values)).flatten();
-            let kept = kept.filter(|reason| *reason != Reason::LabelsNotKnown);
-            let kept = kept.map(|reason| format!("{reason}, and stays captured until it ends"));
+            let kept = (state == State::Enrolled).then(|| kept(&found.pod, &known.values)).flatten();
             let (pod, labels) = (found.pod.name.clone(), found.pod.labels.as_ref());
             let canonical_service = labels.and_then(|labels| canonical_service::of(&pod, labels));
             PodReport { pod, canonical_service, sandbox: sandbox.0.clone(), workload, kept, state }

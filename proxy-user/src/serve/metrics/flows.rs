@@ -233,14 +233,8 @@ fn histogram(samples: &mut super::page::Samples<'_>, labels: &[&str], of: &Histo
     if of.buckets.iter().all(|count| *count == 0) {
         return Ok(());
     }
-    let mut from = 0;
-    let mut buckets = Vec::with_capacity(BOUNDS.len() + 1);
-    for bound in BOUNDS {
-        buckets.push((seconds(bound), of.buckets[from..=bound].iter().sum()));
-        from = bound + 1;
-    }
-    buckets.push((f64::MAX, of.buckets[from..].iter().sum()));
-    samples.histogram(labels, of.sum as f64 / 1e6, &buckets)
+    let ends = BOUNDS.map(|bound| (seconds(bound), bound + 1));
+    samples.coarser(labels, of.sum as f64 / 1e6, &of.buckets, ends)
 }
 
 /// The upper end of a bucket.

@@ -61,10 +61,28 @@ impl Samples<'_> {
     }
 
     /// `buckets`: upper bounds, rising, the last one `f64::MAX`, and how many fell between it and the one before.
-    pub fn histogram(&mut self, labels: &[&str], sum: f64, buckets: &[(f64, u64)]) -> fmt::Result {
+    fn histogram(&mut self, labels: &[&str], sum: f64, buckets: &[(f64, u64)]) -> fmt::Result {
         let labels = self.labels(Kind::Histogram, labels);
         let count = buckets.iter().map(|(_, count)| count).sum();
         self.encoder.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, buckets, None)
+    }
+
+    /// The same of buckets that are too many. `ends`: upper bounds, and how many of them lie below each; what lies above all
+    /// is one more.
+    pub fn coarser(
+        &mut self,
+        labels: &[&str],
+        sum: f64,
+        fine: &[u64],
+        ends: impl IntoIterator<Item = (f64, usize)>,
+    ) -> fmt::Result {
+        let mut from = 0;
+        let mut buckets = Vec::new();
+        for (bound, end) in ends.into_iter().chain([(f64::MAX, fine.len())]) {
+            buckets.push((bound, fine[from..end].iter().sum()));
+            from = end;
+        }
+        self.histogram(labels, sum, &buckets)
     }
 
     fn labels<'v>(&self, kind: Kind, values: &'v [&'v str]) -> Labels<'v> {

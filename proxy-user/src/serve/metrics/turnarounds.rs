@@ -44,31 +44,25 @@ impl Source for Turnarounds {
         let rows = rows(seen);
         let mut samples = page.family(&TURNAROUND)?;
         each(&rows, |[a, b, c, d, e], of| {
-            let Some(client) = sidecars_end(of.class) else { return Ok(()) };
-            let ((end, _), sums) =
-                if client { (ENDS[0], &of.turnarounds[0]) } else { (ENDS[1], &of.turnarounds[1]) };
-            sums.as_ref().map_or(Ok(()), |sums| histogram(&mut samples, &[a, b, c, d, e, end], sums))
+            let Some(at) = sidecars_end(of.class) else { return Ok(()) };
+            let (end, _) = ENDS[at];
+            of.turnarounds[at]
+                .as_ref()
+                .map_or(Ok(()), |sums| histogram(&mut samples, &[a, b, c, d, e, end], sums))
         })
     }
 }
 
-/// Whether it is the client's; none: no sidecar is on the way, and nothing to compare with. The other end, which the page's
-/// API has, says the same but for the hop itself.
-fn sidecars_end(class: Class) -> Option<bool> {
+/// Which of [`ENDS`]; none: no sidecar is on the way, and nothing to compare with. The other end, which the page's API has,
+/// says the same but for the hop itself.
+fn sidecars_end(class: Class) -> Option<usize> {
     matches!(class.hop(), Hop::Inbound | Hop::Inner | Hop::Outbound | Hop::Upstream)
-        .then(|| class.is_sidecars(true))
+        .then(|| usize::from(!class.is_sidecars(true)))
 }
 
 fn histogram(samples: &mut Samples<'_>, labels: &[&str], of: &Sums) -> fmt::Result {
-    let mut from = 0;
-    let mut buckets = Vec::with_capacity(BOUNDS.len() + 1);
-    for bound in BOUNDS {
-        let end = fine_bucket(bound);
-        buckets.push((bound as f64 / 1e6, of.buckets[from..end].iter().sum()));
-        from = end;
-    }
-    buckets.push((f64::MAX, of.buckets[from..].iter().sum()));
-    samples.histogram(labels, of.sum as f64 / 1e6, &buckets)
+    let ends = BOUNDS.map(|bound| (bound as f64 / 1e6, fine_bucket(bound)));
+    samples.coarser(labels, of.sum as f64 / 1e6, &of.buckets, ends)
 }
 
 #[cfg(test)]

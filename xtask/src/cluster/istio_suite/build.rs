@@ -79,19 +79,12 @@ pub(super) fn ensure(workspace: &Workspace, bin: &Path) -> Result<Built> {
 fn compile(go: &Go, source: &Path, dir: &Path) -> Result<()> {
     let begun = Instant::now();
     step::say("Compiling", "Istio's own tests (once; some minutes)");
-    let flags = |tags: &str| {
-        let mut flags = vec!["-trimpath", "-buildvcs=false", "-pgo=off", "-ldflags=-s -w"];
-        flags.extend(binaries::CHEAP);
-        let mut flags: Vec<String> = flags.into_iter().map(str::to_owned).collect();
-        flags.push(format!("-tags={tags}"));
-        flags
-    };
     let mut echo = go.command("build");
-    echo.args(flags("grpcnotrace")).arg("-o").arg(dir.join("")).args(ECHO);
+    echo.args(["-tags=grpcnotrace", "-o"]).arg(dir.join(""));
     let mut tests = go.command("test");
-    tests.args(["-c", "-vet=off"]).args(flags("integ,grpcnotrace")).arg("-o");
-    tests.arg(dir.join("pilot.test")).arg(TESTS);
-    for mut command in [echo, tests] {
+    tests.args(["-c", "-vet=off", "-tags=integ,grpcnotrace", "-o"]).arg(dir.join("pilot.test"));
+    for (mut command, packages) in [(echo, &ECHO[..]), (tests, &[TESTS])] {
+        command.args(binaries::FLAGS).args(binaries::CHEAP).arg("-ldflags=-s -w").args(packages);
         command.current_dir(source).env("GOTMPDIR", dir.join("tmp"));
         ensure!(command.status().context("run go")?.success(), "go could not build Istio's tests");
     }

@@ -16,7 +16,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn plus(self, other: Self) -> Self {
+    fn plus(self, other: Self) -> Self {
         Self {
             passed: self.passed + other.passed,
             failed: self.failed + other.failed,
@@ -31,6 +31,16 @@ pub(super) struct Group {
     pub(super) name: String,
     pub(super) iptables: Counts,
     pub(super) sidestep: Counts,
+}
+
+/// Over all groups.
+pub(super) fn all(groups: &[Group]) -> Group {
+    let sum = |of: fn(&Group) -> Counts| groups.iter().map(of).fold(Counts::default(), Counts::plus);
+    Group {
+        name: "all".to_owned(),
+        iptables: sum(|group| group.iptables),
+        sidestep: sum(|group| group.sidestep),
+    }
 }
 
 /// A case that ended in two ways.

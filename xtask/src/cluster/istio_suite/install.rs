@@ -1,19 +1,13 @@
 //! Istio as its own tests want it, and their images.
 
-use std::{
-    io::Write as _,
-    process::{Command, Stdio},
-};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::build::{Built, DIRECTORY, HUB};
 use crate::{
-    cluster::{
-        istio,
-        record::{Cluster, Node},
-    },
+    cluster::{istio, record::Cluster},
     step,
 };
 
@@ -69,7 +63,7 @@ pub(super) fn istio(cluster: &Cluster, built: &Built, iptables: bool) -> Result<
     for chart in ["ingress", "egress"] {
         let name = format!("istio-{chart}gateway");
         let manifest = istio::render(cluster, &format!("gateways/istio-{chart}"), &gateway(&name))?;
-        apply(node, &manifest)?;
+        node.apply(&manifest, &["--server-side", "--force-conflicts"])?;
         let deployment = format!("deployment/{name}");
         quietly(&mut node.kubectl(&[
             "-n",
@@ -94,16 +88,6 @@ fn gateway(name: &str) -> Value {
         values["ports"] = json!(INGRESS_PORTS.map(port));
     }
     json!({"global": {"hub": "docker.io/lab", "tag": "1"}, "gateways": {name: values}})
-}
-
-fn apply(node: &Node, manifest: &[u8]) -> Result<()> {
-    let mut apply = node.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"]);
-    apply.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = apply.spawn().context("run kubectl")?;
-    child.stdin.take().context("stdin of kubectl")?.write_all(manifest).context("write to kubectl")?;
-    let output = child.wait_with_output().context("wait for kubectl")?;
-    ensure!(output.status.success(), "kubectl apply: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(())
 }
 
 pub(super) fn quietly(command: &mut Command) -> Result<()> {

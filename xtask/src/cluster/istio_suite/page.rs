@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     catalog,
-    compare::{Counts, differences, groups},
+    compare::{Counts, all, differences, groups},
     report::{Report, both},
 };
 use crate::workspace::Workspace;
@@ -58,10 +58,8 @@ fn result(report: &Report) -> String {
     for group in &groups {
         row(&format!("`{}`", group.name), group.iptables, group.sidestep);
     }
-    let sum = |of: fn(&super::compare::Group) -> Counts| {
-        groups.iter().map(of).fold(Counts::default(), Counts::plus)
-    };
-    row("all", sum(|group| group.iptables), sum(|group| group.sidestep));
+    let sum = all(&groups);
+    row(&sum.name, sum.iptables, sum.sidestep);
     text.push_str(&differing(report));
     text
 }

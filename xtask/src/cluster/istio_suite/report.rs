@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    compare::{Counts, Difference, differences, groups},
+    compare::{Counts, Difference, all, differences, groups},
     outcome::{Cases, Outcome},
 };
 
@@ -69,8 +69,7 @@ impl Report {
         let width = groups.iter().map(|group| group.name.len()).max().unwrap_or_default();
         let mut text =
             format!("{:width$}  {:>21}  {:>21}\n{:width$}  {HEAD}  {HEAD}\n", "", "iptables", "sidestep", "");
-        let mut sum = (Counts::default(), Counts::default());
-        for group in &groups {
+        for group in groups.iter().chain([&all(&groups)]) {
             let _ = writeln!(
                 text,
                 "{:width$}  {}  {}",
@@ -78,9 +77,7 @@ impl Report {
                 columns(group.iptables),
                 columns(group.sidestep)
             );
-            sum = (sum.0.plus(group.iptables), sum.1.plus(group.sidestep));
         }
-        let _ = writeln!(text, "{:width$}  {}  {}", "all", columns(sum.0), columns(sum.1));
         let differ = differences(&self.iptables, &self.sidestep);
         if differ.is_empty() {
             text.push_str("\nevery case ended the same\n");
