@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Args, Parser};
-use proxy_core::config::warn_of_words;
+use proxy_core::config::{PodName, warn_of_words};
 use proxy_plane::cgroup::{Cgroup, default_cgroup};
 
 use super::{
@@ -27,6 +27,9 @@ pub(crate) struct IstioIptablesArgs {
     /// The workload's cgroup [default: the pod's this process runs in, else the root of the cgroup2 hierarchy]
     #[arg(long, value_name = "PATH", env = "SIDESTEP_CGROUP", hide_env_values = true)]
     cgroup: Option<PathBuf>,
+    /// The Kubernetes pod this is, for `status` and the labels of the metrics [default: what it was]
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "SIDESTEP_POD", hide_env_values = true)]
+    pod: Option<PodName>,
 
     #[command(flatten)]
     settings: SettingsArgs,
@@ -53,7 +56,7 @@ pub(crate) fn run(args: &IstioIptablesArgs) -> Result<ExitCode> {
     let workload = Workload {
         netns: None,
         cgroup: args.cgroup.as_deref(),
-        pod: None,
+        pod: args.pod.as_ref(),
         // Istio's scripts mean both.
         may_be_the_machine: true,
         may_capture_nothing: true,

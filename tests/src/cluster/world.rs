@@ -100,7 +100,7 @@ fn base() -> Result<World> {
     );
     let begun = Instant::now();
     outside::serve(&cluster)?;
-    revision::install(&cluster).context("install Istio's second revision")?;
+    revision::install(&cluster, revision::NAME, "").context("install Istio's second revision")?;
     println!("istio-init's control plane is up after {:.0} s", begun.elapsed().as_secs_f64());
     let (key, value) = Way::Sidestep.label();
     let mut namespaces = vec![json!({"name": PLAIN}), json!({"name": PLUGIN, "labels": {key: value}})];

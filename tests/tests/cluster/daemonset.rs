@@ -3,6 +3,7 @@
 mod broken;
 mod canary;
 mod installed;
+mod without_agent;
 
 use std::time::Duration;
 

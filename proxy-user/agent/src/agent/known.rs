@@ -113,9 +113,12 @@ pub(super) fn here(wish: &Wish, owners: &OwnerMap) -> Result<Wish> {
 
 impl Known {
     pub(super) fn new(values: Values) -> Result<Self> {
-        let enrolled = Enrolled::read().context("read what is enrolled")?;
+        Ok(Self::with(values, Enrolled::read().context("read what is enrolled")?))
+    }
+
+    fn with(values: Values, enrolled: Enrolled) -> Self {
         let sandboxes = enrolled.0.values().map(|has| has.sandbox.clone());
-        Ok(Self {
+        Self {
             values,
             pods: BTreeMap::new(),
             inherited: Inherited::of(sandboxes, Instant::now()),
@@ -126,7 +129,7 @@ impl Known {
             complete: Complete::default(),
             counts: Counts::default(),
             plugin: None,
-        })
+        }
     }
 
     /// The runtime takes the sandbox's network away. `is_listed`: a list may have it still.
@@ -306,6 +309,15 @@ impl Known {
         wanted
     }
 
+    /// Whether a workload that a plan releases is still to go: since the plan the plugin may have released it, or set its
+    /// pod up again.
+    pub(super) fn is_still_to_go(&self, workload: &str) -> bool {
+        let Some(has) = self.enrolled.0.get(workload) else { return false };
+        let is_its =
+            |pod: &KnownPod| !matches!(pod.decision, Decision::Leave(_)) && is_at(&pod.pod, workload);
+        !self.pods.get(&has.sandbox).is_some_and(is_its)
+    }
+
     /// A path that leads to the namespace of another pod that lives is no runtime's.
     pub(super) fn refuse_anothers(&self, pod: &Pod, place: &Place) -> Result<()> {
         let inode = place.netns.id().ino;
@@ -341,4 +353,41 @@ fn is_at(pod: &Pod, workload: &str) -> bool {
     let Network::Own(path) = &pod.network else { return false };
     let inode = std::fs::metadata(path).map(|found| found.ino());
     WorkloadPins::parse(workload).is_some_and(|pins| inode.is_ok_and(|inode| inode == pins.netns_inode()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{decide::usual, plan::Actual};
+
+    /// What a plan releases is looked at again when its turn comes.
+    #[test]
+    fn a_plan_that_is_late_releases_nothing() {
+        let [its, another] = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
+        let inode = |file: &tempfile::NamedTempFile| file.as_file().metadata().unwrap().ino();
+        let workload = format!("{}-1", inode(&its));
+        let values = Values::default();
+        let pod_at = |file: &tempfile::NamedTempFile| {
+            Pod::of_machine("shop/web".parse().unwrap(), file.path().to_owned(), "/pod".as_ref(), &[])
+        };
+        let wish = usual(&values).unwrap();
+        let sandbox = pod_at(&its).sandbox;
+        let has = Actual { sandbox: sandbox.clone(), wish: wish.clone(), is_whole: true };
+        let mut known =
+            Known::with(values.clone(), Enrolled([(workload.clone(), has)].into_iter().collect()));
+        assert!(known.is_still_to_go(&workload), "nobody knows its pod");
+
+        let set_up = |known: &mut Known, file, decision| {
+            known.pods.insert(sandbox.clone(), KnownPod::set_up(pod_at(file), decision));
+        };
+        let enrol = || Decision::Enrol(Box::new(wish.clone()));
+        set_up(&mut known, &its, enrol());
+        assert!(!known.is_still_to_go(&workload), "it was set up since");
+        set_up(&mut known, &another, enrol());
+        assert!(known.is_still_to_go(&workload), "its pod has another network");
+        set_up(&mut known, &its, decide(&Pod { network: Network::Host, ..pod_at(&its) }, &values, false));
+        assert!(known.is_still_to_go(&workload), "its pod is to be left alone");
+        known.enrolled.0.clear();
+        assert!(!known.is_still_to_go(&workload), "the plugin has released it");
+    }
 }

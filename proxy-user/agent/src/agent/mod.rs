@@ -220,6 +220,7 @@ impl Agent {
         for action in actions {
             let mut known = self.known();
             match action {
+                Action::Release { workload } if !known.is_still_to_go(&workload) => {}
                 Action::Release { workload } => {
                     if let Err(error) = self.release(&mut known, &workload) {
                         tracing::warn!("{error:#}");
