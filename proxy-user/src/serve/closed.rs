@@ -22,8 +22,11 @@ use super::{
 /// The journal has room for what closes meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// And so often where nothing has closed: what is followed may be gone.
-const LOOK_ANYWAY_EVERY: Duration = Duration::from_secs(1);
+/// And so often where there is nothing to follow yet.
+const LOOK_FOR_ONE_EVERY: Duration = Duration::from_secs(1);
+
+/// And so often where nothing has closed: what is followed may be gone, and another one there, which is read from its start.
+const LOOK_ANYWAY_EVERY: Duration = Duration::from_secs(5);
 
 /// Follows, and hands on.
 #[derive(Clone)]
@@ -90,7 +93,10 @@ impl Closed {
 
 impl State {
     fn is_due(&self) -> bool {
-        self.looked.elapsed() >= LOOK_ANYWAY_EVERY || self.journal.as_ref().is_some_and(Journal::has_more)
+        let since = self.looked.elapsed();
+        self.journal
+            .as_ref()
+            .map_or(since >= LOOK_FOR_ONE_EVERY, |journal| since >= LOOK_ANYWAY_EVERY || journal.has_more())
     }
 
     fn look(&mut self, last: bool) {

@@ -3,23 +3,28 @@
 //! A ring has one reader. Two servers would take lines from each other: the first one has a lock, the other says so, and
 //! reads once the first has ended.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
 use proxy_plane::dataplane::{Claim, LogRing};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often the ring is looked into, and whether it is still the node's: the last detach takes it away, the next
-/// attach makes another one. Lines are rare, and an empty ring is told by two words of memory.
+/// How often the ring is looked into. Lines are rare, and an empty ring is told by two words of memory.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often whether it is still the node's: the last detach takes it away, the next attach makes another one.
+const ASK_EVERY: Duration = Duration::from_secs(5);
 
 type Logger = EbpfLogger<&'static dyn log::Log>;
 
 /// The ring, once there is one and nobody else reads it.
 #[derive(Default)]
 pub(super) struct ProgramLog {
-    ring: Option<(LogRing, Logger)>,
+    ring: Option<(LogRing, Logger, Instant)>,
     /// That somebody else reads it has been said.
     said_taken: bool,
 }
@@ -42,10 +47,13 @@ impl ProgramLog {
         {
             tracing::debug!("no log of the BPF programs: {error:#}");
         }
-        if let Some((ring, logger)) = &mut self.ring {
+        if let Some((ring, logger, asked)) = &mut self.ring {
             logger.flush();
-            if !ring.is_current() {
-                self.ring = None;
+            if asked.elapsed() >= ASK_EVERY {
+                *asked = Instant::now();
+                if !ring.is_current() {
+                    self.ring = None;
+                }
             }
         }
     }
@@ -67,7 +75,7 @@ impl ProgramLog {
                 if std::mem::take(&mut self.said_taken) {
                     tracing::warn!("what the BPF programs say comes here from now on");
                 }
-                self.ring = Some((ring, logger));
+                self.ring = Some((ring, logger, Instant::now()));
             }
         }
         Ok(())

@@ -117,7 +117,7 @@ impl Known {
     }
 
     fn with(values: Values, enrolled: Enrolled) -> Self {
-        let sandboxes = enrolled.0.values().map(|has| has.sandbox.clone());
+        let sandboxes = enrolled.all.values().map(|has| has.sandbox.clone());
         Self {
             values,
             pods: BTreeMap::new(),
@@ -152,7 +152,7 @@ impl Known {
         let with_pod = |(workload, has): (&String, &Actual)| {
             self.pods.get(&has.sandbox).is_none_or(|known| is_at(&known.pod, workload))
         };
-        Ok(self.enrolled.0.iter().all(with_pod))
+        Ok(self.enrolled.all.iter().all(with_pod))
     }
 
     /// `told` has left nothing to do.
@@ -185,7 +185,7 @@ impl Known {
         if closely {
             self.enrolled = Enrolled::read()?;
             self.looked_closely = Instant::now();
-            changed.extend(self.enrolled.0.keys().cloned());
+            changed.extend(self.enrolled.all.keys().cloned());
         } else {
             self.enrolled.look_again()?;
         }
@@ -250,7 +250,7 @@ impl Known {
             let Network::Own(path) = &pod.network else { return None };
             is_still_there(workload, pod).then(|| (workload.clone(), path.clone()))
         };
-        self.enrolled.0.iter().filter_map(of).collect()
+        self.enrolled.all.iter().filter_map(of).collect()
     }
 
     fn decided(&self, pod: Pod, before: Option<KnownPod>) -> KnownPod {
@@ -312,7 +312,7 @@ impl Known {
     /// Whether a workload that a plan releases is still to go: since the plan the plugin may have released it, or set its
     /// pod up again.
     pub(super) fn is_still_to_go(&self, workload: &str) -> bool {
-        let Some(has) = self.enrolled.0.get(workload) else { return false };
+        let Some(has) = self.enrolled.all.get(workload) else { return false };
         let is_its =
             |pod: &KnownPod| !matches!(pod.decision, Decision::Leave(_)) && is_at(&pod.pod, workload);
         !self.pods.get(&has.sandbox).is_some_and(is_its)
@@ -321,7 +321,7 @@ impl Known {
     /// A path that leads to the namespace of another pod that lives is no runtime's.
     pub(super) fn refuse_anothers(&self, pod: &Pod, place: &Place) -> Result<()> {
         let inode = place.netns.id().ino;
-        for (workload, has) in &self.enrolled.0 {
+        for (workload, has) in &self.enrolled.all {
             let Some(owner) = self.pods.get(&has.sandbox) else { continue };
             let is_it = WorkloadPins::parse(workload).is_some_and(|pins| pins.netns_inode() == inode);
             ensure!(
@@ -373,8 +373,10 @@ mod tests {
         let wish = usual(&values).unwrap();
         let sandbox = pod_at(&its).sandbox;
         let has = Actual { sandbox: sandbox.clone(), wish: wish.clone(), is_whole: true };
-        let mut known =
-            Known::with(values.clone(), Enrolled([(workload.clone(), has)].into_iter().collect()));
+        let mut known = Known::with(
+            values.clone(),
+            Enrolled { all: [(workload.clone(), has)].into(), ..Enrolled::default() },
+        );
         assert!(known.is_still_to_go(&workload), "nobody knows its pod");
 
         let set_up = |known: &mut Known, file, decision| {
@@ -387,7 +389,7 @@ mod tests {
         assert!(known.is_still_to_go(&workload), "its pod has another network");
         set_up(&mut known, &its, decide(&Pod { network: Network::Host, ..pod_at(&its) }, &values, false));
         assert!(known.is_still_to_go(&workload), "its pod is to be left alone");
-        known.enrolled.0.clear();
+        known.enrolled.all.clear();
         assert!(!known.is_still_to_go(&workload), "the plugin has released it");
     }
 }

@@ -151,14 +151,14 @@ impl Agent {
         }
         tracing::info!(pod = %pod.name, workload = done.pins.name(), updated = done.updated, "enrolled");
         let has = Actual { sandbox: pod.sandbox.clone(), wish, is_whole: true };
-        known.enrolled.0.insert(done.pins.name(), has);
+        known.enrolled.all.insert(done.pins.name(), has);
         Ok(())
     }
 
     fn release(&self, known: &mut Known, workload: &str) -> Result<()> {
         let pins = WorkloadPins::parse(workload).context("no workload's name")?;
         self.node.release(&pins).with_context(|| format!("release workload {workload}"))?;
-        known.enrolled.0.remove(workload);
+        known.enrolled.all.remove(workload);
         known.counts.released += 1;
         tracing::info!(workload, "released");
         Ok(())
@@ -210,7 +210,7 @@ impl Agent {
             let told = pods.clone();
             let changed = known.learn(pods, complete)?;
             let wanted = known.wanted(&self.cgroups, complete);
-            let actions = plan(&wanted, &known.enrolled.0, &known.pending());
+            let actions = plan(&wanted, &known.enrolled.all, &known.pending());
             if actions.is_empty() {
                 known.settle(told, complete);
             }

@@ -11,7 +11,7 @@ use proxy_common::{
 use serde::Serialize;
 
 use super::{node_pins, pins::map_in, shares::NodeShares};
-use crate::sys::bpf_map;
+use crate::sys::bpf_entries::{self, Sizes};
 
 /// LRU maps make room by themselves, and arrays are as large as they are.
 const OF_NODE: [&str; 9] = [
@@ -74,7 +74,8 @@ impl MapUsage {
         }
         let info = MapInfo::from_pin(path).with_context(|| format!("open {}", path.display()))?;
         let (fd, capacity) = (info.fd()?, info.max_entries());
-        let entries = bpf_map::count(fd.as_fd(), info.key_size(), info.value_size(), capacity)
+        let (key, value) = (info.key_size() as usize, info.value_size().next_multiple_of(8) as usize);
+        let entries = bpf_entries::count(fd.as_fd(), Sizes { key, value, capacity })
             .with_context(|| format!("count the entries of {}", path.display()))?;
         Ok(Some(Self { map, entries, capacity }))
     }

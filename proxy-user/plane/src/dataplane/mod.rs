@@ -70,9 +70,9 @@ pub use meta::Meta;
 pub use node::{Attached, Node, attach};
 pub use object::{OBJECT, program_stats};
 pub(crate) use observation::{
-    OpenTotalsMap, Reading, is_observed, journal_pins, kept_pin, open_sums, open_totals, open_turnarounds,
+    OpenTotalsMap, Reading, each_totals, each_turnarounds, is_observed, journal_pins, kept_pin, open_sums,
 };
-pub use pins::WorkloadPins;
+pub use pins::{Stamp, WorkloadPins};
 pub use presence::{Gone, prune};
 pub use privileges::{check as check_privileges, check_reading, missing_capabilities, raise_memlock};
 pub use readers::Hazardous;

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, PerCpuHashMap, SkStorage},
+    maps::{Array, HashMap, Map, MapData, MapInfo, SkStorage},
     util::nr_cpus,
 };
 use nix::fcntl::{Flock, FlockArg};
@@ -29,11 +29,14 @@ use super::{
     patience::patiently,
     pins::{self, map_in},
     refused::{Refused, Step},
-    wire::Raw,
+    wire::{self, Raw},
 };
 use crate::{
     netns::{self, Netns},
-    sys::{bpf_map_elem, bpf_pin, bpf_test_run},
+    sys::{
+        bpf_entries::{self, Sizes},
+        bpf_map_elem, bpf_pin, bpf_test_run,
+    },
 };
 
 const BPF_NOEXIST: u64 = 1;
@@ -225,25 +228,37 @@ pub(crate) fn open_sums() -> Result<OpenTotalsMap> {
     HashMap::try_from(Map::HashMap(data)).context("open the sums of open flows")
 }
 
-type TotalsMap = PerCpuHashMap<MapData, u32, Raw<Totals>>;
-
-/// The sums; none: nothing is observed.
-pub(crate) fn open_totals() -> Result<Option<TotalsMap>> {
+/// Calls `visit` with the key and the sums of each class of each workload, once for each processor. False: nothing is
+/// observed.
+pub(crate) fn each_totals(mut visit: impl FnMut(u32, &Totals)) -> Result<bool> {
     if !is_observed() {
-        return Ok(None);
+        return Ok(false);
     }
-    totals_in(&node_pins::dir()).map(Some)
+    let cpus = nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
+    let of_one = size_of::<Totals>().next_multiple_of(8);
+    each_entry(map::FLOW_TOTALS, of_one * cpus, |key, values| {
+        values
+            .chunks_exact(of_one)
+            .filter_map(|value| wire::value(&value[..size_of::<Totals>()]))
+            .for_each(|totals| visit(key, &totals));
+    })
+    .context("read the sums of the flows")?;
+    Ok(true)
 }
 
-pub(crate) type TurnaroundsMap = HashMap<MapData, u32, Raw<Turnarounds>>;
-
-/// Turnarounds of all workloads.
-pub(crate) fn open_turnarounds() -> Result<TurnaroundsMap> {
-    let data = pins::pinned(&node_pins::dir(), map::TURNAROUNDS)?;
-    HashMap::try_from(Map::HashMap(data)).context("open the turnarounds")
+/// Calls `visit` with the key and the turnarounds of each end of a class that has answered.
+pub(crate) fn each_turnarounds(mut visit: impl FnMut(u32, Turnarounds)) -> Result<()> {
+    each_entry(map::TURNAROUNDS, size_of::<Turnarounds>(), |key, value| {
+        wire::value(value).into_iter().for_each(|sums| visit(key, sums));
+    })
+    .context("read the turnarounds")
 }
 
-fn totals_in(dir: &Path) -> Result<TotalsMap> {
-    let data = pins::pinned(dir, map::FLOW_TOTALS)?;
-    PerCpuHashMap::try_from(Map::PerCpuHashMap(data)).context("open the sums of the flows")
+fn each_entry(name: &str, value: usize, mut visit: impl FnMut(u32, &[u8])) -> Result<()> {
+    let info = MapInfo::from_pin(map_in(&node_pins::dir(), name))?;
+    let (map, sizes) = (info.fd()?, Sizes { key: size_of::<u32>(), value, capacity: info.max_entries() });
+    bpf_entries::each(map.as_fd(), sizes, |key, value| {
+        key.try_into().map(u32::from_ne_bytes).into_iter().for_each(|key| visit(key, value));
+    })?;
+    Ok(())
 }

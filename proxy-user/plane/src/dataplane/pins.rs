@@ -2,8 +2,12 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, Result};
@@ -24,6 +28,16 @@ pub struct WorkloadPins {
     netns: u64,
     cgroup: u64,
 }
+
+/// See [`WorkloadPins::stamp`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp {
+    modified: SystemTime,
+    directories: u64,
+}
+
+/// Longer than any tick of a kernel's clock.
+const SETTLED: Duration = Duration::from_millis(100);
 
 impl WorkloadPins {
     pub fn new(netns: &Netns, cgroup: &Cgroup) -> Self {
@@ -54,6 +68,14 @@ impl WorkloadPins {
             return Err(bpffs::may_not_read(&root, &error));
         }
         Ok(found)
+    }
+
+    /// What changes when a workload comes or goes, for who looks often. None: just now something did, or nothing is there.
+    pub fn stamp() -> Option<Stamp> {
+        let found = fs::metadata(bpffs::root()).ok()?;
+        let modified = found.modified().ok()?;
+        // Two changes within a tick of the kernel's clock have one time.
+        (modified.elapsed().ok()? > SETTLED).then(|| Stamp { modified, directories: found.nlink() })
     }
 
     /// The pins of the workload with this name; none if no workload can have it.

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use proxy_common::{
     accel::Reason,
     flow::{BUCKETS, Class, Close, Histogram, OpenTotals, Totals, Turnarounds, totals_key, turn_key},
 };
 
 use super::open;
-use crate::dataplane::{WorkloadStatus, open_totals, open_turnarounds};
+use crate::dataplane::{WorkloadStatus, each_totals, each_turnarounds};
 
 /// Sums of one class of one workload's flows.
 #[derive(Clone, Debug)]
@@ -27,18 +27,23 @@ pub struct ClassTotals {
 
 /// The sums of these workloads' flows, closed and live, where they are observed.
 pub fn totals(workloads: &[WorkloadStatus]) -> Result<Vec<ClassTotals>> {
-    let Some(sums) = open_totals()? else { return Ok(Vec::new()) };
+    // A call for each class of each workload would be most of what a scrape costs.
+    let mut sums: HashMap<u32, Totals> = HashMap::new();
+    if !each_totals(|key, totals| add(sums.entry(key).or_default(), totals))? {
+        return Ok(Vec::new());
+    }
     let mut open = open::sums()?;
-    let mut measured = turnarounds()?;
+    let mut measured = HashMap::new();
+    each_turnarounds(|key, sums| _ = measured.insert(key, Box::new(sums)))?;
     let mut found = Vec::new();
     for WorkloadStatus { workload, meta, .. } in workloads {
         for class in Class::ALL {
-            let Ok(values) = sums.get(&totals_key(meta.slot, *class), 0) else { continue };
+            let Some(mut totals) = sums.remove(&totals_key(meta.slot, *class)) else { continue };
             let OpenTotals { active, carried, stayed } =
                 open.remove(&(workload.clone(), *class)).unwrap_or_default();
-            let mut totals = Totals { carried, stayed, ..Totals::default() };
-            for value in values.iter() {
-                add(&mut totals, &value.0);
+            totals.carried.add(&carried);
+            for (sum, more) in totals.stayed.iter_mut().zip(stayed) {
+                *sum += more;
             }
             let turnarounds =
                 [false, true].map(|is_server| measured.remove(&turn_key(meta.slot, *class, is_server)));
@@ -49,20 +54,6 @@ pub fn totals(workloads: &[WorkloadStatus]) -> Result<Vec<ClassTotals>> {
                 active,
                 turnarounds,
             });
-        }
-    }
-    Ok(found)
-}
-
-/// By key. There is an entry for each end of a class that has answered.
-fn turnarounds() -> Result<HashMap<u32, Box<Turnarounds>>> {
-    let map = open_turnarounds()?;
-    let mut found = HashMap::new();
-    for key in map.keys() {
-        let key = key.context("list the turnarounds")?;
-        // One that is gone by now is of a workload that is.
-        if let Ok(value) = map.get(&key, 0) {
-            found.insert(key, Box::new(value.0));
         }
     }
     Ok(found)

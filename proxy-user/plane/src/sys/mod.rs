@@ -1,9 +1,9 @@
 //! System calls nobody else wraps, one per file. The only place in userspace with `unsafe`.
 
 pub mod bpf_attach;
+pub mod bpf_entries;
 pub mod bpf_link;
 pub mod bpf_load;
-pub mod bpf_map;
 pub mod bpf_map_create;
 pub mod bpf_map_elem;
 pub mod bpf_mmap;

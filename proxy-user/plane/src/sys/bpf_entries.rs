@@ -1,0 +1,102 @@
+//! The entries of a hash map, many in one call where the kernel has that.
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd},
+};
+
+use super::{
+    bpf::bpf,
+    bpf_batch::{BPF_MAP_LOOKUP_BATCH, BatchAttr, is_missing},
+    bpf_map_elem,
+};
+
+/// A batch has to hold the fullest bucket. One that does not is tried again with four times as many.
+const BATCH: u32 = 1024;
+
+/// Of a map, in bytes and entries. `value`: as the kernel copies it; of a map by processor that is a multiple of eight for
+/// each possible one.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    pub key: usize,
+    pub value: usize,
+    pub capacity: u32,
+}
+
+/// How many a hash map or a sockhash has. What comes and goes meanwhile may be counted or not.
+pub fn count(map: BorrowedFd<'_>, sizes: Sizes) -> io::Result<u32> {
+    let mut found = 0;
+    each_batch(map, sizes, |keys, _| found += (keys.len() / sizes.key) as u32).or_else(|error| {
+        if !is_missing(&error) {
+            return Err(error);
+        }
+        found = 0;
+        bpf_map_elem::each_key(map, sizes.key, sizes.capacity, |_| {
+            found += 1;
+            Ok(())
+        })
+    })?;
+    Ok(found)
+}
+
+/// Calls `visit` with each key and value. What comes and goes meanwhile may be met or not.
+pub fn each(map: BorrowedFd<'_>, sizes: Sizes, mut visit: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
+    let batched = each_batch(map, sizes, |keys, values| {
+        keys.chunks_exact(sizes.key)
+            .zip(values.chunks_exact(sizes.value))
+            .for_each(|(key, value)| visit(key, value));
+    });
+    match batched {
+        // Hash maps have batches from 5.6 on; the first one has said so.
+        Err(error) if is_missing(&error) => {
+            let mut value = vec![0u8; sizes.value];
+            bpf_map_elem::each_key(map, sizes.key, sizes.capacity, |key| {
+                if bpf_map_elem::lookup(map, key, &mut value)? {
+                    visit(key, &value);
+                }
+                Ok(())
+            })
+        }
+        other => other,
+    }
+}
+
+/// Calls `visit` with the keys and the values of each batch.
+fn each_batch(map: BorrowedFd<'_>, of: Sizes, mut visit: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
+    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    // Hash maps keep a bucket's number there, others a key.
+    let mut position = vec![0u8; of.key.max(4)];
+    let (mut begun, mut batch) = (false, BATCH.min(of.capacity));
+    loop {
+        keys.resize(of.key * batch as usize, 0);
+        values.resize(of.value * batch as usize, 0);
+        let mut attr = BatchAttr {
+            in_batch: if begun { position.as_ptr() as u64 } else { 0 },
+            out_batch: position.as_mut_ptr() as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: batch,
+            map_fd: map.as_raw_fd() as u32,
+            elem_flags: 0,
+            flags: 0,
+        };
+        let outcome = bpf(BPF_MAP_LOOKUP_BATCH, &mut attr);
+        let seen = attr.count as usize;
+        match outcome {
+            Ok(_) => begun = true,
+            // The last batch.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                visit(&keys[..seen * of.key], &values[..seen * of.value]);
+                return Ok(());
+            }
+            // The bucket that is next has more.
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && batch < of.capacity => {
+                batch = batch.saturating_mul(4).min(of.capacity);
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        visit(&keys[..seen * of.key], &values[..seen * of.value]);
+    }
+}
