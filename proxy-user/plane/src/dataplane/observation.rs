@@ -228,8 +228,8 @@ pub(crate) fn open_sums() -> Result<OpenTotalsMap> {
     HashMap::try_from(Map::HashMap(data)).context("open the sums of open flows")
 }
 
-/// Calls `visit` with the key and the sums of each class of each workload, once for each processor. False: nothing is
-/// observed.
+/// Calls `visit` with the key and the sums of each class of each workload that was in use, once for each processor that saw
+/// it. False: nothing is observed.
 pub(crate) fn each_totals(mut visit: impl FnMut(u32, &Totals)) -> Result<bool> {
     if !is_observed() {
         return Ok(false);
@@ -239,6 +239,8 @@ pub(crate) fn each_totals(mut visit: impl FnMut(u32, &Totals)) -> Result<bool> {
     each_entry(map::FLOW_TOTALS, of_one * cpus, |key, values| {
         values
             .chunks_exact(of_one)
+            // Most are.
+            .filter(|value| value.iter().any(|byte| *byte != 0))
             .filter_map(|value| wire::value(&value[..size_of::<Totals>()]))
             .for_each(|totals| visit(key, &totals));
     })

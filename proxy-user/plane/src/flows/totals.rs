@@ -25,7 +25,8 @@ pub struct ClassTotals {
     pub turnarounds: [Option<Box<Turnarounds>>; 2],
 }
 
-/// The sums of these workloads' flows, closed and live, where they are observed.
+/// The sums of these workloads' flows, closed and live, where they are observed: of the classes that were in use, a node full
+/// of pods has many more that never are.
 pub fn totals(workloads: &[WorkloadStatus]) -> Result<Vec<ClassTotals>> {
     // A call for each class of each workload would be most of what a scrape costs.
     let mut sums: HashMap<u32, Totals> = HashMap::new();
@@ -38,9 +39,13 @@ pub fn totals(workloads: &[WorkloadStatus]) -> Result<Vec<ClassTotals>> {
     let mut found = Vec::new();
     for WorkloadStatus { workload, meta, .. } in workloads {
         for class in Class::ALL {
-            let Some(mut totals) = sums.remove(&totals_key(meta.slot, *class)) else { continue };
-            let OpenTotals { active, carried, stayed } =
-                open.remove(&(workload.clone(), *class)).unwrap_or_default();
+            let closed = sums.remove(&totals_key(meta.slot, *class));
+            let live = open.remove(&(workload.clone(), *class));
+            if closed.is_none() && live.is_none() {
+                continue;
+            }
+            let mut totals = closed.unwrap_or_default();
+            let OpenTotals { active, carried, stayed } = live.unwrap_or_default();
             totals.carried.add(&carried);
             for (sum, more) in totals.stayed.iter_mut().zip(stayed) {
                 *sum += more;

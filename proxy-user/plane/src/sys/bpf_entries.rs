@@ -12,8 +12,9 @@ use super::{
     bpf_map_elem,
 };
 
-/// A batch has to hold the fullest bucket. One that does not is tried again with four times as many.
-const BATCH: u32 = 1024;
+/// A batch has to hold the fullest bucket. One that does not is tried again with four times as many. More at once would be
+/// fewer calls, and memory that is touched for them each time.
+const BATCH: u32 = 128;
 
 /// Of a map, in bytes and entries. `value`: as the kernel copies it; of a map by processor that is a multiple of eight for
 /// each possible one.
