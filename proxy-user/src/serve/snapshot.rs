@@ -68,7 +68,11 @@ pub(super) struct Besides {
 struct Shown {
     last: Option<Arc<Snapshot>>,
     floors: Floors,
+    counted: Option<(Instant, Vec<MapUsage>)>,
 }
+
+/// How often the maps that nobody counts are walked through.
+const COUNT_EVERY: Duration = Duration::from_secs(60);
 
 impl Reader {
     pub(super) fn of(besides: Besides) -> Self {
@@ -86,12 +90,24 @@ impl Reader {
             Some(snapshot) if snapshot.taken >= asked => Ok(Arc::clone(snapshot)),
             _ => {
                 let mut snapshot = Snapshot::take(&self.besides)?;
+                snapshot.node.extend(shown.counted()?);
                 shown.floors.hold(&snapshot.workloads, &mut snapshot.totals);
                 let snapshot = Arc::new(snapshot);
                 shown.last = Some(Arc::clone(&snapshot));
                 Ok(snapshot)
             }
         }
+    }
+}
+
+impl Shown {
+    /// Entries of maps, as they were at most so long ago.
+    fn counted(&mut self) -> Result<Vec<MapUsage>> {
+        let counted = match self.counted.take() {
+            Some((at, counted)) if at.elapsed() < COUNT_EVERY => (at, counted),
+            _ => (Instant::now(), MapUsage::counted()?),
+        };
+        Ok(self.counted.insert(counted).1.clone())
     }
 }
 
@@ -102,7 +118,7 @@ impl Snapshot {
         let over = |workload: &mut WorkloadStatus| workload.gone.is_some_and(Gone::is_over);
         let gone = workloads.extract_if(.., over).count();
         let usages = MapUsage::of_workloads(workloads.iter().map(|workload| workload.meta.slot))?;
-        let node = MapUsage::of_node()?;
+        let node = MapUsage::summed(&usages)?;
         let runs = Programs::loaded().of_node()?;
         let totals = flows::totals(&workloads)?;
         let records = flows::records()?;

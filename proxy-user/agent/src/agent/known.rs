@@ -13,7 +13,10 @@ use proxy_plane::{
     netns::{Netns, OwnerMap},
 };
 
-use super::inherited::{Inherited, SET_UP_WITHIN};
+use super::{
+    inherited::{Inherited, SET_UP_WITHIN},
+    settled::{Places, Settled},
+};
 use crate::{
     cgroup_of::{Absent, PodCgroups},
     decide::{Decision, Wish, decide},
@@ -39,8 +42,8 @@ pub(super) struct Known {
     /// The runtime has taken their network away: a list that is older still has them.
     ended: BTreeSet<SandboxId>,
     looked_closely: Instant,
-    /// What was told when nothing was left to do, as long as nothing else happens.
-    settled: Option<(Vec<Pod>, Complete)>,
+    /// As long as nothing else happens.
+    settled: Option<Settled>,
     /// Who has told all pods of the node at least once.
     pub(super) complete: Complete,
     pub(super) counts: Counts,
@@ -141,28 +144,25 @@ impl Known {
         }
     }
 
-    /// Most looks find nothing new: then what is told, what is pinned and where the networks are is what it was when nothing
-    /// was left to do.
-    pub(super) fn is_settled(&mut self, pods: &[Pod], complete: Complete) -> Result<bool> {
-        let is_told_again =
-            self.settled.as_ref().is_some_and(|(before, by)| before == pods && *by == complete);
-        if !is_told_again || self.is_to_look_closely() || self.enrolled.look_again()? {
-            return Ok(false);
-        }
+    /// Whether nothing is to be done, which is what most looks find.
+    pub(super) fn is_settled(&mut self, told: &[Pod], complete: Complete) -> Result<bool> {
+        let Some(mut settled) = self.settled.take() else { return Ok(false) };
         let with_pod = |(workload, has): (&String, &Actual)| {
             self.pods.get(&has.sandbox).is_none_or(|known| is_at(&known.pod, workload))
         };
-        Ok(self.enrolled.all.iter().all(with_pod))
+        let is_again = settled.is_again(told, complete, || self.enrolled.all.iter().all(with_pod));
+        self.settled = Some(settled);
+        Ok(is_again && !self.is_to_look_closely() && !self.enrolled.look_again()?)
     }
 
-    /// `told` has left nothing to do.
-    pub(super) fn settle(&mut self, told: Vec<Pod>, complete: Complete) {
+    /// `told` has left nothing to do. `places`: as they were before it was looked at.
+    pub(super) fn settle(&mut self, told: Vec<Pod>, complete: Complete, places: Places) {
         let is_done = |(sandbox, pod): (&SandboxId, &KnownPod)| {
             let is_enrolled = || self.enrolled.of(sandbox).is_some();
             pod.trouble.is_none() && (!matches!(pod.decision, Decision::Enrol(_)) || is_enrolled())
         };
         let is_all = self.pending().is_empty() && self.pods.iter().all(is_done);
-        self.settled = is_all.then_some((told, complete));
+        self.settled = is_all.then(|| Settled::new(told, complete, places));
     }
 
     /// Something has happened that nobody is told by the sources.
@@ -373,10 +373,8 @@ mod tests {
         let wish = usual(&values).unwrap();
         let sandbox = pod_at(&its).sandbox;
         let has = Actual { sandbox: sandbox.clone(), wish: wish.clone(), is_whole: true };
-        let mut known = Known::with(
-            values.clone(),
-            Enrolled { all: [(workload.clone(), has)].into(), ..Enrolled::default() },
-        );
+        let mut known = Known::with(values.clone(), Enrolled::default());
+        known.enrolled.all.insert(workload.clone(), has);
         assert!(known.is_still_to_go(&workload), "nobody knows its pod");
 
         let set_up = |known: &mut Known, file, decision| {

@@ -3,6 +3,7 @@
 
 mod inherited;
 mod known;
+mod settled;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +17,10 @@ use proxy_core::harmless::harmless;
 use proxy_plane::dataplane::{AttachOptions, Node, Sandbox, SharedHold, WorkloadPins};
 use tokio::sync::Notify;
 
-use self::known::{Known, KnownPod};
+use self::{
+    known::{Known, KnownPod},
+    settled::Places,
+};
 use crate::{
     canonical_service,
     cgroup_of::{Absent, PodCgroups},
@@ -207,12 +211,12 @@ impl Agent {
                 return Ok(false);
             }
             known.unsettle();
-            let told = pods.clone();
+            let (told, places) = (pods.clone(), Places::of(&pods));
             let changed = known.learn(pods, complete)?;
             let wanted = known.wanted(&self.cgroups, complete);
             let actions = plan(&wanted, &known.enrolled.all, &known.pending());
             if actions.is_empty() {
-                known.settle(told, complete);
+                known.settle(told, complete, places);
             }
             (actions, changed)
         };

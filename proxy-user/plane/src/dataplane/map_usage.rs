@@ -1,6 +1,6 @@
 //! How full the maps are that can fill up.
 
-use std::{os::fd::AsFd as _, path::Path};
+use std::os::fd::AsFd as _;
 
 use anyhow::{Context, Result};
 use aya::maps::MapInfo;
@@ -13,18 +13,11 @@ use serde::Serialize;
 use super::{node_pins, pins::map_in, shares::NodeShares};
 use crate::sys::bpf_entries::{self, Sizes};
 
-/// LRU maps make room by themselves, and arrays are as large as they are.
-const OF_NODE: [&str; 9] = [
-    map::PENDING,
-    map::LISTS,
-    map::RANGES,
-    map::ROUTES,
-    map::SOCKS,
-    map::ENDS,
-    map::LOCAL_ADDRS,
-    map::READERS,
-    map::FLOW_PEERS,
-];
+/// Of these each workload's entries are counted as they come and go.
+const SHARED: [&str; 3] = [map::PENDING, map::SOCKS, map::FLOW_PEERS];
+
+/// Of these nobody counts. LRU maps make room by themselves, and arrays are as large as they are.
+const OTHERS: [&str; 6] = [map::LISTS, map::RANGES, map::ROUTES, map::ENDS, map::LOCAL_ADDRS, map::READERS];
 
 #[derive(Clone, Debug, Serialize)]
 pub struct MapUsage {
@@ -59,24 +52,35 @@ impl MapUsage {
         ]
     }
 
-    /// Of the maps all workloads share; none where none is attached.
-    pub fn of_node() -> Result<Vec<Self>> {
-        OF_NODE
-            .iter()
-            .filter_map(|name| Self::read(&map_in(&node_pins::dir(), name), name).transpose())
-            .collect()
+    /// What these workloads have together of the maps they have shares of; none where none is attached.
+    pub fn summed(workloads: &[Vec<Self>]) -> Result<Vec<Self>> {
+        let of = |map: &'static str| {
+            let each = workloads.iter().flatten().filter(|usage| usage.map == map);
+            let entries = each.map(|usage| usage.entries).fold(0, u32::saturating_add);
+            Ok(info(map)?.map(|info| Self { map, entries, capacity: info.max_entries() }))
+        };
+        SHARED.into_iter().filter_map(|map| of(map).transpose()).collect()
     }
 
-    /// None: no such pin.
-    fn read(path: &Path, map: &'static str) -> Result<Option<Self>> {
-        if !path.exists() {
-            return Ok(None);
-        }
-        let info = MapInfo::from_pin(path).with_context(|| format!("open {}", path.display()))?;
-        let (fd, capacity) = (info.fd()?, info.max_entries());
-        let (key, value) = (info.key_size() as usize, info.value_size().next_multiple_of(8) as usize);
-        let entries = bpf_entries::count(fd.as_fd(), Sizes { key, value, capacity })
-            .with_context(|| format!("count the entries of {}", path.display()))?;
-        Ok(Some(Self { map, entries, capacity }))
+    /// Of the other maps that all share, by a walk through each: through megabytes, most of them empty.
+    pub fn counted() -> Result<Vec<Self>> {
+        let of = |map: &'static str| {
+            let Some(info) = info(map)? else { return Ok(None) };
+            let (fd, capacity) = (info.fd()?, info.max_entries());
+            let (key, value) = (info.key_size() as usize, info.value_size().next_multiple_of(8) as usize);
+            let entries = bpf_entries::count(fd.as_fd(), Sizes { key, value, capacity })
+                .with_context(|| format!("count the entries of {map}"))?;
+            Ok(Some(Self { map, entries, capacity }))
+        };
+        OTHERS.into_iter().filter_map(|map| of(map).transpose()).collect()
     }
+}
+
+/// None: no such pin.
+fn info(map: &str) -> Result<Option<MapInfo>> {
+    let path = map_in(&node_pins::dir(), map);
+    if !path.exists() {
+        return Ok(None);
+    }
+    MapInfo::from_pin(&path).map(Some).with_context(|| format!("open {}", path.display()))
 }

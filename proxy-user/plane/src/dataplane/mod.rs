@@ -46,6 +46,7 @@ mod self_test;
 mod shared_hold;
 mod shares;
 mod socket_states;
+mod stamp;
 mod status;
 mod stub;
 mod sweep;
@@ -70,9 +71,9 @@ pub use meta::Meta;
 pub use node::{Attached, Node, attach};
 pub use object::{OBJECT, program_stats};
 pub(crate) use observation::{
-    OpenTotalsMap, Reading, each_totals, each_turnarounds, is_observed, journal_pins, kept_pin, open_sums,
+    OpenTotalsMap, Reading, each_totals, is_observed, journal_pins, kept_pin, open_sums, open_turnarounds,
 };
-pub use pins::{Stamp, WorkloadPins};
+pub use pins::WorkloadPins;
 pub use presence::{Gone, prune};
 pub use privileges::{check as check_privileges, check_reading, missing_capabilities, raise_memlock};
 pub use readers::Hazardous;
@@ -80,6 +81,7 @@ pub use refused::pretend_refused;
 pub use release::{detach, detach_all, detach_these};
 pub use runs::{Programs, Run};
 pub use shared_hold::SharedHold;
+pub use stamp::Stamp;
 pub use status::{WorkloadStatus, is_whole, status};
 pub use warning::Warning;
 pub(crate) use wire::decode;

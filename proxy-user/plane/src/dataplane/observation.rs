@@ -236,7 +236,10 @@ pub(crate) fn each_totals(mut visit: impl FnMut(u32, &Totals)) -> Result<bool> {
     }
     let cpus = nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
     let of_one = size_of::<Totals>().next_multiple_of(8);
-    each_entry(map::FLOW_TOTALS, of_one * cpus, |key, values| {
+    let info = MapInfo::from_pin(map_in(&node_pins::dir(), map::FLOW_TOTALS))?;
+    let sizes = Sizes { key: size_of::<u32>(), value: of_one * cpus, capacity: info.max_entries() };
+    bpf_entries::each(info.fd()?.as_fd(), sizes, |key, values| {
+        let Ok(key) = key.try_into().map(u32::from_ne_bytes) else { return };
         values
             .chunks_exact(of_one)
             // Most are.
@@ -248,19 +251,10 @@ pub(crate) fn each_totals(mut visit: impl FnMut(u32, &Totals)) -> Result<bool> {
     Ok(true)
 }
 
-/// Calls `visit` with the key and the turnarounds of each end of a class that has answered.
-pub(crate) fn each_turnarounds(mut visit: impl FnMut(u32, Turnarounds)) -> Result<()> {
-    each_entry(map::TURNAROUNDS, size_of::<Turnarounds>(), |key, value| {
-        wire::value(value).into_iter().for_each(|sums| visit(key, sums));
-    })
-    .context("read the turnarounds")
-}
+pub(crate) type TurnaroundsMap = HashMap<MapData, u32, Raw<Turnarounds>>;
 
-fn each_entry(name: &str, value: usize, mut visit: impl FnMut(u32, &[u8])) -> Result<()> {
-    let info = MapInfo::from_pin(map_in(&node_pins::dir(), name))?;
-    let (map, sizes) = (info.fd()?, Sizes { key: size_of::<u32>(), value, capacity: info.max_entries() });
-    bpf_entries::each(map.as_fd(), sizes, |key, value| {
-        key.try_into().map(u32::from_ne_bytes).into_iter().for_each(|key| visit(key, value));
-    })?;
-    Ok(())
+/// Turnarounds of all workloads: of each end of a class that has answered.
+pub(crate) fn open_turnarounds() -> Result<TurnaroundsMap> {
+    let data = pins::pinned(&node_pins::dir(), map::TURNAROUNDS)?;
+    HashMap::try_from(Map::HashMap(data)).context("open the turnarounds")
 }

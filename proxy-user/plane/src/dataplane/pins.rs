@@ -2,19 +2,15 @@
 
 use std::{
     fs, io,
-    os::{
-        fd::{AsFd as _, OwnedFd},
-        unix::fs::MetadataExt as _,
-    },
+    os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, Result};
 use aya::maps::MapData;
 use proxy_common::names::map;
 
-use super::bpffs;
+use super::{bpffs, stamp::Stamp};
 use crate::{
     cgroup::Cgroup,
     netns::Netns,
@@ -28,16 +24,6 @@ pub struct WorkloadPins {
     netns: u64,
     cgroup: u64,
 }
-
-/// See [`WorkloadPins::stamp`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stamp {
-    modified: SystemTime,
-    directories: u64,
-}
-
-/// Longer than any tick of a kernel's clock.
-const SETTLED: Duration = Duration::from_millis(100);
 
 impl WorkloadPins {
     pub fn new(netns: &Netns, cgroup: &Cgroup) -> Self {
@@ -70,12 +56,9 @@ impl WorkloadPins {
         Ok(found)
     }
 
-    /// What changes when a workload comes or goes, for who looks often. None: just now something did, or nothing is there.
+    /// What changes when a workload comes or goes, for who looks often.
     pub fn stamp() -> Option<Stamp> {
-        let found = fs::metadata(bpffs::root()).ok()?;
-        let modified = found.modified().ok()?;
-        // Two changes within a tick of the kernel's clock have one time.
-        (modified.elapsed().ok()? > SETTLED).then(|| Stamp { modified, directories: found.nlink() })
+        Stamp::of(&bpffs::root())
     }
 
     /// The pins of the workload with this name; none if no workload can have it.

@@ -9,7 +9,7 @@ use proxy_common::{
 };
 
 use super::open;
-use crate::dataplane::{WorkloadStatus, each_totals, each_turnarounds};
+use crate::dataplane::{WorkloadStatus, each_totals, open_turnarounds};
 
 /// Sums of one class of one workload's flows.
 #[derive(Clone, Debug)]
@@ -34,8 +34,7 @@ pub fn totals(workloads: &[WorkloadStatus]) -> Result<Vec<ClassTotals>> {
         return Ok(Vec::new());
     }
     let mut open = open::sums()?;
-    let mut measured = HashMap::new();
-    each_turnarounds(|key, sums| _ = measured.insert(key, Box::new(sums)))?;
+    let measured = open_turnarounds()?;
     let mut found = Vec::new();
     for WorkloadStatus { workload, meta, .. } in workloads {
         for class in Class::ALL {
@@ -50,8 +49,10 @@ pub fn totals(workloads: &[WorkloadStatus]) -> Result<Vec<ClassTotals>> {
             for (sum, more) in totals.stayed.iter_mut().zip(stayed) {
                 *sum += more;
             }
-            let turnarounds =
-                [false, true].map(|is_server| measured.remove(&turn_key(meta.slot, *class, is_server)));
+            let turnarounds = [false, true].map(|is_server| {
+                let sums = measured.get(&turn_key(meta.slot, *class, is_server), 0).ok()?;
+                Some(Box::new(sums.0))
+            });
             found.push(ClassTotals {
                 workload: workload.clone(),
                 class: *class,

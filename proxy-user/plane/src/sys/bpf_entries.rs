@@ -1,4 +1,4 @@
-//! The entries of a hash map, many in one call where the kernel has that.
+//! The entries of a map, many in one call.
 #![allow(unsafe_code)]
 
 use std::{
@@ -25,7 +25,7 @@ pub struct Sizes {
     pub capacity: u32,
 }
 
-/// How many a hash map or a sockhash has. What comes and goes meanwhile may be counted or not.
+/// How many a map has, where older kernels have no batches too. What comes and goes meanwhile may be counted or not.
 pub fn count(map: BorrowedFd<'_>, sizes: Sizes) -> io::Result<u32> {
     let mut found = 0;
     each_batch(map, sizes, |keys, _| found += (keys.len() / sizes.key) as u32).or_else(|error| {
@@ -41,26 +41,13 @@ pub fn count(map: BorrowedFd<'_>, sizes: Sizes) -> io::Result<u32> {
     Ok(found)
 }
 
-/// Calls `visit` with each key and value. What comes and goes meanwhile may be met or not.
+/// Calls `visit` with each key and value of a hash map. What comes and goes meanwhile may be met or not.
 pub fn each(map: BorrowedFd<'_>, sizes: Sizes, mut visit: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
-    let batched = each_batch(map, sizes, |keys, values| {
+    each_batch(map, sizes, |keys, values| {
         keys.chunks_exact(sizes.key)
             .zip(values.chunks_exact(sizes.value))
             .for_each(|(key, value)| visit(key, value));
-    });
-    match batched {
-        // Hash maps have batches from 5.6 on; the first one has said so.
-        Err(error) if is_missing(&error) => {
-            let mut value = vec![0u8; sizes.value];
-            bpf_map_elem::each_key(map, sizes.key, sizes.capacity, |key| {
-                if bpf_map_elem::lookup(map, key, &mut value)? {
-                    visit(key, &value);
-                }
-                Ok(())
-            })
-        }
-        other => other,
-    }
+    })
 }
 
 /// Calls `visit` with the keys and the values of each batch.

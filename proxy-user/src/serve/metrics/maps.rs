@@ -6,7 +6,8 @@ static ENTRIES: Family = Family {
     name: "map_entries",
     kind: Kind::Gauge,
     unit: None,
-    help: "Entries of a map that can fill up: what a workload has of it; without a workload: all there are",
+    help: "Entries of a map that can fill up: what a workload has of it; without a workload: all there are, of those that no \
+           workload has a share of as of a minute ago at most",
     labels: &["workload", "namespace", "map"],
 };
 

@@ -4,6 +4,7 @@
 //! The pods are namespaces and cgroups without processes, listed by a file: what a container runtime's answers cost is not
 //! in the figures.
 
+mod pages;
 mod process;
 mod report;
 
@@ -21,11 +22,13 @@ use crate::options::AgentOptions;
 use crate::own_bpffs;
 use crate::progress::Progress;
 use crate::spread::Times;
+use pages::Pages;
 use report::Report;
 
 /// Pods of a full node.
 const PODS: u32 = 110;
 const SCRAPE_EVERY: Duration = Duration::from_secs(15);
+const SCRAPES_IN_A_ROW: usize = 30;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -150,21 +153,37 @@ fn adds(node: &NodeAgent, pod: &SetUp, turns: usize) -> Result<(Vec<f64>, Vec<f6
 fn idle(node: &NodeAgent, lasting: Duration) -> Result<report::Idle> {
     let Some(pid) = node.pid() else { bail!("no agent runs") };
     let (begun, before) = (Instant::now(), process::cpu(pid)?);
-    let (mut scrapes, mut bytes) = (Vec::new(), 0);
+    let (mut scrapes, mut scrapes_again, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let (mut cold, mut warm) = (Vec::new(), Vec::new());
+    let mut pages = Pages::new();
     while begun.elapsed() + SCRAPE_EVERY <= lasting {
         std::thread::sleep(SCRAPE_EVERY);
+        for took in [&mut cold, &mut warm] {
+            took.push(millis(pages.touch()));
+        }
         let asked = Instant::now();
         bytes = bytes.max(node.get("/metrics")?.len());
         scrapes.push(millis(asked.elapsed()));
     }
     std::thread::sleep(lasting.saturating_sub(begun.elapsed()));
     let used = process::cpu(pid)?.saturating_sub(before);
+    let cpu_percent = 100.0 * used.as_secs_f64() / begun.elapsed().as_secs_f64();
+    // Beyond what is counted above.
+    for _ in 0..SCRAPES_IN_A_ROW {
+        let asked = Instant::now();
+        node.get("/metrics")?;
+        scrapes_again.push(millis(asked.elapsed()));
+    }
     Ok(report::Idle {
         seconds: begun.elapsed().as_secs_f64(),
-        cpu_percent: 100.0 * used.as_secs_f64() / begun.elapsed().as_secs_f64(),
+        cpu_percent,
         resident_bytes: process::resident(pid)?,
         scrape_ms: Times::of(scrapes),
+        // The first of them was as cold as those before.
+        scrape_again_ms: Times::of(scrapes_again.split_off(1)),
         scrape_bytes: bytes,
+        pages_ms: Times::of(cold),
+        pages_again_ms: Times::of(warm),
     })
 }
 
