@@ -36,6 +36,16 @@ pub struct Plugin {
     pub repairs: BTreeMap<PathBuf, u64>,
 }
 
+impl Plugin {
+    /// Before the first look: nobody knows whether pods that start go through it.
+    pub fn unknown() -> Self {
+        Self {
+            missing: Some("nobody has looked yet whether the runtime has it".to_owned()),
+            ..Self::default()
+        }
+    }
+}
+
 pub(crate) struct Keeper {
     install: Install,
     installer: Option<Installer>,

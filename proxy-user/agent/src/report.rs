@@ -94,3 +94,23 @@ impl Report {
         if waiting.is_empty() { Ok(()) } else { Err(format!("not enrolled yet: {}", waiting.join(", "))) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its pods are listed before it has installed its plugin: one that starts in between would not be captured.
+    #[test]
+    fn it_is_not_ready_before_the_plugin_was_looked_at() {
+        let with = |plugin| Report {
+            pods: Vec::new(),
+            complete: Complete { files: true, runtime: true },
+            has_runtime: true,
+            counts: Counts::default(),
+            plugin,
+        };
+        assert!(with(Some(Plugin::unknown())).ready().unwrap_err().contains("nobody has looked yet"));
+        assert_eq!(with(Some(Plugin { missing: None, ..Plugin::unknown() })).ready(), Ok(()));
+        assert_eq!(with(None).ready(), Ok(()), "it is not the agent's");
+    }
+}

@@ -22,7 +22,7 @@ use crate::{
     cri::Runtime,
     gate::Gate,
     network_watch::NetworkWatch,
-    plugin::{Install, Keeper},
+    plugin::{Install, Keeper, Plugin},
     single::Single,
     sources::{Looking, Sources},
 };
@@ -60,7 +60,8 @@ pub fn start(options: Options) -> Result<Started> {
     let has_runtime = options.sources.runtime.is_some();
     let sources = Looking::begin(options.sources, &mount)?;
     let cgroups = PodCgroups::below(&mount, Some(&options.cgroup_root))?;
-    let agent = Arc::new(Agent::open(sources.values().clone(), cgroups, has_runtime)?);
+    let plugin = options.install.as_ref().map(|_| Plugin::unknown());
+    let agent = Arc::new(Agent::open(sources.values().clone(), cgroups, has_runtime, plugin)?);
     // The first pod does not wait for it; one that needs others waits.
     if let Err(error) = agent.warm() {
         tracing::warn!("the programs could not be loaded ahead: {error:#}");

@@ -48,8 +48,14 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Reads what is there. Nothing is changed, but for what is left of pods that are gone.
-    pub fn open(values: Values, cgroups: PodCgroups, has_runtime: bool) -> Result<Self> {
+    /// Reads what is there. Nothing is changed, but for what is left of pods that are gone. `plugin`: where it is the agent's to
+    /// install.
+    pub fn open(
+        values: Values,
+        cgroups: PodCgroups,
+        has_runtime: bool,
+        plugin: Option<Plugin>,
+    ) -> Result<Self> {
         let node = Node::open()?;
         let held = node.hold()?;
         known::remove_gone()?;
@@ -57,7 +63,7 @@ impl Agent {
             node,
             cgroups,
             has_runtime,
-            known: Mutex::new(Known::new(values)?),
+            known: Mutex::new(Known { plugin, ..Known::new(values)? }),
             told: Notify::new(),
             _held: held,
         })
