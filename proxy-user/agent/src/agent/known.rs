@@ -115,8 +115,9 @@ pub(super) fn here(wish: &Wish, owners: &OwnerMap) -> Result<Wish> {
 }
 
 impl Known {
-    pub(super) fn new(values: Values) -> Result<Self> {
-        Ok(Self::with(values, Enrolled::read().context("read what is enrolled")?))
+    pub(super) fn new(values: Values, plugin: Option<Plugin>) -> Result<Self> {
+        let enrolled = Enrolled::read().context("read what is enrolled")?;
+        Ok(Self { plugin, ..Self::with(values, enrolled) })
     }
 
     fn with(values: Values, enrolled: Enrolled) -> Self {

@@ -63,7 +63,7 @@ impl Agent {
             node,
             cgroups,
             has_runtime,
-            known: Mutex::new(Known { plugin, ..Known::new(values)? }),
+            known: Mutex::new(Known::new(values, plugin)?),
             told: Notify::new(),
             _held: held,
         })
