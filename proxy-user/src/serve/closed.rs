@@ -93,10 +93,8 @@ impl Closed {
 
 impl State {
     fn is_due(&self) -> bool {
-        let since = self.looked.elapsed();
-        self.journal
-            .as_ref()
-            .map_or(since >= LOOK_FOR_ONE_EVERY, |journal| since >= LOOK_ANYWAY_EVERY || journal.has_more())
+        let every = if self.journal.is_some() { LOOK_ANYWAY_EVERY } else { LOOK_FOR_ONE_EVERY };
+        self.looked.elapsed() >= every || self.journal.as_ref().is_some_and(Journal::has_more)
     }
 
     fn look(&mut self, last: bool) {

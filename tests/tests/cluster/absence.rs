@@ -14,7 +14,6 @@ use tests::cluster::component::{self, agent_ready};
 use tests::cluster::load::Load;
 use tests::cluster::pods::{Own, all_pins, idle_on, nothing_left, pins, refused};
 use tests::cluster::way::Way;
-use tests::cluster::world::{Part, World};
 use tests::cluster::{Cluster, Node, turn};
 use tests::requirement::{Requirement, met};
 use tests::sidestep;
@@ -114,11 +113,7 @@ fn api_server_away() {
 /// Both clients ask their server, on the node whose programs `disturb` ends. No request fails, no pod leaves the count of
 /// its answers, and in the end no more is pinned than before.
 fn under_load(lasts: Duration, disturb: impl FnOnce(&Cluster, &Node) -> Result<()>) {
-    if !met(&[Requirement::Cluster]) {
-        return;
-    }
-    let _turn = turn::alone();
-    let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
+    let Some(world) = turn::alone(Requirement::Cluster) else { return };
     disturbed(&world.cluster, lasts, disturb).unwrap_or_else(|error| panic!("{error:#}"));
 }
 

@@ -6,9 +6,9 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tests::cluster::pods::{Own, Validated, all_pins, idle, nothing_left, validated};
 use tests::cluster::way::Way;
-use tests::cluster::world::{PLUGIN, Part, World};
+use tests::cluster::world::PLUGIN;
 use tests::cluster::{Cluster, turn};
-use tests::requirement::{Requirement, met};
+use tests::requirement::Requirement;
 
 /// How many, where nobody says.
 const PODS: usize = 24;
@@ -17,11 +17,7 @@ const READY_WITHIN: Duration = Duration::from_secs(900);
 
 #[test]
 fn many_pods_at_once() {
-    if !met(&[Requirement::Cluster]) {
-        return;
-    }
-    let _turn = turn::alone();
-    let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
+    let Some(world) = turn::alone(Requirement::Cluster) else { return };
     let wanted = std::env::var("SIDESTEP_PODS_AT_ONCE").ok().map_or(PODS, |text| text.parse().unwrap());
     let before = all_pins(&world.cluster).unwrap();
     let iptables = start(&world.cluster, PLUGIN, wanted).unwrap();

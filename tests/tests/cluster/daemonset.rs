@@ -11,8 +11,8 @@ use anyhow::ensure;
 use tests::cluster::pods::{Own, all_pins, idle_on};
 use tests::cluster::turn;
 use tests::cluster::way::Way;
-use tests::cluster::world::{PLAIN, Part, World};
-use tests::requirement::{Requirement, met};
+use tests::cluster::world::PLAIN;
+use tests::requirement::Requirement;
 
 use installed::{captured_on, of_sidestep, through_kubectl, uids, under_load};
 
@@ -21,11 +21,7 @@ const READY_WITHIN: Duration = Duration::from_secs(180);
 /// By who has kubectl and sidestep, on no node: each node's agent and pods, and each pod's check.
 #[test]
 fn seen_through_kubectl() {
-    if !met(&[Requirement::DaemonSet]) {
-        return;
-    }
-    let _turn = turn::alone();
-    let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
+    let Some(world) = turn::alone(Requirement::DaemonSet) else { return };
     let cluster = &world.cluster;
     let status = through_kubectl(cluster, "status").unwrap();
     assert!(status.well && status.document["well"] == true, "{}", status.said);

@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use tests::cluster::component::{self, agent_ready};
 use tests::cluster::pods::{Own, idle_on};
 use tests::cluster::way::Way;
-use tests::cluster::world::{PLAIN, PLUGIN, Part, World};
+use tests::cluster::world::{PLAIN, PLUGIN};
 use tests::cluster::{Cluster, Node, turn};
-use tests::requirement::{Requirement, met};
+use tests::requirement::Requirement;
 
 /// How often each, where nobody says.
 const TURNS: usize = 3;
@@ -41,11 +41,7 @@ fn turns() -> usize {
 
 #[test]
 fn starts_of_pods() {
-    if !met(&[Requirement::Cluster]) {
-        return;
-    }
-    let _turn = turn::alone();
-    let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
+    let Some(world) = turn::alone(Requirement::Cluster) else { return };
     let node = &world.cluster.nodes[0];
     let (mut starts, mut adds) = (BTreeMap::<&str, Vec<f64>>::new(), BTreeMap::<_, Vec<f64>>::new());
     for turn in 0..turns() {
@@ -77,11 +73,7 @@ fn starts_of_pods() {
 /// captured as others are, and starts sooner.
 #[test]
 fn starts_without_validation() {
-    if !met(&[Requirement::AgentProcess]) {
-        return;
-    }
-    let _turn = turn::alone();
-    let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
+    let Some(world) = turn::alone(Requirement::AgentProcess) else { return };
     let node = &world.cluster.nodes[0];
     let mut agent = component::stop(node, "sidestep", SIGTERM).unwrap();
     let more = ["--waits-for", "istio-validation", "--waits-for", "istio-proxy"];

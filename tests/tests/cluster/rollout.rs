@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use tests::cluster::load::{Outcome, ask_during, assert_no_more_failed};
 use tests::cluster::pods::{all_pins, nothing_left};
 use tests::cluster::way::Way;
-use tests::cluster::world::{Part, World};
 use tests::cluster::{Cluster, turn};
-use tests::requirement::{Requirement, met};
+use tests::requirement::Requirement;
 use tests::wait::until_some;
 
 /// How often, where nobody says.
@@ -53,11 +52,7 @@ fn node_drained_and_back() {
 
 /// Each way has its Deployment and its client, and `change` is for both.
 fn under_load(change: impl FnOnce(&Cluster) -> Result<()>) {
-    if !met(&[Requirement::Cluster]) {
-        return;
-    }
-    let _turn = turn::alone();
-    let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
+    let Some(world) = turn::alone(Requirement::Cluster) else { return };
     let before = all_pins(&world.cluster).unwrap();
     let rolled = Rolled(&world.cluster);
     assert_no_more_failed(&rolled.ask_during(change).unwrap_or_else(|error| panic!("{error:#}")));

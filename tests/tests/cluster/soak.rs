@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use tests::cluster::pods::{Own, all_pins, idle, nothing_left};
 use tests::cluster::turn;
 use tests::cluster::way::Way;
-use tests::cluster::world::{Part, World};
-use tests::requirement::{Requirement, met};
+use tests::requirement::Requirement;
 use tests::scale::pods;
 
 /// How many, where nobody says.
@@ -18,11 +17,7 @@ const WITHIN: Duration = Duration::from_secs(180);
 
 #[test]
 fn pods_come_and_go() {
-    if !met(&[Requirement::Cluster]) {
-        return;
-    }
-    let _turn = turn::alone();
-    let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
+    let Some(world) = turn::alone(Requirement::Cluster) else { return };
     let wanted = pods(PODS, PODS);
     let (begun, before) = (Instant::now(), all_pins(&world.cluster).unwrap());
     for first in (0..wanted).step_by(WAVE) {

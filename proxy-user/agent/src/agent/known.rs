@@ -116,11 +116,10 @@ pub(super) fn here(wish: &Wish, owners: &OwnerMap) -> Result<Wish> {
 
 impl Known {
     pub(super) fn new(values: Values, plugin: Option<Plugin>) -> Result<Self> {
-        let enrolled = Enrolled::read().context("read what is enrolled")?;
-        Ok(Self { plugin, ..Self::with(values, enrolled) })
+        Ok(Self::with(values, plugin, Enrolled::read().context("read what is enrolled")?))
     }
 
-    fn with(values: Values, enrolled: Enrolled) -> Self {
+    fn with(values: Values, plugin: Option<Plugin>, enrolled: Enrolled) -> Self {
         let sandboxes = enrolled.all.values().map(|has| has.sandbox.clone());
         Self {
             values,
@@ -132,7 +131,7 @@ impl Known {
             settled: None,
             complete: Complete::default(),
             counts: Counts::default(),
-            plugin: None,
+            plugin,
         }
     }
 
@@ -147,12 +146,11 @@ impl Known {
 
     /// Whether nothing is to be done, which is what most looks find.
     pub(super) fn is_settled(&mut self, told: &[Pod], complete: Complete) -> Result<bool> {
-        let Some(mut settled) = self.settled.take() else { return Ok(false) };
+        let Some(settled) = &mut self.settled else { return Ok(false) };
         let with_pod = |(workload, has): (&String, &Actual)| {
             self.pods.get(&has.sandbox).is_none_or(|known| is_at(&known.pod, workload))
         };
         let is_again = settled.is_again(told, complete, || self.enrolled.all.iter().all(with_pod));
-        self.settled = Some(settled);
         Ok(is_again && !self.is_to_look_closely() && !self.enrolled.look_again()?)
     }
 
@@ -374,7 +372,7 @@ mod tests {
         let wish = usual(&values).unwrap();
         let sandbox = pod_at(&its).sandbox;
         let has = Actual { sandbox: sandbox.clone(), wish: wish.clone(), is_whole: true };
-        let mut known = Known::with(values.clone(), Enrolled::default());
+        let mut known = Known::with(values.clone(), None, Enrolled::default());
         known.enrolled.all.insert(workload.clone(), has);
         assert!(known.is_still_to_go(&workload), "nobody knows its pod");
 

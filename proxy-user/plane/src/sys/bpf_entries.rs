@@ -1,14 +1,9 @@
 //! The entries of a map, many in one call.
-#![allow(unsafe_code)]
 
-use std::{
-    io,
-    os::fd::{AsRawFd as _, BorrowedFd},
-};
+use std::{io, os::fd::BorrowedFd};
 
 use super::{
-    bpf::bpf,
-    bpf_batch::{BPF_MAP_LOOKUP_BATCH, BatchAttr, is_missing},
+    bpf_batch::{self, is_missing},
     bpf_map_elem,
 };
 
@@ -59,32 +54,18 @@ fn each_batch(map: BorrowedFd<'_>, of: Sizes, mut visit: impl FnMut(&[u8], &[u8]
     loop {
         keys.resize(of.key * batch as usize, 0);
         values.resize(of.value * batch as usize, 0);
-        let mut attr = BatchAttr {
-            in_batch: if begun { position.as_ptr() as u64 } else { 0 },
-            out_batch: position.as_mut_ptr() as u64,
-            keys: keys.as_mut_ptr() as u64,
-            values: values.as_mut_ptr() as u64,
-            count: batch,
-            map_fd: map.as_raw_fd() as u32,
-            elem_flags: 0,
-            flags: 0,
-        };
-        let outcome = bpf(BPF_MAP_LOOKUP_BATCH, &mut attr);
-        let seen = attr.count as usize;
-        match outcome {
-            Ok(_) => begun = true,
-            // The last batch.
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                visit(&keys[..seen * of.key], &values[..seen * of.value]);
-                return Ok(());
-            }
+        let copied = match bpf_batch::lookup(map, &mut position, begun, &mut keys, &mut values, batch) {
             // The bucket that is next has more.
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && batch < of.capacity => {
                 batch = batch.saturating_mul(4).min(of.capacity);
                 continue;
             }
-            Err(error) => return Err(error),
+            other => other?,
+        };
+        visit(&keys[..copied.elements * of.key], &values[..copied.elements * of.value]);
+        if copied.is_all {
+            return Ok(());
         }
-        visit(&keys[..seen * of.key], &values[..seen * of.value]);
+        begun = true;
     }
 }

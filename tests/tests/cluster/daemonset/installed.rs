@@ -9,9 +9,8 @@ use serde_json::Value;
 use tests::cluster::load::{ask_during, assert_no_more_failed};
 use tests::cluster::pods::{Own, all_pins, idle_on, nothing_left};
 use tests::cluster::way::Way;
-use tests::cluster::world::{Part, World};
 use tests::cluster::{Cluster, Helm, Node, turn};
-use tests::requirement::{Requirement, met};
+use tests::requirement::Requirement;
 use tests::sidestep;
 
 use super::READY_WITHIN;
@@ -89,11 +88,7 @@ impl Drop for Installed<'_> {
 /// The installation is changed while the pods of both ways ask, from node to node. Afterwards it is as it was, and
 /// captures.
 pub(super) fn under_load(change: impl FnOnce(&Cluster, &Installed<'_>) -> Result<()>) {
-    if !met(&[Requirement::DaemonSet]) {
-        return;
-    }
-    let _turn = turn::alone();
-    let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
+    let Some(world) = turn::alone(Requirement::DaemonSet) else { return };
     let cluster = &world.cluster;
     let before = all_pins(cluster).unwrap();
     let installed = Installed::of(cluster).unwrap();

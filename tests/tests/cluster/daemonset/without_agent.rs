@@ -7,9 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tests::cluster::pods::{Own, all_pins, idle_on, nothing_left};
-use tests::cluster::world::{Part, World};
 use tests::cluster::{Cluster, revision, turn};
-use tests::requirement::{Requirement, met};
+use tests::requirement::Requirement;
 use tests::wait::until_some;
 
 use super::READY_WITHIN;
@@ -37,17 +36,13 @@ impl Drop for Istio<'_> {
 
 #[test]
 fn by_istio_init() {
-    if !met(&[Requirement::DaemonSet]) {
-        return;
-    }
-    let _turn = turn::alone();
-    let world = World::of(Part::Base).unwrap_or_else(|error| panic!("{error:#}"));
+    let Some(world) = turn::alone(Requirement::DaemonSet) else { return };
     captured(&world.cluster).unwrap_or_else(|error| panic!("{error:#}"));
 }
 
 fn captured(cluster: &Cluster) -> Result<()> {
     let before = all_pins(cluster)?;
-    let istio = Istio(cluster);
+    let _istio = Istio(cluster);
     revision::install(cluster, REVISION, &values(cluster)?)?;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
         "metadata": {"name": NAMESPACE, "labels": {"istio.io/rev": REVISION}}});
@@ -92,9 +87,7 @@ fn captured(cluster: &Cluster) -> Result<()> {
     own.delete()?;
     // Without an agent the next attach does it.
     on_agents(cluster, &["sidestep", "prune"])?;
-    nothing_left(cluster, &before)?;
-    drop(istio);
-    Ok(())
+    nothing_left(cluster, &before)
 }
 
 /// As somebody writes it who has the image under another name, and on the nodes alone.
