@@ -1,5 +1,6 @@
 //! The acceleration: which path a message takes, and the wire types of the maps it lives in.
 
+mod asked;
 mod choose;
 mod reason;
 mod server;
@@ -14,6 +15,7 @@ use crate::{
 };
 
 pub use crate::kernel::AccelKernel;
+pub use asked::Asked;
 pub use choose::{DirectionState, Path, PathInputs, SMALL_RUN, WORTH_ALONE, choose, direction_bit, mode};
 pub use reason::Reason;
 pub use server::{

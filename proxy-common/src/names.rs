@@ -94,6 +94,8 @@ pub mod map {
         SWITCHES = "SWITCHES";
         LOCAL_ADDRS = "LOCAL_ADDRS";
         READERS = "READERS";
+        ASKED = "ASKED";
+        ASKS = "ASKS";
         READER_MARKS = "READER_MARKS";
         SERVERS = "SERVERS";
         ACTIVITY = "ACTIVITY";
@@ -155,6 +157,8 @@ pub mod map {
         SWITCHES,
         LOCAL_ADDRS,
         READERS,
+        ASKED,
+        ASKS,
         READER_MARKS,
         SERVERS,
         ACTIVITY,

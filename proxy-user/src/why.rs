@@ -78,7 +78,7 @@ fn of_program(culprit: &Culprit) -> Cause {
     let program = harmless(&culprit.program).into_owned();
     let why = match culprit.reason {
         Reason::UntrustedReader => {
-            "attach has not found it safe; where it started later, attach again looks at it"
+            "nobody has looked at it yet: an agent or `sidestep serve` that sees its process does, or attach again"
         }
         other => other.describe(),
     };

@@ -7,20 +7,24 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, bpf_sock_ops},
     helpers::generated::bpf_map_delete_elem,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, ProgramArray, SockHash},
+    maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf, SockHash},
     programs::SkMsgContext,
 };
 use proxy_common::{
     accel::{
-        ACCEL_COUNTERS as COUNTERS, ACCELERATED, ACTIVITY as CONNECTIONS, Activity, Connections, EndEntry,
-        EndKey, Executable, Knowledge, PEER_STAYS, Reason, SERVER_SETS, ServerAt, Servers, Switch,
+        ACCEL_COUNTERS as COUNTERS, ACCELERATED, ACTIVITY as CONNECTIONS, Activity, Asked, Connections,
+        EndEntry, EndKey, Executable, Knowledge, PEER_STAYS, Reason, SERVER_SETS, ServerAt, Servers, Switch,
         counter_index,
     },
     addr::Addr,
     workload::{SLOTS, SOCKETS},
 };
 
-use crate::uapi::{BPF_F_INGRESS, BPF_F_NO_PREALLOC, BPF_NOEXIST};
+use crate::{
+    clock::now,
+    uapi::{BPF_F_INGRESS, BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    workload::Workload,
+};
 
 const SK_PASS: i64 = 1;
 
@@ -43,9 +47,17 @@ static SWITCHES: Array<Switch> = Array::with_max_entries(SLOTS, 0);
 #[map]
 static LOCAL_ADDRS: HashMap<Addr, u32> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
 
-/// Programs whose code reads sockets in ways that see all bytes. Userspace writes.
+/// Programs that were looked at, and whether their code reads sockets in ways that see all bytes. Userspace writes.
 #[map]
 static READERS: HashMap<Executable, u8> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
+
+/// When userspace was asked about programs that nobody has looked at, by slot; a race asks twice.
+#[map]
+static ASKED: Array<Asked> = Array::with_max_entries(SLOTS, 0);
+
+/// The workloads that ask, by tenancy. sock_ops writes, the one who looks reads; where nobody does it fills once.
+#[map]
+static ASKS: RingBuf = RingBuf::with_byte_size(16 << 10, 0);
 
 /// What each workload knows of servers, in sets of its own: whether their side stays out of the map, how long their
 /// connections are, and how sockets of unknown programs turned out. A set has one kind of it, all of a size. sock_ops and
@@ -132,10 +144,22 @@ pub(crate) fn workload_at(addr: &Addr) -> Option<(u32, bool)> {
     Some(((whose & !ACCELERATED).wrapping_sub(1), whose & ACCELERATED != 0))
 }
 
+/// None: nobody has looked at the program.
 #[inline(always)]
-pub(super) fn reader_flags(program: &Executable) -> u32 {
+pub(super) fn reader_flags(program: &Executable) -> Option<u32> {
     // SAFETY: plain bytes, which any value is valid for.
-    unsafe { READERS.get(program) }.map_or(0, |flags| u32::from(*flags))
+    unsafe { READERS.get(program) }.map(|flags| u32::from(*flags))
+}
+
+/// Asks userspace to look at the workload's programs, this one among them.
+#[inline(always)]
+pub(super) fn ask(me: &Workload, program: &Executable) {
+    let Some(asked) = ASKED.get_ptr_mut(me.slot) else { return };
+    // SAFETY: a value of this map; plain numbers.
+    if unsafe { &mut *asked }.is_due(me.number(), program, now()) {
+        // A full ring has others that ask. Who goes on connecting asks again.
+        let _ = ASKS.output::<u64>(me.tenancy(), 0);
+    }
 }
 
 #[inline(always)]

@@ -21,9 +21,19 @@ pub(super) fn mark(me: &Workload, sk: *mut bpf_sock) {
     let flags = if is_sidecar_socket(me, sk) {
         end_flag::TRUSTED | end_flag::DRAINS
     } else {
-        program().map_or(0, |program| maps::reader_flags(&program))
+        program().map_or(0, |program| judged(me, &program))
     };
     record::set_mark(sk, Mark { flags, reserved: 0, sk: number, cookie });
+}
+
+/// What is known of a program by now. Of one that nobody has looked at, somebody is asked to.
+#[inline(always)]
+fn judged(me: &Workload, program: &Executable) -> u32 {
+    let known = maps::reader_flags(program);
+    if known.is_none() {
+        maps::ask(me, program);
+    }
+    known.unwrap_or(0)
 }
 
 /// Whether what a marked listener accepts belongs to an event loop. Asked of the listener itself at that time: some

@@ -13,6 +13,7 @@ use super::{
     connections::Connections,
     flow_log::{Counts, FlowLog},
     hosts::Hosts,
+    judging,
     listen::{Listen, Listener, Stream},
     program_log::ProgramLog,
     routes,
@@ -136,6 +137,7 @@ impl Server {
             ended = self.serve(stop) => ended,
             never = log.follow() => match never {},
             never = stuck => match never {},
+            never = judging::follow() => match never {},
             never = closed.follow() => match never {},
         };
         log.pass_on();

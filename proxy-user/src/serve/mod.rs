@@ -13,6 +13,7 @@ mod connections;
 mod floors;
 mod flow_log;
 mod hosts;
+mod judging;
 mod listen;
 pub mod metrics;
 mod node;

@@ -76,7 +76,9 @@ fn it_asks_for_as_little_as_it_says() {
     assert_eq!(pod["priorityClassName"], "system-node-critical");
     assert_eq!(pod["terminationGracePeriodSeconds"], 30);
     assert_eq!(pod["tolerations"], json!([{ "operator": "Exists" }]));
-    for absent in ["hostNetwork", "hostPID", "hostIPC", "initContainers"] {
+    // Privileged it sees the node's processes anyway.
+    assert_eq!(pod["hostPID"], true);
+    for absent in ["hostNetwork", "hostIPC", "initContainers"] {
         assert_eq!(pod[absent], Value::Null, "{absent}");
     }
     let container = &pod["containers"][0];

@@ -1,3 +1,9 @@
+{{- /* Empty: no. Who is privileged can do no more by it. */}}
+{{- define "sidestep.hostPID" -}}
+{{- if kindIs "bool" .Values.hostPID }}
+{{- if .Values.hostPID }}yes{{ end }}
+{{- else if not .Values.leastPrivilege }}yes{{ end }}
+{{- end }}
 {{- define "sidestep.rights" -}}
 runAsUser: 0
 runAsGroup: 0
@@ -16,7 +22,7 @@ capabilities:
     - NET_ADMIN
     # Enters pods' network namespaces.
     - SYS_ADMIN
-    {{- if .Values.hostPID }}
+    {{- if include "sidestep.hostPID" . }}
     # Looks which sockets of the processes are whose.
     - SYS_PTRACE
     # Reads the program files of containers, whoever owns them.

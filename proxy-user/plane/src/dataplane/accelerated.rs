@@ -14,7 +14,6 @@ use proxy_common::{
     },
     addr::Addr,
     names::map,
-    workload::SLOTS,
 };
 
 use super::{
@@ -100,7 +99,12 @@ fn switches(dir: &Path) -> Result<Array<MapData, Raw<Switch>>> {
 pub(super) fn trust(dir: &Path, programs: &Programs, vouched: &[Executable]) -> Result<()> {
     let mut readers = Readers::open(dir)?;
     for program in programs.hazardous.keys() {
-        readers.forget(*program);
+        if programs.unclear.contains(program) {
+            readers.forget(*program);
+        } else {
+            // Known, and nobody has to be asked again.
+            readers.note(*program, 0)?;
+        }
     }
     for program in &programs.safe {
         readers.note(*program, end_flag::TRUSTED)?;
@@ -108,12 +112,11 @@ pub(super) fn trust(dir: &Path, programs: &Programs, vouched: &[Executable]) -> 
     for program in vouched {
         readers.note(*program, VOUCHED)?;
     }
-    // Servers that stayed out may come in now.
-    forget_servers(dir, 0..SLOTS)
+    Ok(())
 }
 
 /// The workloads in these slots know nothing of servers any more.
-fn forget_servers(dir: &Path, slots: Range<u32>) -> Result<()> {
+pub(super) fn forget_servers(dir: &Path, slots: Range<u32>) -> Result<()> {
     const OF_SLOT: usize = SERVER_SETS as usize * size_of::<Servers<Connections>>();
     let end = slots.end as usize * OF_SLOT;
     let servers = open_map(dir, map::SERVERS)?;
@@ -136,18 +139,31 @@ impl Readers {
         if self.is_vouched(program) {
             return Ok(());
         }
-        let store = || {
+        let mut store = || {
             self.0.insert(Raw(program), flags as u8, 0).map_err(|error| match error {
                 MapError::SyscallError(error) => error.io_error,
                 other => io::Error::other(other),
             })
         };
-        patiently(store).context("store a reader")
+        match patiently(&mut store) {
+            Err(error) if error.raw_os_error() == Some(libc::E2BIG) => {
+                self.forget_all()?;
+                self.0.insert(Raw(program), flags as u8, 0).context("store a reader")
+            }
+            other => other.context("store a reader"),
+        }
+    }
+
+    /// Of programs that run no more nobody says so. Those that do are asked about again.
+    fn forget_all(&mut self) -> Result<()> {
+        let all: Vec<Raw<Executable>> = self.0.keys().collect::<Result<_, _>>().context("list the readers")?;
+        all.into_iter().for_each(|program| self.forget(program.0));
+        Ok(())
     }
 
     fn forget(&mut self, program: Executable) {
         if !self.is_vouched(program) {
-            // Absent, but for a build that found it safe.
+            // Absent, but for one that was looked at before.
             let _ = self.0.remove(&Raw(program));
         }
     }

@@ -19,7 +19,7 @@ use proxy_core::exit::{Class, Failure};
 
 use super::{adopt::Adopter, pins::open_map, socket_states, wire::Raw};
 use crate::{
-    netns::{Listener, Netns, OpenSocket, listeners, open_sockets},
+    netns::{Listener, Netns, OpenSocket, listeners, open_sockets, sockets_of},
     sys::bpf_map_elem,
 };
 
@@ -214,6 +214,11 @@ pub(super) fn borrow<'a>(netns: &Netns, listeners: &'a [Listener]) -> Result<Vec
         return Ok(Vec::new());
     }
     Ok(borrow_from(open_sockets(Some(netns))?, listeners))
+}
+
+/// The same from these processes alone.
+pub(super) fn borrow_of<'a>(pids: &[i32], listeners: &'a [Listener]) -> Vec<Tried<'a>> {
+    borrow_from(pids.iter().copied().flat_map(sockets_of), listeners)
 }
 
 fn borrow_from(sockets: impl Iterator<Item = OpenSocket>, listeners: &[Listener]) -> Vec<Tried<'_>> {

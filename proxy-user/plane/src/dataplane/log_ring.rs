@@ -1,22 +1,16 @@
 //! The ring into which the programs of the node log.
 
-use std::{
-    fs::{self, File},
-    io,
-    os::fd::AsFd as _,
-};
+use std::{fs::File, os::fd::AsFd as _};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use aya::maps::MapInfo;
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-};
+use nix::fcntl::Flock;
 use proxy_common::names::{map, program};
 
 use super::{
     node_pins,
     pins::{WorkloadPins, map_in},
+    ring_turn::{self, Claim},
 };
 use crate::sys::{bpf_link, bpf_pin};
 
@@ -28,25 +22,10 @@ pub struct LogRing {
     _lock: Flock<File>,
 }
 
-/// What came of asking for it.
-#[derive(Debug)]
-pub enum Claim {
-    Granted(LogRing),
-    /// Another process has it.
-    Taken,
-    /// Nothing is attached.
-    Absent,
-}
-
 impl LogRing {
-    pub fn claim() -> Result<Claim> {
+    pub fn claim() -> Result<Claim<Self>> {
         let Some(id) = current() else { return Ok(Claim::Absent) };
-        let file = lock_file()?;
-        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((_, Errno::EWOULDBLOCK)) => return Ok(Claim::Taken),
-            Err((_, error)) => return Err(error).context("lock the log of the BPF programs"),
-        };
+        let Some(lock) = ring_turn::take("log")? else { return Ok(Claim::Taken) };
         for pins in WorkloadPins::all()? {
             // Of any workload: they log into the same ring.
             let link = bpf_pin::open(&pins.link(program::SOCK_OPS));
@@ -66,16 +45,6 @@ impl LogRing {
     pub fn is_current(&self) -> bool {
         current() == Some(self.id)
     }
-}
-
-/// Not the node's directory: the lock of that one says that somebody holds what workloads share.
-fn lock_file() -> Result<File> {
-    let dir = node_pins::dir().join("log");
-    match fs::create_dir(&dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => File::open(&dir),
-    }
-    .with_context(|| format!("open {}", dir.display()))
 }
 
 fn current() -> Option<u32> {

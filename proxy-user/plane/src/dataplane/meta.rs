@@ -1,10 +1,10 @@
 //! Who is attached and how.
 
-use std::{net::IpAddr, os::unix::fs::MetadataExt as _, path::PathBuf};
+use std::{fs, net::IpAddr, os::unix::fs::MetadataExt as _, path::PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use ipnet::IpNet;
-use proxy_common::{addr::Addr, wire::Route};
+use proxy_common::{addr::Addr, names::map, wire::Route};
 use proxy_core::{
     compile::{Compiled, compile},
     config::{Acceleration, Config, Observe, PodName},
@@ -12,7 +12,12 @@ use proxy_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{attach_options::Sandbox, blob, readers::Hazardous};
+use super::{
+    attach_options::Sandbox,
+    blob,
+    pins::{self, WorkloadPins},
+    readers::Hazardous,
+};
 use crate::netns::NetnsId;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -82,6 +87,19 @@ impl Meta {
     /// Reads a pinned description.
     pub fn read(path: &std::path::Path) -> Result<Self> {
         blob::read(path)
+    }
+
+    /// Takes the place of the pinned one, whose workload's lock the caller has.
+    pub(super) fn replace(&self, pins: &WorkloadPins) -> Result<()> {
+        let (stage, pinned) = (pins.staging(), pins.map(map::META));
+        pins::remove(&stage)?;
+        fs::create_dir(&stage).with_context(|| format!("create {}", stage.display()))?;
+        let new = pins::map_in(&stage, map::META);
+        let done = blob::pin(self, map::META, &new).and_then(|()| {
+            fs::rename(&new, &pinned).with_context(|| format!("rename to {}", pinned.display()))
+        });
+        pins::remove(&stage)?;
+        done
     }
 
     /// The same workload with other rules, which are made from these routes.

@@ -22,6 +22,7 @@ pub use handle::{Netns, NetnsId, is_first_here};
 pub use id_map::{IdMap, IdRange};
 pub use listeners::{Listener, listeners, listening_ports, udp_receivers};
 pub use loopback::{PASSTHROUGH6, add_passthrough, remove_passthrough};
+pub(crate) use open_sockets::sockets_of;
 pub use open_sockets::{OpenSocket, netns_of, open_sockets, processes};
 pub use owner::OwnerMap;
 pub use routes::routes;

@@ -56,7 +56,8 @@ pub fn open_sockets(netns: Option<&Netns>) -> Result<impl Iterator<Item = OpenSo
     Ok(processes(netns)?.flat_map(sockets_of))
 }
 
-fn sockets_of(pid: i32) -> Vec<OpenSocket> {
+/// Sockets a process has open.
+pub(crate) fn sockets_of(pid: i32) -> Vec<OpenSocket> {
     // It ended meanwhile, or is not ours to look into.
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
     entries

@@ -3,12 +3,16 @@
 use ::tests::envoy_config::{Forward, Protocol};
 use serde::Serialize;
 
+use crate::app::App;
+
 /// Who calls whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Topology {
     /// A client on the node -> the pod's Envoy, 15006 -> the application.
     Inbound,
+    /// The same with a client that is no workload of the node, as on another host.
+    Elsewhere,
     /// The application -> its Envoy, 15001 -> a server outside.
     Outbound,
     /// A client -> its Envoy, 15001 -> the server's Envoy, 15006 -> the server; both pods on one node.
@@ -19,7 +23,7 @@ impl Topology {
     /// Connections a request passes through.
     pub(crate) fn hops(self) -> u64 {
         match self {
-            Self::Inbound | Self::Outbound => 2,
+            Self::Inbound | Self::Elsewhere | Self::Outbound => 2,
             Self::TwoSidecars => 3,
         }
     }
@@ -40,14 +44,17 @@ pub(crate) struct Setup {
     pub(crate) forward: Forward,
     pub(crate) protocol: Protocol,
     pub(crate) cpus: Cpus,
+    pub(crate) app: App,
 }
 
 impl Setup {
     pub(crate) fn describe(self) -> String {
+        let app = self.app.name();
         let topology = match self.topology {
-            Topology::Inbound => "client -> Envoy -> nginx",
-            Topology::Outbound => "wrk -> its Envoy -> outside nginx",
-            Topology::TwoSidecars => "client -> its Envoy -> Envoy -> nginx",
+            Topology::Inbound => format!("client -> Envoy -> {app}"),
+            Topology::Elsewhere => format!("client elsewhere -> Envoy -> {app}"),
+            Topology::Outbound => format!("wrk -> its Envoy -> outside {app}"),
+            Topology::TwoSidecars => format!("client -> its Envoy -> Envoy -> {app}"),
         };
         let forward = match (self.topology, self.forward) {
             (Topology::Outbound, _) => "",
@@ -107,12 +114,24 @@ const ETH0: Setup = Setup {
     forward: Forward::Passthrough,
     protocol: Protocol::Tcp,
     cpus: Cpus::One,
+    app: App::Nginx,
 };
 const LO: Setup = Setup { forward: Forward::Localhost, ..ETH0 };
 const HTTP: Setup = Setup { protocol: Protocol::Http, ..ETH0 };
 const OUTBOUND: Setup = Setup { topology: Topology::Outbound, ..ETH0 };
 const TWO_SIDECARS: Setup = Setup { topology: Topology::TwoSidecars, ..ETH0 };
 const TWO_CPUS: Setup = Setup { cpus: Cpus::Two, ..ETH0 };
+
+const fn meshed(app: App) -> Setup {
+    Setup { app, ..TWO_SIDECARS }
+}
+
+const fn elsewhere(app: App) -> Setup {
+    Setup { app, topology: Topology::Elsewhere, ..ETH0 }
+}
+
+/// How the cases of `--apps` begin: with what a pod gets by itself, for several applications.
+pub(crate) const APPS: &str = "app-";
 
 /// Every case, those of one setup in a row.
 #[rustfmt::skip]
@@ -136,6 +155,18 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "two-cpus-small-1", setup: TWO_CPUS, work: Work::Small(1) },
     Case { name: "two-cpus-small-32", setup: TWO_CPUS, work: Work::Small(32) },
     Case { name: "two-cpus-bulk-8", setup: TWO_CPUS, work: Work::Bulk(8) },
+    Case { name: "app-node-meshed-small", setup: meshed(App::Node), work: Work::Small(16) },
+    Case { name: "app-node-meshed-bulk", setup: meshed(App::Node), work: Work::Bulk(4) },
+    Case { name: "app-go-meshed-small", setup: meshed(App::Go), work: Work::Small(16) },
+    Case { name: "app-nginx-meshed-small", setup: meshed(App::Nginx), work: Work::Small(16) },
+    Case { name: "app-asyncio-meshed-small", setup: meshed(App::Asyncio), work: Work::Small(16) },
+    Case { name: "app-node-elsewhere-small", setup: elsewhere(App::Node), work: Work::Small(16) },
+    Case { name: "app-node-elsewhere-bulk", setup: elsewhere(App::Node), work: Work::Bulk(4) },
+    Case { name: "app-go-elsewhere-small", setup: elsewhere(App::Go), work: Work::Small(16) },
+    Case { name: "app-go-elsewhere-bulk", setup: elsewhere(App::Go), work: Work::Bulk(4) },
+    Case { name: "app-nginx-elsewhere-small", setup: elsewhere(App::Nginx), work: Work::Small(16) },
+    Case { name: "app-nginx-elsewhere-bulk", setup: elsewhere(App::Nginx), work: Work::Bulk(4) },
+    Case { name: "app-nginx-elsewhere-churn", setup: elsewhere(App::Nginx), work: Work::Churn(8) },
 ];
 
 #[cfg(test)]

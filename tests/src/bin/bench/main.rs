@@ -2,6 +2,7 @@
 //! another one, and `proxy-user/src/bench/mod.rs` says why.
 
 mod agent;
+mod app;
 mod case;
 mod connect;
 mod cpu;
@@ -10,6 +11,7 @@ mod evidence;
 mod figures;
 mod follower;
 mod hook;
+mod looking;
 mod machine;
 mod markdown;
 mod measured;
@@ -37,6 +39,7 @@ use clap::Parser;
 
 use case::Case;
 use figures::{Judged, Verdict};
+use looking::Looking;
 use machine::Machine;
 use measured::Measured;
 use mode::Mode;
@@ -65,7 +68,7 @@ fn main() -> ExitCode {
 
 /// False when `--check` was said and a figure is missed.
 fn run(options: &Options) -> Result<bool> {
-    let cases = rounds::chosen(&options.only);
+    let cases = rounds::chosen(&options.only, options.apps);
     ensure!(!cases.is_empty(), "no case is called {:?}; there are {}", options.only, names(case::CASES));
     let modes = modes(options)?;
     own_bpffs::mount_over()?;
@@ -73,6 +76,7 @@ fn run(options: &Options) -> Result<bool> {
     let progress = Progress::start();
     let mut machine = Machine::look()?;
     progress.note(&format!("load average {}", machine.load_before));
+    let _looking = modes.contains(&Mode::SidestepInstalled).then(Looking::start).transpose()?;
     let measured = rounds::measure(&cases, &modes, &pinning, options, &progress)?;
     machine.load_after = machine::load();
     let measured = Measured {
@@ -127,7 +131,11 @@ fn modes(options: &Options) -> Result<Vec<Mode>> {
             "who is vouched for is so on the whole node: measure sidestep-installed and sidestep-sends without sidestep"
         );
     }
-    let wanted = if asked { options.modes.clone() } else { Mode::USUAL.to_vec() };
+    let wanted = match (asked, options.apps) {
+        (true, _) => options.modes.clone(),
+        (false, true) => Mode::OF_APPS.to_vec(),
+        (false, false) => Mode::USUAL.to_vec(),
+    };
     let mut modes = Vec::new();
     for mode in wanted {
         match mode.requirement().and_then(Requirement::missing) {

@@ -34,6 +34,10 @@ impl Mode {
     pub(crate) const USUAL: [Self; 5] =
         [Self::None, Self::IptablesLegacy, Self::IptablesNft, Self::SidestepNoaccel, Self::Sidestep];
 
+    /// Measured of applications that nobody knows.
+    pub(crate) const OF_APPS: [Self; 4] =
+        [Self::None, Self::IptablesNft, Self::SidestepNoaccel, Self::SidestepInstalled];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::None => "none",

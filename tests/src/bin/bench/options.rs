@@ -43,6 +43,9 @@ pub(crate) struct Options {
     /// Seconds of one run (runs of new connections: always 1)
     #[arg(long, value_name = "N")]
     seconds: Option<u32>,
+    /// What a pod gets by itself: several applications, attached before they start, nobody vouched for
+    #[arg(long)]
+    pub(crate) apps: bool,
     /// Only cases whose name starts so; repeatable
     #[arg(long, value_name = "CASE")]
     pub(crate) only: Vec<String>,

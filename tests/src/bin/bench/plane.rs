@@ -42,6 +42,7 @@ impl Plane {
             Topology::Inbound | Topology::Outbound => {
                 (vec![network.pod.clone()], vec![network.outside.clone()])
             }
+            Topology::Elsewhere => (vec![network.pod.clone()], vec![]),
             Topology::TwoSidecars => (vec![network.pod.clone(), network.outside.clone()], vec![]),
         };
         if let Some(backend) = mode.iptables() {

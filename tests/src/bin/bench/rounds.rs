@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::case::{CASES, Case, Setup, Work};
+use crate::case::{APPS, CASES, Case, Setup, Work};
 use crate::hook::HookCost;
 use crate::measured::{MeasuredCase, MeasuredMode};
 use crate::mode::{Mode, baseline};
@@ -24,6 +24,10 @@ pub(crate) fn measure(
         let Some(setup) = group.first().map(|case| case.setup) else { continue };
         if !pinning.has(setup.cpus) {
             progress.note(&format!("{}: left out, there is one CPU", setup.describe()));
+            continue;
+        }
+        if let Some(why) = setup.app.missing() {
+            progress.note(&format!("{}: left out, {why}", setup.describe()));
             continue;
         }
         progress.note(&setup.describe());
@@ -88,8 +92,11 @@ fn line(runs: &[Vec<Run>], modes: &[Mode]) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// The cases whose names start with one of `only`, or all.
-pub(crate) fn chosen(only: &[String]) -> Vec<Case> {
-    let wanted = |case: &&Case| only.is_empty() || only.iter().any(|name| case.name.starts_with(name));
+/// The cases whose names start with one of `only`, or all of the usual ones, or all of `apps`.
+pub(crate) fn chosen(only: &[String], apps: bool) -> Vec<Case> {
+    let wanted = |case: &&Case| match only {
+        [] => case.name.starts_with(APPS) == apps,
+        only => only.iter().any(|name| case.name.starts_with(name)),
+    };
     CASES.iter().filter(wanted).copied().collect()
 }

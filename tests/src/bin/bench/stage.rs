@@ -1,7 +1,7 @@
 //! The pods of one setup in one mode, with everything running.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ::tests::envoy_config::{Forward, Protocol, SidecarConfig};
 use ::tests::network::Network;
@@ -18,6 +18,9 @@ use crate::options::Options;
 use crate::plane::Plane;
 use crate::sidecar::Envoy;
 use crate::{cpu, nginx, wrk};
+
+/// For whoever looks at programs that have started to have looked at these, twice.
+const LOOKED_AT: Duration = Duration::from_secs(3);
 
 /// One run.
 #[derive(Clone, Debug, Serialize)]
@@ -42,7 +45,7 @@ pub(crate) struct Stage {
     mode: Mode,
     plane: Plane,
     envoys: Vec<Envoy>,
-    _nginx: Process,
+    _app: Process,
     network: Network,
     setup: Setup,
 }
@@ -59,7 +62,7 @@ impl Stage {
         };
         let set_up = || Plane::set_up(mode, setup.topology, &network, options);
         let plane = if mode.is_unknown() { Some(set_up()?) } else { None };
-        let nginx = nginx::start(server, bind, address).context("start nginx")?;
+        let app = setup.app.start(server, bind, address).with_context(|| format!("start {}", setup.app.name()))?;
         let mut envoys = Vec::new();
         if mode != Mode::None {
             envoys.push(Envoy::start(&network.pod, &config(setup, &nginx::ports()))?);
@@ -71,7 +74,13 @@ impl Stage {
             Some(plane) => plane,
             None => set_up()?,
         };
-        Ok(Self { mode, plane, envoys, _nginx: nginx, network, setup })
+        if mode == Mode::SidestepInstalled {
+            let client =
+                if setup.topology == Topology::Outbound { &network.pod } else { &network.outside };
+            wrk::run(client, address, Work::Small(1), 1)?;
+            std::thread::sleep(LOOKED_AT);
+        }
+        Ok(Self { mode, plane, envoys, _app: app, network, setup })
     }
 
     pub(crate) fn mode(&self) -> Mode {
@@ -117,14 +126,16 @@ impl Stage {
     }
 
     fn evidence(&self) -> Result<Evidence> {
-        Evidence::read(self.mode, &self.pods(), &self.envoys, &self.plane)
+        let pods = self.pods();
+        let attached = if self.setup.topology == Topology::Elsewhere { &pods[..1] } else { &pods[..] };
+        Evidence::read(self.mode, attached, &self.envoys, &self.plane)
     }
 }
 
 fn address_of(setup: Setup, network: &Network) -> SocketAddr {
     match setup.topology {
         Topology::Outbound => network.outside4(nginx::FIRST_PORT),
-        Topology::Inbound | Topology::TwoSidecars => network.pod4(nginx::FIRST_PORT),
+        Topology::Inbound | Topology::Elsewhere | Topology::TwoSidecars => network.pod4(nginx::FIRST_PORT),
     }
 }
 

@@ -10,7 +10,7 @@ mod warm;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use proxy_common::names::map;
+use proxy_common::{names::map, workload::SLOTS};
 
 pub(super) use self::warm::warm;
 use self::{
@@ -141,7 +141,9 @@ fn complete(
             return accelerated::publish(node_dir, meta.slot, &meta.addresses, false);
         }
         accelerated::trust(node_dir, &found.programs?, &found.trusted)?;
-        found.readers.mark_listeners(netns, &found.compiled.policy, node_dir, &found.trusted)?;
+        found.readers.mark_listeners(netns, &found.compiled.policy, node_dir, &found.trusted, None)?;
+        // Servers that stayed out may come in now.
+        accelerated::forget_servers(node_dir, 0..SLOTS)?;
         accelerated::switch_on(
             node_dir,
             meta.slot,

@@ -23,8 +23,8 @@ const MAX_FILE: u64 = 256 << 20;
 /// Between two looks at the clock.
 const PIECE: u64 = 4 << 20;
 
-/// A file by device and number.
-pub(super) type Identity = (u64, u64);
+/// A file by device and number, and the bytes in it by the time of its inode's last change.
+pub(super) type Identity = (u64, u64, (i64, i64));
 
 /// The program of a process, and the libraries it has mapped, each once.
 pub(super) fn files_of(pid: i32) -> Result<Vec<Code>> {
@@ -73,7 +73,8 @@ impl Code {
             .with_context(|| format!("open {}", self.path.display()))?;
         let meta = file.metadata().context("stat")?;
         ensure!(meta.is_file(), "{} is no regular file", self.path.display());
-        Ok(((meta.dev(), meta.ino()), Readable { file, size: meta.len() }))
+        let changed = (meta.ctime(), meta.ctime_nsec());
+        Ok(((meta.dev(), meta.ino(), changed), Readable { file, size: meta.len() }))
     }
 }
 
@@ -120,7 +121,7 @@ mod tests {
         assert!(files[0].is_program && files.len() > 1);
         let (identity, program) = files[0].open().unwrap();
         let meta = fs::metadata(std::env::current_exe().unwrap()).unwrap();
-        assert_eq!(identity, (meta.dev(), meta.ino()));
+        assert_eq!(identity, (meta.dev(), meta.ino(), (meta.ctime(), meta.ctime_nsec())));
         let data = program.read(Instant::now() + Duration::from_secs(60)).unwrap();
         assert_eq!(data.len() as u64, meta.len());
         assert!(program.read(Instant::now()).unwrap_err().to_string().contains("no time"));

@@ -5,9 +5,9 @@ use object::{Architecture, Object as _, ObjectSection as _, ObjectSymbol as _, S
 
 /// A function of Go's runtime, named in every Go program that can use the network.
 const GO_SPLICE: &[u8] = b"internal/poll.Splice";
-/// Defined by the C library, which asks FIONREAD of its resolver's UDP sockets, and by libstdc++, of files: neither of
-/// anybody's connection.
-const NOT_OF_CONNECTIONS: [&str; 2] = ["ioctl", "_ZNSt12__basic_fileIcE9showmanycEv"];
+/// Defined by the C library, which asks FIONREAD of its resolver's UDP sockets, by libstdc++, of files, and by libsystemd,
+/// of sockets of datagrams (`src/basic/socket-util.c: next_datagram_size_fd`): none of them of anybody's connection.
+const NOT_OF_CONNECTIONS: [&str; 3] = ["ioctl", "_ZNSt12__basic_fileIcE9showmanycEv", "sd_notify"];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Hazard {
@@ -19,6 +19,8 @@ pub(super) enum Hazard {
     Changing,
     /// Shows nothing.
     Hidden,
+    /// What it runs could not be looked into this time.
+    Unread,
 }
 
 impl Hazard {
@@ -28,11 +30,17 @@ impl Hazard {
             Self::AsksWaiting => {
                 "may ask FIONREAD, which this kernel answers wrongly for sockets in a sockmap"
             }
-            Self::Changing => "its file changed while it was looked at; attach again",
-            Self::Hidden => {
-                "shows nothing of how it reads: statically linked, not readable, or not looked at in time"
-            }
+            Self::Changing => "its file changed while it was looked at",
+            Self::Hidden => "shows nothing of how it reads: it is statically linked, or no program of this machine",
+            Self::Unread => "could not be looked into: not readable, or not in time",
         }
+    }
+}
+
+impl Hazard {
+    /// Whether another look may find another answer.
+    pub(super) const fn may_pass(self) -> bool {
+        matches!(self, Self::Changing | Self::Unread)
     }
 }
 

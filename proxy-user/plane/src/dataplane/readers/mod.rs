@@ -35,22 +35,47 @@ use crate::{
 };
 
 /// The programs of a cgroup, but for the sidecar's, which is trusted whatever it is.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Programs {
     pub(super) safe: BTreeSet<Executable>,
     pub(super) hazardous: BTreeMap<Executable, Hazardous>,
+    /// Those of the hazardous that another look may find safe.
+    pub(super) unclear: BTreeSet<Executable>,
 }
 
 impl Programs {
     /// Those to which nothing is redirected, for people to see. Those the user vouches for do not.
     pub(super) fn named(&self, vouched: &[Executable]) -> Vec<Hazardous> {
         let stays = |(program, _): &(&Executable, &Hazardous)| !vouched.contains(program);
-        self.hazardous.iter().filter(stays).map(|(_, hazardous)| hazardous.clone()).collect()
+        let all: BTreeSet<&Hazardous> = self.hazardous.iter().filter(stays).map(|(_, named)| named).collect();
+        all.into_iter().cloned().collect()
     }
+
+    /// With those that ran before. What is known by now counts; of very many those that run now.
+    pub(super) fn join(&mut self, before: &Self) {
+        if before.safe.len() + before.hazardous.len() > Self::MOST {
+            return;
+        }
+        let is_new = |it: &Self, program: &Executable| !it.safe.contains(program) && !it.hazardous.contains_key(program);
+        for (program, named) in &before.hazardous {
+            if is_new(self, program) {
+                self.hazardous.insert(*program, named.clone());
+                self.unclear.extend(before.unclear.get(program));
+            }
+        }
+        for program in &before.safe {
+            if is_new(self, program) {
+                self.safe.insert(*program);
+            }
+        }
+    }
+
+    /// A workload that runs more programs than this starts ever new ones.
+    const MOST: usize = 256;
 }
 
 /// A program to which nothing is redirected.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Hazardous {
     pub program: PathBuf,
     pub reason: String,
@@ -66,9 +91,25 @@ pub(super) struct Readers<'a> {
     asking: bool,
     /// Programs that are not safe send in the map all the same.
     unknown_send: bool,
-    known: HashMap<code::Identity, Option<Hazard>>,
+    known: Files,
     /// What was not looked at by then stays out.
     deadline: Instant,
+}
+
+/// Files of code that were looked into.
+#[derive(Debug, Default)]
+pub(super) struct Files(HashMap<code::Identity, Option<Hazard>>);
+
+impl Files {
+    /// Of more, all are looked into again.
+    const MOST: usize = 32_768;
+
+    fn note(&mut self, file: code::Identity, hazard: Option<Hazard>) {
+        if self.0.len() >= Self::MOST {
+            self.0.clear();
+        }
+        self.0.insert(file, hazard);
+    }
 }
 
 /// For all programs of a workload together. What a container has in store to be read must not hold up others.
@@ -78,14 +119,28 @@ const TICK: Duration = Duration::from_millis(20);
 
 impl<'a> Readers<'a> {
     pub(super) fn new(config: &'a Config, plan: &Plan) -> Self {
+        Self::knowing(config, plan, Files::default())
+    }
+
+    /// With what was found out before.
+    pub(super) fn knowing(config: &'a Config, plan: &Plan, known: Files) -> Self {
         let (asking, unknown_send) = (plan.findings.miscounts_waiting, plan.unknown_send());
-        Self { config, asking, unknown_send, known: HashMap::new(), deadline: Instant::now() + PATIENCE }
+        Self { config, asking, unknown_send, known, deadline: Instant::now() + PATIENCE }
+    }
+
+    pub(super) fn into_known(self) -> Files {
+        self.known
     }
 
     /// The programs of the processes below a cgroup.
     pub(super) fn in_cgroup(&mut self, cgroup: &Path) -> Result<Programs> {
+        self.of_processes(&processes(cgroup)?)
+    }
+
+    /// Of these.
+    pub(super) fn of_processes(&mut self, pids: &[i32]) -> Result<Programs> {
         let mut found = Programs::default();
-        for pid in processes(cgroup)? {
+        for &pid in pids {
             if self.is_sidecar(pid) {
                 continue;
             }
@@ -95,6 +150,9 @@ impl<'a> Readers<'a> {
                 let path = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
                 let reason = hazard.describe().to_owned();
                 let sends = self.unknown_send;
+                if hazard.may_pass() {
+                    found.unclear.insert(program);
+                }
                 found.hazardous.insert(program, Hazardous { program: path, reason, sends });
             } else {
                 found.safe.insert(program);
@@ -105,18 +163,26 @@ impl<'a> Readers<'a> {
         Ok(found)
     }
 
-    /// Marks the listeners that are there already: what they accept from now on is read by a trusted process.
+    /// Marks the listeners that are there already: what they accept from now on is read by a trusted process. `of`: whose
+    /// they are, if not any process's of the namespace. How many are marked otherwise than before.
     pub(super) fn mark_listeners(
         &mut self,
         netns: &Netns,
         policy: &Policy,
         node_dir: &Path,
         vouched: &[Executable],
-    ) -> Result<()> {
+        of: Option<&[i32]>,
+    ) -> Result<usize> {
         let path = map_in(node_dir, map::READER_MARKS);
         let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
         let mut marks: SkStorage<MapData, Raw<Mark>> = SkStorage::try_from(Map::SkStorage(data))?;
-        for (listener, found) in late_listeners::borrow(netns, &netns::listeners(Some(netns))?)? {
+        let mut changed = 0;
+        let listeners = netns::listeners(Some(netns))?;
+        let borrowed = match of {
+            Some(pids) => late_listeners::borrow_of(pids, &listeners),
+            None => late_listeners::borrow(netns, &listeners)?,
+        };
+        for (listener, found) in borrowed {
             // Not ours to look into: its connections stay on the stack.
             let Ok(Some((pid, socket))) = found else { continue };
             let sidecar = [policy.outbound_port, policy.inbound_port].contains(&listener.addr.port());
@@ -128,11 +194,19 @@ impl<'a> Readers<'a> {
             let flags = if trusted { end_flag::TRUSTED } else { 0 }
                 | if sidecar || named { end_flag::DRAINS } else { 0 }
                 | if nonblocking { end_flag::EVENT_LOOP } else { 0 };
+            let trusts = |flags: u32| flags & (end_flag::TRUSTED | end_flag::DRAINS);
+            let old = marks.get(&socket.as_fd(), 0).ok().map(|old| old.0);
+            if old.is_some_and(|old| trusts(old.flags) == trusts(flags)) {
+                continue;
+            }
+            changed += 1;
             let cookie = socket_cookie::socket_cookie(socket.as_fd()).context("SO_COOKIE")?;
-            let mark = Mark { flags, reserved: 0, sk: 0, cookie };
+            // Whether it blocks can be asked of the socket itself where it is known.
+            let sk = old.filter(|old| old.cookie == cookie).map_or(0, |old| old.sk);
+            let mark = Mark { flags, reserved: 0, sk, cookie };
             marks.insert(&socket.as_fd(), Raw(mark), 0).context("mark a listener")?;
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// As the programs ask of a socket (`proxy_common::tproxy::is_sidecar`).
@@ -144,18 +218,18 @@ impl<'a> Readers<'a> {
 
     /// Of the process's program and every library it has mapped.
     fn hazard(&mut self, pid: i32) -> Option<Hazard> {
-        let Ok(files) = code::files_of(pid) else { return Some(Hazard::Hidden) };
-        files.iter().find_map(|file| self.hazard_in(file).unwrap_or(Some(Hazard::Hidden)))
+        let Ok(files) = code::files_of(pid) else { return Some(Hazard::Unread) };
+        files.iter().find_map(|file| self.hazard_in(file).unwrap_or(Some(Hazard::Unread)))
     }
 
     /// The hazard in one file of code, which is read once.
     fn hazard_in(&mut self, file: &code::Code) -> Result<Option<Hazard>> {
         let (identity, readable) = file.open()?;
-        if let Some(known) = self.known.get(&identity) {
+        if let Some(known) = self.known.0.get(&identity) {
             return Ok(*known);
         }
         let hazard = hazard::of(&readable.read(self.deadline)?, file.is_program, self.asking);
-        self.known.insert(identity, hazard);
+        self.known.note(identity, hazard);
         Ok(hazard)
     }
 }
@@ -180,18 +254,25 @@ pub(super) fn program(path: &Path) -> Result<Executable> {
     Ok(Executable { ino: meta.ino(), dev: major << 20 | minor, reserved: 0, changed })
 }
 
-/// Of a cgroup and those below it.
+/// Of a cgroup and those below it, as far as they are visible.
 pub(super) fn processes(cgroup: &Path) -> Result<Vec<i32>> {
+    let mut found = all_processes(cgroup)?;
+    found.retain(|pid| *pid != 0);
+    Ok(found)
+}
+
+/// 0: one that is not visible here, in another namespace of processes.
+pub(super) fn all_processes(cgroup: &Path) -> Result<Vec<i32>> {
     let mut found = Vec::new();
     let text = fs::read_to_string(cgroup.join("cgroup.procs"))
         .with_context(|| format!("list the processes of {}", cgroup.display()))?;
-    found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid != 0));
+    found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
     for entry in
         fs::read_dir(cgroup).with_context(|| format!("list {}", cgroup.display()))?.filter_map(Result::ok)
     {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             // A container that ends meanwhile takes its directory with it.
-            found.extend(processes(&entry.path()).unwrap_or_default());
+            found.extend(all_processes(&entry.path()).unwrap_or_default());
         }
     }
     Ok(found)

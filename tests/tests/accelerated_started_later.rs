@@ -1,0 +1,169 @@
+//! Programs that start after their pod was attached, as in a cluster: who serves looks at them when they listen or
+//! connect, and what they do from then on is redirected to those that are found safe.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use tests::accelerated::Accelerated;
+use tests::counters::{Acceleration, Paths};
+use tests::data_plane::DataPlane;
+use tests::network::Network;
+use tests::pod::Pod;
+use tests::process::Process;
+use tests::requirement::Requirement;
+use tests::serve::Serve;
+use tests::server::APP_USER;
+use tests::sidestep::Sidestep;
+use tests::wait::until;
+
+const NEEDS: [Requirement; 3] = [
+    Requirement::Acceleration,
+    Requirement::Program("redis-server", "redis-server"),
+    Requirement::Program("redis-cli", "redis-tools"),
+];
+const LOOKED_AT_WITHIN: Duration = Duration::from_secs(20);
+/// Two looks, the second after two seconds.
+const SEEN_WITHIN: Duration = Duration::from_secs(4);
+
+/// A pod that is attached before anything runs in it.
+fn attached(network: &Network) -> Sidestep {
+    let flags = Accelerated::new("safe-readers").trusting_nobody().attach_flags();
+    Sidestep::attach(&network.pod, &flags.iter().map(String::as_str).collect::<Vec<_>>()).unwrap()
+}
+
+/// Of a file that nobody has looked at: what is known of a program is known on the whole node.
+fn own_copy(pod: &Pod, program: &str) -> PathBuf {
+    let copy = pod.scratch().join(program);
+    if !copy.exists() {
+        let path = std::env::var_os("PATH").unwrap();
+        let file = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file()).unwrap();
+        std::fs::copy(file, &copy).unwrap();
+    }
+    copy
+}
+
+fn redis(pod: &Pod) -> Process {
+    let dir = pod.scratch().display().to_string();
+    let args = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", &dir];
+    let command = pod.command(own_copy(pod, "redis-server")).args(args);
+    let server = command.user(APP_USER.0, APP_USER.1).spawn().unwrap();
+    let ready = |text: &str| text.contains("Ready to accept connections").then_some(());
+    assert!(server.output().wait(Duration::from_secs(20), ready).is_some(), "{}", server.stdout());
+    server
+}
+
+/// What has gone past the stack and over it, once a load is through.
+fn loaded(pod: &Pod) -> (Paths, Paths) {
+    let load = ["-t", "set,get", "-n", "2000", "-c", "4", "-q"];
+    let command = pod.command(own_copy(pod, "redis-benchmark")).args(load);
+    command.user(APP_USER.0, APP_USER.1).run().unwrap();
+    let seen = Acceleration::of_pod(pod).unwrap();
+    (seen.of("redirected"), seen.of("untrusted_reader"))
+}
+
+#[test]
+fn a_server_and_its_clients_are_redirected_to() {
+    if !DataPlane::Sidestep.met(&NEEDS) {
+        return;
+    }
+    let network = Network::new("later").unwrap();
+    let pod = &network.pod;
+    let _attached = attached(&network);
+    let _serve = Serve::start(&[]).unwrap();
+    let _server = redis(pod);
+    until("questions and answers are redirected", LOOKED_AT_WITHIN, || {
+        let before = Acceleration::of_pod(pod).unwrap().of("redirected").messages;
+        loaded(pod).0.messages - before >= 2 * 2000
+    });
+    let seen = Acceleration::of_pod(pod).unwrap();
+    assert!(!seen.hazardous.iter().any(|program| program.ends_with("redis-server")), "{seen:?}");
+}
+
+#[test]
+fn where_nobody_looks_they_stay_on_the_stack() {
+    if !DataPlane::Sidestep.met(&NEEDS) {
+        return;
+    }
+    let network = Network::new("later").unwrap();
+    let pod = &network.pod;
+    let _attached = attached(&network);
+    let _server = redis(pod);
+    loaded(pod);
+    let (redirected, stays) = loaded(pod);
+    assert!(redirected.messages == 0 && stays.sockets > 0, "{redirected:?} {stays:?}");
+}
+
+/// The processes of pods are not visible to an agent in a container without the node's.
+#[test]
+fn who_does_not_see_them_says_so() {
+    if !DataPlane::Sidestep.met(&NEEDS) {
+        return;
+    }
+    let network = Network::new("later").unwrap();
+    let pod = &network.pod;
+    let _attached = attached(&network);
+    let _server = redis(pod);
+    let pod_of_serve = Pod::new("serve").unwrap();
+    let binary = tests::sidestep::binary().unwrap();
+    let apart = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+    let serve = pod_of_serve.command("unshare").args(apart).arg(binary);
+    let serve = serve.args(["serve", "--listen", "127.0.0.1:0"]).spawn().unwrap();
+    serve.wait_for("ready").unwrap();
+    loaded(pod);
+    let said = |text: &str| text.contains("the processes of pods are not visible here").then_some(());
+    assert!(serve.errors().wait(LOOKED_AT_WITHIN, said).is_some(), "{}", serve.stderr());
+    let (redirected, stays) = loaded(pod);
+    assert!(redirected.messages == 0 && stays.sockets > 0, "{redirected:?} {stays:?}");
+}
+
+/// What a program may do is what one process of it has shown, whatever the next one shows.
+#[test]
+fn a_library_that_comes_later_lowers_and_nothing_raises() {
+    let needs = [
+        Requirement::Acceleration,
+        Requirement::Program("perl", "perl-base"),
+        Requirement::Program("rustc", "rustc"),
+    ];
+    if !DataPlane::Sidestep.met(&needs) {
+        return;
+    }
+    let network = Network::new("later").unwrap();
+    let pod = &network.pod;
+    let _attached = attached(&network);
+    let _serve = Serve::start(&[]).unwrap();
+    let start = |port: &str, library: &str| {
+        let process = pod.command(own_copy(pod, "perl")).args(["-e", LISTENING, port, library]).spawn().unwrap();
+        process.wait_for("ready").unwrap();
+        process
+    };
+    let names_perl = || Acceleration::of_pod(pod).unwrap().hazardous.iter().any(|it| it.ends_with("perl"));
+
+    let plain = start("7001", "");
+    sleep(SEEN_WITHIN);
+    assert!(!names_perl());
+    let loading = start("7002", &splicing_library(pod.scratch()));
+    until("perl is named", LOOKED_AT_WITHIN, names_perl);
+    drop((plain, loading));
+    let _again = start("7003", "");
+    sleep(SEEN_WITHIN);
+    assert!(names_perl());
+}
+
+/// Listens, says so, and loads a library a second later.
+const LISTENING: &str = "use Socket; socket(S, PF_INET, SOCK_STREAM, 0); \
+    bind(S, sockaddr_in($ARGV[0], INADDR_LOOPBACK)); listen(S, 5); \
+    $| = 1; print \"ready\\n\"; sleep 1; \
+    if ($ARGV[1]) { require DynaLoader; DynaLoader::dl_load_file($ARGV[1], 0) } sleep 60";
+
+/// A library that imports splice(2).
+fn splicing_library(dir: &Path) -> String {
+    const SOURCE: &str = r#"extern "C" { fn splice(); } #[no_mangle] pub unsafe extern "C" fn uses() { splice() }"#;
+    let (source, library) = (dir.join("splicing.rs"), dir.join("splicing.so"));
+    std::fs::write(&source, SOURCE).unwrap();
+    let made = Command::new("rustc").args(["--crate-type", "cdylib", "-o"]).args([&library, &source]).output();
+    let made = made.unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    library.display().to_string()
+}
