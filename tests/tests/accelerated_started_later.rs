@@ -38,7 +38,8 @@ fn own_copy(pod: &Pod, program: &str) -> PathBuf {
     let copy = pod.scratch().join(program);
     if !copy.exists() {
         let path = std::env::var_os("PATH").unwrap();
-        let file = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file()).unwrap();
+        let file =
+            std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file()).unwrap();
         std::fs::copy(file, &copy).unwrap();
     }
     copy
@@ -134,7 +135,8 @@ fn a_library_that_comes_later_lowers_and_nothing_raises() {
     let _attached = attached(&network);
     let _serve = Serve::start(&[]).unwrap();
     let start = |port: &str, library: &str| {
-        let process = pod.command(own_copy(pod, "perl")).args(["-e", LISTENING, port, library]).spawn().unwrap();
+        let process =
+            pod.command(own_copy(pod, "perl")).args(["-e", LISTENING, port, library]).spawn().unwrap();
         process.wait_for("ready").unwrap();
         process
     };
@@ -159,10 +161,12 @@ const LISTENING: &str = "use Socket; socket(S, PF_INET, SOCK_STREAM, 0); \
 
 /// A library that imports splice(2).
 fn splicing_library(dir: &Path) -> String {
-    const SOURCE: &str = r#"extern "C" { fn splice(); } #[no_mangle] pub unsafe extern "C" fn uses() { splice() }"#;
+    const SOURCE: &str =
+        r#"extern "C" { fn splice(); } #[no_mangle] pub unsafe extern "C" fn uses() { splice() }"#;
     let (source, library) = (dir.join("splicing.rs"), dir.join("splicing.so"));
     std::fs::write(&source, SOURCE).unwrap();
-    let made = Command::new("rustc").args(["--crate-type", "cdylib", "-o"]).args([&library, &source]).output();
+    let made =
+        Command::new("rustc").args(["--crate-type", "cdylib", "-o"]).args([&library, &source]).output();
     let made = made.unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     library.display().to_string()

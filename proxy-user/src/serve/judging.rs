@@ -52,7 +52,10 @@ pub(super) async fn follow() -> Infallible {
 }
 
 /// None: nothing is attached, or another process answers.
-#[expect(deprecated, reason = "the other way to make it is unsafe; the ring has one descriptor as long as it lives")]
+#[expect(
+    deprecated,
+    reason = "the other way to make it is unsafe; the ring has one descriptor as long as it lives"
+)]
 fn claim() -> Result<Option<Answering>> {
     let Claim::Granted(asks) = Asks::claim()? else { return Ok(None) };
     let ring = AsyncFd::new(asks).context("wait for who asks")?;
@@ -99,7 +102,8 @@ impl Answering {
     async fn answer(&mut self) -> Result<Ended> {
         let mut current_until = Instant::now() + ASK_EVERY;
         loop {
-            let next = self.due.iter().filter(|(_, due)| due.looks <= AGAIN.len()).min_by_key(|(_, due)| due.at);
+            let next =
+                self.due.iter().filter(|(_, due)| due.looks <= AGAIN.len()).min_by_key(|(_, due)| due.at);
             let (tenancy, at) = next.map_or((None, current_until), |(tenancy, due)| (Some(*tenancy), due.at));
             tokio::select! {
                 ready = self.ring.readable_mut() => {

@@ -156,7 +156,8 @@ impl Readers {
 
     /// Of programs that run no more nobody says so. Those that do are asked about again.
     fn forget_all(&mut self) -> Result<()> {
-        let all: Vec<Raw<Executable>> = self.0.keys().collect::<Result<_, _>>().context("list the readers")?;
+        let all: Vec<Raw<Executable>> =
+            self.0.keys().collect::<Result<_, _>>().context("list the readers")?;
         all.into_iter().for_each(|program| self.forget(program.0));
         Ok(())
     }

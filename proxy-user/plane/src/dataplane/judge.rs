@@ -97,7 +97,8 @@ impl Judge {
         if is_new {
             accelerated::trust(&node_dir, &programs, &[])?;
         }
-        let netns = passthrough6::find(&meta.netns_path, meta.netns).context("its network namespace is gone")?;
+        let netns =
+            passthrough6::find(&meta.netns_path, meta.netns).context("its network namespace is gone")?;
         let marked =
             readers.mark_listeners(&netns, &meta.compiled().policy, &node_dir, &vouched, Some(pids))?;
         if is_new || marked > 0 {
@@ -124,7 +125,9 @@ impl Judge {
             .partition(|program| self.lowered.contains_key(program));
         programs.safe = safe;
         let of = |program| self.lowered.get(&program).map(|hazardous| (program, hazardous.clone()));
-        programs.hazardous.extend(std::collections::BTreeSet::<Executable>::into_iter(lowered).filter_map(of));
+        programs
+            .hazardous
+            .extend(std::collections::BTreeSet::<Executable>::into_iter(lowered).filter_map(of));
         programs
     }
 }

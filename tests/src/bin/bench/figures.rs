@@ -33,6 +33,11 @@ const fn rate(work: &'static str, case: &'static str, least: f64, aim: f64) -> F
     }
 }
 
+/// What a pod gets by itself.
+const fn installed(work: &'static str, case: &'static str, least: f64, aim: f64) -> Figure {
+    Figure { mode: Mode::SidestepInstalled, ..rate(work, case, least, aim) }
+}
+
 /// Sidestep relative to iptables, requests per second unless the text says otherwise.
 const FIGURES: &[Figure] = &[
     rate("keep-alive, 1 connection", "small-1", 1.40, 1.55),
@@ -55,6 +60,16 @@ const FIGURES: &[Figure] = &[
         to: UNOBSERVED,
         ..rate("flows followed to not observed, 32 connections", "small-32", 0.92, 0.97)
     },
+    installed("by itself, meshed client, small: Node", "app-node-meshed-small", 1.30, 1.45),
+    installed("by itself, meshed client, small: Go", "app-go-meshed-small", 1.30, 1.45),
+    installed("by itself, meshed client, small: nginx", "app-nginx-meshed-small", 1.30, 1.45),
+    installed("by itself, meshed client, small: asyncio", "app-asyncio-meshed-small", 1.30, 1.45),
+    installed("by itself, client elsewhere, small: Node", "app-node-elsewhere-small", 1.08, 1.20),
+    installed("by itself, client elsewhere, small: Go", "app-go-elsewhere-small", 1.08, 1.20),
+    installed("by itself, client elsewhere, small: nginx", "app-nginx-elsewhere-small", 1.08, 1.20),
+    installed("by itself, client elsewhere, 1 MB: Go", "app-go-elsewhere-bulk", 1.15, 1.35),
+    installed("by itself, client elsewhere, 1 MB: nginx", "app-nginx-elsewhere-bulk", 1.15, 1.35),
+    installed("by itself, client elsewhere, new: nginx", "app-nginx-elsewhere-churn", 1.02, 1.10),
 ];
 
 const UNOBSERVED: To = To::Mode(Mode::SidestepUnobserved);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::figures::Judged;
+use crate::figures::{Judged, Verdict};
 use crate::hook::HookCost;
 use crate::machine::Machine;
 use crate::measured::{Measured, MeasuredCase, Metric};
@@ -44,7 +44,7 @@ fn figures(out: &mut String, judged: &[Judged]) {
     writeln!(out, "### Figures\n").ok();
     writeln!(out, "| work | at least | aim | measured | | per second of CPU |\n|---|---|---|---|---|---|")
         .ok();
-    for figure in judged {
+    for figure in judged.iter().filter(|figure| figure.verdict != Verdict::Absent) {
         let Judged { work, least, aim, measured, by_cpu, verdict } = figure;
         let [measured, by_cpu] = [measured, by_cpu]
             .map(|value| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}")));

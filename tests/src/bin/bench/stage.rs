@@ -62,7 +62,8 @@ impl Stage {
         };
         let set_up = || Plane::set_up(mode, setup.topology, &network, options);
         let plane = if mode.is_unknown() { Some(set_up()?) } else { None };
-        let app = setup.app.start(server, bind, address).with_context(|| format!("start {}", setup.app.name()))?;
+        let app =
+            setup.app.start(server, bind, address).with_context(|| format!("start {}", setup.app.name()))?;
         let mut envoys = Vec::new();
         if mode != Mode::None {
             envoys.push(Envoy::start(&network.pod, &config(setup, &nginx::ports()))?);
@@ -75,8 +76,7 @@ impl Stage {
             None => set_up()?,
         };
         if mode == Mode::SidestepInstalled {
-            let client =
-                if setup.topology == Topology::Outbound { &network.pod } else { &network.outside };
+            let client = if setup.topology == Topology::Outbound { &network.pod } else { &network.outside };
             wrk::run(client, address, Work::Small(1), 1)?;
             std::thread::sleep(LOOKED_AT);
         }

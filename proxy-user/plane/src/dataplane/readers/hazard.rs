@@ -31,7 +31,9 @@ impl Hazard {
                 "may ask FIONREAD, which this kernel answers wrongly for sockets in a sockmap"
             }
             Self::Changing => "its file changed while it was looked at",
-            Self::Hidden => "shows nothing of how it reads: it is statically linked, or no program of this machine",
+            Self::Hidden => {
+                "shows nothing of how it reads: it is statically linked, or no program of this machine"
+            }
             Self::Unread => "could not be looked into: not readable, or not in time",
         }
     }

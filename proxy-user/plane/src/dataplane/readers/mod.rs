@@ -56,7 +56,9 @@ impl Programs {
         if before.safe.len() + before.hazardous.len() > Self::MOST {
             return;
         }
-        let is_new = |it: &Self, program: &Executable| !it.safe.contains(program) && !it.hazardous.contains_key(program);
+        let is_new = |it: &Self, program: &Executable| {
+            !it.safe.contains(program) && !it.hazardous.contains_key(program)
+        };
         for (program, named) in &before.hazardous {
             if is_new(self, program) {
                 self.hazardous.insert(*program, named.clone());
