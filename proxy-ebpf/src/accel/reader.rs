@@ -11,7 +11,7 @@ use proxy_common::{
 };
 
 use super::{maps, peer, record};
-use crate::{owner, workload::Workload};
+use crate::{owner, rodata, workload::Workload};
 
 /// Marks a socket that starts to listen or to connect. Only where the caller is the socket's own process.
 #[inline(always)]
@@ -21,9 +21,17 @@ pub(super) fn mark(me: &Workload, sk: *mut bpf_sock) {
     let flags = if is_sidecar_socket(me, sk) {
         end_flag::TRUSTED | end_flag::DRAINS
     } else {
-        program().map_or(0, |program| maps::reader_flags(&program))
+        flags_of(program())
     };
     record::set_mark(sk, Mark { flags, reserved: 0, sk: number, cookie });
+}
+
+/// As userspace has found it.
+#[inline(always)]
+fn flags_of(program: Option<Executable>) -> u32 {
+    let flags = program.map_or(0, |program| maps::reader_flags(&program));
+    let is_guarded = flags & end_flag::GUARDED != 0 && rodata::guards();
+    flags | if is_guarded { end_flag::TRUSTED } else { 0 }
 }
 
 /// Whether what a marked listener accepts belongs to an event loop. Asked of the listener itself at that time: some

@@ -85,6 +85,8 @@ pub(super) fn enroll(
         meta.not_accelerated.clone_from(&found.extras.plan.reason);
         meta.not_observed.clone_from(&found.extras.observed.reason);
         meta.not_timed.clone_from(&found.extras.not_timed);
+        meta.not_guarded = found.extras.plan.not_guarded().map(str::to_owned);
+        meta.hazardous = found.hazardous();
         meta.features = features(&found.compiled, &found.extras);
         let done = match &old {
             Some(old) => enrollment.update(&mut meta, old, &mut found.listeners),
@@ -141,7 +143,8 @@ fn complete(
             return accelerated::publish(node_dir, meta.slot, &meta.addresses, false);
         }
         accelerated::trust(node_dir, &found.programs?, &found.trusted)?;
-        found.readers.mark_listeners(netns, &found.compiled.policy, node_dir, &found.trusted)?;
+        let guards = found.extras.plan.guards();
+        found.readers.mark_listeners(netns, &found.compiled.policy, node_dir, &found.trusted, guards)?;
         accelerated::switch_on(
             node_dir,
             meta.slot,

@@ -2,10 +2,12 @@
 //!
 //! A program could splice if it, or a library it has mapped, imports the libc function, if it is a Go program (whose
 //! `io.Copy` splices by itself), or if it is statically linked and so shows nothing; it could ask FIONREAD if code of
-//! its own or of such a library has the number. Unknown is treated as could.
+//! its own or of such a library has the number. Unknown is treated as could. Where the guard refuses splice(2), those that
+//! are known to read then are safe (`splicing`), unless they may have io_uring splice.
 
 mod code;
 mod hazard;
+mod splicing;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -27,7 +29,10 @@ use proxy_core::config::Config;
 
 use serde::{Deserialize, Serialize};
 
-use self::hazard::Hazard;
+use self::{
+    hazard::{Hazard, Look},
+    splicing::Reads,
+};
 use super::{acceleration::Plan, late_listeners, pins::map_in, wire::Raw};
 use crate::{
     netns::{self, Netns},
@@ -38,15 +43,35 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Programs {
     pub(super) safe: BTreeSet<Executable>,
+    /// Safe where splice(2) is refused, with their flags; elsewhere as said.
+    pub(super) guarded: BTreeMap<Executable, (u32, Hazardous)>,
     pub(super) hazardous: BTreeMap<Executable, Hazardous>,
 }
 
 impl Programs {
-    /// Those to which nothing is redirected, for people to see. Those the user vouches for do not.
-    pub(super) fn named(&self, vouched: &[Executable]) -> Vec<Hazardous> {
+    /// Those to which nothing is redirected, for people to see; `guards`: splice(2) is refused. Those the user vouches for do
+    /// not.
+    pub(super) fn named(&self, vouched: &[Executable], guards: bool) -> Vec<Hazardous> {
+        let guarded = self.guarded.iter().filter(|_| !guards).map(|(program, (_, why))| (program, why));
         let stays = |(program, _): &(&Executable, &Hazardous)| !vouched.contains(program);
-        self.hazardous.iter().filter(stays).map(|(_, hazardous)| hazardous.clone()).collect()
+        self.hazardous.iter().chain(guarded).filter(stays).map(|(_, hazardous)| hazardous.clone()).collect()
     }
+
+    /// One process is enough against its program: another one may map the library later.
+    fn settle(&mut self) {
+        let Self { safe, guarded, hazardous } = self;
+        guarded.retain(|program, _| !hazardous.contains_key(program));
+        safe.retain(|program| !hazardous.contains_key(program) && !guarded.contains_key(program));
+    }
+}
+
+/// How a process reads.
+#[derive(Clone, Copy)]
+enum Class {
+    Safe,
+    /// Safe where splice(2) is refused.
+    Guarded(Reads, Hazard),
+    Hazardous(Hazard),
 }
 
 /// A program to which nothing is redirected.
@@ -66,10 +91,15 @@ pub(super) struct Readers<'a> {
     asking: bool,
     /// Programs that are not safe send in the map all the same.
     unknown_send: bool,
-    known: HashMap<code::Identity, Option<Hazard>>,
+    /// splice(2) is refused from what is redirected to.
+    guards: bool,
+    known: HashMap<code::Identity, Look>,
     /// What was not looked at by then stays out.
     deadline: Instant,
 }
+
+/// The sidecar, and what the user vouches for.
+pub(super) const TRUSTED_ANYWAY: u32 = end_flag::TRUSTED | end_flag::DRAINS;
 
 /// For all programs of a workload together. What a container has in store to be read must not hold up others.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -78,8 +108,14 @@ const TICK: Duration = Duration::from_millis(20);
 
 impl<'a> Readers<'a> {
     pub(super) fn new(config: &'a Config, plan: &Plan) -> Self {
-        let (asking, unknown_send) = (plan.findings.miscounts_waiting, plan.unknown_send());
-        Self { config, asking, unknown_send, known: HashMap::new(), deadline: Instant::now() + PATIENCE }
+        Self {
+            config,
+            asking: plan.findings.miscounts_waiting,
+            unknown_send: plan.unknown_send(),
+            guards: plan.guards(),
+            known: HashMap::new(),
+            deadline: Instant::now() + PATIENCE,
+        }
     }
 
     /// The programs of the processes below a cgroup.
@@ -90,28 +126,37 @@ impl<'a> Readers<'a> {
                 continue;
             }
             let Ok(program) = executable(pid) else { continue };
-            let changing = is_recent(program.changed).then_some(Hazard::Changing);
-            if let Some(hazard) = changing.or_else(|| self.hazard(pid)) {
-                let path = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-                let reason = hazard.describe().to_owned();
-                let sends = self.unknown_send;
-                found.hazardous.insert(program, Hazardous { program: path, reason, sends });
+            let class = if is_recent(program.changed) {
+                Class::Hazardous(Hazard::Changing)
             } else {
-                found.safe.insert(program);
+                self.class(pid)
+            };
+            let named = |hazard: Hazard| Hazardous {
+                program: fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default(),
+                reason: hazard.describe().to_owned(),
+                sends: self.unknown_send,
+            };
+            match class {
+                Class::Safe => drop(found.safe.insert(program)),
+                Class::Guarded(reads, hazard) => {
+                    found.guarded.insert(program, (end_flag::GUARDED | reads.flags(), named(hazard)));
+                }
+                Class::Hazardous(hazard) => drop(found.hazardous.insert(program, named(hazard))),
             }
         }
-        // One process is enough against its program: another one may map the library later.
-        found.safe.retain(|program| !found.hazardous.contains_key(program));
+        found.settle();
         Ok(found)
     }
 
-    /// Marks the listeners that are there already: what they accept from now on is read by a trusted process.
+    /// Marks the listeners that are there already: what they accept from now on is read by a trusted process. `guards`:
+    /// splice(2) is refused.
     pub(super) fn mark_listeners(
         &mut self,
         netns: &Netns,
         policy: &Policy,
         node_dir: &Path,
         vouched: &[Executable],
+        guards: bool,
     ) -> Result<()> {
         let path = map_in(node_dir, map::READER_MARKS);
         let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
@@ -122,12 +167,18 @@ impl<'a> Readers<'a> {
             let sidecar = [policy.outbound_port, policy.inbound_port].contains(&listener.addr.port());
             let named = executable(pid).is_ok_and(|program| vouched.contains(&program));
             let sidecar = sidecar || self.is_sidecar(pid);
-            let trusted = sidecar || named || self.hazard(pid).is_none();
+            let reads = if sidecar || named {
+                TRUSTED_ANYWAY
+            } else {
+                match self.class(pid) {
+                    Class::Safe => end_flag::TRUSTED,
+                    Class::Guarded(reads, _) if guards => end_flag::TRUSTED | reads.flags(),
+                    Class::Guarded(..) | Class::Hazardous(_) => 0,
+                }
+            };
             let nonblocking = fcntl(&socket, FcntlArg::F_GETFL)
                 .is_ok_and(|flags| OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
-            let flags = if trusted { end_flag::TRUSTED } else { 0 }
-                | if sidecar || named { end_flag::DRAINS } else { 0 }
-                | if nonblocking { end_flag::EVENT_LOOP } else { 0 };
+            let flags = reads | if nonblocking { end_flag::EVENT_LOOP } else { 0 };
             let cookie = socket_cookie::socket_cookie(socket.as_fd()).context("SO_COOKIE")?;
             let mark = Mark { flags, reserved: 0, sk: 0, cookie };
             marks.insert(&socket.as_fd(), Raw(mark), 0).context("mark a listener")?;
@@ -143,20 +194,34 @@ impl<'a> Readers<'a> {
     }
 
     /// Of the process's program and every library it has mapped.
-    fn hazard(&mut self, pid: i32) -> Option<Hazard> {
-        let Ok(files) = code::files_of(pid) else { return Some(Hazard::Hidden) };
-        files.iter().find_map(|file| self.hazard_in(file).unwrap_or(Some(Hazard::Hidden)))
+    fn class(&mut self, pid: i32) -> Class {
+        let Ok(files) = code::files_of(pid) else { return Class::Hazardous(Hazard::Hidden) };
+        let (mut hazard, mut reads, mut uring) = (None, Some(Reads::Otherwise), false);
+        for file in &files {
+            let look = self.look_into(file).unwrap_or(Look::HIDDEN);
+            hazard = hazard.or(look.hazard);
+            uring |= look.uring;
+            reads = reads.zip(look.guarded).map(|(one, other)| one.max(other));
+            if let Some(hazard) = hazard.filter(|_| !self.guards || reads.is_none()) {
+                return Class::Hazardous(hazard);
+            }
+        }
+        match (hazard, reads.filter(|_| !uring)) {
+            (None, _) => Class::Safe,
+            (Some(hazard), Some(reads)) => Class::Guarded(reads, hazard),
+            (Some(hazard), None) => Class::Hazardous(hazard),
+        }
     }
 
-    /// The hazard in one file of code, which is read once.
-    fn hazard_in(&mut self, file: &code::Code) -> Result<Option<Hazard>> {
+    /// What one file of code may do, which is read once.
+    fn look_into(&mut self, file: &code::Code) -> Result<Look> {
         let (identity, readable) = file.open()?;
         if let Some(known) = self.known.get(&identity) {
             return Ok(*known);
         }
-        let hazard = hazard::of(&readable.read(self.deadline)?, file.is_program, self.asking);
-        self.known.insert(identity, hazard);
-        Ok(hazard)
+        let look = hazard::of(&readable.read(self.deadline)?, file.is_program, self.asking, self.guards);
+        self.known.insert(identity, look);
+        Ok(look)
     }
 }
 
