@@ -2,6 +2,7 @@
 //! to, and from no others; who splices then reads, and all of that can be redirected.
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tests::accelerated::{Accelerated, streams};
@@ -20,6 +21,13 @@ const SERVER: ([u8; 4], u16) = ([127, 0, 0, 1], 7000);
 const RELAY: ([u8; 4], u16) = ([127, 0, 0, 1], 7001);
 const WITHIN: Duration = Duration::from_secs(60);
 const NEEDS: [Requirement; 2] = [Requirement::Acceleration, Requirement::Kernel("bpf_lsm")];
+
+/// What one test says of a program holds for the node.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A relay that splices, between streams that are compared byte for byte.
 struct Relayed {
@@ -46,13 +54,15 @@ impl Relayed {
         let wanted = before + usize::try_from(2 * connections).unwrap();
         until("the relay is done", WITHIN, || self.relay.records::<Spliced>().len() >= wanted);
         let said = self.relay.records::<Spliced>().split_off(before);
-        assert!(said.iter().all(|direction| direction.bytes == bytes), "{said:?}");
+        // A stream has a head.
+        assert!(said.iter().all(|direction| direction.bytes >= bytes), "{said:?}");
         said
     }
 }
 
+/// With pauses: what is sent to who has not accepted yet goes over the stack.
 fn carry(pod: &Pod, connections: u64, bytes: u64) {
-    let client = streams::Client::to(RELAY.into(), 16, bytes).streams(connections);
+    let client = streams::Client::to(RELAY.into(), 4, bytes).streams(connections).chunk(16_384).burst(20_000);
     let seen = client.run(pod).unwrap();
     assert_eq!((seen.completed, seen.corrupted), (connections, 0), "{seen:?}");
 }
@@ -75,11 +85,12 @@ fn who_splices_reads_and_is_redirected_to() {
     if !DataPlane::Sidestep.met(&NEEDS) {
         return;
     }
+    let _alone = alone();
     let relayed = Relayed::new("splice-guard");
     let attached = Accelerated::new("require").attach(&relayed.network.pod).unwrap();
     assert!(attached.meta().unwrap()["not_guarded"].is_null());
     // The listener was there before: connections that begin now are marked.
-    let said = relayed.carry(1000, 40_000);
+    let said = relayed.carry(1000, 60_000);
     assert_eq!((refused(&said), said.iter().map(|it| it.spliced).sum::<u64>()), (2000, 0));
     let share = redirected(&relayed.network.pod);
     assert!(share >= 95, "{share} %");
@@ -91,6 +102,7 @@ fn who_is_not_redirected_to_splices() {
     if !DataPlane::Sidestep.met(&NEEDS) {
         return;
     }
+    let _alone = alone();
     let relayed = Relayed::new("splice-free");
     let _attached = Accelerated::new("require").trusting_nobody().attach(&relayed.network.pod).unwrap();
     let said = relayed.carry(20, 100_000);
@@ -104,6 +116,7 @@ fn nothing_is_refused_after_detach() {
     if !DataPlane::Sidestep.met(&NEEDS) {
         return;
     }
+    let _alone = alone();
     let relayed = Relayed::new("splice-detach");
     let attached = Accelerated::new("require").attach(&relayed.network.pod).unwrap();
     assert_eq!(refused(&relayed.carry(10, 10_000)), 20);
@@ -121,6 +134,7 @@ fn only_what_is_accelerated_is_guarded() {
     if !DataPlane::Sidestep.met(&NEEDS) {
         return;
     }
+    let _alone = alone();
     let network = Network::new("splice-off").unwrap();
     let links = |mode: &str| {
         let _attached = Accelerated::new(mode).attach(&network.pod).unwrap();
@@ -135,6 +149,7 @@ fn haproxy_is_redirected_to() {
     if !DataPlane::Sidestep.met(&[&NEEDS[..], &[Requirement::Program("haproxy", "haproxy")]].concat()) {
         return;
     }
+    let _alone = alone();
     let network = Network::new("splice-haproxy").unwrap();
     let pod = &network.pod;
     let _server = streams::serve(pod, SERVER.into(), &[]).unwrap();

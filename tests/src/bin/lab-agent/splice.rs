@@ -33,10 +33,11 @@ impl Splice {
         println!("ready");
         loop {
             wait(&listener, PollFlags::POLLIN)?;
-            let Some(client) = unless_early(listener.accept())? else { continue };
+            let Some((client, _)) = unless_early(listener.accept())? else { continue };
+            client.set_nonblocking(true)?;
             let to = self.to;
             thread::spawn(move || {
-                if let Err(error) = relay(&client.0, to) {
+                if let Err(error) = relay(&client, to) {
                     eprintln!("{error:#}");
                 }
             });
@@ -46,7 +47,6 @@ impl Splice {
 
 fn relay(client: &TcpStream, to: SocketAddr) -> Result<()> {
     let server = connect(to)?;
-    client.set_nonblocking(true)?;
     let both = thread::scope(|scope| {
         let up = scope.spawn(|| copy(client, &server));
         let down = copy(&server, client);

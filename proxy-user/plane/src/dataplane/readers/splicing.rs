@@ -23,7 +23,7 @@ const URING: [&[u8]; 2] = [b"io_uring", b"iouring"];
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Reads {
     Otherwise,
-    /// Until there is nothing left.
+    /// Until there is nothing left, from sockets none of which blocks.
     Drained,
 }
 
@@ -32,7 +32,7 @@ impl Reads {
     pub(super) const fn flags(self) -> u32 {
         match self {
             Self::Otherwise => 0,
-            Self::Drained => end_flag::DRAINS,
+            Self::Drained => end_flag::DRAINS | end_flag::EVENT_LOOP,
         }
     }
 }
