@@ -82,6 +82,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_known_of_a_program_is_known_by_its_text() {
+        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let elf = object::File::parse(&*own).unwrap();
+        let go = |data: &[u8]| is_go(data).then(|| of_go(&elf, data));
+        assert_eq!(go(b"net.(*netFD).Read"), None);
+        assert_eq!(go(b"internal/poll.Splice"), Some(Some(Reads::Drained)));
+        assert_eq!(go(b"internal/poll.Splice\0github.com/a.EpollWait"), Some(Some(Reads::Otherwise)));
+        assert_eq!(go(b"internal/poll.Splice\0golang.org/x/sys/unix.Splice"), Some(None));
+        let other = |data: &[u8], is_program| of_others(&elf, data, is_program);
+        assert_eq!(other(b"HAProxy version 3.2", true), Some(Reads::Otherwise));
+        assert_eq!(other(b"HAProxy version 3.2", false), None);
+        assert_eq!(other(b"nothing", true), None);
+    }
+
+    #[test]
     fn an_event_loop_of_its_own_is_told_from_the_runtimes() {
         for (functions, is_own) in [
             ("internal/runtime/syscall/linux.EpollWait\0", false),
