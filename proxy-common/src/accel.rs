@@ -112,6 +112,8 @@ pub mod end_flag {
     pub const DRAINS: u32 = 1 << 2;
     /// Its program is unknown: it is looked at when something it sent is acknowledged.
     pub const WATCHED: u32 = 1 << 3;
+    /// Of a program: it is trusted where splice(2) from sockets that are redirected to is refused.
+    pub const GUARDED: u32 = 1 << 4;
 }
 
 /// What is known of a listener or a connecting socket before its connection exists (socket storage, inherited by

@@ -109,6 +109,7 @@ tables! {
         file_inode: needed file.f_inode;
         inode_ino: needed inode.i_ino;
         inode_sb: needed inode.i_sb;
+        inode_mode: needed inode.i_mode;
         inode_changed_sec;
         inode_changed_nsec;
         sb_dev: needed super_block.s_dev;
@@ -123,6 +124,11 @@ tables! {
         counter_usage: optional page_counter.usage;
         counter_max: optional page_counter.max;
         counter_parent: optional page_counter.parent;
+        socket_sk: needed socket.sk;
+        /// Where the number of the call that a process is in stands among its registers, and that of splice(2). The first 0:
+        /// not known.
+        registers_call;
+        call_splice;
     }
 
     /// For the flow records; all 0 where they are not to be had.

@@ -31,6 +31,8 @@ pub mod program {
         REDIRECT = "redirect";
         /// sk_msg of the self-test at attach.
         SELF_TEST = "self_test";
+        /// lsm_cgroup: no splice(2) from sockets that are redirected to.
+        SPLICE_GUARD = "splice_guard";
         GUEST_IN = "guest_in";
         GUEST_OUT = "guest_out";
         BIND4 = "bind4";

@@ -64,6 +64,8 @@ pub const fn other_tables(tables: u32) -> u32 {
 pub mod feature {
     use super::flag;
 
+    /// splice(2) from sockets that are redirected to is refused.
+    pub const GUARD: u32 = 1 << 28;
     /// Turnarounds of recorded connections are measured.
     pub const TIME: u32 = 1 << 29;
     /// Connections are recorded.
@@ -72,7 +74,7 @@ pub mod feature {
     pub const ACCELERATE: u32 = 1 << 31;
     /// Flags that choose programs. Others only choose rules.
     pub const OF_POLICY: u32 = flag::IPV6 | flag::DNS | flag::TPROXY | flag::GUESTS;
-    pub const ALL: u32 = OF_POLICY | TIME | OBSERVE | ACCELERATE;
+    pub const ALL: u32 = OF_POLICY | GUARD | TIME | OBSERVE | ACCELERATE;
 }
 
 /// Who has a program run that no cgroup tells of (sk_lookup, tc): a small program of the workload's own leaves its slot

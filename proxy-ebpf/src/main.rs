@@ -13,6 +13,7 @@
 //! | guest_in, guest_out | tc, on the interfaces of virtual machines | nat PREROUTING: ISTIO_REDIRECT, for what is forwarded |
 //! | flow_ops, flow_release | cgroup/sock_ops, cgroup/sock_release | conntrack -L, ss: flow records |
 //! | flow_list, flow_sum | none: run by readers | the same |
+//! | splice_guard | lsm_cgroup/file_permission | nothing: who would miss redirected bytes reads them |
 //! | sock_create | cgroup/sock_create | xt_owner, on kernels whose structures are not described by BTF |
 //!
 //! Functions are `inline(always)` for one reason, unless they say another. A function that stays one is a call between BPF

@@ -56,6 +56,12 @@ pub(crate) fn accelerates() -> bool {
     features() & feature::ACCELERATE != 0
 }
 
+/// splice(2) from sockets that are redirected to is refused.
+#[inline(always)]
+pub(crate) fn guards() -> bool {
+    features() & feature::GUARD != 0
+}
+
 /// A field of one of the three tables: an offset in a kernel structure, or whether the kernel has something.
 macro_rules! known {
     ($table:ident . $field:ident) => {

@@ -202,6 +202,16 @@ pub struct Streams {
     pub milliseconds: u64,
 }
 
+/// One direction of a connection through a relay that splices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spliced {
+    pub bytes: u64,
+    /// Of those, from the socket with splice(2).
+    pub spliced: u64,
+    /// Calls of it that failed with EINVAL: the rest was read.
+    pub refused: u64,
+}
+
 /// One DNS question and its reply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsAnswer {

@@ -74,6 +74,20 @@ fn acceleration_is_on_or_says_why_not() {
     assert_eq!(reason.is_string(), unable, "{reason}");
 }
 
+/// So is the splice guard, where anything is accelerated.
+#[test]
+fn splicing_is_guarded_or_it_says_why_not() {
+    if !ready() || Requirement::Acceleration.missing().is_some() {
+        return;
+    }
+    let (_network, root, _) = attached("degraded-guard", &[]);
+    let status = status(&root);
+    let workload = &status["workloads"][0];
+    let guards = workload["programs"].as_array().unwrap().iter().any(|name| name == "splice_guard");
+    let reason = &workload["meta"]["not_guarded"];
+    assert_eq!((guards, reason.is_string()), (!lacks(&["bpf_lsm"]), lacks(&["bpf_lsm"])), "{reason}");
+}
+
 /// So is the observation; `flows` then ends with the reason.
 #[test]
 fn connections_are_observed_or_it_says_why_not() {

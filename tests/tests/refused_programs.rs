@@ -81,13 +81,17 @@ fn observation_and_acceleration_are_given_up(
         (program::FLOW_OUT, "not_timed"),
         (program::SELF_TEST, "not_accelerated"),
         (program::DISPATCH, "not_accelerated"),
-        (program::REDIRECT, "not_accelerated")
+        (program::REDIRECT, "not_accelerated"),
+        (program::SPLICE_GUARD, "not_guarded")
     )]
     (refused, missing): (&str, &str),
 ) {
-    if missing == "not_accelerated" && !met(&[Requirement::Acceleration])
-        || missing != "not_accelerated" && !met(&[Requirement::Observation])
-    {
+    let needs: &[Requirement] = match missing {
+        "not_accelerated" => &[Requirement::Acceleration],
+        "not_guarded" => &[Requirement::Acceleration, Requirement::Kernel("bpf_lsm")],
+        _ => &[Requirement::Observation],
+    };
+    if !met(needs) {
         return;
     }
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,4 +10,5 @@ pub(crate) mod record;
 mod redirect;
 mod self_test;
 pub(crate) mod short;
+mod splice_guard;
 pub(crate) mod watch;

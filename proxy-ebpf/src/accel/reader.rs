@@ -11,7 +11,7 @@ use proxy_common::{
 };
 
 use super::{maps, peer, record};
-use crate::{owner, workload::Workload};
+use crate::{owner, rodata, workload::Workload};
 
 /// Marks a socket that starts to listen or to connect. Only where the caller is the socket's own process.
 #[inline(always)]
@@ -26,14 +26,16 @@ pub(super) fn mark(me: &Workload, sk: *mut bpf_sock) {
     record::set_mark(sk, Mark { flags, reserved: 0, sk: number, cookie });
 }
 
-/// What is known of a program by now. Of one that nobody has looked at, somebody is asked to.
+/// As userspace has found it by now. Of a program that nobody has looked at, somebody is asked to.
 #[inline(always)]
 fn judged(me: &Workload, program: &Executable) -> u32 {
     let known = maps::reader_flags(program);
     if known.is_none() {
         maps::ask(me, program);
     }
-    known.unwrap_or(0)
+    let flags = known.unwrap_or(0);
+    let is_guarded = flags & end_flag::GUARDED != 0 && rodata::guards();
+    flags | if is_guarded { end_flag::TRUSTED } else { 0 }
 }
 
 /// Whether what a marked listener accepts belongs to an event loop. Asked of the listener itself at that time: some

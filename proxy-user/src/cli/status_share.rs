@@ -62,6 +62,9 @@ pub(super) fn lines(status: &WorkloadStatus, of: &OfWorkload) -> Vec<String> {
     // That nothing is accelerated stands in the table.
     if status.meta.not_accelerated.is_none() {
         lines.extend(of.why.iter().map(|cause| cause.sentence.clone()));
+        // Where nobody would gain by it, its absence is nobody's business.
+        let not_guarded = status.meta.not_guarded.as_ref().filter(|_| !status.meta.hazardous.is_empty());
+        lines.extend(not_guarded.map(|reason| format!("splice(2) is not refused: {reason}")));
     }
     lines
 }

@@ -19,13 +19,10 @@ use proxy_common::{
 use super::{
     patience::patiently,
     pins::{map_in, open_map, pinned},
-    readers::Programs,
+    readers::{Programs, TRUSTED_ANYWAY},
     wire::{Raw, bytes},
 };
 use crate::sys::{bpf_map_elem, bpf_mmap::Mapping};
-
-/// What the user's word stands for.
-const VOUCHED: u32 = end_flag::TRUSTED | end_flag::DRAINS;
 
 /// A slot that is given out again starts with its switch off, and from zero. The switch comes first: it tells the sockets
 /// that are still in the map from the new workload's, by the number.
@@ -109,8 +106,12 @@ pub(super) fn trust(dir: &Path, programs: &Programs, vouched: &[Executable]) -> 
     for program in &programs.safe {
         readers.note(*program, end_flag::TRUSTED)?;
     }
+    // Programs look at these where the guard is.
+    for (program, (flags, _)) in &programs.guarded {
+        readers.note(*program, *flags)?;
+    }
     for program in vouched {
-        readers.note(*program, VOUCHED)?;
+        readers.note(*program, TRUSTED_ANYWAY)?;
     }
     Ok(())
 }
@@ -170,6 +171,6 @@ impl Readers {
     }
 
     fn is_vouched(&self, program: Executable) -> bool {
-        self.0.get(&Raw(program), 0).is_ok_and(|flags| u32::from(flags) & end_flag::DRAINS != 0)
+        self.0.get(&Raw(program), 0).is_ok_and(|flags| u32::from(flags) & TRUSTED_ANYWAY == TRUSTED_ANYWAY)
     }
 }

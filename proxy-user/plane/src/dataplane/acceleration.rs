@@ -56,6 +56,16 @@ impl Plan {
         UNKNOWN_SEND && self.is_on() && !self.findings.misreads_stack
     }
 
+    /// Whether splice(2) is refused from sockets that are redirected to.
+    pub(super) const fn guards(&self) -> bool {
+        self.is_on() && self.findings.unguarded.is_none()
+    }
+
+    /// Why it is not, though the workload is accelerated.
+    pub(super) fn not_guarded(&self) -> Option<&str> {
+        self.findings.unguarded.as_deref().filter(|_| self.is_on())
+    }
+
     /// Why the workload is not accelerated though the user wants it.
     pub(super) fn missing(&self) -> Option<&str> {
         self.reason.as_deref().filter(|_| !self.switched_off)

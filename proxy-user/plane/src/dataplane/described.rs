@@ -50,6 +50,8 @@ pub struct Described {
     pub not_observed: Option<String>,
     /// Why turnarounds are not measured though its connections are observed, if they are not.
     pub not_timed: Option<String>,
+    /// Why splice(2) is not refused from sockets that are redirected to, though the workload is accelerated, if it is not.
+    pub not_guarded: Option<String>,
     /// Its number among the workloads of the node.
     pub slot: u32,
     /// Tells this workload from others that had its name or its slot; a second attach keeps it.
@@ -93,6 +95,7 @@ impl From<Meta> for Described {
             observe: pinned.observe,
             not_observed: pinned.not_observed,
             not_timed: pinned.not_timed,
+            not_guarded: pinned.not_guarded,
             slot: pinned.slot,
             number: pinned.number,
             tables: pinned.tables,

@@ -44,6 +44,10 @@ impl Extras {
         let Some(refused) = Refused::behind(&error) else { return Err(error) };
         let name = refused.program.clone();
         let reason = format!("Linux {}: {error:#}", KernelVersion::current()?);
+        if name == program::SPLICE_GUARD && self.plan.guards() {
+            self.plan.findings.unguarded = Some(reason);
+            return Ok(());
+        }
         if OF_TIMING.contains(&&*name) && self.times() {
             self.not_timed = Some(reason);
             return Ok(());
@@ -139,6 +143,14 @@ mod tests {
         assert!(extras.observed.is_on() && extras.plan.is_on() && !extras.times());
         let warnings: Vec<String> = extras.warnings().map(|it| it.to_string()).collect();
         assert!(warnings.len() == 1 && warnings[0].contains(program::FLOW_IN), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_kernel_that_guards_nothing_accelerates_less() {
+        let mut extras = both(Accelerate::SafeReaders);
+        assert!(extras.plan.guards());
+        extras.without_cause_of(refusal(program::SPLICE_GUARD)).unwrap();
+        assert!(extras.observed.is_on() && extras.plan.is_on() && !extras.plan.guards());
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Needs {
     pub observe: bool,
     /// Their turnarounds are measured.
     pub time: bool,
+    /// splice(2) from sockets that are redirected to is refused.
+    pub guard: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +44,7 @@ impl Needs {
             owner_record,
             observe: features & feature::OBSERVE != 0,
             time: features & feature::TIME != 0,
+            guard: features & feature::GUARD != 0,
         }
     }
 }
@@ -76,12 +79,17 @@ const fn time(needs: Needs) -> bool {
     needs.time
 }
 
+const fn guard(needs: Needs) -> bool {
+    needs.guard
+}
+
 const fn owner_record(needs: Needs) -> bool {
     needs.owner_record
 }
 
 pub const HOOKS: &[Hook] = &[
     on_cgroup(program::SOCK_CREATE, AttachType::SockCreate, owner_record),
+    on_cgroup(program::SPLICE_GUARD, AttachType::LsmCgroup, guard),
     on_cgroup(program::SETSOCKOPT, AttachType::Setsockopt, always),
     on_cgroup(program::SOCK_OPS, AttachType::SockOps, always),
     on_cgroup(program::FLOW_RELEASE, AttachType::SockRelease, observe),

@@ -15,7 +15,7 @@ use super::{
     meta::Meta,
     node_pins, passthrough6,
     pins::WorkloadPins,
-    readers::{self, Files, Hazardous, Programs, Readers},
+    readers::{self, Files, Hazardous, Programs, Readers, Trust},
 };
 
 /// What came of a look.
@@ -86,7 +86,7 @@ impl Judge {
         readers: &mut Readers<'_>,
         pids: &[i32],
     ) -> Result<Judged> {
-        let mut programs = self.lower(readers.of_processes(pids)?);
+        let mut programs = self.lower(readers.of_processes(pids));
         if let Some(before) = self.found.get(&tenancy) {
             programs.join(before);
         }
@@ -99,15 +99,16 @@ impl Judge {
         }
         let netns =
             passthrough6::find(&meta.netns_path, meta.netns).context("its network namespace is gone")?;
+        let trust = Trust { programs: &programs, vouched: &vouched, guards: meta.not_guarded.is_none() };
         let marked =
-            readers.mark_listeners(&netns, &meta.compiled().policy, &node_dir, &vouched, Some(pids))?;
+            readers.mark_listeners(&netns, &meta.compiled().policy, &node_dir, &trust, Some(pids))?;
         if is_new || marked > 0 {
             accelerated::forget_servers(&node_dir, meta.slot..meta.slot + 1)?;
         }
         if !is_new {
             return Ok(Judged::Same);
         }
-        tell(workload, meta, programs.named(&vouched))?;
+        tell(workload, meta, trust.named())?;
         let learnt = Judged::Learnt { safe: programs.safe.len(), hazardous: programs.hazardous.len() };
         self.found.insert(tenancy, programs);
         Ok(learnt)
@@ -118,16 +119,17 @@ impl Judge {
         if self.lowered.len() >= MOST {
             self.lowered.clear();
         }
-        let final_ones = programs.hazardous.iter().filter(|(program, _)| !programs.unclear.contains(program));
-        self.lowered.extend(final_ones.map(|(program, hazardous)| (*program, hazardous.clone())));
-        let (lowered, safe) = std::mem::take(&mut programs.safe)
-            .into_iter()
-            .partition(|program| self.lowered.contains_key(program));
-        programs.safe = safe;
-        let of = |program| self.lowered.get(&program).map(|hazardous| (program, hazardous.clone()));
-        programs
-            .hazardous
-            .extend(std::collections::BTreeSet::<Executable>::into_iter(lowered).filter_map(of));
+        for (program, hazardous) in &self.lowered {
+            if programs.safe.contains(program) || programs.guarded.contains_key(program) {
+                programs.hazardous.insert(*program, hazardous.clone());
+            }
+        }
+        programs.settle();
+        for (program, hazardous) in &programs.hazardous {
+            if !programs.unclear.contains(program) {
+                self.lowered.insert(*program, hazardous.clone());
+            }
+        }
         programs
     }
 }

@@ -60,6 +60,9 @@ pub struct Meta {
     /// Why turnarounds are not measured though its connections are observed, if they are not.
     #[serde(default)]
     pub not_timed: Option<String>,
+    /// Why splice(2) is not refused from sockets that are redirected to, if it is not.
+    #[serde(default)]
+    pub not_guarded: Option<String>,
     /// Its number among the workloads of the node.
     pub slot: u32,
     /// Tells this workload from others that had its name or its slot; a second attach keeps it.

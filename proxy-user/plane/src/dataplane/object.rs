@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, os::fd::BorrowedFd};
 
 use anyhow::{Context, Result, anyhow};
-use aya::{Ebpf, EbpfLoader, VerifierLogLevel, programs::Program};
+use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel, programs::Program};
 use proxy_common::{
     accel::AccelKernel,
     flow::FlowKernel,
@@ -20,6 +20,9 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SIDESTEP_BPF_OBJECT
 
 /// The number of the object, which workloads and pins carry: another object has another one, as far as a number tells.
 pub(super) const BUILD: u32 = build();
+
+/// The hook of the splice guard.
+const FILE_PERMISSION: &str = "file_permission";
 
 const fn build() -> u32 {
     match u32::from_str_radix(env!("SIDESTEP_BPF_BUILD"), 16) {
@@ -95,6 +98,9 @@ pub(super) fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<Borrowe
         Program::SkLookup(p) => p.load(),
         Program::SkMsg(p) => p.load(),
         Program::SchedClassifier(p) => p.load(),
+        Program::LsmCgroup(p) => {
+            p.load(FILE_PERMISSION, &Btf::from_sys_fs().context("kernel type information")?)
+        }
         other => return Err(anyhow!("{name}: unexpected program type {:?}", other.prog_type())),
     };
     loaded.map_err(|error| Refused::to(Step::Load, name, error))?;

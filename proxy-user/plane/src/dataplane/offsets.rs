@@ -27,6 +27,10 @@ pub(super) fn of_acceleration() -> Result<AccelKernel, String> {
     if !Feature::CurrentTaskInSockOps.probe().is_yes() {
         found.task_mm = 0;
     }
+    // x86 has it as the first, arm64 as the second.
+    let call = btf.get("pt_regs", "orig_ax").or_else(|| btf.get("pt_regs", "syscallno"));
+    found.registers_call = call.unwrap_or(0);
+    found.call_splice = libc::SYS_splice as u32;
     Ok(found)
 }
 

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Names of features, for pins.
-const NAMES: [(u32, &str); 7] = [
+const NAMES: [(u32, &str); 8] = [
     (flag::IPV6, "ipv6"),
     (flag::DNS, "dns"),
     (flag::TPROXY, "tproxy"),
@@ -40,6 +40,7 @@ const NAMES: [(u32, &str); 7] = [
     (feature::OBSERVE, "observe"),
     (feature::TIME, "time"),
     (feature::ACCELERATE, "accelerate"),
+    (feature::GUARD, "guard"),
 ];
 
 /// Those of one set of features.

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use proxy_common::{
-    accel::{AccelKernel, EndEntry, EndKey, Executable, Mark, Switch},
+    accel::{AccelKernel, EndEntry, EndKey, Executable, Mark, Record, Switch},
     addr::Addr,
     counter::Counters,
     flow::{
@@ -49,6 +49,7 @@ impl Plain for Mark {}
 impl Plain for Policy {}
 impl Plain for PeerKey {}
 impl Plain for PrefixKey {}
+impl Plain for Record {}
 impl Plain for Route {}
 impl Plain for Shares {}
 impl Plain for SocketState {}

@@ -12,6 +12,7 @@ const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_ENUM: u32 = 6;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
@@ -46,11 +47,21 @@ const STRUCTURES: &[&str] = &[
     "sk_msg_sg",
     "files_struct",
     "fdtable",
+    "pt_regs",
 ];
 
-/// Where named members are: `(struct, member)`.
+/// Functions that programs are attached to.
+const FUNCTIONS: &[&str] = &[FILE_PERMISSION];
+
+/// What BPF LSM programs on `file_permission` are attached to.
+pub(super) const FILE_PERMISSION: &str = "bpf_lsm_file_permission";
+
+/// Where named members are: `(struct, member)`; and the numbers of functions.
 #[derive(Debug)]
-pub struct Offsets(HashMap<(String, String), Place>);
+pub struct Offsets {
+    members: HashMap<(String, String), Place>,
+    functions: HashMap<String, u32>,
+}
 
 /// Where a member begins.
 #[derive(Clone, Copy, Debug)]
@@ -81,20 +92,28 @@ impl Offsets {
         self.place(strukt, member).map(|place| (place.byte, 1 << place.bit))
     }
 
+    /// The number of a function's type.
+    pub(super) fn function(&self, name: &str) -> Option<u32> {
+        self.functions.get(name).copied()
+    }
+
     fn place(&self, strukt: &str, member: &str) -> Option<Place> {
-        self.0.get(&(strukt.to_owned(), member.to_owned())).copied()
+        self.members.get(&(strukt.to_owned(), member.to_owned())).copied()
     }
 
     fn parse(data: &[u8], wanted: &[&str]) -> Result<Self> {
         let types = Types::index(data)?;
-        let mut found = HashMap::new();
+        let (mut members, mut functions) = (HashMap::new(), HashMap::new());
         for id in 1..types.at.len() {
             let head = types.head(id)?;
             if head.kind == KIND_STRUCT && wanted.contains(&head.name) {
-                types.members(id, head.name, 0, &mut found)?;
+                types.members(id, head.name, 0, &mut members)?;
+            }
+            if head.kind == KIND_FUNC && FUNCTIONS.contains(&head.name) {
+                functions.insert(head.name.to_owned(), u32::try_from(id)?);
             }
         }
-        Ok(Self(found))
+        Ok(Self { members, functions })
     }
 }
 

@@ -26,6 +26,7 @@ pub enum Feature {
     SafeSockmap,
     CurrentTaskInSockOps,
     AtomicFetch,
+    BpfLsm,
 }
 
 /// What its absence comes to.
@@ -66,7 +67,7 @@ pub struct Row {
 }
 
 impl Feature {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SkLookup,
         Self::CgroupLinks,
         Self::PeerNameHooks,
@@ -82,6 +83,7 @@ impl Feature {
         Self::SafeSockmap,
         Self::CurrentTaskInSockOps,
         Self::AtomicFetch,
+        Self::BpfLsm,
     ];
 
     #[rustfmt::skip]
@@ -126,6 +128,9 @@ impl Feature {
                 "only the sidecar, and listeners that are there at attach, are trusted readers"),
             Self::AtomicFetch => ("atomic_fetch", 5, 12, NoObservation,
                 "flow records", "`flows` and the metrics of flows have nothing to show; the rest is whole"),
+            Self::BpfLsm => ("bpf_lsm", 6, 0, LessAcceleration,
+                "the splice guard: redirecting to Go programs, HAProxy and CPython",
+                "what these are sent stays on the stack; `bpf` has to be among the kernel's security modules (`lsm=`)"),
         };
         Row { name, since: KernelVersion(major, minor), effect, needed_by, without }
     }
@@ -139,6 +144,8 @@ impl Feature {
     pub fn expected(self, release: &KernelRelease) -> bool {
         match self {
             Self::SafeSockmap => release.allows_acceleration().is_ok(),
+            // What is built in may be left out at boot.
+            Self::BpfLsm => release.version >= self.row().since && probe::runs_bpf_lsm() == Some(true),
             other => release.version >= other.row().since,
         }
     }

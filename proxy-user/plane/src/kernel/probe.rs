@@ -2,19 +2,20 @@
 //! lets only root ask, the answer to others is "inconclusive".
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     net::UdpSocket,
     os::fd::{AsFd as _, BorrowedFd},
 };
 
 use super::{
+    btf::{FILE_PERMISSION, Offsets},
     feature::{Answer, Feature},
     version::KernelRelease,
 };
 use crate::sys::{
     bpf_link::{self, AttachType},
-    bpf_load::{Instruction, ProgramType, load},
+    bpf_load::{Instruction, ProgramType, load, load_for},
     bpf_map_create, bpf_test_run, socket_cookie,
 };
 
@@ -25,6 +26,9 @@ const PROBE_READ_KERNEL: i32 = 113;
 
 /// `offsetof(struct bpf_sk_lookup, ingress_ifindex)`.
 const INGRESS_IFINDEX: i16 = 64;
+
+/// What the kernel asks about each access, where it has securityfs.
+const SECURITY_MODULES: &str = "/sys/kernel/security/lsm";
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// Of programs that are loaded to see whether they can be.
@@ -61,6 +65,7 @@ pub(super) fn probe(feature: Feature) -> Answer {
         Feature::LookupTestRun => lookup_test_run(),
         Feature::Tcx => tcx(),
         Feature::SafeSockmap => safe_sockmap(),
+        Feature::BpfLsm => bpf_lsm(),
     }
 }
 
@@ -160,6 +165,35 @@ fn tcx() -> Answer {
         Err(error) => refusal(&error),
         Ok(_) => Answer::Inconclusive("the kernel links to no interface".to_owned()),
     }
+}
+
+/// Programs that nobody asks load all the same: the list of those who are asked is looked at too.
+fn bpf_lsm() -> Answer {
+    let Some(function) = Offsets::of_running_kernel().ok().and_then(|btf| btf.function(FILE_PERMISSION))
+    else {
+        return Answer::No(format!("no {FILE_PERMISSION} (CONFIG_BPF_LSM, and BTF)"));
+    };
+    let loaded = load_for(ProgramType::Lsm, Some(AttachType::LsmCgroup), function, NAME, &trivial());
+    match (made(loaded), runs_bpf_lsm()) {
+        (Answer::Yes, Some(true)) => Answer::Yes,
+        (Answer::Yes | Answer::Inconclusive(_), Some(false)) => {
+            Answer::No(format!("bpf is not in {SECURITY_MODULES}"))
+        }
+        (Answer::Yes, None) => {
+            Answer::Inconclusive(format!("{SECURITY_MODULES} cannot be read: mount securityfs"))
+        }
+        // Who may do the rest may do this.
+        (Answer::Inconclusive(_), _) if read_kernel_memory().is_yes() => {
+            Answer::No("the kernel takes such programs from nobody".to_owned())
+        }
+        (other, _) => other,
+    }
+}
+
+/// Whether BPF is among the security modules that are asked; none: nothing tells.
+pub(super) fn runs_bpf_lsm() -> Option<bool> {
+    let modules = fs::read_to_string(SECURITY_MODULES).ok()?;
+    Some(modules.trim().split(',').any(|module| module == "bpf"))
 }
 
 /// Crashes and lost bytes cannot be tried out: the releases with the fixes are known.

@@ -38,6 +38,7 @@ pub enum AttachType {
     Bind6 = 9,
     SockRelease = 34,
     SkLookup = 36,
+    LsmCgroup = 43,
     TcxIngress = 46,
     TcxEgress = 47,
 }

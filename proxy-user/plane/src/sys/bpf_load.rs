@@ -22,6 +22,7 @@ pub enum ProgramType {
     SkMsg = 16,
     CgroupSockAddr = 18,
     CgroupSockopt = 25,
+    Lsm = 29,
     SkLookup = 30,
 }
 
@@ -155,7 +156,7 @@ impl Instruction {
     }
 }
 
-/// The head of the attributes, up to `expected_attach_type`.
+/// The head of the attributes, up to `attach_btf_id`.
 #[repr(C)]
 struct LoadAttr {
     prog_type: u32,
@@ -170,6 +171,9 @@ struct LoadAttr {
     prog_name: [u8; 16],
     prog_ifindex: u32,
     expected_attach_type: u32,
+    /// Of BTF, for whoever has some: nobody here.
+    unused: [u32; 9],
+    attach_btf_id: u32,
 }
 
 /// Has the kernel verify a program.
@@ -179,6 +183,20 @@ struct LoadAttr {
 pub fn load(
     kind: ProgramType,
     attach: Option<AttachType>,
+    name: &str,
+    program: &[Instruction],
+) -> io::Result<OwnedFd> {
+    load_for(kind, attach, 0, name, program)
+}
+
+/// The same for one function of the kernel, by the number of its type.
+///
+/// # Errors
+/// As above.
+pub fn load_for(
+    kind: ProgramType,
+    attach: Option<AttachType>,
+    function: u32,
     name: &str,
     program: &[Instruction],
 ) -> io::Result<OwnedFd> {
@@ -196,6 +214,8 @@ pub fn load(
         prog_name: bpf::name(name),
         prog_ifindex: 0,
         expected_attach_type: attach.map_or(0, |attach| attach as u32),
+        unused: [0; 9],
+        attach_btf_id: function,
     };
     let fd = bpf(BPF_PROG_LOAD, &mut attr)?;
     // SAFETY: a descriptor the kernel has just made for us.

@@ -25,6 +25,7 @@ mod remember;
 mod repair;
 mod semantics;
 mod serve;
+mod splice;
 mod stream;
 mod sysctl;
 mod turns;
@@ -61,6 +62,8 @@ enum Verb {
     Load(load::Load),
     /// The answers of getsockopt on one connection.
     Options(options::Options),
+    /// A relay that splices.
+    Splice(splice::Splice),
     /// Streams compared byte for byte.
     Stream(stream::Stream),
     /// What programs may expect of a TCP connection.
@@ -113,6 +116,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::ConnectMany(verb) => verb.run(),
         Verb::Load(verb) => verb.run(),
         Verb::Options(verb) => verb.run(),
+        Verb::Splice(verb) => verb.run(),
         Verb::Stream(verb) => verb.run(),
         Verb::Semantics(verb) => verb.run(),
         Verb::DnsAsk(verb) => verb.run(),

@@ -17,9 +17,10 @@ use nix::{
     },
 };
 
-const MOUNTS: [(&str, &str, &str); 7] = [
+const MOUNTS: [(&str, &str, &str); 8] = [
     ("proc", "/proc", ""),
     ("sysfs", "/sys", ""),
+    ("securityfs", "/sys/kernel/security", ""),
     ("devtmpfs", "/dev", ""),
     ("tmpfs", "/tmp", "mode=1777"),
     ("tmpfs", "/run", "mode=755"),

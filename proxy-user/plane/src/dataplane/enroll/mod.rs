@@ -26,6 +26,7 @@ use super::{
     meta::Meta,
     observation,
     pins::WorkloadPins,
+    readers::Trust,
     release,
     takeover::{self, Earlier},
     undo::Undo,
@@ -85,6 +86,8 @@ pub(super) fn enroll(
         meta.not_accelerated.clone_from(&found.extras.plan.reason);
         meta.not_observed.clone_from(&found.extras.observed.reason);
         meta.not_timed.clone_from(&found.extras.not_timed);
+        meta.not_guarded = found.extras.plan.not_guarded().map(str::to_owned);
+        meta.hazardous = found.hazardous();
         meta.features = features(&found.compiled, &found.extras);
         let done = match &old {
             Some(old) => enrollment.update(&mut meta, old, &mut found.listeners),
@@ -140,8 +143,11 @@ fn complete(
             accelerated::switch_off(node_dir, meta.slot, &meta.addresses)?;
             return accelerated::publish(node_dir, meta.slot, &meta.addresses, false);
         }
-        accelerated::trust(node_dir, &found.programs?, &found.trusted)?;
-        found.readers.mark_listeners(netns, &found.compiled.policy, node_dir, &found.trusted, None)?;
+        let programs = found.programs?;
+        accelerated::trust(node_dir, &programs, &found.trusted)?;
+        let guards = found.extras.plan.guards();
+        let trust = Trust { programs: &programs, vouched: &found.trusted, guards };
+        found.readers.mark_listeners(netns, &found.compiled.policy, node_dir, &trust, None)?;
         // Servers that stayed out may come in now.
         accelerated::forget_servers(node_dir, 0..SLOTS)?;
         accelerated::switch_on(

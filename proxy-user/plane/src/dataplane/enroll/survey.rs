@@ -29,7 +29,7 @@ use crate::{
         observation::Observation,
         passthrough6::Passthrough6,
         pins::WorkloadPins,
-        readers::{self, Readers},
+        readers::{self, Readers, Trust},
         warning::Warning,
     },
     netns::{self, Netns},
@@ -122,13 +122,11 @@ impl<'a> Survey<'a> {
             acceleration: options.acceleration.clone(),
             not_accelerated: None,
             kernel_differs: self.extras.plan.findings.differs.clone(),
-            hazardous: self
-                .programs
-                .as_ref()
-                .map_or_else(|_| Vec::new(), |programs| programs.named(&self.trusted)),
+            hazardous: Vec::new(),
             observe: options.observe,
             not_observed: None,
             not_timed: None,
+            not_guarded: None,
             slot: 0,
             number: number(),
             tables: 0,
@@ -142,6 +140,15 @@ impl<'a> Survey<'a> {
     }
 }
 
+impl Survey<'_> {
+    /// Programs to which nothing is redirected.
+    pub(super) fn hazardous(&self) -> Vec<readers::Hazardous> {
+        let guards = self.extras.plan.guards();
+        let named = |programs| Trust { programs, vouched: &self.trusted, guards }.named();
+        self.programs.as_ref().map_or_else(|_| Vec::new(), named)
+    }
+}
+
 /// Which programs a workload needs.
 pub(super) fn features(compiled: &Compiled, extras: &Extras) -> u32 {
     let mut features = compiled.policy.flags & feature::OF_POLICY;
@@ -149,6 +156,7 @@ pub(super) fn features(compiled: &Compiled, extras: &Extras) -> u32 {
         (feature::OBSERVE, extras.observed.is_on()),
         (feature::TIME, extras.times()),
         (feature::ACCELERATE, extras.plan.is_on()),
+        (feature::GUARD, extras.plan.guards()),
     ] {
         features |= if on { bit } else { 0 };
     }

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use object::{Architecture, Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind};
 
-/// A function of Go's runtime, named in every Go program that can use the network.
-const GO_SPLICE: &[u8] = b"internal/poll.Splice";
+use super::splicing::{self, Reads};
+
 /// Defined by the C library, which asks FIONREAD of its resolver's UDP sockets, by libstdc++, of files, and by libsystemd,
 /// of sockets of datagrams (`src/basic/socket-util.c: next_datagram_size_fd`): none of them of anybody's connection.
 const NOT_OF_CONNECTIONS: [&str; 3] = ["ioctl", "_ZNSt12__basic_fileIcE9showmanycEv", "sd_notify"];
@@ -37,38 +37,58 @@ impl Hazard {
             Self::Unread => "could not be looked into: not readable, or not in time",
         }
     }
-}
 
-impl Hazard {
     /// Whether another look may find another answer.
     pub(super) const fn may_pass(self) -> bool {
         matches!(self, Self::Changing | Self::Unread)
     }
 }
 
-/// What a file of code may do; `asking`: FIONREAD counts too. None: nothing that misses bytes.
-pub(super) fn of(data: &[u8], is_program: bool, asking: bool) -> Option<Hazard> {
-    in_elf(data, is_program, asking).unwrap_or(Some(Hazard::Hidden))
+/// What a file of code may do that misses bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Look {
+    pub(super) hazard: Option<Hazard>,
+    /// The same where splice(2) is refused. None: it may still.
+    pub(super) guarded: Option<Reads>,
+    /// It may have io_uring splice, which the guard does not see.
+    pub(super) uring: bool,
 }
 
-fn in_elf(data: &[u8], is_program: bool, asking: bool) -> Result<Option<Hazard>> {
+impl Look {
+    pub(super) const HIDDEN: Self = Self { hazard: Some(Hazard::Hidden), guarded: None, uring: false };
+    pub(super) const UNREAD: Self = Self { hazard: Some(Hazard::Unread), ..Self::HIDDEN };
+}
+
+/// `asking`: FIONREAD counts too. `guards`: splice(2) is refused from what is redirected to.
+pub(super) fn of(data: &[u8], is_program: bool, asking: bool, guards: bool) -> Look {
+    in_elf(data, is_program, asking, guards).unwrap_or(Look::HIDDEN)
+}
+
+fn in_elf(data: &[u8], is_program: bool, asking: bool, guards: bool) -> Result<Look> {
     let elf = object::File::parse(data).context("not an ELF file")?;
     let dynamic: Vec<_> = elf.dynamic_symbols().collect();
-    if is_program && dynamic.is_empty() {
-        return Ok(Some(Hazard::Hidden));
-    }
-    let imports_splice = dynamic.iter().any(|it| it.is_undefined() && it.name() == Ok("splice"));
-    if imports_splice || is_program && memchr::memmem::find(data, GO_SPLICE).is_some() {
-        return Ok(Some(Hazard::Splices));
-    }
     let exempt = || {
         let mut defined = dynamic.iter().filter(|it| it.is_definition()).filter_map(|it| it.name().ok());
         defined.any(|name| NOT_OF_CONNECTIONS.contains(&name))
     };
-    if asking && asks_waiting(&elf)? && !exempt() {
-        return Ok(Some(Hazard::AsksWaiting));
-    }
-    Ok(None)
+    let imports = dynamic.iter().any(|it| it.is_undefined() && it.name() == Ok("splice"));
+    let is_go = is_program && splicing::is_go(data);
+    let waiting = (asking && asks_waiting(&elf)? && !exempt()).then_some(Hazard::AsksWaiting);
+    let hazard = if is_program && dynamic.is_empty() {
+        Some(Hazard::Hidden)
+    } else if imports || is_go {
+        Some(Hazard::Splices)
+    } else {
+        waiting
+    };
+    let guarded = match (hazard, waiting) {
+        (None, _) => Some(Reads::Otherwise),
+        (_, Some(_)) => None,
+        _ if is_go && !imports => splicing::of_go(&elf, data),
+        (Some(Hazard::Splices), None) => splicing::of_others(&elf, data, is_program),
+        _ => None,
+    };
+    Ok(Look { hazard, guarded, uring: guards && splicing::knows_uring(data) })
 }
 
 /// Whether the code loads FIONREAD into a register. A program that has the number from elsewhere is not noticed.
@@ -107,7 +127,15 @@ mod tests {
 
     #[test]
     fn what_is_no_program_is_not_trusted() {
-        assert_eq!(of(b"#!/bin/sh\n", true, false), Some(Hazard::Hidden));
+        assert_eq!(of(b"#!/bin/sh\n", true, false, true), Look::HIDDEN);
+    }
+
+    /// This test imports splice, and nobody knows what it does when it may not.
+    #[test]
+    fn who_splices_is_trusted_only_where_it_is_known_to_read_instead() {
+        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let look = of(&own, true, false, true);
+        assert_eq!((look.hazard, look.guarded), (Some(Hazard::Splices), None));
     }
 
     #[test]

@@ -2,16 +2,19 @@
 //!
 //! A program could splice if it, or a library it has mapped, imports the libc function, if it is a Go program (whose
 //! `io.Copy` splices by itself), or if it is statically linked and so shows nothing; it could ask FIONREAD if code of
-//! its own or of such a library has the number. Unknown is treated as could.
+//! its own or of such a library has the number. Unknown is treated as could. Where the guard refuses splice(2), those that
+//! are known to read then are safe (`splicing`), unless they may have io_uring splice.
 
 mod code;
+mod found;
 mod hazard;
+mod splicing;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::HashMap,
     fs,
     os::{fd::AsFd, unix::fs::MetadataExt},
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -25,65 +28,25 @@ use proxy_common::{
 };
 use proxy_core::config::Config;
 
-use serde::{Deserialize, Serialize};
-
-use self::hazard::Hazard;
+pub use self::found::Hazardous;
+pub(super) use self::found::{Programs, Trust};
+use self::{
+    hazard::{Hazard, Look},
+    splicing::Reads,
+};
 use super::{acceleration::Plan, late_listeners, pins::map_in, wire::Raw};
 use crate::{
     netns::{self, Netns},
     sys::socket_cookie,
 };
 
-/// The programs of a cgroup, but for the sidecar's, which is trusted whatever it is.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Programs {
-    pub(super) safe: BTreeSet<Executable>,
-    pub(super) hazardous: BTreeMap<Executable, Hazardous>,
-    /// Those of the hazardous that another look may find safe.
-    pub(super) unclear: BTreeSet<Executable>,
-}
-
-impl Programs {
-    /// Those to which nothing is redirected, for people to see. Those the user vouches for do not.
-    pub(super) fn named(&self, vouched: &[Executable]) -> Vec<Hazardous> {
-        let stays = |(program, _): &(&Executable, &Hazardous)| !vouched.contains(program);
-        let all: BTreeSet<&Hazardous> = self.hazardous.iter().filter(stays).map(|(_, named)| named).collect();
-        all.into_iter().cloned().collect()
-    }
-
-    /// With those that ran before. What is known by now counts; of very many those that run now.
-    pub(super) fn join(&mut self, before: &Self) {
-        if before.safe.len() + before.hazardous.len() > Self::MOST {
-            return;
-        }
-        let is_new = |it: &Self, program: &Executable| {
-            !it.safe.contains(program) && !it.hazardous.contains_key(program)
-        };
-        for (program, named) in &before.hazardous {
-            if is_new(self, program) {
-                self.hazardous.insert(*program, named.clone());
-                self.unclear.extend(before.unclear.get(program));
-            }
-        }
-        for program in &before.safe {
-            if is_new(self, program) {
-                self.safe.insert(*program);
-            }
-        }
-    }
-
-    /// A workload that runs more programs than this starts ever new ones.
-    const MOST: usize = 256;
-}
-
-/// A program to which nothing is redirected.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-pub struct Hazardous {
-    pub program: PathBuf,
-    pub reason: String,
-    /// Whether what its servers send is redirected all the same, where their sockets do not block.
-    #[serde(default)]
-    pub sends: bool,
+/// How a process reads.
+#[derive(Clone, Copy)]
+enum Class {
+    Safe,
+    /// Safe where splice(2) is refused.
+    Guarded(Reads, Hazard),
+    Hazardous(Hazard),
 }
 
 /// Looks into processes, each file of code once.
@@ -93,6 +56,8 @@ pub(super) struct Readers<'a> {
     asking: bool,
     /// Programs that are not safe send in the map all the same.
     unknown_send: bool,
+    /// splice(2) is refused from what is redirected to.
+    guards: bool,
     known: Files,
     /// What was not looked at by then stays out.
     deadline: Instant,
@@ -100,19 +65,22 @@ pub(super) struct Readers<'a> {
 
 /// Files of code that were looked into.
 #[derive(Debug, Default)]
-pub(super) struct Files(HashMap<code::Identity, Option<Hazard>>);
+pub(super) struct Files(HashMap<code::Identity, Look>);
 
 impl Files {
     /// Of more, all are looked into again.
     const MOST: usize = 32_768;
 
-    fn note(&mut self, file: code::Identity, hazard: Option<Hazard>) {
+    fn note(&mut self, file: code::Identity, look: Look) {
         if self.0.len() >= Self::MOST {
             self.0.clear();
         }
-        self.0.insert(file, hazard);
+        self.0.insert(file, look);
     }
 }
+
+/// The sidecar, and what the user vouches for.
+pub(super) const TRUSTED_ANYWAY: u32 = end_flag::TRUSTED | end_flag::DRAINS;
 
 /// For all programs of a workload together. What a container has in store to be read must not hold up others.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -126,8 +94,14 @@ impl<'a> Readers<'a> {
 
     /// With what was found out before.
     pub(super) fn knowing(config: &'a Config, plan: &Plan, known: Files) -> Self {
-        let (asking, unknown_send) = (plan.findings.miscounts_waiting, plan.unknown_send());
-        Self { config, asking, unknown_send, known, deadline: Instant::now() + PATIENCE }
+        Self {
+            config,
+            asking: plan.findings.miscounts_waiting,
+            unknown_send: plan.unknown_send(),
+            guards: plan.guards(),
+            known,
+            deadline: Instant::now() + PATIENCE,
+        }
     }
 
     pub(super) fn into_known(self) -> Files {
@@ -136,33 +110,39 @@ impl<'a> Readers<'a> {
 
     /// The programs of the processes below a cgroup.
     pub(super) fn in_cgroup(&mut self, cgroup: &Path) -> Result<Programs> {
-        self.of_processes(&processes(cgroup)?)
+        Ok(self.of_processes(&processes(cgroup)?))
     }
 
     /// Of these.
-    pub(super) fn of_processes(&mut self, pids: &[i32]) -> Result<Programs> {
+    pub(super) fn of_processes(&mut self, pids: &[i32]) -> Programs {
         let mut found = Programs::default();
         for &pid in pids {
             if self.is_sidecar(pid) {
                 continue;
             }
             let Ok(program) = executable(pid) else { continue };
-            let changing = is_recent(program.changed).then_some(Hazard::Changing);
-            if let Some(hazard) = changing.or_else(|| self.hazard(pid)) {
-                let path = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-                let reason = hazard.describe().to_owned();
-                let sends = self.unknown_send;
-                if hazard.may_pass() {
-                    found.unclear.insert(program);
+            let class =
+                if is_recent(program.changed) { Class::Hazardous(Hazard::Changing) } else { self.class(pid) };
+            let named = |hazard: Hazard| Hazardous {
+                program: fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default(),
+                reason: hazard.describe().to_owned(),
+                sends: self.unknown_send,
+            };
+            match class {
+                Class::Safe => drop(found.safe.insert(program)),
+                Class::Guarded(reads, hazard) => {
+                    found.guarded.insert(program, (end_flag::GUARDED | reads.flags(), named(hazard)));
                 }
-                found.hazardous.insert(program, Hazardous { program: path, reason, sends });
-            } else {
-                found.safe.insert(program);
+                Class::Hazardous(hazard) => {
+                    found.hazardous.insert(program, named(hazard));
+                    if hazard.may_pass() {
+                        found.unclear.insert(program);
+                    }
+                }
             }
         }
-        // One process is enough against its program: another one may map the library later.
-        found.safe.retain(|program| !found.hazardous.contains_key(program));
-        Ok(found)
+        found.settle();
+        found
     }
 
     /// Marks the listeners that are there already: what they accept from now on is read by a trusted process. `of`: whose
@@ -172,7 +152,7 @@ impl<'a> Readers<'a> {
         netns: &Netns,
         policy: &Policy,
         node_dir: &Path,
-        vouched: &[Executable],
+        trust: &Trust<'_>,
         of: Option<&[i32]>,
     ) -> Result<usize> {
         let path = map_in(node_dir, map::READER_MARKS);
@@ -188,15 +168,22 @@ impl<'a> Readers<'a> {
             // Not ours to look into: its connections stay on the stack.
             let Ok(Some((pid, socket))) = found else { continue };
             let sidecar = [policy.outbound_port, policy.inbound_port].contains(&listener.addr.port());
-            let named = executable(pid).is_ok_and(|program| vouched.contains(&program));
-            let sidecar = sidecar || self.is_sidecar(pid);
-            let trusted = sidecar || named || self.hazard(pid).is_none();
+            let known = || executable(pid).ok().and_then(|program| trust.of(&program));
+            let reads = if sidecar || self.is_sidecar(pid) {
+                TRUSTED_ANYWAY
+            } else if let Some(known) = known() {
+                known
+            } else {
+                match self.class(pid) {
+                    Class::Safe => end_flag::TRUSTED,
+                    Class::Guarded(reads, _) if trust.guards => end_flag::TRUSTED | reads.flags(),
+                    Class::Guarded(..) | Class::Hazardous(_) => 0,
+                }
+            };
             let nonblocking = fcntl(&socket, FcntlArg::F_GETFL)
                 .is_ok_and(|flags| OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
-            let flags = if trusted { end_flag::TRUSTED } else { 0 }
-                | if sidecar || named { end_flag::DRAINS } else { 0 }
-                | if nonblocking { end_flag::EVENT_LOOP } else { 0 };
-            let trusts = |flags: u32| flags & (end_flag::TRUSTED | end_flag::DRAINS);
+            let flags = reads | if nonblocking { end_flag::EVENT_LOOP } else { 0 };
+            let trusts = |flags: u32| flags & TRUSTED_ANYWAY;
             let old = marks.get(&socket.as_fd(), 0).ok().map(|old| old.0);
             if old.is_some_and(|old| trusts(old.flags) == trusts(flags)) {
                 continue;
@@ -219,20 +206,34 @@ impl<'a> Readers<'a> {
     }
 
     /// Of the process's program and every library it has mapped.
-    fn hazard(&mut self, pid: i32) -> Option<Hazard> {
-        let Ok(files) = code::files_of(pid) else { return Some(Hazard::Unread) };
-        files.iter().find_map(|file| self.hazard_in(file).unwrap_or(Some(Hazard::Unread)))
+    fn class(&mut self, pid: i32) -> Class {
+        let Ok(files) = code::files_of(pid) else { return Class::Hazardous(Hazard::Unread) };
+        let (mut hazard, mut reads, mut uring) = (None, Some(Reads::Otherwise), false);
+        for file in &files {
+            let look = self.look_into(file).unwrap_or(Look::UNREAD);
+            hazard = hazard.or(look.hazard);
+            uring |= look.uring;
+            reads = reads.zip(look.guarded).map(|(one, other)| one.max(other));
+            if let Some(hazard) = hazard.filter(|_| !self.guards || reads.is_none()) {
+                return Class::Hazardous(hazard);
+            }
+        }
+        match (hazard, reads.filter(|_| !uring)) {
+            (None, _) => Class::Safe,
+            (Some(hazard), Some(reads)) => Class::Guarded(reads, hazard),
+            (Some(hazard), None) => Class::Hazardous(hazard),
+        }
     }
 
-    /// The hazard in one file of code, which is read once.
-    fn hazard_in(&mut self, file: &code::Code) -> Result<Option<Hazard>> {
+    /// What one file of code may do, which is read once.
+    fn look_into(&mut self, file: &code::Code) -> Result<Look> {
         let (identity, readable) = file.open()?;
         if let Some(known) = self.known.0.get(&identity) {
             return Ok(*known);
         }
-        let hazard = hazard::of(&readable.read(self.deadline)?, file.is_program, self.asking);
-        self.known.note(identity, hazard);
-        Ok(hazard)
+        let look = hazard::of(&readable.read(self.deadline)?, file.is_program, self.asking, self.guards);
+        self.known.note(identity, look);
+        Ok(look)
     }
 }
 

@@ -5,7 +5,7 @@ mod flow;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -225,21 +225,31 @@ impl Connect {
     }
 
     fn connect(&self) -> Result<TcpStream> {
-        let family = if self.to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
-        setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
-        if self.fast_open {
-            setsockopt(&fd, sockopt::TcpFastOpenConnect, &true).context("TCP_FASTOPEN_CONNECT")?;
-        }
-        match connect(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrStorage::from(self.to)) {
-            Ok(()) | Err(nix::errno::Errno::EINPROGRESS) => Ok(TcpStream::from(fd)),
-            Err(errno) => Err(errno).context("connect"),
-        }
+        connect_soon(self.to, |fd| {
+            if self.fast_open {
+                setsockopt(fd, sockopt::TcpFastOpenConnect, &true).context("TCP_FASTOPEN_CONNECT")?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A connection that begins, of a socket that never blocks. `prepare` sees it first.
+pub(crate) fn connect_soon(
+    to: SocketAddr,
+    prepare: impl FnOnce(&OwnedFd) -> Result<()>,
+) -> Result<TcpStream> {
+    let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
+    prepare(&fd)?;
+    match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
+        Ok(()) | Err(nix::errno::Errno::EINPROGRESS) => Ok(TcpStream::from(fd)),
+        Err(errno) => Err(errno).context("connect"),
     }
 }
 
 fn defer_accept(listener: &TcpListener) -> Result<()> {
-    use std::os::fd::AsRawFd;
     let seconds: libc::c_int = 1;
     // SAFETY: the option's value is an int that outlives the call.
     let result = unsafe {

@@ -1,0 +1,143 @@
+//! What the programs of a workload turned out to be.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use proxy_common::accel::{Executable, end_flag};
+use serde::{Deserialize, Serialize};
+
+use super::TRUSTED_ANYWAY;
+
+/// The programs of a cgroup, but for the sidecar's, which is trusted whatever it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::dataplane) struct Programs {
+    pub(in crate::dataplane) safe: BTreeSet<Executable>,
+    /// Safe where splice(2) is refused, with their flags; elsewhere as said.
+    pub(in crate::dataplane) guarded: BTreeMap<Executable, (u32, Hazardous)>,
+    pub(in crate::dataplane) hazardous: BTreeMap<Executable, Hazardous>,
+    /// Those of the hazardous that another look may find safe.
+    pub(in crate::dataplane) unclear: BTreeSet<Executable>,
+}
+
+impl Programs {
+    /// One process is enough against its program: another one may map the library later.
+    pub(in crate::dataplane) fn settle(&mut self) {
+        let Self { safe, guarded, hazardous, unclear } = self;
+        guarded.retain(|program, _| !hazardous.contains_key(program));
+        safe.retain(|program| !hazardous.contains_key(program) && !guarded.contains_key(program));
+        unclear.retain(|program| hazardous.contains_key(program));
+    }
+
+    /// With those that ran before, of which nothing better is believed now, unless another look was to be had. Of very many
+    /// those that run now.
+    pub(in crate::dataplane) fn join(&mut self, before: &Self) {
+        if before.safe.len() + before.guarded.len() + before.hazardous.len() > Self::MOST {
+            return;
+        }
+        let is_known = |it: &Self, program: &Executable| {
+            it.safe.contains(program)
+                || it.guarded.contains_key(program)
+                || it.hazardous.contains_key(program)
+        };
+        for (program, named) in &before.hazardous {
+            let was_unclear = before.unclear.contains(program);
+            if was_unclear && is_known(self, program) {
+                continue;
+            }
+            self.hazardous.insert(*program, named.clone());
+            self.unclear.remove(program);
+            if was_unclear {
+                self.unclear.insert(*program);
+            }
+        }
+        self.guarded.extend(before.guarded.iter().map(|(program, why)| (*program, why.clone())));
+        self.safe.extend(&before.safe);
+        self.settle();
+    }
+
+    /// A workload that runs more programs than this starts ever new ones.
+    const MOST: usize = 256;
+}
+
+/// What is made of them.
+pub(in crate::dataplane) struct Trust<'a> {
+    pub(in crate::dataplane) programs: &'a Programs,
+    /// Those the user vouches for.
+    pub(in crate::dataplane) vouched: &'a [Executable],
+    /// splice(2) is refused.
+    pub(in crate::dataplane) guards: bool,
+}
+
+impl Trust<'_> {
+    /// Those to which nothing is redirected, for people to see.
+    pub(in crate::dataplane) fn named(&self) -> Vec<Hazardous> {
+        let guarded = self.programs.guarded.iter().filter(|_| !self.guards);
+        let guarded = guarded.map(|(program, (_, why))| (program, why));
+        let stays = |(program, _): &(&Executable, &Hazardous)| !self.vouched.contains(program);
+        let all: BTreeSet<&Hazardous> =
+            self.programs.hazardous.iter().chain(guarded).filter(stays).map(|(_, named)| named).collect();
+        all.into_iter().cloned().collect()
+    }
+
+    /// Flags of what a program's listeners accept. None: nobody has looked at it.
+    pub(super) fn of(&self, program: &Executable) -> Option<u32> {
+        let Programs { safe, guarded, hazardous, .. } = self.programs;
+        if self.vouched.contains(program) {
+            Some(TRUSTED_ANYWAY)
+        } else if hazardous.contains_key(program) {
+            Some(0)
+        } else if let Some((flags, _)) = guarded.get(program) {
+            Some(if self.guards { flags & !end_flag::GUARDED | end_flag::TRUSTED } else { 0 })
+        } else {
+            safe.contains(program).then_some(end_flag::TRUSTED)
+        }
+    }
+}
+
+/// A program to which nothing is redirected.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Hazardous {
+    pub program: PathBuf,
+    pub reason: String,
+    /// Whether what its servers send is redirected all the same, where their sockets do not block.
+    #[serde(default)]
+    pub sends: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn program(ino: u64) -> Executable {
+        Executable { ino, dev: 1, reserved: 0, changed: 0 }
+    }
+
+    fn hazardous(name: &str) -> Hazardous {
+        Hazardous { program: name.into(), reason: String::new(), sends: false }
+    }
+
+    #[test]
+    fn nothing_better_is_believed_later() {
+        let before = Programs {
+            safe: [program(1)].into(),
+            hazardous: [(program(2), hazardous("a")), (program(3), hazardous("b"))].into(),
+            unclear: [program(3)].into(),
+            ..Programs::default()
+        };
+        let mut now = Programs { safe: [program(2), program(3), program(4)].into(), ..Programs::default() };
+        now.join(&before);
+        assert_eq!(now.safe, [program(1), program(3), program(4)].into());
+        assert_eq!(now.hazardous.keys().copied().collect::<Vec<_>>(), [program(2)]);
+        assert!(now.unclear.is_empty());
+
+        let mut later = Programs { hazardous: [(program(1), hazardous("c"))].into(), ..Programs::default() };
+        later.join(&now);
+        assert_eq!(later.safe, [program(3), program(4)].into());
+        let trust = Trust { programs: &later, vouched: &[program(2)], guards: false };
+        assert_eq!(trust.named(), [hazardous("c")]);
+        let of = [1, 2, 3, 5].map(|ino| trust.of(&program(ino)));
+        assert_eq!(of, [Some(0), Some(TRUSTED_ANYWAY), Some(end_flag::TRUSTED), None]);
+    }
+}
