@@ -36,6 +36,7 @@ mod presence;
 mod privileges;
 mod programs;
 mod readers;
+mod recorded;
 mod refresh;
 mod refused;
 mod release;
