@@ -21,7 +21,7 @@ use tests::schema::faults;
 use tests::sidestep::{DEFAULT_FLAGS, Ended, Sidestep, ended, ended_command, workload};
 use tests::wait::until;
 
-/// What is pretended holds for the process.
+/// What is pretended holds for the process, and `status` is of all workloads: one of another layout cannot be read.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn history(args: &[&str]) -> Ended {
@@ -57,7 +57,6 @@ fn each_attach_and_the_end_are_kept() {
     if !DataPlane::Sidestep.met(&[]) {
         return;
     }
-    // `status` is of all workloads, and one of another layout cannot be read.
     let _turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (network, twin) = (Network::new("history").unwrap(), Network::new("history-twin").unwrap());
     let name = network.pod.workload().unwrap();
@@ -108,6 +107,7 @@ fn it_fits_a_terminal() {
     if !DataPlane::Sidestep.met(&[Requirement::Program("script", "bsdutils")]) {
         return;
     }
+    let _turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let network = Network::new("history-wide").unwrap();
     let name = network.pod.workload().unwrap();
     let attached = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
@@ -156,6 +156,7 @@ fn it_fails_no_attach() {
     if !DataPlane::Sidestep.met(&[]) {
         return;
     }
+    let _turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let network = Network::new("history-full").unwrap();
     let full = network.pod.scratch().join("full");
     fs::create_dir(&full).unwrap();

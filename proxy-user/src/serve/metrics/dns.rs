@@ -31,8 +31,8 @@ static ANSWERS: Family = Family {
     labels: &["workload", "namespace"],
 };
 
-/// Of the kernel's buckets those whose upper ends are shown: 1, 16, 131 ms and 1 s.
-const BOUNDS: [usize; 4] = [10, 14, 17, 20];
+/// Of the kernel's buckets those whose upper ends are shown: 16 and 131 ms, 1 s.
+const BOUNDS: [usize; 3] = [14, 17, 20];
 
 #[derive(Debug)]
 pub(super) struct Dns;
