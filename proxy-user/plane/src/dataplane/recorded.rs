@@ -126,7 +126,7 @@ fn listed(all: Vec<String>) -> String {
     const MOST: usize = 8;
     match all.len() {
         0 => "none".to_owned(),
-        ..=MOST => all.join(","),
+        1..=MOST => all.join(","),
         more => format!("{},... ({more} in all)", all[..MOST].join(",")),
     }
 }
