@@ -9,6 +9,8 @@ use crate::addr::Addr;
 
 /// The port that servers are asked at.
 pub const PORT: u16 = 53;
+/// Where the agent listens for them.
+pub const AGENT: u16 = 15053;
 
 /// Servers told apart besides the first. A resolver has three (`MAXNS`).
 pub const SLOTS: usize = 16;

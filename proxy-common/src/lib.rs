@@ -21,6 +21,7 @@ mod named;
 pub mod names;
 pub mod places;
 pub mod policy;
+pub mod questions;
 pub mod self_test;
 pub mod tproxy;
 pub mod verdict;

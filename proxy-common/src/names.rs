@@ -122,6 +122,8 @@ pub mod map {
         OPEN_TOTALS = "OPEN_TOTALS";
         TURNAROUNDS = "TURNAROUNDS";
         NO_TURNAROUNDS = "NO_TURNAROUNDS";
+        DNS_ASKED = "DNS_ASKED";
+        DNS_QUESTIONS = "DNS_QUESTIONS";
 
         /// Room of the programs on virtual machines' interfaces, which each set of them has to itself.
         GUEST_WORK = "GUEST_WORK";
@@ -181,6 +183,8 @@ pub mod map {
         FLOW_TOTALS,
         OPEN_TOTALS,
         TURNAROUNDS,
+        DNS_ASKED,
+        DNS_QUESTIONS,
     ];
     /// The same, once a workload has virtual machines.
     pub const GUESTS: &[&str] = &[GUEST_GATEWAYS, GUEST_PORTS, GUEST_FLOWS, GUEST_IN, GUEST_OUT];

@@ -3,6 +3,7 @@
 
 use proxy_common::{
     kernel::{AccelKernel, FlowKernel, Kernel},
+    policy::flag,
     workload::feature,
 };
 
@@ -48,6 +49,12 @@ pub(crate) fn observes() -> bool {
 #[inline(always)]
 pub(crate) fn times() -> bool {
     features() & feature::TIME != 0
+}
+
+/// Questions for names go to the agent.
+#[inline(always)]
+pub(crate) fn captures_dns() -> bool {
+    features() & flag::DNS != 0
 }
 
 /// Sockets may enter the acceleration's map.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tests::accelerated::Accelerated;
 use tests::client::Connect;
 use tests::data_plane::DataPlane;
+use tests::dns::{self, Ask};
 use tests::envoy_config::{Forward, SidecarConfig};
 use tests::flows::wait_closed;
 use tests::load::Load;
@@ -18,6 +19,8 @@ use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 
 const IDLE: usize = 40;
 const BUSY: usize = 150;
+/// More than these, where its questions for names are captured.
+const NAMES: usize = 15;
 
 /// Lines of the page that are the pod's.
 fn series(serve: &Serve, pod: &Pod) -> Vec<String> {
@@ -39,7 +42,7 @@ fn a_workload_has_a_bounded_number_of_series() {
     let flags: Vec<String> = Accelerated::new("safe-readers").flags();
     let flags: Vec<&str> = DEFAULT_FLAGS
         .into_iter()
-        .chain(["--pod", "shop/web-0"])
+        .chain(["--pod", "shop/web-0", "--redirect-dns", "--capture-all-dns"])
         .chain(flags.iter().map(String::as_str))
         .collect();
     let _attached = Sidestep::attach(&network.pod, &flags).unwrap();
@@ -64,10 +67,23 @@ fn a_workload_has_a_bounded_number_of_series() {
     for to in [network.outside4(80), network.outside4(81), SocketAddr::from(([127, 0, 0, 1], 8080))] {
         Connect::to(to).one_line().from(&network.pod).unwrap();
     }
+    // A resolver for each kind of answer.
+    for code in ["0", "2", "3", "4", "5"] {
+        let resolver = network.pod.lab_agent("dns-answer").unwrap().args(["--listen", dns::AGENT[0]]);
+        let resolver = resolver.args(["--code", code]).spawn().unwrap();
+        resolver.wait_for("ready").unwrap();
+        Ask::new(["10.96.0.10:53".parse().unwrap()]).from(&network.pod).unwrap();
+    }
     wait_closed(&network.pod, &[], 8).unwrap();
     let busy = series(&serve, &network.pod);
-    println!("{} series with traffic", busy.len());
+    let is_of_names = |line: &String| {
+        ["sidestep_dns_", "rule=\"O11\"", "event=\"dns_reply\""].iter().any(|text| line.contains(text))
+    };
+    let (names, busy): (Vec<String>, Vec<String>) = busy.into_iter().partition(is_of_names);
+    println!("{} series with traffic, and {} of names", busy.len(), names.len());
+    assert!(names.len() <= NAMES, "{} of {NAMES}:\n{}", names.len(), names.join("\n"));
     assert!(busy.len() <= BUSY, "{} of {BUSY}:\n{}", busy.len(), busy.join("\n"));
+    assert!(names.iter().any(|line| line.contains("outcome=\"servfail\"")), "{names:#?}");
     for name in ["sidestep_connections_total", "sidestep_hand_off_duration_seconds_bucket"] {
         for hop in ["inbound", "inner", "outbound"] {
             let hop = format!("hop=\"{hop}\"");

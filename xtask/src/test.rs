@@ -101,6 +101,8 @@ pub(crate) fn environment(workspace: &Workspace, command: &mut Command) {
     if env::var_os("SIDESTEP_ENVOY").is_none() && ours.is_file() {
         command.env("SIDESTEP_ENVOY", ours);
     }
+    // The machine's own history is of what is done to its own workloads.
+    command.env("SIDESTEP_HISTORY", workspace.target_for("history.jsonl"));
     command.env("SIDESTEP_EARLIER", workspace.target_for("earlier"));
     let istio = workspace.target_for("cluster").join("bin/istio-iptables");
     if env::var_os("SIDESTEP_ISTIO_IPTABLES").is_none() && istio.is_file() {

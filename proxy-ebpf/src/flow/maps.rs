@@ -1,6 +1,8 @@
 //! The maps of the flow records, one for all workloads of the node.
 #![allow(unsafe_code, reason = "map values are reached through raw pointers the verifier has checked")]
 
+use core::hint::black_box;
+
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, bpf_sock},
     macros::map,
@@ -13,6 +15,7 @@ use proxy_common::{
         PeerKey, ToldPeer, Totals, Turnarounds, bucket, totals_key, turn_key,
     },
     places::{PLACES, place_of, set_of},
+    questions::{ASKED_SETS, Asked, AskedSet, Questions},
     workload::{PEERS, SLOTS},
 };
 
@@ -92,6 +95,14 @@ static TURNAROUNDS: HashMap<u32, Turnarounds> =
 /// What those begin with: too large for the stack.
 #[map]
 static NO_TURNAROUNDS: Array<Turnarounds> = Array::with_max_entries(1, 0);
+
+/// Questions to the agent that wait for their answers, in sets of the workload that asks.
+#[map]
+static DNS_ASKED: Array<AskedSet> = Array::with_max_entries(SLOTS * ASKED_SETS, BPF_F_MMAPABLE);
+
+/// What has come of them; by slot, mapped by readers.
+#[map]
+static DNS_QUESTIONS: Array<Questions> = Array::with_max_entries(SLOTS, BPF_F_MMAPABLE);
 
 #[inline(always)]
 pub(super) fn record(sk: *mut bpf_sock) -> Option<&'static mut FlowRecord> {
@@ -250,6 +261,20 @@ pub(super) fn turnarounds(slot: u32, class: u8, is_server: bool) -> Option<*mut 
 }
 
 #[inline(always)]
+pub(super) fn questions(slot: u32) -> Option<&'static mut Questions> {
+    // SAFETY: a map value; its words are added to.
+    DNS_QUESTIONS.get_ptr_mut(slot).map(|sums| unsafe { &mut *sums })
+}
+
+/// The places of a question.
+#[inline(always)]
+pub(super) fn asked(slot: u32, mark: u64) -> Option<&'static mut [Asked; PLACES]> {
+    let set = DNS_ASKED.get_ptr_mut(set_of(slot, ASKED_SETS, mark))?;
+    // SAFETY: a map value; its words are written and read whole.
+    Some(unsafe { &mut (*set).0 })
+}
+
+#[inline(always)]
 pub(super) fn open_totals(key: &OpenKey) -> Option<&'static mut OpenTotals> {
     let found = OPEN_TOTALS.get_ptr_mut(key).or_else(|| {
         let _ = OPEN_TOTALS.insert(key, OpenTotals::NONE, 0);
@@ -266,8 +291,8 @@ pub(super) fn open_totals(key: &OpenKey) -> Option<&'static mut OpenTotals> {
 #[inline(always)]
 pub(super) unsafe fn measure(histogram: *mut Histogram, ns: u64) {
     let us = ns / 1000;
-    // The mask is for the verifier: buckets end before it.
-    let at = bucket(us) & 31;
+    // The mask is for the verifier: buckets end before it. Of a caller that has compared the time LLVM would know that.
+    let at = black_box(bucket(us)) & 31;
     if at < BUCKETS {
         // SAFETY: an element of the array.
         atomic::add(unsafe { (&raw mut (*histogram).buckets).cast::<u64>().add(at) }, 1);

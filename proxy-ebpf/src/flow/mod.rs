@@ -15,6 +15,7 @@ mod maps;
 mod opening;
 mod ops;
 mod process;
+mod questions;
 mod socket;
 mod sum;
 mod turn;

@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use proxy_common::flow::{FINE, FlowRecord, LiveEnd, Measured, Segment, Turn, fine_bucket, flow_flag};
 
-use super::maps;
+use super::{maps, questions};
 use crate::{
     atomic,
     clock::now,
@@ -46,7 +46,12 @@ pub(crate) fn flow_out(ctx: SkBuffContext) -> i32 {
 /// None: nothing that counts. Most packets are done with before anything of their connection is looked up.
 #[inline(always)]
 fn passes(skb: *mut __sk_buff, sends: bool) -> Option<()> {
-    let (seq, end_of_payload) = payload(skb)?;
+    let Some((seq, end_of_payload)) = payload(skb) else {
+        if rodata::captures_dns() {
+            questions::passes(skb, sends);
+        }
+        return None;
+    };
     let sk = load64!(skb, __sk_buff, __bindgen_anon_2) as *mut bpf_sock;
     if sk.is_null() {
         return None;

@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::ExitCode};
 use anyhow::{Context, Result};
 use proxy_common::names::map;
 use proxy_core::{
-    config::{Capture, Config, PodName, RunOptions, ThisHost},
+    config::{Capture, Config, PodName, RunOptions, Settings, ThisHost},
     exit::{Class, Failure},
 };
 use proxy_plane::{
@@ -17,7 +17,6 @@ use proxy_plane::{
 use super::{
     Output,
     acceleration::AccelerationArgs,
-    difference,
     observation::ObservationArgs,
     prune, rules,
     settings::{self, SettingsArgs},
@@ -152,20 +151,13 @@ fn attach(netns: &Netns, cgroup: &Cgroup, options: &AttachOptions, workload: &Wo
 
 /// What is not said again is as it was: only the pod's name.
 fn difference_to(old: &Meta, new: &AttachOptions) -> Vec<String> {
-    difference::lines(
-        &difference::Settings {
-            pod: old.pod.as_ref(),
-            config: &old.config,
-            acceleration: &old.acceleration,
-            observe: old.observe,
-        },
-        &difference::Settings {
-            pod: new.pod.as_ref().or(old.pod.as_ref()),
-            config: &new.config,
-            acceleration: &new.acceleration,
-            observe: new.observe,
-        },
-    )
+    let new = Settings {
+        pod: new.pod.as_ref().or(old.pod.as_ref()),
+        config: &new.config,
+        acceleration: &new.acceleration,
+        observe: new.observe,
+    };
+    old.settings().changes(&new).iter().map(ToString::to_string).collect()
 }
 
 /// Nobody forgets to name a pod and redirects the machine's own traffic.

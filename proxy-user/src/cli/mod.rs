@@ -8,7 +8,6 @@ mod bench;
 mod choice;
 mod cluster;
 mod detach;
-mod difference;
 mod doctor;
 mod explain;
 mod explain_pid;
@@ -21,6 +20,7 @@ mod flows_stuck;
 mod flows_table;
 mod flows_top;
 mod help;
+mod history;
 mod install;
 mod istio_args;
 mod istio_iptables;
@@ -83,6 +83,8 @@ enum Verb {
     Status(status::StatusArgs),
     /// Show connections, live and recent: who, where to, by which rule, how many bytes by which path
     Flows(flows::FlowsArgs),
+    /// Show what was done to the workloads of this node: when, by whom, which settings changed
+    History(history::HistoryArgs),
     /// Say what becomes of a connection, by which rule, and what the rule stands for
     Explain(explain::ExplainArgs),
     /// Say which servers of a pod clients outside reach, and which they should not or cannot; exit 1 if any
@@ -156,9 +158,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         found
             .and_then(|found| IstioIptables::from_arg_matches(&found))
             .map(|alone| (Verb::IstioIptables(alone.args), log::Verbosity::default()))
+            .inspect(|_| acting_as("istio-iptables"))
     } else {
         let found = command().try_get_matches_from(args);
-        found.and_then(|found| Cli::from_arg_matches(&found)).map(|cli| (cli.verb, cli.verbosity))
+        found.and_then(|found| {
+            acting_as(found.subcommand_name().unwrap_or_default());
+            Cli::from_arg_matches(&found).map(|cli| (cli.verb, cli.verbosity))
+        })
     };
     let (verb, verbosity) = match verb {
         Ok(found) => found,
@@ -193,6 +199,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Verb::Prune(args) => prune::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Flows(args) => flows::run(&args),
+        Verb::History(args) => history::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Audit(args) => audit::run(&args),
         Verb::Verify(args) => verify::run(&args),
@@ -214,6 +221,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
             runtime.block_on(relay::run(args)).map(|()| ExitCode::SUCCESS)
         }
     }
+}
+
+/// What the history of a workload says of who it was.
+fn acting_as(verb: &str) {
+    let who = if verb == "run" { "agent" } else { verb };
+    proxy_plane::history::acting_as(who, env!("SIDESTEP_COMMIT"));
 }
 
 fn command() -> Command {

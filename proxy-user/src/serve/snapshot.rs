@@ -10,7 +10,7 @@ use anyhow::Result;
 use proxy_agent::{agent::Agent, report::Report};
 use proxy_plane::{
     dataplane::{self, Gone, MapUsage, Programs, Run, WorkloadStatus},
-    flows::{self, ClassTotals, Records},
+    flows::{self, ClassTotals, Questions, Records},
 };
 
 use super::{
@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub runs: Vec<Run>,
     /// Sums over flows, of observed workloads.
     pub totals: Vec<ClassTotals>,
+    /// What the workloads have asked for, in their order; none: nobody looks.
+    pub questions: Vec<Option<Questions>>,
     /// What became of the records of closed ends.
     pub records: Records,
     /// Connections that were stuck at the last look.
@@ -121,6 +123,7 @@ impl Snapshot {
         let node = MapUsage::summed(&usages)?;
         let runs = Programs::loaded().of_node()?;
         let totals = flows::totals(&workloads)?;
+        let questions = flows::questions(&workloads)?;
         let records = flows::records()?;
         let there: Vec<&str> = workloads.iter().map(|workload| workload.workload.as_str()).collect();
         let around = besides.around.of(&there);
@@ -132,6 +135,7 @@ impl Snapshot {
             node,
             runs,
             totals,
+            questions,
             records,
             stuck: besides.stuck.get(),
             around,

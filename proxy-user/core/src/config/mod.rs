@@ -12,6 +12,7 @@ mod annotations_file;
 mod captures;
 mod choice;
 mod cidr;
+mod difference;
 mod dns;
 mod environment;
 mod extras;
@@ -36,6 +37,7 @@ pub use annotations::{
 pub use annotations_file::parse_annotations;
 pub use choice::Choice;
 pub use cidr::CidrSet;
+pub use difference::{Change, Settings};
 pub use dns::{DnsCapture, DnsServers, parse_resolv_conf};
 pub use environment::Environment;
 pub use extras::{Accelerate, Acceleration, Observe};

@@ -1,5 +1,6 @@
 //! Ports: the sidecar's own, and the lists that choose traffic.
 
+use proxy_common::dns::AGENT;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -35,7 +36,7 @@ const PORT_STEP: &str = "write decimal port numbers between 0 and 65535, separat
 
 impl Default for Ports {
     fn default() -> Self {
-        Self { outbound: 15001, inbound: 15006, tunnel: 15008, dns: 15053 }
+        Self { outbound: 15001, inbound: 15006, tunnel: 15008, dns: AGENT }
     }
 }
 

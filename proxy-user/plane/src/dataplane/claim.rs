@@ -10,6 +10,9 @@ use super::{
 };
 use crate::netns::netns_of;
 
+/// Why what is left goes.
+const STALE: &str = "its network namespace or its cgroup is gone, or its pins could not be read";
+
 /// Makes room for an attach, or says who is in the way.
 pub(super) fn clear(table: Option<&Workloads>, pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
     forget_stale(pins, cookie)?;
@@ -35,7 +38,7 @@ fn forget_stale(pins: &WorkloadPins, cookie: Option<u64>) -> Result<()> {
             true
         }
     };
-    if stale { release::workload(pins) } else { Ok(()) }
+    if stale { release::workload(pins, Some(STALE)) } else { Ok(()) }
 }
 
 /// Two sets of rules for one namespace would both decide. What is left of a namespace or cgroup that is gone is removed.
@@ -47,7 +50,7 @@ fn refuse_second_owner(table: &Workloads, pins: &WorkloadPins, cookie: Option<u6
         let alive = Meta::read(&other.map(map::META))
             .is_ok_and(|old| old.netns_cookie == cookie && old.cgroup_exists());
         if !alive || hangs_on_nothing(&other)? {
-            release::workload(&other)?;
+            release::workload(&other, Some(STALE))?;
             continue;
         }
         return Err(Failure::error(
@@ -70,7 +73,7 @@ fn refuse_second_namespace(table: &Workloads, pins: &WorkloadPins) -> Result<()>
     };
     for other in attached(table, meant) {
         let Some(pid) = Meta::read(&other.map(map::META)).ok().and_then(|meta| process_in(&meta)) else {
-            release::workload(&other)?;
+            release::workload(&other, Some("its cgroup has another network namespace"))?;
             continue;
         };
         return Err(Failure::error(

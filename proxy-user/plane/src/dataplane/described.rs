@@ -36,6 +36,8 @@ pub struct Described {
     pub added_passthrough6: bool,
     /// Seconds since the epoch.
     pub attached_at: u64,
+    /// The same for workloads with the same settings.
+    pub config_hash: String,
     #[serde(serialize_with = "described_json::config")]
     pub config: Config,
     pub acceleration: Acceleration,
@@ -75,6 +77,7 @@ pub struct Described {
 impl From<Meta> for Described {
     fn from(pinned: Meta) -> Self {
         Self {
+            config_hash: pinned.settings().hash(),
             version: pinned.version,
             layout: pinned.layout,
             netns: pinned.netns,

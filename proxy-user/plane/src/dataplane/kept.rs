@@ -12,6 +12,8 @@ use crate::netns::NetnsId;
 /// What every layout's description says.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Kept {
+    #[serde(default)]
+    pub(super) version: String,
     pub(super) layout: u32,
     pub(super) slot: u32,
     pub(super) netns: NetnsId,

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use proxy_common::{addr::Addr, names::map, wire::Route};
 use proxy_core::{
     compile::{Compiled, compile},
-    config::{Acceleration, Config, Observe, PodName},
+    config::{Acceleration, Config, Observe, PodName, Settings},
     network::{Interfaces, Routes},
 };
 use serde::{Deserialize, Serialize};
@@ -103,6 +103,22 @@ impl Meta {
         });
         pins::remove(&stage)?;
         done
+    }
+
+    /// Nobody has to say again which pod it is.
+    pub(super) fn is_still(&mut self, old: &Self) {
+        self.pod = self.pod.take().or_else(|| old.pod.clone());
+        self.sandbox = self.sandbox.take().or_else(|| old.sandbox.clone());
+    }
+
+    /// What its user has decided.
+    pub fn settings(&self) -> Settings<'_> {
+        Settings {
+            pod: self.pod.as_ref(),
+            config: &self.config,
+            acceleration: &self.acceleration,
+            observe: self.observe,
+        }
     }
 
     /// The same workload with other rules, which are made from these routes.

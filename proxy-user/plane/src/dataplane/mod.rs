@@ -37,7 +37,9 @@ mod pins;
 mod presence;
 mod privileges;
 mod programs;
+mod questions;
 mod readers;
+mod recorded;
 mod refresh;
 mod refused;
 mod release;
@@ -81,6 +83,7 @@ pub(crate) use observation::{
 pub use pins::WorkloadPins;
 pub use presence::{Gone, prune};
 pub use privileges::{check as check_privileges, check_reading, missing_capabilities, raise_memlock};
+pub(crate) use questions::QuestionMaps;
 pub use readers::Hazardous;
 pub use refused::pretend_refused;
 pub use release::{detach, detach_all, detach_these};

@@ -89,7 +89,7 @@ impl Node {
     pub fn release(&self, workload: &WorkloadPins) -> Result<bool> {
         let Some(_lock) = Lock::take(&bpffs::root())? else { return Ok(false) };
         let there = workload.exists();
-        release::workload(workload)?;
+        release::workload(workload, None)?;
         release::remove_if_unused()?;
         Ok(there)
     }

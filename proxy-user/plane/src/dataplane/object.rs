@@ -147,7 +147,7 @@ mod tests {
                 with.insert(program.name().unwrap());
             }
         }
-        let observation = ["flow_list", "flow_ops", "flow_release", "flow_sum"];
+        let observation = ["flow_in", "flow_list", "flow_ops", "flow_out", "flow_release", "flow_sum"];
         assert_eq!(with, BTreeSet::from(observation));
     }
 }

@@ -28,6 +28,7 @@ use super::{
     late_listeners, node_pins, object,
     patience::patiently,
     pins::{self, map_in},
+    questions,
     refused::{Refused, Step},
     wire::{self, Raw},
 };
@@ -90,7 +91,7 @@ pub(super) fn begin(dir: &Path, slot: u32, anew: bool) -> Result<()> {
     let zeros = vec![0; size_of::<Totals>().next_multiple_of(8) * cpus];
     let flags = if anew { 0 } else { BPF_NOEXIST };
     if anew {
-        forget_turnarounds(dir, slot)?;
+        forget_measured(dir, slot)?;
     }
     for class in Class::ALL {
         let key = totals_key(slot, *class).to_ne_bytes();
@@ -131,11 +132,11 @@ pub(super) fn forget(dir: &Path, slot: u32) -> Result<()> {
         bpf_map_elem::delete(totals.as_fd(), &totals_key(slot, *class).to_ne_bytes())
             .context("remove the sums of the workload's flows")?;
     }
-    forget_turnarounds(dir, slot)
+    forget_measured(dir, slot)
 }
 
-/// Programs make them when there is one.
-fn forget_turnarounds(dir: &Path, slot: u32) -> Result<()> {
+/// Programs make turnarounds when there is one.
+fn forget_measured(dir: &Path, slot: u32) -> Result<()> {
     let turnarounds = pins::open_map(dir, map::TURNAROUNDS)?;
     for class in Class::ALL {
         for is_server in [false, true] {
@@ -143,7 +144,7 @@ fn forget_turnarounds(dir: &Path, slot: u32) -> Result<()> {
                 .context("remove the workload's turnarounds")?;
         }
     }
-    Ok(())
+    questions::forget(dir, slot)
 }
 
 /// Listeners that are there already are marked with their process, for what they accept from now on.

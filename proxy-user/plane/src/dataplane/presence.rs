@@ -87,7 +87,7 @@ pub fn prune() -> Result<Vec<WorkloadPins>> {
     let mut gone = Vec::new();
     for pins in WorkloadPins::all()? {
         if namespace_is_gone(&pins)? {
-            workload(&pins)?;
+            workload(&pins, Some("its network namespace is gone"))?;
             gone.push(pins);
         }
     }

@@ -13,7 +13,7 @@ use proxy_core::compile::compile;
 
 use super::{
     accelerated, bpffs, layout::layout, lock::Lock, meta::Meta, node_pins, passthrough6, pins::WorkloadPins,
-    rules::Rules, rules_change::RulesChange, undo::Undo, workloads::Workloads,
+    recorded, rules::Rules, rules_change::RulesChange, undo::Undo, workloads::Workloads,
 };
 use crate::netns;
 
@@ -55,5 +55,6 @@ pub(super) fn refresh(pins: &WorkloadPins) -> Result<bool> {
     }
     accelerated::withdraw(&node_dir, slot, seen.addresses.iter().filter(|ip| !meta.addresses.contains(ip)))?;
     accelerated::publish(&node_dir, slot, &meta.addresses, meta.not_accelerated.is_none())?;
+    recorded::refreshed(pins, &seen, &meta);
     Ok(true)
 }

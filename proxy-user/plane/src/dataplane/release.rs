@@ -26,6 +26,7 @@ use super::{
     meta::Meta,
     node_pins, observation, passthrough6,
     pins::{self, WorkloadPins, map_in, open_map},
+    recorded,
     rules::Rules,
     shares, sweep, takeover,
     workloads::Workloads,
@@ -56,7 +57,7 @@ fn detach_those(meant: impl Fn(&WorkloadPins) -> bool) -> Result<Vec<WorkloadPin
         return Ok(found);
     }
     for pins in &found {
-        workload(pins)?;
+        workload(pins, None)?;
     }
     remove_if_unused()?;
     Ok(found)
@@ -68,7 +69,7 @@ pub fn detach_all() -> Result<Vec<WorkloadPins>> {
     let _lock = Lock::take(&bpffs::root())?;
     let found = WorkloadPins::all()?;
     for pins in &found {
-        workload(pins)?;
+        workload(pins, None)?;
     }
     remove_if_unused()?;
     // Also what an attach left that was killed halfway.
@@ -76,9 +77,10 @@ pub fn detach_all() -> Result<Vec<WorkloadPins>> {
     Ok(found)
 }
 
-/// Takes a workload out, as much of it as there is.
-pub(super) fn workload(pins: &WorkloadPins) -> Result<()> {
+/// Takes a workload out, as much of it as there is. `why`: where nobody has asked for it.
+pub(super) fn workload(pins: &WorkloadPins, why: Option<&str>) -> Result<()> {
     let node_dir = node_pins::dir();
+    let was_there = pins.exists();
     let kept = Kept::read(pins).ok();
     if kept.as_ref().is_some_and(|kept| kept.layout != layout()) {
         takeover::clear(pins.dir())?;
@@ -105,6 +107,9 @@ pub(super) fn workload(pins: &WorkloadPins) -> Result<()> {
     if let Some((table, slot)) = slot {
         // As long as there are pins, their slot is nobody else's.
         table.set(slot, &Workload::default())?;
+    }
+    if was_there {
+        recorded::released(pins, meta.as_ref(), why);
     }
     passthrough6?;
     takeover::remove_unused_layouts()
@@ -207,7 +212,7 @@ pub(super) fn remains(table: &Workloads) -> Result<()> {
     for found in left {
         let pins = WorkloadPins::of(found.netns.into(), found.cgroup);
         tracing::warn!(workload = pins.name(), "what a killed attach or detach left is cleared away");
-        workload(&pins)?;
+        workload(&pins, Some("an attach or a detach of it was killed"))?;
     }
     Ok(())
 }

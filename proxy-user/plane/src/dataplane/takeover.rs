@@ -54,6 +54,11 @@ impl Earlier {
         Some(Self { kept, dir: pins.dir().to_owned(), aside: aside(pins) })
     }
 
+    /// What is known of it.
+    pub(super) fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     /// The slot it has to keep: the map of slots is every layout's.
     pub(super) fn slot(&self) -> Option<u32> {
         (self.kept.layout >= FIRST_WITH_SLOTS).then_some(self.kept.slot)

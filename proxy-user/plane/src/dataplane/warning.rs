@@ -55,6 +55,10 @@ pub enum Warning {
     GuestWithoutAddress {
         interface: String,
     },
+    /// The history has nothing of it.
+    NotRecorded {
+        why: String,
+    },
     /// The new rules are in force, and something of the old ones could not be removed.
     Left {
         what: &'static str,
@@ -117,6 +121,10 @@ impl fmt::Display for Warning {
             Self::NoPassthrough6 { why } => {
                 write!(f, "the sidecar cannot forward inbound IPv6 connections from ::6: {why}")
             }
+            Self::NotRecorded { why } => write!(
+                f,
+                "done, but not kept in the history: {why}; make room or name another file with SIDESTEP_HISTORY"
+            ),
             Self::Left { what, why } => {
                 write!(f, "{what} could not be removed, which changes no decision: {why}")
             }

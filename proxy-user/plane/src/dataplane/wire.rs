@@ -11,6 +11,7 @@ use proxy_common::{
     },
     guest::{GuestGateway, InterfaceKey},
     policy::Policy,
+    questions::Questions,
     self_test::Trial,
     wire::{ConnectionKey, Kernel, ListKey, PrefixKey, Route, SocketState},
     workload::{Shares, Workload},
@@ -49,6 +50,7 @@ impl Plain for Mark {}
 impl Plain for Policy {}
 impl Plain for PeerKey {}
 impl Plain for PrefixKey {}
+impl Plain for Questions {}
 impl Plain for Record {}
 impl Plain for Route {}
 impl Plain for Shares {}

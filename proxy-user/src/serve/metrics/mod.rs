@@ -6,6 +6,7 @@ mod agent;
 mod around;
 mod build;
 mod decisions;
+mod dns;
 mod exposition;
 mod family;
 mod flow_log;
@@ -56,6 +57,7 @@ pub static SOURCES: &[&dyn Source] = &[
     &decisions::Decisions,
     &flows::Flows,
     &turnarounds::Turnarounds,
+    &dns::Dns,
     &stuck::Stuck,
     &around::Around,
     &flow_log::FlowLog,

@@ -17,8 +17,19 @@ static INFO: Family = Family {
     name: "workload",
     kind: Kind::Info,
     unit: None,
-    help: "An attached workload: its network namespace, its cgroup, and how it was attached",
-    labels: &["workload", "namespace", "pod", "netns", "cgroup", "mode", "ip", "accelerate", "version"],
+    help: "An attached workload: its network namespace, its cgroup, and how it was attached; `config` is the same for the same settings",
+    labels: &[
+        "workload",
+        "namespace",
+        "pod",
+        "netns",
+        "cgroup",
+        "mode",
+        "ip",
+        "accelerate",
+        "version",
+        "config",
+    ],
 };
 
 static COMPLETE: Family = Family {
@@ -75,7 +86,8 @@ impl Source for Workloads {
             let ip = if meta.ipv6 { "4+6" } else { "4" };
             let mode = meta.config.mode.name();
             let pod = meta.pod.as_ref().map_or("", |pod| &pod.name);
-            info.info(&[name, namespace, pod, &netns, &cgroup, mode, ip, accelerate, &meta.version])?;
+            let (version, config) = (&meta.version, &meta.config_hash);
+            info.info(&[name, namespace, pod, &netns, &cgroup, mode, ip, accelerate, version, config])?;
         }
         let mut complete = page.family(&COMPLETE)?;
         for workload in &seen.workloads {

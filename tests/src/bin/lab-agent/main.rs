@@ -7,6 +7,7 @@ mod connect;
 mod connect_loop;
 mod connect_many;
 mod detour;
+mod dns_answer;
 mod dns_ask;
 mod dns_forward;
 mod dns_message;
@@ -68,6 +69,8 @@ enum Verb {
     Stream(stream::Stream),
     /// What programs may expect of a TCP connection.
     Semantics(semantics::Semantics),
+    /// A DNS resolver that is slow, fails or says nothing.
+    DnsAnswer(dns_answer::DnsAnswer),
     /// DNS questions that look where the replies come from.
     DnsAsk(dns_ask::DnsAsk),
     /// A DNS forwarder like the Istio agent's.
@@ -119,6 +122,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Splice(verb) => verb.run(),
         Verb::Stream(verb) => verb.run(),
         Verb::Semantics(verb) => verb.run(),
+        Verb::DnsAnswer(verb) => verb.run(),
         Verb::DnsAsk(verb) => verb.run(),
         Verb::DnsForward(verb) => verb.run(),
         Verb::Fill(verb) => verb.run(),

@@ -27,7 +27,7 @@ use super::{
     observation,
     pins::WorkloadPins,
     readers::Trust,
-    release,
+    recorded, release,
     takeover::{self, Earlier},
     undo::Undo,
     warning::Warning,
@@ -65,12 +65,8 @@ pub(super) fn enroll(
     }
     let old = Meta::read(&pins.map(map::META)).ok();
     let mut meta = found.describe(netns, cgroup, options);
-    // Nobody has to say again which pod it is.
-    if meta.pod.is_none() {
-        meta.pod = old.as_ref().and_then(|old| old.pod.clone());
-    }
-    if meta.sandbox.is_none() {
-        meta.sandbox = old.as_ref().and_then(|old| old.sandbox.clone());
+    if let Some(old) = &old {
+        meta.is_still(old);
     }
     let enrollment = Enrollment {
         root: &root,
@@ -107,14 +103,18 @@ pub(super) fn enroll(
     // The workload is attached, whatever becomes of the other build's.
     shared.keep();
     found.passthrough6.keep();
+    let record = |meta: &Meta, warnings: &[Warning]| {
+        recorded::enrolled(&pins, old.as_ref(), earlier.as_ref().map(Earlier::kept), meta, warnings)
+    };
     if let Some(earlier) = &earlier {
-        earlier.finish(netns, &node_dir).context(
+        earlier.finish(netns, &node_dir).inspect_err(|_| drop(record(&meta, &found.warnings))).context(
             "the workload is attached, and captured, but some of another version's attach is left; run attach again",
         )?;
     }
     drop(lock);
 
-    let warnings = complete(found, netns, &node_dir, &meta, options);
+    let mut warnings = complete(found, netns, &node_dir, &meta, options);
+    warnings.extend(record(&meta, &warnings));
     Ok(Enrolled { pins, updated: old.is_some() || earlier.is_some(), warnings })
 }
 

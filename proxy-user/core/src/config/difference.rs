@@ -1,30 +1,75 @@
-//! What another attach changes of a workload: each setting under the name of its flag, before and after.
+//! What another attach changes of a workload: each setting under the name of its flag, before and after. And the name that a
+//! set of settings has, to see whether two workloads have the same.
 
-use proxy_core::config::{Acceleration, Config, Observe, PodName, setting};
-use serde::Serialize;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::{Acceleration, Config, Observe, PodName, setting};
 
 /// Longer ones are cut: lists may have thousands of ranges.
 const LONGEST: usize = 60;
+/// Bytes of a digest that are shown.
+const HASHED: usize = 8;
 
 /// Everything of a workload that its user decides.
 #[derive(Serialize)]
-pub(super) struct Settings<'a> {
-    pub(super) pod: Option<&'a PodName>,
-    pub(super) config: &'a Config,
-    pub(super) acceleration: &'a Acceleration,
-    pub(super) observe: Observe,
+pub struct Settings<'a> {
+    pub pod: Option<&'a PodName>,
+    pub config: &'a Config,
+    pub acceleration: &'a Acceleration,
+    pub observe: Observe,
 }
 
-/// A line for each setting that differs.
-pub(super) fn lines(old: &Settings<'_>, new: &Settings<'_>) -> Vec<String> {
-    let (old, new) = (flat(old), flat(new));
-    let changed = old.iter().zip(&new).filter(|(old, new)| old != new);
-    let line = |((name, before), (_, after)): (&(String, String), &(String, String))| {
-        let (before, after) = shortened(before, after);
-        format!("{name}: {before} -> {after}")
-    };
-    changed.map(line).collect()
+/// A setting that differs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Change {
+    /// Its flag, or what it is called where no flag sets it.
+    pub setting: String,
+    pub before: String,
+    pub after: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} -> {}", self.setting, self.before, self.after)
+    }
+}
+
+impl Settings<'_> {
+    /// What is other in `new`.
+    pub fn changes(&self, new: &Settings<'_>) -> Vec<Change> {
+        let (old, new) = (flat(self), flat(new));
+        let changed = old.iter().zip(&new).filter(|(old, new)| old != new);
+        let change = |((name, before), (_, after)): (&(String, String), &(String, String))| {
+            let (before, after) = shortened(before, after);
+            Change { setting: name.clone(), before, after }
+        };
+        changed.map(change).collect()
+    }
+
+    /// The same for the same settings, whatever pod has them and in whatever order lists were given.
+    pub fn hash(&self) -> String {
+        // Structures of plain fields have a JSON form, with the names in one order.
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        value["pod"] = Value::Null;
+        sort_lists(&mut value);
+        let digest = Sha256::digest(value.to_string());
+        digest.iter().take(HASHED).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+fn sort_lists(value: &mut Value) {
+    match value {
+        Value::Array(items) => {
+            items.iter_mut().for_each(sort_lists);
+            items.sort_by_key(Value::to_string);
+        }
+        Value::Object(fields) => fields.values_mut().for_each(sort_lists),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// Name and value of each setting, always the same ones in the same order.
@@ -135,12 +180,15 @@ fn shortened(before: &str, after: &str) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
-    use proxy_core::config::{Environment, Given, NoHost};
-
     use super::*;
+    use crate::config::{Environment, Given, NoHost};
 
     fn config(words: &[&str]) -> Config {
         Given::from_words(words).unwrap().resolve(&Environment::default(), &NoHost).unwrap().config
+    }
+
+    fn lines(old: &Settings<'_>, new: &Settings<'_>) -> Vec<String> {
+        old.changes(new).iter().map(ToString::to_string).collect()
     }
 
     fn between(old: &[&str], new: &[&str]) -> Vec<String> {
@@ -183,6 +231,26 @@ mod tests {
         let said =
             ["--trust-program: none -> /bin/a", "--observe: on -> off", "--pod: none -> shop/reviews-0"];
         assert_eq!(lines(&old, &new), said);
+    }
+
+    #[test]
+    fn the_same_settings_have_the_same_hash() {
+        let hash = |words: &[&str], pod: Option<&str>, trusted: &[&str]| {
+            let (config, pod) = (config(words), pod.map(|pod| pod.parse().unwrap()));
+            let trusted = trusted.iter().map(Into::into).collect();
+            let acceleration = Acceleration { trusted, ..Acceleration::default() };
+            Settings { pod: pod.as_ref(), config: &config, acceleration: &acceleration, observe: Observe::On }
+                .hash()
+        };
+        let first = hash(&["-i", "*", "-d", "80,443"], Some("shop/a"), &[]);
+        assert_eq!(first, hash(&["-d", "443,80", "-i", "*"], None, &[]), "order and pod are not settings");
+        assert_eq!(first.len(), 16, "{first}");
+        for (words, trusted) in [(&["-i", "*", "-d", "80"][..], &[][..]), (&["-d", "80,443"], &[])]
+            .into_iter()
+            .chain([(&["-i", "*", "-d", "80,443"][..], &["/bin/a"][..])])
+        {
+            assert_ne!(first, hash(words, Some("shop/a"), trusted), "{words:?} {trusted:?}");
+        }
     }
 
     /// A new setting gets its flag's name here.

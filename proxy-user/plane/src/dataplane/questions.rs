@@ -1,0 +1,66 @@
+//! Where a workload's questions to its agent are counted.
+
+use std::{os::fd::AsFd as _, path::Path};
+
+use anyhow::{Context as _, Result};
+use proxy_common::{
+    names::map,
+    questions::{ASKED_SETS, Asked, AskedSet, Questions},
+    workload::SLOTS,
+};
+
+use super::{
+    node_pins,
+    pins::{map_in, open_map},
+    wire::decode,
+};
+use crate::sys::bpf_mmap::Mapping;
+
+const OF_SLOT: usize = size_of::<Questions>();
+/// Those that wait.
+const WAITING: usize = size_of::<AskedSet>() * ASKED_SETS as usize;
+
+/// Both maps, to read.
+pub(crate) struct QuestionMaps {
+    questions: Mapping,
+    asked: Mapping,
+}
+
+impl QuestionMaps {
+    pub(crate) fn open() -> Result<Self> {
+        let dir = node_pins::dir();
+        let mapped = |name: &str, of_slot: usize| {
+            let map = open_map(&dir, name)?;
+            Mapping::new(map.as_fd(), of_slot * SLOTS as usize).with_context(|| format!("map {name}"))
+        };
+        Ok(Self { questions: mapped(map::DNS_QUESTIONS, OF_SLOT)?, asked: mapped(map::DNS_ASKED, WAITING)? })
+    }
+
+    pub(crate) fn questions(&self, slot: u32) -> Option<Questions> {
+        let mut words = [0; OF_SLOT / 8];
+        self.questions.read(slot as usize * OF_SLOT, &mut words);
+        decode(&words)
+    }
+
+    pub(crate) fn asked(&self, slot: u32) -> impl Iterator<Item = Asked> {
+        let mut words = [0; WAITING / 8];
+        self.asked.read(slot as usize * WAITING, &mut words);
+        let (pairs, _) = words.as_chunks::<2>();
+        pairs.iter().map(|[mark, at]| Asked { mark: *mark, at: *at }).collect::<Vec<_>>().into_iter()
+    }
+}
+
+/// A slot that is given out again has asked nothing.
+pub(super) fn forget(dir: &Path, slot: u32) -> Result<()> {
+    for (name, of_slot) in [(map::DNS_QUESTIONS, OF_SLOT), (map::DNS_ASKED, WAITING)] {
+        if !map_in(dir, name).exists() {
+            continue;
+        }
+        let map = open_map(dir, name)?;
+        let begin = slot as usize * of_slot;
+        let mut memory =
+            Mapping::writable(map.as_fd(), begin + of_slot).with_context(|| format!("map {name}"))?;
+        (begin..begin + of_slot).step_by(size_of::<u64>()).for_each(|at| memory.write(at, 0));
+    }
+    Ok(())
+}

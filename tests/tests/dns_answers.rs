@@ -1,0 +1,184 @@
+//! Questions to the agent over UDP: how many, what came of them, and how long answers took, by resolvers that keep one
+//! waiting, fail, or say nothing.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rstest::rstest;
+use tests::data_plane::DataPlane;
+use tests::dns::{AGENT, Ask};
+use tests::network::Network;
+use tests::process::Process;
+use tests::requirement::Requirement;
+use tests::serve::{self, Metrics, Serve};
+use tests::server::PROXY_USER;
+use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
+
+const DNS: [&str; 2] = ["--redirect-dns", "--capture-all-dns"];
+/// `proxy_common::questions::PATIENCE`, and a moment.
+const OVER: Duration = Duration::from_millis(5_200);
+
+struct Lab {
+    network: Network,
+    _attached: Sidestep,
+    serve: Serve,
+    label: String,
+}
+
+impl Lab {
+    fn new(name: &str, flags: &[&str]) -> Option<Self> {
+        if !DataPlane::Sidestep.met(&[Requirement::Observation, Requirement::Program("curl", "curl")]) {
+            return None;
+        }
+        let network = Network::new(name).unwrap();
+        let flags = [&DEFAULT_FLAGS[..], flags, &["--dual-stack"]].concat();
+        let attached = Sidestep::attach(&network.pod, &flags).unwrap();
+        let label = serve::label(&network.pod).unwrap();
+        Some(Self { network, _attached: attached, serve: Serve::start(&[]).unwrap(), label })
+    }
+
+    /// A resolver in the agent's place.
+    fn agent(&self, options: &[&str]) -> Process {
+        let command = self.network.pod.lab_agent("dns-answer").unwrap().user(PROXY_USER.0, PROXY_USER.1);
+        let command = command.args(["--listen", AGENT[0], "--listen", AGENT[1]]).args(options);
+        let process = command.spawn().unwrap();
+        process.wait_for("ready").unwrap();
+        process
+    }
+
+    fn metrics(&self) -> Seen<'_> {
+        Seen { metrics: self.serve.metrics().unwrap(), label: &self.label }
+    }
+}
+
+struct Seen<'a> {
+    metrics: Metrics,
+    label: &'a str,
+}
+
+impl Seen<'_> {
+    fn has_any(&self) -> bool {
+        let page = &self.metrics.0;
+        page.lines().any(|line| line.starts_with("sidestep_dns_") && line.contains(self.label))
+    }
+
+    fn asked(&self) -> f64 {
+        self.metrics.of("sidestep_dns_questions_total", &[self.label])
+    }
+
+    fn outcome(&self, outcome: &str) -> f64 {
+        let outcome = format!("outcome=\"{outcome}\"");
+        self.metrics.of("sidestep_dns_outcomes_total", &[self.label, &outcome])
+    }
+
+    fn outcomes(&self) -> f64 {
+        self.metrics.of("sidestep_dns_outcomes_total", &[self.label])
+    }
+
+    /// Of the answers that took less than a bound.
+    fn within(&self, le: &str) -> f64 {
+        let le = format!("le=\"{le}\"");
+        self.metrics.of("sidestep_dns_answer_duration_seconds_bucket", &[self.label, &le])
+    }
+
+    fn seconds(&self) -> f64 {
+        self.metrics.of("sidestep_dns_answer_duration_seconds_sum", &[self.label])
+    }
+}
+
+fn servers(texts: &[&str]) -> Vec<SocketAddr> {
+    texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 53)).collect()
+}
+
+/// One socket for all, one connected socket for each, one whose IPv4 servers are mapped addresses.
+#[rstest]
+#[case::unconnected(Ask::new(servers(&["10.96.0.10"])), 8)]
+#[case::several_servers(Ask::new(servers(&["10.96.0.10", "10.96.0.11"])), 16)]
+#[case::connected(Ask::new(servers(&["10.96.0.10"])).connected(), 8)]
+#[case::ipv6(Ask::new(servers(&["fd00:96::10"])), 8)]
+#[case::ipv6_connected(Ask::new(servers(&["fd00:96::10"])).connected(), 8)]
+#[case::mapped(Ask::new(servers(&["10.96.0.10", "fd00:96::10"])), 16)]
+fn a_slow_resolver_is_seen(#[case] ask: Ask, #[case] questions: u32) {
+    let Some(lab) = Lab::new("dns-slow", &DNS) else { return };
+    assert!(!lab.metrics().has_any(), "nobody has asked");
+    let _agent = lab.agent(&["--after-ms", "50"]);
+    let answers = ask.rounds(8).from(&lab.network.pod).unwrap();
+    assert!(answers.iter().all(|answer| answer.from == Some(answer.server)), "{answers:?}");
+    let (seen, expected) = (lab.metrics(), f64::from(questions));
+    assert_eq!((seen.asked(), seen.outcome("noerror"), seen.outcomes()), (expected, expected, expected));
+    assert_eq!((seen.within("0.016384"), seen.within("+Inf")), (0.0, expected));
+    // A busy machine may take its time.
+    assert!(seen.within("1.048576") == expected && seen.seconds() >= 0.05 * expected, "{}", seen.seconds());
+}
+
+#[rstest]
+#[case("2", "servfail")]
+#[case("3", "nxdomain")]
+#[case("5", "refused")]
+#[case("4", "other")]
+fn a_failing_resolver_is_seen(#[case] code: &str, #[case] outcome: &str) {
+    let Some(lab) = Lab::new("dns-fail", &DNS) else { return };
+    let _agent = lab.agent(&["--code", code]);
+    let ask = Ask::new(servers(&["10.96.0.10"])).rounds(5);
+    let answers = ask.from(&lab.network.pod).unwrap();
+    assert!(answers.iter().all(|answer| answer.error.is_some()), "{answers:?}");
+    let seen = lab.metrics();
+    assert_eq!(
+        (seen.asked(), seen.outcome(outcome), seen.outcomes(), seen.within("+Inf")),
+        (5.0, 5.0, 5.0, 5.0)
+    );
+}
+
+#[test]
+fn questions_without_an_answer_are_counted_after_five_seconds() {
+    let Some(lab) = Lab::new("dns-never", &DNS) else { return };
+    let agent = lab.agent(&["--never"]);
+    let quick = Duration::from_millis(50);
+    let ask = Ask::new(servers(&["10.96.0.10"])).rounds(7).within(quick);
+    assert!(ask.from(&lab.network.pod).unwrap().iter().all(|answer| answer.from.is_none()));
+    assert_eq!((lab.metrics().asked(), lab.metrics().outcomes()), (7.0, 0.0), "they wait");
+    std::thread::sleep(OVER);
+    let seen = lab.metrics();
+    assert_eq!((seen.asked(), seen.outcome("unanswered"), seen.within("+Inf")), (7.0, 7.0, 0.0));
+    // Others take their places: none counts twice.
+    drop(agent);
+    let _agent = lab.agent(&[]);
+    let many = Ask::new(servers(&["10.96.0.10"])).rounds(100).from(&lab.network.pod).unwrap();
+    assert!(many.iter().all(|answer| answer.from.is_some()), "{many:?}");
+    let seen = lab.metrics();
+    assert_eq!((seen.outcome("unanswered"), seen.asked()), (7.0, 107.0));
+    assert!(seen.outcomes() > 90.0 && seen.outcomes() <= 107.0, "{}", seen.outcomes());
+}
+
+/// As glibc does: the same question from the same socket.
+#[test]
+fn who_asks_again_has_had_no_answer() {
+    let Some(lab) = Lab::new("dns-again", &DNS) else { return };
+    let _agent = lab.agent(&["--after-ms", "300"]);
+    const TWICE: &str = "import socket,time\n\
+        s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.settimeout(5)\n\
+        q=b'\\x12\\x34\\x01\\x00\\x00\\x01'+bytes(6)+b'\\x03app\\x04test\\x00\\x00\\x01\\x00\\x01'\n\
+        for i in range(2): s.sendto(q,('10.96.0.10',53));time.sleep(.05)\n\
+        s.recv(512);s.recv(512)";
+    lab.network.pod.command("python3").args(["-c", TWICE]).user(1000, 1000).run().unwrap();
+    let seen = lab.metrics();
+    assert_eq!((seen.asked(), seen.outcome("unanswered"), seen.outcome("noerror")), (2.0, 1.0, 1.0));
+}
+
+/// Neither what the sidecar asks by itself, nor other packets, nor a workload whose questions are not captured.
+#[test]
+fn nothing_else_counts() {
+    let Some(lab) = Lab::new("dns-else", &[]) else { return };
+    let _agent = lab.agent(&[]);
+    let to_agent = [AGENT[0].parse::<SocketAddr>().unwrap()];
+    Ask::new(to_agent).from(&lab.network.pod).unwrap();
+    assert_eq!(lab.metrics().asked(), 0.0, "not captured");
+
+    let Some(lab) = Lab::new("dns-proxy", &DNS) else { return };
+    let _agent = lab.agent(&[]);
+    let quick = Duration::from_millis(50);
+    Ask::new([lab.network.outside4(53)]).within(quick).from_user(&lab.network.pod, PROXY_USER).unwrap();
+    assert_eq!(lab.metrics().asked(), 0.0, "the sidecar asks its resolver");
+    Ask::new(servers(&["10.96.0.10"])).from(&lab.network.pod).unwrap();
+    assert_eq!(lab.metrics().asked(), 1.0);
+}
