@@ -18,11 +18,8 @@ use crate::{owner, rodata, workload::Workload};
 pub(super) fn mark(me: &Workload, sk: *mut bpf_sock) {
     let Some(number) = peer::number(sk) else { return };
     let Some(cookie) = peer::cookie(number) else { return };
-    let flags = if is_sidecar_socket(me, sk) {
-        end_flag::TRUSTED | end_flag::DRAINS
-    } else {
-        flags_of(program())
-    };
+    let flags =
+        if is_sidecar_socket(me, sk) { end_flag::TRUSTED | end_flag::DRAINS } else { flags_of(program()) };
     record::set_mark(sk, Mark { flags, reserved: 0, sk: number, cookie });
 }
 

@@ -47,7 +47,9 @@ pub(crate) fn binaries(
         if filters.is_empty() {
             cargo.args(["--test", "*"]);
         }
-        if machine != Machine::here() { machine.target(&mut cargo); }
+        if machine != Machine::here() {
+            machine.target(&mut cargo);
+        }
     }
     let output = cargo.stderr(Stdio::inherit()).output().context("run cargo test")?;
     ensure!(output.status.success(), "the tests do not build");

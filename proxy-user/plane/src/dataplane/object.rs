@@ -98,7 +98,9 @@ pub(super) fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<Borrowe
         Program::SkLookup(p) => p.load(),
         Program::SkMsg(p) => p.load(),
         Program::SchedClassifier(p) => p.load(),
-        Program::LsmCgroup(p) => p.load(FILE_PERMISSION, &Btf::from_sys_fs().context("kernel type information")?),
+        Program::LsmCgroup(p) => {
+            p.load(FILE_PERMISSION, &Btf::from_sys_fs().context("kernel type information")?)
+        }
         other => return Err(anyhow!("{name}: unexpected program type {:?}", other.prog_type())),
     };
     loaded.map_err(|error| Refused::to(Step::Load, name, error))?;

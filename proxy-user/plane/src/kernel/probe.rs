@@ -169,7 +169,8 @@ fn tcx() -> Answer {
 
 /// Programs that nobody asks load all the same: the list of those who are asked is looked at too.
 fn bpf_lsm() -> Answer {
-    let Some(function) = Offsets::of_running_kernel().ok().and_then(|btf| btf.function(FILE_PERMISSION)) else {
+    let Some(function) = Offsets::of_running_kernel().ok().and_then(|btf| btf.function(FILE_PERMISSION))
+    else {
         return Answer::No(format!("no {FILE_PERMISSION} (CONFIG_BPF_LSM, and BTF)"));
     };
     let loaded = load_for(ProgramType::Lsm, Some(AttachType::LsmCgroup), function, NAME, &trivial());
@@ -178,7 +179,9 @@ fn bpf_lsm() -> Answer {
         (Answer::Yes | Answer::Inconclusive(_), Some(false)) => {
             Answer::No(format!("bpf is not in {SECURITY_MODULES}"))
         }
-        (Answer::Yes, None) => Answer::Inconclusive(format!("{SECURITY_MODULES} cannot be read: mount securityfs")),
+        (Answer::Yes, None) => {
+            Answer::Inconclusive(format!("{SECURITY_MODULES} cannot be read: mount securityfs"))
+        }
         // Who may do the rest may do this.
         (Answer::Inconclusive(_), _) if read_kernel_memory().is_yes() => {
             Answer::No("the kernel takes such programs from nobody".to_owned())

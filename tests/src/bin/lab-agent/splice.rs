@@ -27,7 +27,8 @@ pub(crate) struct Splice {
 
 impl Splice {
     pub(crate) fn run(self) -> Result<()> {
-        let listener = TcpListener::bind(self.listen).with_context(|| format!("listen on {}", self.listen))?;
+        let listener =
+            TcpListener::bind(self.listen).with_context(|| format!("listen on {}", self.listen))?;
         // What it accepts is an event loop's: this is one to whoever looks at the listener.
         listener.set_nonblocking(true)?;
         println!("ready");
@@ -106,8 +107,10 @@ fn copy(mut from: &TcpStream, to: &TcpStream) -> Result<Spliced> {
 
 fn pass_on(pipe: &OwnedFd, to: &TcpStream, mut bytes: usize) -> Result<()> {
     while bytes > 0 {
-        match unless_early(splice(pipe, None, to, None, bytes, SpliceFFlags::SPLICE_F_NONBLOCK).map_err(Into::into))
-            .context("splice into a socket")?
+        match unless_early(
+            splice(pipe, None, to, None, bytes, SpliceFFlags::SPLICE_F_NONBLOCK).map_err(Into::into),
+        )
+        .context("splice into a socket")?
         {
             None => wait(to, PollFlags::POLLOUT)?,
             Some(moved) => bytes -= moved,

@@ -126,11 +126,8 @@ impl<'a> Readers<'a> {
                 continue;
             }
             let Ok(program) = executable(pid) else { continue };
-            let class = if is_recent(program.changed) {
-                Class::Hazardous(Hazard::Changing)
-            } else {
-                self.class(pid)
-            };
+            let class =
+                if is_recent(program.changed) { Class::Hazardous(Hazard::Changing) } else { self.class(pid) };
             let named = |hazard: Hazard| Hazardous {
                 program: fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default(),
                 reason: hazard.describe().to_owned(),

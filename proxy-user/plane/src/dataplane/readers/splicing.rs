@@ -57,8 +57,7 @@ pub(super) fn of_others(elf: &object::File<'_>, data: &[u8], is_program: bool) -
     if !elf.is_64() {
         return None;
     }
-    let is_python =
-        elf.dynamic_symbols().any(|symbol| symbol.is_definition() && symbol.name() == Ok(PYTHON));
+    let is_python = elf.dynamic_symbols().any(|symbol| symbol.is_definition() && symbol.name() == Ok(PYTHON));
     (is_python || is_program && has(data, HAPROXY)).then_some(Reads::Otherwise)
 }
 

@@ -70,8 +70,7 @@ impl Pair {
         record.direction.bits = direction_bit::COUNTED;
         let mut records: SkStorage<&mut MapData, Raw<Record>> = object::typed(&mut self.ebpf, map::RECORDS)?;
         records.insert(&self.server.as_fd(), Raw(record), 0).context("make a record")?;
-        let mut marks: SkStorage<&mut MapData, Raw<Mark>> =
-            object::typed(&mut self.ebpf, map::READER_MARKS)?;
+        let mut marks: SkStorage<&mut MapData, Raw<Mark>> = object::typed(&mut self.ebpf, map::READER_MARKS)?;
         let mark = Mark { flags: end_flag::TRUSTED, ..Mark::NONE };
         marks.insert(&self.server.as_fd(), Raw(mark), 0).context("mark a socket")
     }
