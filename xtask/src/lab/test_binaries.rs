@@ -34,7 +34,7 @@ pub(crate) fn binaries(
     let manifest = workspace.root.join("tests/Cargo.toml");
     let mut cargo = workspace.cargo("test");
     cargo.args(["--release", "--no-run", "--message-format=json"]);
-    if machine == Machine::here() && filters.is_empty() {
+    if machine == Machine::here() {
         // With --package, features of dependencies would differ from those `cargo xtask test` builds with, and
         // everything would be compiled a second time.
         cargo.args(["--workspace", "--test", "*"]);
@@ -47,9 +47,7 @@ pub(crate) fn binaries(
         if filters.is_empty() {
             cargo.args(["--test", "*"]);
         }
-        if machine != Machine::here() {
-            machine.target(&mut cargo);
-        }
+        machine.target(&mut cargo);
     }
     let output = cargo.stderr(Stdio::inherit()).output().context("run cargo test")?;
     ensure!(output.status.success(), "the tests do not build");
