@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub use crate::kernel::AccelKernel;
-pub use asked::Asked;
+pub use asked::{ASKS_SIZE, Asked};
 pub use choose::{DirectionState, Path, PathInputs, SMALL_RUN, WORTH_ALONE, choose, direction_bit, mode};
 pub use reason::Reason;
 pub use server::{

@@ -5,6 +5,8 @@ use super::Executable;
 
 /// A program is asked about no more often, as long as nobody answers.
 const ASK_AGAIN_NS: u64 = 1_000_000_000;
+/// Bytes of the ring of those who ask.
+pub const ASKS_SIZE: u32 = 16 << 10;
 /// Programs with times of their own; more share them, and are asked about a little later.
 const PROGRAMS: usize = 8;
 

@@ -12,9 +12,9 @@ use aya_ebpf::{
 };
 use proxy_common::{
     accel::{
-        ACCEL_COUNTERS as COUNTERS, ACCELERATED, ACTIVITY as CONNECTIONS, Activity, Asked, Connections,
-        EndEntry, EndKey, Executable, Knowledge, PEER_STAYS, Reason, SERVER_SETS, ServerAt, Servers, Switch,
-        counter_index,
+        ACCEL_COUNTERS as COUNTERS, ACCELERATED, ACTIVITY as CONNECTIONS, ASKS_SIZE, Activity, Asked,
+        Connections, EndEntry, EndKey, Executable, Knowledge, PEER_STAYS, Reason, SERVER_SETS, ServerAt,
+        Servers, Switch, counter_index,
     },
     addr::Addr,
     workload::{SLOTS, SOCKETS},
@@ -57,7 +57,7 @@ static ASKED: Array<Asked> = Array::with_max_entries(SLOTS, 0);
 
 /// The workloads that ask, by tenancy. sock_ops writes, the one who looks reads; where nobody does it fills once.
 #[map]
-static ASKS: RingBuf = RingBuf::with_byte_size(16 << 10, 0);
+static ASKS: RingBuf = RingBuf::with_byte_size(ASKS_SIZE, 0);
 
 /// What each workload knows of servers, in sets of its own: whether their side stays out of the map, how long their
 /// connections are, and how sockets of unknown programs turned out. A set has one kind of it, all of a size. sock_ops and

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use proxy_plane::dataplane::{Asks, Claim, Judge, Judged, WorkloadPins, tenants};
+use proxy_plane::dataplane::{Asked, Asks, Claim, Judge, Judged, WorkloadPins, tenants};
 use tokio::{
     io::unix::AsyncFd,
     task::spawn_blocking,
@@ -25,7 +25,7 @@ const AGAIN: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(15), D
 /// Of its time, looking at one workload takes no more than a tenth: what a pod has to be read holds up no other's for long.
 const REST: u32 = 10;
 
-/// Between workloads that were there first.
+/// Between workloads that have asked at once.
 const APART: Duration = Duration::from_millis(50);
 
 /// For as long as it is polled.
@@ -60,10 +60,8 @@ fn claim() -> Result<Option<Answering>> {
     let Claim::Granted(asks) = Asks::claim()? else { return Ok(None) };
     let ring = AsyncFd::new(asks).context("wait for who asks")?;
     let mut answering = Answering { ring, judge: Some(Judge::open()?), due: BTreeMap::new() };
-    // Who has asked before has found nobody, or the ring full.
-    for (place, (tenancy, workload)) in (0..).zip(&tenants()?) {
-        answering.due.insert(*tenancy, Due::new(workload, Instant::now() + APART * place));
-    }
+    let asked = answering.ring.get_mut().drain();
+    answering.asked(&asked)?;
     Ok(Some(answering))
 }
 
@@ -129,15 +127,16 @@ impl Answering {
         }
     }
 
-    /// Each has its turn as soon as it has rested.
-    fn asked(&mut self, tenancies: &[u64]) -> Result<()> {
+    /// Each has its turn as soon as it has rested; where some may have asked in vain, all have one.
+    fn asked(&mut self, asked: &Asked) -> Result<()> {
         let there = tenants()?;
         self.due.retain(|tenancy, _| there.contains_key(tenancy));
         if let Some(judge) = &mut self.judge {
             judge.keep(|tenancy| there.contains_key(&tenancy));
         }
-        for tenancy in tenancies {
-            let (Some(workload), now) = (there.get(tenancy), Instant::now()) else { continue };
+        let turns = there.iter().filter(|(tenancy, _)| asked.was_full || asked.tenancies.contains(tenancy));
+        for (place, (tenancy, workload)) in (0..).zip(turns) {
+            let now = Instant::now() + APART * place;
             let due = self.due.entry(*tenancy).or_insert_with(|| Due::new(workload, now));
             (due.at, due.looks) = (due.rested.max(now), 0);
         }

@@ -1,7 +1,7 @@
 //! The ring in which workloads ask for a look at their programs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
 };
@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use aya::maps::{Map, MapData, MapInfo, RingBuf};
 use nix::fcntl::Flock;
-use proxy_common::{names::map, workload::Workload};
+use proxy_common::{accel::ASKS_SIZE, names::map, workload::Workload};
 
 use super::{
     node_pins,
@@ -25,6 +25,16 @@ pub struct Asks {
     _lock: Flock<File>,
 }
 
+/// Who has asked.
+pub struct Asked {
+    pub tenancies: BTreeSet<u64>,
+    /// Others may have found no room.
+    pub was_full: bool,
+}
+
+/// An ask in the ring: a tenancy, and the ring's own word about it (`kernel/bpf/ringbuf.c: BPF_RINGBUF_HDR_SZ`).
+const ASK_SIZE: u32 = 16;
+
 impl Asks {
     pub fn claim() -> Result<Claim<Self>> {
         let Some(id) = current() else { return Ok(Claim::Absent) };
@@ -39,15 +49,15 @@ impl Asks {
         current() == Some(self.id)
     }
 
-    /// Those who have asked since, by tenancy.
-    pub fn drain(&mut self) -> Vec<u64> {
-        let mut all = Vec::new();
+    /// Those who have asked since.
+    pub fn drain(&mut self) -> Asked {
+        let mut tenancies = BTreeSet::new();
+        let mut asks = 0;
         while let Some(item) = self.ring.next() {
-            all.extend(<[u8; 8]>::try_from(&*item).map(u64::from_ne_bytes));
+            tenancies.extend(<[u8; 8]>::try_from(&*item).map(u64::from_ne_bytes));
+            asks += 1;
         }
-        all.sort_unstable();
-        all.dedup();
-        all
+        Asked { tenancies, was_full: asks >= ASKS_SIZE / ASK_SIZE }
     }
 }
 

@@ -63,7 +63,7 @@ mod workload_selector;
 mod workloads;
 
 pub use asked_pod::asked_pod;
-pub use asks::{Asks, tenants};
+pub use asks::{Asked, Asks, tenants};
 pub use attach_options::{AttachOptions, Sandbox};
 pub use bpffs::{never_mount, root as pin_root};
 pub use counters::{Counters, Traffic};
