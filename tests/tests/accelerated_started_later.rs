@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -26,6 +27,13 @@ const NEEDS: [Requirement; 3] = [
 const LOOKED_AT_WITHIN: Duration = Duration::from_secs(20);
 /// Two looks, the second after two seconds.
 const SEEN_WITHIN: Duration = Duration::from_secs(4);
+
+/// Who looks, looks at all workloads of the node.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A pod that is attached before anything runs in it.
 fn attached(network: &Network) -> Sidestep {
@@ -69,6 +77,7 @@ fn a_server_and_its_clients_are_redirected_to() {
     if !DataPlane::Sidestep.met(&NEEDS) {
         return;
     }
+    let _alone = alone();
     let network = Network::new("later").unwrap();
     let pod = &network.pod;
     let _attached = attached(&network);
@@ -87,6 +96,7 @@ fn where_nobody_looks_they_stay_on_the_stack() {
     if !DataPlane::Sidestep.met(&NEEDS) {
         return;
     }
+    let _alone = alone();
     let network = Network::new("later").unwrap();
     let pod = &network.pod;
     let _attached = attached(&network);
@@ -102,6 +112,7 @@ fn who_does_not_see_them_says_so() {
     if !DataPlane::Sidestep.met(&NEEDS) {
         return;
     }
+    let _alone = alone();
     let network = Network::new("later").unwrap();
     let pod = &network.pod;
     let _attached = attached(&network);
@@ -130,6 +141,7 @@ fn a_library_that_comes_later_lowers_and_nothing_raises() {
     if !DataPlane::Sidestep.met(&needs) {
         return;
     }
+    let _alone = alone();
     let network = Network::new("later").unwrap();
     let pod = &network.pod;
     let _attached = attached(&network);
