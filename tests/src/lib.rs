@@ -9,6 +9,7 @@
 
 pub mod accelerated;
 pub mod agent;
+pub mod alone;
 pub mod answerer;
 pub mod any_reader;
 #[cfg(feature = "plane")]

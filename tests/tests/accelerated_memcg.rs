@@ -2,10 +2,10 @@
 //! the pod killed where stock TCP would not.
 
 use std::fs;
-use std::sync::{Mutex, PoisonError};
 
 use rstest::rstest;
 use tests::accelerated::{Accelerated, attach_both};
+use tests::alone::alone;
 use tests::any_reader::ANY_READER;
 use tests::cgroup;
 use tests::counters::Acceleration;
@@ -20,9 +20,6 @@ const FEW: (&str, &str) = ("60", "100M");
 /// With 16 KiB each, from where on a single queue is compared with the limits, these would as well.
 const MANY: (&str, &str) = ("4000", "60M");
 
-/// Thousands of full sockets bring the whole machine near `tcp_mem`, which the other cases would see.
-static ALONE: Mutex<()> = Mutex::new(());
-
 #[rstest]
 fn nobody_is_killed(
     #[values("off", ANY_READER)] mode: &str,
@@ -31,7 +28,7 @@ fn nobody_is_killed(
     if !DataPlane::Sidestep.met(&[Requirement::MemoryController, Requirement::Acceleration]) {
         return;
     }
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let network = Network::with_own_addresses("memcg").unwrap();
     fs::write(cgroup::mount().unwrap().join("cgroup.subtree_control"), "+memory").unwrap();
     let limited = network.pod.cgroup();

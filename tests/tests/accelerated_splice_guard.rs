@@ -2,10 +2,10 @@
 //! to, and from no others; who splices then reads, and all of that can be redirected.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tests::accelerated::{Accelerated, streams};
+use tests::alone::alone;
 use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::footprint::Footprint;
@@ -23,13 +23,6 @@ const RELAY: ([u8; 4], u16) = ([127, 0, 0, 1], 7001);
 const LONG: u64 = 2_000_000;
 const WITHIN: Duration = Duration::from_secs(60);
 const NEEDS: [Requirement; 2] = [Requirement::Acceleration, Requirement::Kernel("bpf_lsm")];
-
-/// What one test says of a program holds for the node.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A relay that splices, between streams that are compared byte for byte.
 struct Relayed {

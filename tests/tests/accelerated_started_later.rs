@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
 use tests::accelerated::Accelerated;
+use tests::alone::alone;
 use tests::counters::{Acceleration, Paths};
 use tests::data_plane::DataPlane;
 use tests::network::Network;
@@ -27,13 +27,6 @@ const NEEDS: [Requirement; 3] = [
 const LOOKED_AT_WITHIN: Duration = Duration::from_secs(20);
 /// Two looks, the second after two seconds.
 const SEEN_WITHIN: Duration = Duration::from_secs(4);
-
-/// Who looks, looks at all workloads of the node.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A pod that is attached before anything runs in it.
 fn attached(network: &Network) -> Sidestep {

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -11,6 +10,7 @@ use proxy_plane::dataplane::{self, LAYOUT};
 use proxy_user::cli;
 use serde_json::{Value, json};
 use tests::agent;
+use tests::alone::alone;
 use tests::data_plane::DataPlane;
 use tests::network::Network;
 use tests::node_agent::{self, NodeAgent, is_enrolled};
@@ -20,9 +20,6 @@ use tests::requirement::Requirement;
 use tests::schema::faults;
 use tests::sidestep::{DEFAULT_FLAGS, Ended, Sidestep, ended, ended_command, workload};
 use tests::wait::until;
-
-/// What is pretended holds for the process, and `status` is of all workloads: one of another layout cannot be read.
-static ALONE: Mutex<()> = Mutex::new(());
 
 fn history(args: &[&str]) -> Ended {
     ended([&["history"], args].concat()).unwrap()
@@ -57,7 +54,7 @@ fn each_attach_and_the_end_are_kept() {
     if !DataPlane::Sidestep.met(&[]) {
         return;
     }
-    let _turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = alone();
     let (network, twin) = (Network::new("history").unwrap(), Network::new("history-twin").unwrap());
     let name = network.pod.workload().unwrap();
     let pod = &*format!("history/web-{name}");
@@ -107,7 +104,7 @@ fn it_fits_a_terminal() {
     if !DataPlane::Sidestep.met(&[Requirement::Program("script", "bsdutils")]) {
         return;
     }
-    let _turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = alone();
     let network = Network::new("history-wide").unwrap();
     let name = network.pod.workload().unwrap();
     let attached = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
@@ -127,7 +124,7 @@ fn another_version_and_what_the_kernel_refuses_are_kept() {
     if !DataPlane::Sidestep.met(&[Requirement::Observation]) {
         return;
     }
-    let _turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = alone();
     let network = Network::new("history-taken").unwrap();
     let _attached = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
     dataplane::pretend_layout(LAYOUT + 1);
@@ -156,7 +153,7 @@ fn it_fails_no_attach() {
     if !DataPlane::Sidestep.met(&[]) {
         return;
     }
-    let _turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = alone();
     let network = Network::new("history-full").unwrap();
     let full = network.pod.scratch().join("full");
     fs::create_dir(&full).unwrap();

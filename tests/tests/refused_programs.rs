@@ -4,13 +4,13 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
 
 use proxy_common::names::{map, program};
 use proxy_core::exit::Class;
 use proxy_plane::dataplane;
 use proxy_user::cli;
 use rstest::rstest;
+use tests::alone::alone;
 use tests::client::Connect;
 use tests::footprint::Footprint;
 use tests::network::Network;
@@ -18,9 +18,6 @@ use tests::report::Outcome;
 use tests::requirement::{Requirement, met};
 use tests::server::{self, APP_USER, PROXY_USER, Server};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep, workload};
-
-/// What is refused holds for the process.
-static ALONE: Mutex<()> = Mutex::new(());
 
 fn attach(network: &Network, refused: &str, more: &[&str]) -> anyhow::Result<ExitCode> {
     let usual: Vec<&str> =
@@ -94,7 +91,7 @@ fn observation_and_acceleration_are_given_up(
     if !met(needs) {
         return;
     }
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let Some((network, sidestep, done)) = on_a_kernel_without(refused, &[]) else { return };
     assert_eq!(done.unwrap(), ExitCode::SUCCESS);
     let meta = sidestep.meta().unwrap();
@@ -127,7 +124,7 @@ fn what_capture_needs_fails_as_a_whole(
     )]
     refused: &str,
 ) {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let dns = ["--redirect-dns", "--dns-server", "10.96.0.10"];
     let Some((network, _sidestep, done)) = on_a_kernel_without(refused, &dns) else { return };
     let error = done.unwrap_err();
@@ -146,7 +143,7 @@ fn what_capture_needs_fails_as_a_whole(
 /// A running workload keeps what it has.
 #[test]
 fn a_refused_update_changes_nothing() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let Some((network, sidestep, done)) = on_a_kernel_without("", &[]) else { return };
     done.unwrap();
     let before = Footprint::of(&network.pod).unwrap();
@@ -160,7 +157,7 @@ fn a_refused_update_changes_nothing() {
 /// An update fails at its last step, when the listeners of the new ports are in the places of the old ones.
 #[test]
 fn an_update_to_other_ports_that_fails_puts_the_listeners_back() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let Some((network, sidestep, done)) = on_a_kernel_without("", &[]) else { return };
     done.unwrap();
     // What was there before is put back, and so is what began to listen since.
@@ -201,7 +198,7 @@ fn required_acceleration_is_not_given_up() {
     if !met(&[Requirement::Acceleration]) {
         return;
     }
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let more = ["--accelerate", "require"];
     let Some((network, _sidestep, done)) = on_a_kernel_without(program::REDIRECT, &more) else { return };
     let error = done.unwrap_err();

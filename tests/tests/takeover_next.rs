@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use proxy_plane::dataplane::{self, LAYOUT};
 use proxy_user::cli;
+use tests::alone::alone;
 use tests::client::Connect;
 use tests::data_plane::DataPlane;
 use tests::load::Load;
@@ -17,9 +17,6 @@ use tests::pod::Pod;
 use tests::requirement::Requirement;
 use tests::server::{self, APP_USER};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep, workload};
-
-/// The pretended layout is the process's.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// By a build of this layout.
 fn attach_as(layout: u32, pod: &Pod) {
@@ -36,7 +33,7 @@ fn a_sidecar_that_is_not_visible_is_found() {
     if !DataPlane::Sidestep.met(&[]) {
         return;
     }
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = alone();
     let network = Network::new("next-unseen").unwrap();
     let _attached = Sidestep::attach(&network.pod, &DEFAULT_FLAGS).unwrap();
     let sidecar = server::stand_in(&network.pod).processes(3).start().unwrap();
@@ -71,7 +68,7 @@ fn slots_stay_and_nobody_waits() {
     if !DataPlane::Sidestep.met(&[Requirement::Program("bpftool", "bpftool")]) {
         return;
     }
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = alone();
     let (first, second) = (Network::new("next-a").unwrap(), Network::new("next-b").unwrap());
     let attached = [&first, &second].map(|it| Sidestep::attach(&it.pod, &DEFAULT_FLAGS).unwrap());
     let slots = || attached.each_ref().map(|it| it.meta().unwrap()["slot"].as_u64());
