@@ -70,6 +70,9 @@ fn slots_stay_and_nobody_waits() {
     }
     let _turn = alone();
     let (first, second) = (Network::new("next-a").unwrap(), Network::new("next-b").unwrap());
+    // One that stays with its layout, and keeps that one's table.
+    let other = Network::new("next-other").unwrap();
+    let _stays = Sidestep::attach(&other.pod, &DEFAULT_FLAGS).unwrap();
     let attached = [&first, &second].map(|it| Sidestep::attach(&it.pod, &DEFAULT_FLAGS).unwrap());
     let slots = || attached.each_ref().map(|it| it.meta().unwrap()["slot"].as_u64());
     let before = slots();

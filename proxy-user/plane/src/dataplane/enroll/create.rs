@@ -26,7 +26,7 @@ impl Enrollment<'_> {
         let programs = Programs::ensure(self.root, self.node_dir, self.known, meta.features)?;
         let table = Workloads::open(self.node_dir)?;
         meta.slot = match slot {
-            Some(slot) => table.claim(slot)?,
+            Some(slot) => table.claim(slot, self.pins)?,
             None => table.free_slot(&takeover::slots_elsewhere()?)?,
         };
         let keeps_slot = slot.is_some();
