@@ -63,7 +63,8 @@ pub(super) fn lines(status: &WorkloadStatus, of: &OfWorkload) -> Vec<String> {
     if status.meta.not_accelerated.is_none() {
         lines.extend(of.why.iter().map(|cause| cause.sentence.clone()));
         // Where nobody would gain by it, its absence is nobody's business.
-        let not_guarded = status.meta.not_guarded.as_ref().filter(|_| !status.meta.hazardous.is_empty());
+        let splices = status.meta.hazardous.iter().any(|program| program.reason.contains("splice(2)"));
+        let not_guarded = status.meta.not_guarded.as_ref().filter(|_| splices);
         lines.extend(not_guarded.map(|reason| format!("splice(2) is not refused: {reason}")));
     }
     lines

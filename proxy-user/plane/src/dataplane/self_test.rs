@@ -27,7 +27,7 @@ use proxy_common::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{object, wire::Raw};
+use super::{object, refused::Refused, wire::Raw};
 use crate::{
     netns,
     sys::{bpf_attach, bpf_map_elem, fionread, socket_cookie},
@@ -138,7 +138,11 @@ impl Pair {
             found.differs.push("splice(2) does not see what was handed over".to_owned());
             ensure!(self.receive(7)? == b"spliced", "splice(2) loses what was handed over");
         }
-        found.unguarded = guard::examine(self).err().map(|error| format!("{error:#}"));
+        found.unguarded = guard::examine(self).err().map(|error| match Refused::behind(&error) {
+            // What the verifier has to say is for who changes the program.
+            Some(refused) => format!("{refused}: {}", error.root_cause()),
+            None => format!("{error:#}"),
+        });
         self.server.set_nonblocking(false)?;
         ensure!(self.send(b"last", true)?.nonblocking == 0, "a blocking receiver reads as non-blocking");
         self.server.set_nonblocking(true)?;
