@@ -92,7 +92,9 @@ impl<'a> Document<'a> {
         let text = self.names().into_iter().fold(text, |text, (name, real)| text.replace(&real, &name));
         // What keeps the pod's namespaces is the lab's.
         let keeper = agent::path().unwrap().display().to_string();
-        let lines = text.lines().filter(|line| !line.contains(&keeper));
+        // It may splice: what is said of that is not said of the pod.
+        let lines =
+            text.lines().filter(|line| !line.contains(&keeper) && !line.contains("splice(2) is not refused"));
         lines.map(|line| line.trim_end().to_owned()).collect()
     }
 
