@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -318,13 +318,16 @@ pub(crate) fn print_tail(title: &str, text: &str) {
     }
 }
 
-/// A program on PATH.
-pub fn on_path(program: &str) -> bool {
+/// Where a program is, on PATH or where the system's own are.
+pub fn path_of(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]).any(|dir| {
-        let file: &Path = &dir.join(program);
-        file.is_file()
-    })
+    let system = [PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")];
+    std::env::split_paths(&path).chain(system).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// Whether it is there.
+pub fn on_path(program: &str) -> bool {
+    path_of(program).is_some()
 }
 
 /// The release of containerd on PATH: its first number, and all of it.

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::MutexGuard;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tests::counters::{Acceleration, Paths};
 use tests::data_plane::DataPlane;
 use tests::network::Network;
 use tests::pod::Pod;
-use tests::process::Process;
+use tests::process::{Process, path_of};
 use tests::requirement::Requirement;
 use tests::serve::Serve;
 use tests::server::APP_USER;
@@ -38,10 +39,7 @@ fn attached(network: &Network) -> Sidestep {
 fn own_copy(pod: &Pod, program: &str) -> PathBuf {
     let copy = pod.scratch().join(program);
     if !copy.exists() {
-        let path = std::env::var_os("PATH").unwrap();
-        let file =
-            std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file()).unwrap();
-        std::fs::copy(file, &copy).unwrap();
+        std::fs::copy(path_of(program).unwrap(), &copy).unwrap();
     }
     copy
 }
@@ -56,6 +54,35 @@ fn redis(pod: &Pod) -> Process {
     server
 }
 
+/// Redis in such a pod.
+struct Later {
+    _server: Process,
+    _serve: Option<Serve>,
+    _attached: Sidestep,
+    network: Network,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Later {
+    /// `looks`: whether somebody serves meanwhile. None: what it needs is not here.
+    fn new(looks: bool) -> Option<Self> {
+        if !DataPlane::Sidestep.met(&NEEDS) {
+            return None;
+        }
+        let alone = alone();
+        let network = Network::new("later").unwrap();
+        let attached = attached(&network);
+        let serve = looks.then(|| Serve::start(&[]).unwrap());
+        Some(Self {
+            _server: redis(&network.pod),
+            _serve: serve,
+            _attached: attached,
+            network,
+            _alone: alone,
+        })
+    }
+}
+
 /// What has gone past the stack and over it, once a load is through.
 fn loaded(pod: &Pod) -> (Paths, Paths) {
     let load = ["-t", "set,get", "-n", "2000", "-c", "4", "-q"];
@@ -67,15 +94,8 @@ fn loaded(pod: &Pod) -> (Paths, Paths) {
 
 #[test]
 fn a_server_and_its_clients_are_redirected_to() {
-    if !DataPlane::Sidestep.met(&NEEDS) {
-        return;
-    }
-    let _alone = alone();
-    let network = Network::new("later").unwrap();
-    let pod = &network.pod;
-    let _attached = attached(&network);
-    let _serve = Serve::start(&[]).unwrap();
-    let _server = redis(pod);
+    let Some(later) = Later::new(true) else { return };
+    let pod = &later.network.pod;
     until("questions and answers are redirected", LOOKED_AT_WITHIN, || {
         let before = Acceleration::of_pod(pod).unwrap().of("redirected").messages;
         loaded(pod).0.messages - before >= 2 * 2000
@@ -86,14 +106,8 @@ fn a_server_and_its_clients_are_redirected_to() {
 
 #[test]
 fn where_nobody_looks_they_stay_on_the_stack() {
-    if !DataPlane::Sidestep.met(&NEEDS) {
-        return;
-    }
-    let _alone = alone();
-    let network = Network::new("later").unwrap();
-    let pod = &network.pod;
-    let _attached = attached(&network);
-    let _server = redis(pod);
+    let Some(later) = Later::new(false) else { return };
+    let pod = &later.network.pod;
     loaded(pod);
     let (redirected, stays) = loaded(pod);
     assert!(redirected.messages == 0 && stays.sockets > 0, "{redirected:?} {stays:?}");
@@ -102,14 +116,8 @@ fn where_nobody_looks_they_stay_on_the_stack() {
 /// The processes of pods are not visible to an agent in a container without the node's.
 #[test]
 fn who_does_not_see_them_says_so() {
-    if !DataPlane::Sidestep.met(&NEEDS) {
-        return;
-    }
-    let _alone = alone();
-    let network = Network::new("later").unwrap();
-    let pod = &network.pod;
-    let _attached = attached(&network);
-    let _server = redis(pod);
+    let Some(later) = Later::new(false) else { return };
+    let pod = &later.network.pod;
     let pod_of_serve = Pod::new("serve").unwrap();
     let binary = tests::sidestep::binary().unwrap();
     let apart = ["--pid", "--fork", "--kill-child", "--mount-proc"];

@@ -8,6 +8,7 @@
 mod accepted;
 mod closing;
 mod free_list;
+mod headers;
 mod journal;
 mod list;
 mod live;

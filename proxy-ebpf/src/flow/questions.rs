@@ -1,22 +1,21 @@
 //! Questions to the agent over UDP: one is a packet that a socket of the workload sends to the agent's port, its answer one
-//! that comes from there. Every other packet is done with after a look at its protocol and ports.
+//! that comes from there. Every other packet of UDP is done with after a look at its ports.
 #![allow(unsafe_code, reason = "packets")]
 
 use core::hint::black_box;
 
-use aya_ebpf::bindings::__sk_buff;
 use proxy_common::{
     dns::AGENT,
     questions::{Asked, Head, Outcome, PATIENCE, Questions},
 };
 
-use super::maps;
-use crate::{atomic, clock::now, ctx::packet, uapi::IPPROTO_UDP, workload::Workload};
+use super::{headers::Transport, maps};
+use crate::{atomic, clock::now, workload::Workload};
 
-/// A packet that a socket of the workload sends, or receives.
+/// A packet of UDP that a socket of the workload sends, or receives.
 #[inline(always)]
-pub(super) fn passes(skb: *mut __sk_buff, sends: bool) {
-    let Some((head, mark)) = message(skb, sends) else { return };
+pub(super) fn passes(packet: Transport, sends: bool) {
+    let Some((head, mark)) = message(packet, sends) else { return };
     let Some(me) = Workload::of_cgroup() else { return };
     let Some(sums) = maps::questions(me.slot) else { return };
     let Some(places) = maps::asked(me.slot, mark) else { return };
@@ -83,23 +82,12 @@ fn count(sums: &mut Questions, outcome: Outcome) {
     }
 }
 
-/// What a question sent to the agent or an answer received from it begins with, and their mark. None: another packet. Of
-/// IPv6 with extension headers nothing is said.
+/// What a question sent to the agent or an answer received from it begins with, and their mark. None: another packet.
 #[inline(always)]
-fn message(skb: *mut __sk_buff, sends: bool) -> Option<(Head, u64)> {
+fn message(packet: Transport, sends: bool) -> Option<(Head, u64)> {
     const UDP_HEADER: usize = 8;
     const HEAD: usize = 4;
-    let (begin, end) = packet!(skb);
-    if begin + 20 > end {
-        return None;
-    }
-    let first = byte(begin);
-    let (header, is_v4) = match first >> 4 {
-        4 if u32::from(byte(begin + 9)) == IPPROTO_UDP => (usize::from(first & 0xf) * 4, true),
-        6 if u32::from(byte(begin + 6)) == IPPROTO_UDP => (40, false),
-        _ => return None,
-    };
-    let udp = begin + header;
+    let Transport { begin: udp, end, is_v4, .. } = packet;
     if udp + UDP_HEADER + HEAD > end {
         return None;
     }
@@ -113,11 +101,4 @@ fn message(skb: *mut __sk_buff, sends: bool) -> Option<(Head, u64)> {
     // SAFETY: as above.
     let head = Head::of(unsafe { ((udp + UDP_HEADER) as *const [u8; HEAD]).read() });
     (head.is_answer != sends).then(|| (head, head.mark(client, is_v4)))
-}
-
-/// A byte of the packet that was compared with its end.
-#[inline(always)]
-fn byte(at: usize) -> u8 {
-    // SAFETY: the caller has; the verifier sees to it.
-    unsafe { (at as *const u8).read() }
 }

@@ -12,13 +12,16 @@ use aya_ebpf::{
 };
 use proxy_common::flow::{FINE, FlowRecord, LiveEnd, Measured, Segment, Turn, fine_bucket, flow_flag};
 
-use super::{maps, questions};
+use super::{
+    headers::{self, Transport, byte},
+    maps, questions,
+};
 use crate::{
     atomic,
     clock::now,
-    ctx::{load32, load64, packet},
+    ctx::{load32, load64},
     rodata,
-    uapi::{IPPROTO_TCP, cgroup::ALLOW},
+    uapi::{IPPROTO_TCP, IPPROTO_UDP, cgroup::ALLOW},
     workload,
 };
 
@@ -46,12 +49,11 @@ pub(crate) fn flow_out(ctx: SkBuffContext) -> i32 {
 /// None: nothing that counts. Most packets are done with before anything of their connection is looked up.
 #[inline(always)]
 fn passes(skb: *mut __sk_buff, sends: bool) -> Option<()> {
-    let Some((seq, end_of_payload)) = payload(skb) else {
-        if rodata::captures_dns() {
-            questions::passes(skb, sends);
-        }
-        return None;
-    };
+    let transport = headers::transport(skb)?;
+    if transport.protocol == IPPROTO_UDP && rodata::captures_dns() {
+        questions::passes(transport, sends);
+    }
+    let (seq, end_of_payload) = payload(skb, transport)?;
     let sk = load64!(skb, __sk_buff, __bindgen_anon_2) as *mut bpf_sock;
     if sk.is_null() {
         return None;
@@ -137,27 +139,14 @@ fn add(end: &LiveEnd, found: Measured) {
 }
 
 /// The numbers of the first byte that a TCP packet carries, and behind the last one. None: it carries none, or is another's.
-/// Of IPv6 with extension headers nothing is said.
 #[inline(always)]
-fn payload(skb: *mut __sk_buff) -> Option<(u32, u32)> {
-    const IPV4_HEADER: usize = 20;
-    const IPV6_HEADER: usize = 40;
+fn payload(skb: *mut __sk_buff, transport: Transport) -> Option<(u32, u32)> {
     const TCP_HEADER: usize = 20;
-    let (begin, end) = packet!(skb);
-    if begin + IPV4_HEADER > end {
+    let Transport { protocol, ip, begin: tcp, end, .. } = transport;
+    if protocol != IPPROTO_TCP || tcp + TCP_HEADER > end {
         return None;
     }
-    let first = byte(begin);
-    let header = match first >> 4 {
-        4 if u32::from(byte(begin + 9)) == IPPROTO_TCP => usize::from(first & 0xf) * 4,
-        6 if u32::from(byte(begin + 6)) == IPPROTO_TCP => IPV6_HEADER,
-        _ => return None,
-    };
-    let tcp = begin + header;
-    if tcp + TCP_HEADER > end {
-        return None;
-    }
-    let headers = header as u32 + u32::from(byte(tcp + 12) >> 4) * 4;
+    let headers = ip as u32 + u32::from(byte(tcp + 12) >> 4) * 4;
     let bytes = load32!(skb, __sk_buff, len).wrapping_sub(headers);
     if bytes as i32 <= 0 {
         return None;
@@ -166,11 +155,4 @@ fn payload(skb: *mut __sk_buff) -> Option<(u32, u32)> {
     let [a, b, c, d] = unsafe { ((tcp + 4) as *const [u8; 4]).read() };
     let seq = u32::from_be_bytes([a, b, c, d]);
     Some((seq, seq.wrapping_add(bytes)))
-}
-
-/// A byte of the packet that was compared with its end.
-#[inline(always)]
-fn byte(at: usize) -> u8 {
-    // SAFETY: the caller has; the verifier sees to it.
-    unsafe { (at as *const u8).read() }
 }

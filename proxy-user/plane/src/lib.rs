@@ -6,6 +6,7 @@
 
 pub mod cgroup;
 pub mod dataplane;
+mod flock;
 pub mod flows;
 pub mod history;
 pub mod kernel;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use proxy_core::config::Choice as _;
 use proxy_plane::{
-    dataplane::WorkloadStatus,
+    dataplane::{Hazardous, WorkloadStatus},
     flows::{self, Accounted, Culprit, Filter, Share},
 };
 use serde::Serialize;
@@ -63,7 +63,7 @@ pub(super) fn lines(status: &WorkloadStatus, of: &OfWorkload) -> Vec<String> {
     if status.meta.not_accelerated.is_none() {
         lines.extend(of.why.iter().map(|cause| cause.sentence.clone()));
         // Where nobody would gain by it, its absence is nobody's business.
-        let splices = status.meta.hazardous.iter().any(|program| program.reason.contains("splice(2)"));
+        let splices = status.meta.hazardous.iter().any(Hazardous::may_splice);
         let not_guarded = status.meta.not_guarded.as_ref().filter(|_| splices);
         lines.extend(not_guarded.map(|reason| format!("splice(2) is not refused: {reason}")));
     }

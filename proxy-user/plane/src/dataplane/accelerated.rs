@@ -122,9 +122,7 @@ pub(super) fn forget_servers(dir: &Path, slots: Range<u32>) -> Result<()> {
     let end = slots.end as usize * OF_SLOT;
     let servers = open_map(dir, map::SERVERS)?;
     let mut memory = Mapping::writable(servers.as_fd(), end).context("map what is known of servers")?;
-    for word in (slots.start as usize * OF_SLOT..end).step_by(size_of::<u64>()) {
-        memory.write(word, 0);
-    }
+    memory.clear(slots.start as usize * OF_SLOT..end);
     Ok(())
 }
 

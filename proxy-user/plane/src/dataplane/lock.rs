@@ -5,23 +5,19 @@ use std::{
     io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-};
+use anyhow::{Context, Result, anyhow};
+use nix::{errno::Errno, fcntl::Flock};
 use proxy_core::exit::{Class, Failure};
 
 use super::bpffs;
+use crate::flock;
 
 /// Others hold it for milliseconds, but for who loads programs: where the machine is emulated and its kernel's verifier an
 /// old one, each set of them takes ten seconds and more.
 const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(1);
 
 pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 
@@ -38,25 +34,17 @@ impl Lock {
 
     /// None if there is no root, or none any more.
     pub(super) fn take(root: &Path) -> Result<Option<Self>> {
-        let mut dir = match File::open(root) {
+        let dir = match File::open(root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(bpffs::may_not_read(root, &error));
             }
             other => other.with_context(|| format!("open {}", root.display()))?,
         };
-        let deadline = Instant::now() + PATIENCE;
-        let lock = loop {
-            match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => break lock,
-                Err((back, Errno::EWOULDBLOCK)) if Instant::now() < deadline => {
-                    dir = back;
-                    thread::sleep(PAUSE);
-                }
-                Err((_, Errno::EWOULDBLOCK)) => return Err(busy(root)),
-                Err((_, error)) => return Err(error).with_context(|| format!("lock {}", root.display())),
-            }
-        };
+        let lock = flock::exclusive(dir, Instant::now() + PATIENCE).map_err(|error| match error {
+            Errno::EWOULDBLOCK => busy(root),
+            error => anyhow!(error).context(format!("lock {}", root.display())),
+        })?;
         let held = lock.metadata().with_context(|| format!("stat {}", root.display()))?;
         let there = fs::metadata(root).is_ok_and(|now| now.ino() == held.ino());
         Ok(there.then_some(Self(lock)))

@@ -92,15 +92,28 @@ impl Meta {
         blob::read(path)
     }
 
-    /// Takes the place of the pinned one, whose workload's lock the caller has.
-    pub(super) fn replace(&self, pins: &WorkloadPins) -> Result<()> {
-        let (stage, pinned) = (pins.staging(), pins.map(map::META));
+    /// Pins it in a fresh directory where nobody looks for it ([`WorkloadPins::staging`]), which is returned.
+    pub(super) fn stage(&self, pins: &WorkloadPins) -> Result<PathBuf> {
+        let stage = pins.staging();
+        // One that was killed halfway may have left it.
         pins::remove(&stage)?;
         fs::create_dir(&stage).with_context(|| format!("create {}", stage.display()))?;
-        let new = pins::map_in(&stage, map::META);
-        let done = blob::pin(self, map::META, &new).and_then(|()| {
-            fs::rename(&new, &pinned).with_context(|| format!("rename to {}", pinned.display()))
-        });
+        let done = blob::pin(self, map::META, &pins::map_in(&stage, map::META));
+        done.inspect_err(|_| drop(pins::remove(&stage)))?;
+        Ok(stage)
+    }
+
+    /// Puts the one that was staged into the place of the workload's.
+    pub(super) fn put_staged(pins: &WorkloadPins) -> Result<()> {
+        let pinned = pins.map(map::META);
+        fs::rename(pins::map_in(&pins.staging(), map::META), &pinned)
+            .with_context(|| format!("rename to {}", pinned.display()))
+    }
+
+    /// Takes the place of the pinned one, whose workload's lock the caller has.
+    pub(super) fn replace(&self, pins: &WorkloadPins) -> Result<()> {
+        let stage = self.stage(pins)?;
+        let done = Self::put_staged(pins);
         pins::remove(&stage)?;
         done
     }

@@ -60,7 +60,7 @@ pub(super) fn forget(dir: &Path, slot: u32) -> Result<()> {
         let begin = slot as usize * of_slot;
         let mut memory =
             Mapping::writable(map.as_fd(), begin + of_slot).with_context(|| format!("map {name}"))?;
-        (begin..begin + of_slot).step_by(size_of::<u64>()).for_each(|at| memory.write(at, 0));
+        memory.clear(begin..begin + of_slot);
     }
     Ok(())
 }

@@ -3,14 +3,11 @@
 //! rules are removed. A connection therefore meets either the old rules or the new ones, and whoever reads the
 //! description finds rules that are there.
 
-use std::fs;
-
 use anyhow::{Context, Result};
 use proxy_common::{names::map, workload::Workload};
 use proxy_core::compile::Compiled;
 
 use super::{
-    blob,
     meta::Meta,
     pins::{self, WorkloadPins},
     refused,
@@ -29,13 +26,8 @@ pub(super) fn stage<'a>(
     compiled: &'a Compiled,
     undo: &mut Undo<'a>,
 ) -> Result<()> {
-    let (stage, tables) = (pins.staging(), meta.tables);
-    // An attach that was killed halfway may have left one.
-    pins::remove(&stage)?;
-    fs::create_dir(&stage).with_context(|| format!("create {}", stage.display()))?;
-    let made = stage.clone();
-    undo.push(format!("the pins in {}", stage.display()), move || pins::remove(&made));
-    blob::pin(meta, map::META, &pins::map_in(&stage, map::META))?;
+    let (stage, tables) = (meta.stage(pins)?, meta.tables);
+    undo.push(format!("the pins in {}", stage.display()), move || pins::remove(&stage));
     undo.push("some of its new rules", move || rules.remove(tables, compiled));
     rules.write(tables, compiled)
 }
@@ -65,14 +57,13 @@ impl<'a> RulesChange<'a> {
         let was = table.get(slot);
         undo.push("its new rules", move || table.set(slot, &was));
         table.set(slot, &entry)?;
-        let (stage, pinned) = (self.pins.staging(), self.pins.map(map::META));
         refused::pretended(map::META)
-            .and_then(|()| fs::rename(pins::map_in(&stage, map::META), &pinned))
-            .with_context(|| format!("rename to {}", pinned.display()))?;
+            .with_context(|| format!("rename to {}", self.pins.map(map::META).display()))
+            .and_then(|()| Meta::put_staged(self.pins))?;
         undo.keep();
 
         let removed = [
-            Warning::of_removing("the directory of its new pins", pins::remove(&stage)),
+            Warning::of_removing("the directory of its new pins", pins::remove(&self.pins.staging())),
             Warning::of_removing("its old rules", self.rules.remove(self.old.tables, &self.old.compiled())),
         ];
         Ok(removed.into_iter().flatten().collect())

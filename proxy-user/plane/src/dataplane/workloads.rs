@@ -68,11 +68,8 @@ impl Workloads {
     /// A certain one, that another layout's workload has. It may have been this one's in this layout, too: who is taken over
     /// leaves its entry behind where others go on with the older layout.
     pub(super) fn claim(&self, slot: u32, pins: &WorkloadPins) -> Result<u32> {
-        let is_others = |found: Workload| {
-            let is_own = found.cgroup == pins.cgroup_id() && u64::from(found.netns) == pins.netns_inode();
-            found.state != state::FREE && !is_own
-        };
-        if slot >= SLOTS || is_others(self.get(slot)) {
+        let is_free = |slot| self.get(slot).state == state::FREE || self.slot_of(pins) == Some(slot);
+        if slot >= SLOTS || !is_free(slot) {
             bail!(
                 "slot {slot} is another workload's: run `sidestep detach` for this one, then attach it again"
             );

@@ -3,6 +3,16 @@
 use anyhow::{Context, Result};
 use nix::time::{ClockId, clock_gettime};
 
+/// Now, as the programs see it.
+pub(super) fn monotonic_ns() -> Result<u64> {
+    ns(ClockId::CLOCK_MONOTONIC)
+}
+
+fn ns(clock: ClockId) -> Result<u64> {
+    let time = clock_gettime(clock).context("read the clock")?;
+    u64::try_from(time.tv_sec() * 1_000_000_000 + time.tv_nsec()).context("the clock is before 1970")
+}
+
 /// How far the two clocks are apart now.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Clock {
@@ -11,11 +21,7 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn now() -> Result<Self> {
-        let ns = |clock| {
-            let time = clock_gettime(clock).context("read the clock")?;
-            anyhow::Ok(i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec()))
-        };
-        Ok(Self { offset_ns: ns(ClockId::CLOCK_REALTIME)? - ns(ClockId::CLOCK_MONOTONIC)? })
+        Ok(Self { offset_ns: i128::from(ns(ClockId::CLOCK_REALTIME)?) - i128::from(monotonic_ns()?) })
     }
 
     /// Microseconds since the epoch; none of 0, which stands for never.

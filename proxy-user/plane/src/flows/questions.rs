@@ -1,11 +1,11 @@
 //! What workloads ask their agent for over UDP, and what comes of it.
 
-use anyhow::{Context as _, Result};
-use nix::time::{ClockId, clock_gettime};
+use anyhow::Result;
 use proxy_common::questions::Outcome;
 
 pub use proxy_common::questions::Questions;
 
+use super::clock::monotonic_ns;
 use crate::dataplane::{QuestionMaps, WorkloadStatus, is_observed};
 
 /// Of each of these workloads, in their order; none: its packets are not looked at. A question that nobody waits for any
@@ -15,8 +15,7 @@ pub fn questions(workloads: &[WorkloadStatus]) -> Result<Vec<Option<Questions>>>
         return Ok(vec![None; workloads.len()]);
     }
     let maps = QuestionMaps::open()?;
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).context("read the clock")?;
-    let now = u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec()).unwrap_or(0);
+    let now = monotonic_ns()?;
     let of = |workload: &WorkloadStatus| {
         let meta = &workload.meta;
         if meta.not_observed.is_some() || meta.not_timed.is_some() {

@@ -5,18 +5,15 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-};
+use nix::fcntl::Flock;
 use proxy_core::exit::{Class, Failure};
 
 use super::Entry;
+use crate::flock;
 
 /// Beside the agent's socket: it goes when the machine starts anew, as workloads do.
 const USUAL: &str = "/run/sidestep/history.jsonl";
@@ -72,17 +69,7 @@ fn older(path: &Path) -> PathBuf {
 fn opened(path: &Path) -> Result<Flock<File>> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let mut file = open(path)?;
-        let lock = loop {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => break lock,
-                Err((back, Errno::EWOULDBLOCK)) if Instant::now() < deadline => {
-                    file = back;
-                    thread::sleep(Duration::from_millis(1));
-                }
-                Err((_, error)) => return Err(error).context("lock it"),
-            }
-        };
+        let lock = flock::exclusive(open(path)?, deadline).context("lock it")?;
         // Somebody may have turned it meanwhile.
         if fs::metadata(path).is_ok_and(|there| there.ino() == lock.metadata().map_or(0, |ours| ours.ino())) {
             return Ok(lock);
@@ -152,7 +139,10 @@ fn read_from(path: &Path) -> Result<Read> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::{
+        os::unix::fs::{PermissionsExt as _, symlink},
+        thread,
+    };
 
     use super::*;
     use crate::history::Action;

@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    ops::Range,
     os::fd::{AsRawFd, BorrowedFd},
     ptr::{self, NonNull},
 };
@@ -54,6 +55,11 @@ impl Mapping {
         self.check(offset, 1);
         // SAFETY: inside the mapping, aligned, as asserted; volatile because others read.
         unsafe { self.at.cast::<u64>().add(offset / 8).write_volatile(word) };
+    }
+
+    /// Zeroes these bytes of a writable mapping, word by word.
+    pub fn clear(&mut self, bytes: Range<usize>) {
+        bytes.step_by(size_of::<u64>()).for_each(|at| self.write(at, 0));
     }
 
     fn check(&self, offset: usize, words: usize) {

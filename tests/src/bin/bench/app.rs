@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use ::tests::pod::Pod;
-use ::tests::process::Process;
+use ::tests::process::{self, Process};
 use ::tests::readiness;
 use ::tests::requirement::Requirement;
 use ::tests::server::APP_USER;
@@ -72,12 +72,9 @@ impl App {
     }
 }
 
-/// Where Go is, if anywhere.
+/// Where Go is, if anywhere: on PATH, or where its own archive puts it.
 fn go() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    places.push(PathBuf::from("/usr/local/go/bin"));
-    places.into_iter().map(|dir| dir.join("go")).find(|file| file.is_file())
+    process::path_of("go").or_else(|| process::path_of("/usr/local/go/bin/go"))
 }
 
 fn built(source: &Path) -> Result<PathBuf> {

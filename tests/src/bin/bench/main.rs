@@ -3,15 +3,14 @@
 
 mod agent;
 mod app;
+mod background;
 mod case;
 mod connect;
 mod cpu;
 mod enroll;
 mod evidence;
 mod figures;
-mod follower;
 mod hook;
-mod looking;
 mod machine;
 mod markdown;
 mod measured;
@@ -37,9 +36,9 @@ use ::tests::requirement::Requirement;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 
+use background::Background;
 use case::Case;
 use figures::{Judged, Verdict};
-use looking::Looking;
 use machine::Machine;
 use measured::Measured;
 use mode::Mode;
@@ -76,7 +75,7 @@ fn run(options: &Options) -> Result<bool> {
     let progress = Progress::start();
     let mut machine = Machine::look()?;
     progress.note(&format!("load average {}", machine.load_before));
-    let _looking = modes.contains(&Mode::SidestepInstalled).then(Looking::start).transpose()?;
+    let _looking = modes.contains(&Mode::SidestepInstalled).then(Background::looks).transpose()?;
     let measured = rounds::measure(&cases, &modes, &pinning, options, &progress)?;
     machine.load_after = machine::load();
     let measured = Measured {

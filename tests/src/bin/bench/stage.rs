@@ -10,9 +10,9 @@ use ::tests::process::Process;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::background::Background;
 use crate::case::{Case, Setup, Topology, Work};
 use crate::evidence::Evidence;
-use crate::follower::Follower;
 use crate::mode::Mode;
 use crate::options::Options;
 use crate::plane::Plane;
@@ -101,7 +101,7 @@ impl Stage {
             at.set_port(nginx::FIRST_PORT + u16::try_from(round)? % nginx::PORTS);
             seconds = 1;
         }
-        let _follower = (self.mode == Mode::SidestepFollowed).then(Follower::start).transpose()?;
+        let _follower = (self.mode == Mode::SidestepFollowed).then(Background::follows).transpose()?;
         let before = self.evidence()?;
         let (started, cpu_before) = (Instant::now(), cpu::used_us(&self.pods())?);
         let answered = wrk::run(client, at, case.work, seconds)?;

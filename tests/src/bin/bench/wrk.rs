@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ::tests::pod::Pod;
+use ::tests::process;
 use ::tests::server::APP_USER;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -34,11 +35,7 @@ pub(crate) fn check_ports(work: Work, answered: &Answered) -> Result<()> {
 
 /// Where a program is that sidestep is told to trust.
 pub(crate) fn binary(name: &str) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|file| file.is_file())
-        .with_context(|| format!("no {name}: `cargo xtask setup` installs it"))
+    process::path_of(name).with_context(|| format!("no {name}: `cargo xtask setup` installs it"))
 }
 
 /// Runs it in `pod` for `seconds`, with one thread.

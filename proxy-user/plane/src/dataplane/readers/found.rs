@@ -8,7 +8,7 @@ use std::{
 use proxy_common::accel::{Executable, end_flag};
 use serde::{Deserialize, Serialize};
 
-use super::TRUSTED_ANYWAY;
+use super::{TRUSTED_ANYWAY, hazard::Hazard};
 
 /// The programs of a cgroup, but for the sidecar's, which is trusted whatever it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,6 +104,13 @@ pub struct Hazardous {
     /// Whether what its servers send is redirected all the same, where their sockets do not block.
     #[serde(default)]
     pub sends: bool,
+}
+
+impl Hazardous {
+    /// Whether it stays on the stack because it may splice.
+    pub fn may_splice(&self) -> bool {
+        self.reason == Hazard::Splices.describe()
+    }
 }
 
 #[cfg(test)]
