@@ -1,6 +1,7 @@
 //! The acceleration: which path a message takes, and the wire types of the maps it lives in.
 
 mod asked;
+mod captured;
 mod choose;
 mod reason;
 mod server;
@@ -16,6 +17,7 @@ use crate::{
 
 pub use crate::kernel::AccelKernel;
 pub use asked::{ASKS_SIZE, Asked};
+pub use captured::{CAPTURED_SIZE, Capture, Captured, MOST_CAPTURED, NOBODY, PIECE, PIECES, SMALL_PIECE};
 pub use choose::{DirectionState, Path, PathInputs, SMALL_RUN, WORTH_ALONE, choose, direction_bit, mode};
 pub use reason::Reason;
 pub use server::{
@@ -195,6 +197,17 @@ pub struct Switch {
     /// The number of the workload that they are (`Workload::number`). A socket that entered the map under another number
     /// is not this workload's, though it names the slot.
     pub number: u32,
+    /// Nothing is redirected until then; monotonic, nanoseconds. What waits at a receiver is followed by redirected bytes until
+    /// it is read, as always.
+    pub paused_until: u64,
+}
+
+impl Switch {
+    /// Whether messages may be redirected. `now` is asked only of one that was paused.
+    #[inline(always)]
+    pub fn redirects(&self, now: impl FnOnce() -> u64) -> bool {
+        self.enabled != 0 && (self.paused_until == 0 || now() >= self.paused_until)
+    }
 }
 
 pub mod switch_flag {
@@ -252,7 +265,7 @@ pub const PEER_STAYS: u32 = 8;
 const _: () = assert!(size_of::<EndKey>() == 48 && size_of::<PublishedEnd>() == 24);
 const _: () = assert!(size_of::<EndEntry>() == 32);
 const _: () = assert!(SLOTS <= 1 << 16, "a slot has 16 bits in an end");
-const _: () = assert!(size_of::<Mark>() == 24);
+const _: () = assert!(size_of::<Mark>() == 24 && size_of::<Switch>() == 24);
 const _: () = assert!(size_of::<Record>() == 168 && offset_of!(Record, tally) == 56);
 
 #[cfg(test)]

@@ -98,6 +98,8 @@ pub mod map {
         READERS = "READERS";
         ASKED = "ASKED";
         ASKS = "ASKS";
+        CAPTURE = "CAPTURE";
+        CAPTURED = "CAPTURED";
         READER_MARKS = "READER_MARKS";
         SERVERS = "SERVERS";
         ACTIVITY = "ACTIVITY";
@@ -163,6 +165,8 @@ pub mod map {
         READERS,
         ASKED,
         ASKS,
+        CAPTURE,
+        CAPTURED,
         READER_MARKS,
         SERVERS,
         ACTIVITY,

@@ -24,6 +24,7 @@
 
 pub mod audit;
 pub mod bench;
+mod capture;
 pub mod cli;
 pub mod doctor;
 pub mod nodes;

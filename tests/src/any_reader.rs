@@ -15,7 +15,7 @@ pub const UNKNOWN_SENDS_AT_ONCE: &str = "unknown-sends-at-once";
 /// Each in the place of the mode, with its bits of `proxy_common::accel::switch_flag`.
 const WORDS: [(&str, u32); 3] = [(ANY_READER, 1), (UNKNOWN_SENDS, 2), (UNKNOWN_SENDS_AT_ONCE, 2 | 4)];
 
-/// `proxy_common::accel::Switch`: enabled, limit, flags, number.
+/// `proxy_common::accel::Switch`, in words: enabled, limit, flags, number, and until when it is paused.
 #[cfg(feature = "plane")]
 const FLAGS: usize = 2;
 /// Flags as the product takes them, and the bits that are wanted.
@@ -33,7 +33,7 @@ pub fn allow(pins: &Path, slot: u64, bits: u32) -> Result<()> {
 
     let path = crate::sidestep::node_map_in(pins, "SWITCHES")?;
     let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
-    let mut switches: Array<MapData, [u32; 4]> = Array::try_from(Map::Array(data))?;
+    let mut switches: Array<MapData, [u32; 6]> = Array::try_from(Map::Array(data))?;
     let slot = u32::try_from(slot)?;
     let mut switch = switches.get(&slot, 0).context("read the switch")?;
     switch[FLAGS] |= bits;

@@ -17,6 +17,7 @@ pub mod bare_pod;
 pub mod cgroup;
 pub mod client;
 pub mod cluster;
+pub mod content;
 pub mod counters;
 pub mod crowd;
 pub mod data_plane;

@@ -6,7 +6,7 @@ named! {
     /// What became of a message or a socket.
     Reason {
         Redirected = "redirected", "handed over directly";
-        Off = "off", "switched off, or the workload is gone";
+        Off = "off", "switched off, paused, or the workload is gone";
         NoPeer = "no_peer", "the other end is not in the map, and its side has not said why";
         PeerGone = "peer_gone", "the other end has left the map: it has closed";
         NotOpen = "not_open", "this end is not open for sending";

@@ -7,13 +7,13 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, bpf_sock_ops},
     helpers::generated::bpf_map_delete_elem,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf, SockHash},
+    maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf, SockHash, ring_buf::RingBufEntry},
     programs::SkMsgContext,
 };
 use proxy_common::{
     accel::{
         ACCEL_COUNTERS as COUNTERS, ACCELERATED, ACTIVITY as CONNECTIONS, ASKS_SIZE, Activity, Asked,
-        Connections, EndEntry, EndKey, Executable, Knowledge, PEER_STAYS, Reason, SERVER_SETS, ServerAt,
+        CAPTURED_SIZE, Capture, Connections, EndEntry, EndKey, Executable, Knowledge, PEER_STAYS, Reason, SERVER_SETS, ServerAt,
         Servers, Switch, counter_index,
     },
     addr::Addr,
@@ -58,6 +58,14 @@ static ASKED: Array<Asked> = Array::with_max_entries(SLOTS, 0);
 /// The workloads that ask, by tenancy. sock_ops writes, the one who looks reads; where nobody does it fills once.
 #[map]
 static ASKS: RingBuf = RingBuf::with_byte_size(ASKS_SIZE, 0);
+
+/// What is captured. Userspace writes; sk_msg counts what it loses.
+#[map]
+static CAPTURE: Array<Capture> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Messages that are captured. sk_msg writes, the one who captures reads.
+#[map]
+static CAPTURED: RingBuf = RingBuf::with_byte_size(CAPTURED_SIZE, 0);
 
 /// What each workload knows of servers, in sets of its own: whether their side stays out of the map, how long their
 /// connections are, and how sockets of unknown programs turned out. A set has one kind of it, all of a size. sock_ops and
@@ -160,6 +168,20 @@ pub(super) fn ask(me: &Workload, program: &Executable) {
         // A full ring has others that ask. Who goes on connecting asks again.
         let _ = ASKS.output::<u64>(me.tenancy(), 0);
     }
+}
+
+/// None: nobody captures.
+#[inline(always)]
+pub(super) fn capture() -> Option<&'static mut Capture> {
+    // SAFETY: a value of this map; plain numbers.
+    let capture = unsafe { &mut *CAPTURE.get_ptr_mut(0)? };
+    (capture.until != 0).then_some(capture)
+}
+
+/// Room for a piece of a message.
+#[inline(always)]
+pub(super) fn captured<T: 'static>() -> Option<RingBufEntry<T>> {
+    CAPTURED.reserve(0)
 }
 
 #[inline(always)]

@@ -12,7 +12,7 @@ use proxy_common::accel::{
 };
 
 use super::{
-    maps, memory,
+    capture, maps, memory,
     peer::{self, Waits},
     record, short, watch,
 };
@@ -56,7 +56,7 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
             short::long(record);
         }
     }
-    let off = !is_attached || own.enabled == 0;
+    let off = !is_attached || !own.redirects(now);
     let path = if watch::is_blocking(record) {
         if is_attached {
             watch::blocks(record, sk);
@@ -79,6 +79,9 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
             record.peer_live = maps::end(&record.own.reversed()).map_or(0, |entry| entry.live);
         }
         flow::handed_over(record.live, record.peer_live, record.peer.cookie);
+    }
+    if let Some(wanted) = maps::capture() {
+        capture::keep(&ctx, wanted, record, reason, size);
     }
     record.tally.add(reason, size);
     if record.tally.first_at == 0 {
@@ -127,7 +130,7 @@ fn choose_path(record: &mut Record, off: bool, state: u32, size: u32) -> Result<
         has_memory: memory::has_room(sk, u32::from(record.peer.slot), queued.saturating_add(size), limit),
         drained: is_drained(record).ok_or(Reason::PeerGone)?,
         peer_activity,
-        off: off || !is_attached || other.enabled == 0,
+        off: off || !is_attached || !other.redirects(now),
         stops_short: stops_short(record),
         reads_blocking: !strict && record.peer_file != 0 && !peer::is_nonblocking(record.peer_file),
     };

@@ -5,6 +5,7 @@ mod advice;
 mod attach;
 mod audit;
 mod bench;
+mod capture;
 mod choice;
 mod cluster;
 mod detach;
@@ -28,6 +29,7 @@ mod log;
 mod netns_cgroup;
 mod observation;
 mod pages;
+mod pause;
 mod pods;
 mod port;
 mod prune;
@@ -36,7 +38,7 @@ mod rules;
 mod run;
 mod serve;
 mod settings;
-mod span;
+pub(crate) mod span;
 mod status;
 mod status_share;
 mod stop;
@@ -83,6 +85,10 @@ enum Verb {
     Status(status::StatusArgs),
     /// Show connections, live and recent: who, where to, by which rule, how many bytes by which path
     Flows(flows::FlowsArgs),
+    /// Write what is redirected, which tcpdump does not see, as pcapng, or show it; ends by itself
+    Capture(capture::CaptureArgs),
+    /// Redirect nothing of a workload for a while, so that tcpdump and others see all of it; ends by itself
+    Pause(pause::PauseArgs),
     /// Show what was done to the workloads of this node: when, by whom, which settings changed
     History(history::HistoryArgs),
     /// Say what becomes of a connection, by which rule, and what the rule stands for
@@ -199,6 +205,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Verb::Prune(args) => prune::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Flows(args) => flows::run(&args),
+        Verb::Capture(args) => capture::run(&args),
+        Verb::Pause(args) => pause::run(&args),
         Verb::History(args) => history::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Audit(args) => audit::run(&args),

@@ -54,7 +54,7 @@ pub(super) fn clock(at_us: u64, now_us: u64) -> String {
 }
 
 /// `2026-11-29T20:11:05.123456Z`.
-pub(super) fn timestamp(at_us: u64) -> String {
+pub(crate) fn timestamp(at_us: u64) -> String {
     const DAY: u64 = 86_400;
     let seconds = at_us / 1_000_000;
     let (year, month, day) = date(seconds / DAY);

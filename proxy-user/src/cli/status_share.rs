@@ -8,6 +8,7 @@ use proxy_plane::{
 };
 use serde::Serialize;
 
+use super::span;
 use crate::{
     units::bytes,
     why::{self, Cause},
@@ -56,6 +57,9 @@ pub(super) fn summary(status: &WorkloadStatus, of: &OfWorkload) -> String {
 /// A line for each that there is to say.
 pub(super) fn lines(status: &WorkloadStatus, of: &OfWorkload) -> Vec<String> {
     let mut lines = Vec::new();
+    if let Some(left) = status.paused_ms {
+        lines.push(format!("paused: nothing is redirected for {} more", span::short(left * 1000)));
+    }
     if let Some(accounted) = &of.share {
         lines.extend(on_the_stack(accounted));
     }

@@ -27,7 +27,7 @@ use crate::sys::{bpf_map_elem, bpf_mmap::Mapping};
 /// A slot that is given out again starts with its switch off, and from zero. The switch comes first: it tells the sockets
 /// that are still in the map from the new workload's, by the number.
 pub(super) fn begin(dir: &Path, slot: u32, number: u32) -> Result<()> {
-    let off = Switch { enabled: 0, limit: DEFAULT_LIMIT, flags: 0, number };
+    let off = Switch { enabled: 0, limit: DEFAULT_LIMIT, flags: 0, number, paused_until: 0 };
     switches(dir)?.set(slot, Raw(off), 0).context("set the workload's switch")?;
     let mut counters: PerCpuArray<MapData, u64> =
         PerCpuArray::try_from(Map::PerCpuArray(pinned(dir, map::ACCEL_COUNTERS)?))
@@ -44,8 +44,27 @@ pub(super) fn begin(dir: &Path, slot: u32, number: u32) -> Result<()> {
 
 /// Sets the workload's switch and makes its addresses known.
 pub(super) fn switch_on(dir: &Path, slot: u32, switch: Switch, addresses: &[IpAddr]) -> Result<()> {
-    switches(dir)?.set(slot, Raw(switch), 0).context("set the workload's switch")?;
+    let mut switches = switches(dir)?;
+    let old = switches.get(&slot, 0).context("read the workload's switch")?.0;
+    // A second attach ends no pause.
+    let paused_until = if old.number == switch.number { old.paused_until } else { 0 };
+    switches.set(slot, Raw(Switch { paused_until, ..switch }), 0).context("set the workload's switch")?;
     publish(dir, slot, addresses, true)
+}
+
+/// Nothing of the workload is redirected until then, monotonic nanoseconds; 0: no pause, or none any more.
+pub(super) fn pause(dir: &Path, slot: u32, until: u64) -> Result<()> {
+    let mut switches = switches(dir)?;
+    let old = switches.get(&slot, 0).context("read the workload's switch")?.0;
+    switches
+        .set(slot, Raw(Switch { paused_until: until, ..old }), 0)
+        .context("set the workload's switch")
+}
+
+/// Until when the workload is paused; 0: not, or never.
+pub(super) fn paused_until(dir: &Path, slot: u32) -> Result<u64> {
+    let switch = switches(dir)?.get(&slot, 0).context("read the workload's switch")?.0;
+    Ok(switch.paused_until)
 }
 
 /// Makes its addresses known: what talks to them talks to a workload of this node, and may be accelerated if it is.

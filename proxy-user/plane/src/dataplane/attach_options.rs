@@ -27,5 +27,5 @@ pub struct Sandbox {
 /// The switch of a workload with this number; `unknown_send`: programs that are not known may take part, to send.
 pub(super) fn switch(wanted: &Acceleration, unknown_send: bool, number: u32) -> Switch {
     let flags = if unknown_send { switch_flag::SENDS } else { 0 };
-    Switch { enabled: 1, limit: wanted.inflight_limit, flags, number }
+    Switch { enabled: 1, limit: wanted.inflight_limit, flags, number, paused_until: 0 }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// It is raised when a map's key, value or meaning changes.
-pub const LAYOUT: u32 = 14;
+pub const LAYOUT: u32 = 15;
 
 static PRETENDED: AtomicU32 = AtomicU32::new(0);
 

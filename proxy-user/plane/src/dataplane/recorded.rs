@@ -1,6 +1,6 @@
 //! What is told to the history of what was done to a workload. It fails nothing: that it could not be kept is a warning.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use proxy_core::config::{Accelerate, Change, Observe};
 
@@ -66,6 +66,29 @@ pub(super) fn released(pins: &WorkloadPins, was: Option<&Meta>, why: Option<&str
         config_hash: was.map(|meta| meta.settings().hash()),
         reason: why.map(str::to_owned),
         ..Entry::now(pins.name(), was.and_then(|meta| meta.pod.as_ref()), Action::Detached)
+    }));
+}
+
+/// For how long nothing of it is redirected; zero: a pause ends.
+pub(super) fn paused(pins: &WorkloadPins, meta: &Meta, span: Duration) {
+    let (action, reason) = if span.is_zero() {
+        (Action::Resumed, None)
+    } else {
+        (Action::Paused, Some(format!("for {} s", span.as_secs_f64())))
+    };
+    looked_into(pins, meta, action, reason);
+}
+
+/// Somebody captures its messages.
+pub(super) fn captured(pins: &WorkloadPins, meta: &Meta, port: Option<u16>) {
+    looked_into(pins, meta, Action::Captured, port.map(|port| format!("port {port}")));
+}
+
+fn looked_into(pins: &WorkloadPins, meta: &Meta, action: Action, reason: Option<String>) {
+    warn(append(&Entry {
+        config_hash: Some(meta.settings().hash()),
+        reason,
+        ..Entry::now(pins.name(), meta.pod.as_ref(), action)
     }));
 }
 

@@ -16,6 +16,7 @@ use super::{
     hooks::{HOOKS, Needs},
     layout::layout,
     meta::Meta,
+    pause,
     pins::{WorkloadPins, entries, name_of, program_of},
     presence::{Gone, hangs_on_nothing},
 };
@@ -33,6 +34,8 @@ pub struct WorkloadStatus {
     pub gone: Option<Gone>,
     pub programs: Vec<&'static str>,
     pub meta: Described,
+    /// Milliseconds for which nothing of it is redirected, from now on; none: it is not paused.
+    pub paused_ms: Option<u64>,
     pub counters: Counters,
     /// What became of messages between local sockets.
     pub acceleration: BTreeMap<&'static str, Traffic>,
@@ -94,6 +97,7 @@ fn of(pins: &WorkloadPins, node: &mut Option<NodeCounters>) -> Result<WorkloadSt
         programs,
         counters: node.of(meta.slot)?,
         acceleration: node.acceleration_of(meta.slot)?,
+        paused_ms: pause::left(meta.slot)?.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
         meta: meta.into(),
     })
 }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use proxy_common::{
-    accel::{AccelKernel, EndEntry, EndKey, Executable, Mark, Record, Switch},
+    accel::{AccelKernel, Capture, Captured, EndEntry, EndKey, Executable, Mark, Record, Switch},
     addr::Addr,
     counter::Counters,
     flow::{
@@ -28,6 +28,8 @@ pub(crate) trait Plain: Copy + 'static {}
 impl Plain for () {}
 impl Plain for AccelKernel {}
 impl Plain for Addr {}
+impl Plain for Capture {}
+impl Plain for Captured {}
 impl Plain for ConnectionKey {}
 impl Plain for Counters {}
 impl Plain for EndEntry {}

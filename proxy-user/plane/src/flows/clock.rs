@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use nix::time::{ClockId, clock_gettime};
 
 /// Now, as the programs see it.
-pub(super) fn monotonic_ns() -> Result<u64> {
+pub(crate) fn monotonic_ns() -> Result<u64> {
     ns(ClockId::CLOCK_MONOTONIC)
 }
 
@@ -15,17 +15,17 @@ fn ns(clock: ClockId) -> Result<u64> {
 
 /// How far the two clocks are apart now.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     offset_ns: i128,
 }
 
 impl Clock {
-    pub(super) fn now() -> Result<Self> {
+    pub(crate) fn now() -> Result<Self> {
         Ok(Self { offset_ns: i128::from(ns(ClockId::CLOCK_REALTIME)?) - i128::from(monotonic_ns()?) })
     }
 
     /// Microseconds since the epoch; none of 0, which stands for never.
-    pub(super) fn wall_us(self, monotonic_ns: u64) -> Option<u64> {
+    pub(crate) fn wall_us(self, monotonic_ns: u64) -> Option<u64> {
         if monotonic_ns == 0 {
             return None;
         }

@@ -24,6 +24,7 @@ mod totals;
 mod walk;
 mod way;
 
+pub(crate) use clock::{Clock, monotonic_ns};
 pub use callers::{By, Caller, callers};
 pub use culprits::{Culprit, culprits};
 pub use filter::{Filter, Verdict, one_of};

@@ -48,6 +48,12 @@ pub enum Action {
     /// From another version, or another layout of the pins.
     TakenOver,
     Detached,
+    /// Nothing of it is redirected for a while.
+    Paused,
+    /// A pause was ended early.
+    Resumed,
+    /// What it sends and is sent is shown to somebody.
+    Captured,
 }
 
 impl Action {
@@ -59,6 +65,9 @@ impl Action {
             Self::Refreshed => "refreshed",
             Self::TakenOver => "taken over",
             Self::Detached => "detached",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+            Self::Captured => "captured",
         }
     }
 }

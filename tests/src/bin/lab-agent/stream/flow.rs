@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::content::{Content, Random};
+use tests::content::{Content, Random};
 
 /// seed, bytes each way, largest chunk, longest burst: what a client says first.
 const HEADER: usize = 32;

@@ -1,6 +1,5 @@
 //! Streams in both directions at once, of random chunks, pauses and readers, compared byte for byte.
 
-mod content;
 mod flow;
 
 use std::collections::BTreeMap;
@@ -16,7 +15,7 @@ use nix::sys::socket::{
 };
 use tests::report::Streams;
 
-use content::Content;
+use tests::content::Content;
 use flow::{Flow, Plan, Turn};
 
 const LISTENER: u64 = u64::MAX;

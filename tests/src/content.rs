@@ -6,14 +6,14 @@ const BLOCK: usize = 1_048_573;
 
 /// xorshift64*.
 #[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -21,12 +21,12 @@ impl Random {
     }
 
     /// Below `end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         (self.next() >> 16) % end.max(1)
     }
 
     /// As many small numbers as large ones: even over the digits, up to `end`.
-    pub(crate) fn size(&mut self, end: usize) -> usize {
+    pub fn size(&mut self, end: usize) -> usize {
         let bits = u64::from(end.max(1).ilog2()) + 1;
         let top = 1u64 << self.below(bits);
         ((top + self.below(top)) as usize).min(end)
@@ -35,22 +35,22 @@ impl Random {
 
 /// The same random bytes in every process.
 #[derive(Debug)]
-pub(crate) struct Content(Vec<u8>);
+pub struct Content(Vec<u8>);
 
 impl Content {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let mut random = Random::new(42);
         Self((0..BLOCK).map(|_| (random.next() >> 32) as u8).collect())
     }
 
     /// Bytes of flow `seed` from `offset` on: at most `length`, perhaps fewer.
-    pub(crate) fn at(&self, seed: u64, offset: u64, length: usize) -> &[u8] {
+    pub fn at(&self, seed: u64, offset: u64, length: usize) -> &[u8] {
         let start = ((seed.wrapping_mul(7919) % BLOCK as u64 + offset) % BLOCK as u64) as usize;
         &self.0[start..BLOCK.min(start + length)]
     }
 
     /// Place of the first byte of `got` that is not the flow's from `offset` on.
-    pub(crate) fn difference(&self, seed: u64, offset: u64, got: &[u8]) -> Option<u64> {
+    pub fn difference(&self, seed: u64, offset: u64, got: &[u8]) -> Option<u64> {
         let mut done = 0;
         while done < got.len() {
             let expected = self.at(seed, offset + done as u64, got.len() - done);
@@ -62,6 +62,14 @@ impl Content {
             done += expected.len();
         }
         None
+    }
+
+    /// Whether these are bytes of any flow, in a row; it takes some to tell.
+    pub fn is_of_a_flow(&self, got: &[u8]) -> bool {
+        const TELLING: usize = 16;
+        let Some(first) = got.get(..TELLING) else { return false };
+        let mut places = (0..BLOCK as u64).filter(|place| self.difference(0, *place, first).is_none());
+        places.any(|place| self.difference(0, place, got).is_none())
     }
 }
 
@@ -81,7 +89,9 @@ mod tests {
         stream[2_000_000] ^= 1;
         assert_eq!(content.difference(5, 0, &stream), Some(2_000_000));
         stream[2_000_000] ^= 1;
+        assert!(content.is_of_a_flow(&stream[1000..]));
         stream.rotate_left(3);
+        assert!(!content.is_of_a_flow(&stream[1000..]));
         assert!(content.difference(5, 0, &stream).is_some());
     }
 

@@ -1,0 +1,66 @@
+//! Messages of sockets in the map, kept for somebody who looks: `tcpdump` does not see what is redirected.
+
+use super::EndKey;
+use crate::addr::Port;
+
+/// Bytes of the ring in which they wait.
+pub const CAPTURED_SIZE: u32 = 4 << 20;
+/// Bytes of a message that one piece has at most, and how many pieces there are of one.
+pub const PIECE: u32 = 16 << 10;
+pub const PIECES: u32 = 16;
+/// What is no longer takes little of the ring.
+pub const SMALL_PIECE: u32 = 512;
+
+/// Workloads that are captured at once.
+pub const MOST_CAPTURED: usize = 16;
+
+/// What is captured, of the whole node: one process captures at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Capture {
+    /// Until when, monotonic nanoseconds; 0: nothing is.
+    pub until: u64,
+    /// Pieces for which there was no room, or that could not be read.
+    pub lost: u64,
+    /// Of these workloads (`Workload::tenancy`), what they send and what they are sent; [`NOBODY`]: of none.
+    pub whose: [u64; MOST_CAPTURED],
+    /// Bytes of each message.
+    pub most: u32,
+    /// Connections with this port at either end; 0: all.
+    pub port: Port,
+    pub reserved: u16,
+}
+
+/// No workload.
+pub const NOBODY: u64 = u64::MAX;
+
+impl Capture {
+    /// Whether messages between these two are captured.
+    #[inline(always)]
+    pub fn is_of(&self, sender: u64, receiver: u64) -> bool {
+        self.whose.iter().any(|whose| *whose == sender || *whose == receiver)
+    }
+}
+
+/// Begins each piece of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Captured {
+    /// When it was sent; monotonic, nanoseconds.
+    pub at: u64,
+    /// Whose socket sent it.
+    pub tenancy: u64,
+    pub own: EndKey,
+    /// Sequence number of its first byte: what the stack carries and what is redirected are numbered in a row.
+    pub sequence: u32,
+    /// Bytes of the whole message.
+    pub size: u32,
+    /// Where in it the piece begins, and how many bytes of it follow.
+    pub start: u32,
+    pub kept: u32,
+    /// Its path: [`super::Reason`].
+    pub reason: u32,
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Capture>() == 152 && size_of::<Captured>() == 88);

@@ -1,0 +1,253 @@
+//! `sidestep capture`.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, BufWriter, IsTerminal as _},
+    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use proxy_common::{accel::MOST_CAPTURED, names::map};
+use proxy_core::exit::{Class, Failure};
+use proxy_plane::dataplane::{self, Capture, CaptureFilter, Claim, Meta, WorkloadPins};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::{port, span};
+use crate::{
+    capture::{File, Lines, Names, Sink},
+    out,
+    units::bytes,
+};
+
+/// As long as a look at signals and at the clock may wait.
+const LOOK_EVERY: u16 = 200;
+/// How often the kernel is told that somebody still looks.
+const GO_ON_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    sidestep capture --workload shop/reviews-0\n  \
+    sidestep capture --workload shop/reviews-0 --port 8080 --count 20\n  \
+    sidestep capture --workload shop/reviews-0 --for 10s --write reviews.pcapng\n  \
+    sidestep capture --workload shop/reviews-0 --write - | wireshark -k -i -\n\n\
+    Shown is what sockets of the acceleration send, redirected or not, to the workload and from it: the bytes of\n\
+    connections between processes and sidecars of this node. What never entered it tcpdump sees; `sidestep pause`\n\
+    turns everything to the stack for a while. Payload is shown as it is sent: who may run this may read it.")]
+pub(crate) struct CaptureArgs {
+    /// The workload, as `sidestep status` names it, or the pod, as NAMESPACE/NAME; repeatable
+    #[arg(long, value_name = "NAME", required = true)]
+    workload: Vec<String>,
+
+    /// Only connections with this port at either end: a number, or a service as http
+    #[arg(long, value_name = "PORT", value_parser = port::parse)]
+    port: Option<u16>,
+
+    /// Write pcapng to this file, or to standard output with -; without it a line for each message is printed
+    #[arg(short, long, value_name = "FILE")]
+    write: Option<PathBuf>,
+
+    /// End after this time
+    #[arg(long = "for", value_name = "DURATION", default_value = "60s", value_parser = span::parse)]
+    span: Duration,
+
+    /// End after so many messages
+    #[arg(short, long, value_name = "N")]
+    count: Option<u64>,
+
+    /// End when so many MiB are written
+    #[arg(long, value_name = "MIB", default_value_t = 100)]
+    max_mib: u64,
+
+    /// Bytes of each message, at most 262144
+    #[arg(short, long, value_name = "BYTES", default_value_t = 262_144,
+        value_parser = clap::value_parser!(u32).range(0..=262_144))]
+    snaplen: u32,
+}
+
+pub(crate) fn run(args: &CaptureArgs) -> Result<ExitCode> {
+    let workloads = accelerated(&args.workload)?;
+    let names = names()?;
+    let is_lines = args.write.is_none();
+    // A line needs no payload.
+    let most = if is_lines { 0 } else { args.snaplen };
+    let stopped = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stopped)).context("catch signals")?;
+    }
+    let mut sink = sink(args, names)?;
+    let filter = CaptureFilter { workloads, most, port: args.port };
+    let mut capture = match Capture::begin(&filter)? {
+        Claim::Granted(capture) => capture,
+        Claim::Taken => {
+            return Err(Failure::error(
+                Class::Unavailable,
+                "another process captures on this node; find it with `pgrep -af 'sidestep capture'`, and try again once it \
+                 has ended",
+            ));
+        }
+        Claim::Absent => return Err(Failure::error(Class::Other, "no workload is attached any more")),
+    };
+    let seen = Look { args, stopped: &stopped, began: Instant::now() }.until_it_ends(&mut capture, &mut *sink)?;
+    sink.end()?;
+    say(&seen, capture.lost(), args);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The workloads that are meant, all of them accelerated.
+fn accelerated(names: &[String]) -> Result<Vec<WorkloadPins>> {
+    let mut found: Vec<WorkloadPins> = Vec::new();
+    for name in names {
+        found.extend(dataplane::attached_as(name)?);
+    }
+    if found.len() > MOST_CAPTURED {
+        let count = found.len();
+        let text = format!("--workload: {count} workloads, of which {MOST_CAPTURED} can be captured at once");
+        return Err(Failure::error(Class::Usage, text));
+    }
+    for pins in &found {
+        let meta = Meta::read(&pins.map(map::META)).with_context(|| format!("workload {}", pins.name()))?;
+        if let Some(reason) = meta.not_accelerated {
+            return Err(Failure::error(
+                Class::Unavailable,
+                format!(
+                    "workload {}: nothing of it is redirected ({reason}): tcpdump sees all of it, as with \
+                     `nsenter --net={} tcpdump -i any`",
+                    pins.name(),
+                    meta.netns_path.display()
+                ),
+            ));
+        }
+    }
+    Ok(found)
+}
+
+/// Of all workloads of the node: a captured one may talk to each.
+fn names() -> Result<Names> {
+    let name = |pins: WorkloadPins| {
+        let pod = Meta::read(&pins.map(map::META)).ok().and_then(|meta| meta.pod);
+        pod.map_or_else(|| pins.name(), |pod| pod.to_string())
+    };
+    Ok(dataplane::tenants()?.into_iter().map(|(tenancy, pins)| (tenancy, name(pins))).collect())
+}
+
+fn sink(args: &CaptureArgs, names: Names) -> Result<Box<dyn Sink>> {
+    let Some(path) = &args.write else { return Ok(Box::new(Lines::new(names))) };
+    if path.as_os_str() == "-" {
+        if io::stdout().is_terminal() {
+            return Err(Failure::error(
+                Class::Usage,
+                "--write -: pcapng is no text for a terminal; give a file, or a pipe as `| wireshark -k -i -`",
+            ));
+        }
+        return Ok(Box::new(File::begin(io::stdout(), names)?));
+    }
+    // Payload of pods: for nobody else, and not through somebody's symbolic link.
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(|error| {
+            Failure::error(Class::of_argument(&error), format!("--write {}: {error}", path.display()))
+        })?;
+    Ok(Box::new(File::begin(BufWriter::new(file), names)?))
+}
+
+#[derive(Default)]
+struct Seen {
+    messages: u64,
+    redirected: u64,
+    bytes: u64,
+}
+
+struct Look<'a> {
+    args: &'a CaptureArgs,
+    stopped: &'a AtomicBool,
+    began: Instant,
+}
+
+impl Look<'_> {
+    fn until_it_ends(&self, capture: &mut Capture, sink: &mut dyn Sink) -> Result<Seen> {
+        let mut seen = Seen::default();
+        let mut told = Instant::now();
+        loop {
+            let is_over = self.is_over(sink);
+            if is_over {
+                // What was sent until now is in the ring.
+                capture.end();
+            } else if told.elapsed() >= GO_ON_EVERY {
+                capture.go_on()?;
+                told = Instant::now();
+            }
+            // A bounded number, so that signals and time are looked at when messages never end.
+            for _ in 0..1024 {
+                let Some(piece) = capture.next_piece() else {
+                    if is_over {
+                        return Ok(seen);
+                    }
+                    wait(capture)?;
+                    break;
+                };
+                if self.args.count.is_some_and(|most| piece.start == 0 && seen.messages >= most) {
+                    capture.end();
+                    return Ok(seen);
+                }
+                seen.add(&piece);
+                if !sink.take(&piece)? {
+                    return Ok(seen);
+                }
+            }
+        }
+    }
+
+    fn is_over(&self, sink: &dyn Sink) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+            || self.began.elapsed() >= self.args.span
+            || sink.written() >= self.args.max_mib << 20
+    }
+}
+
+impl Seen {
+    fn add(&mut self, piece: &dataplane::Piece) {
+        use proxy_common::accel::Reason;
+        if piece.start == 0 {
+            self.messages += 1;
+            self.redirected += u64::from(piece.reason == Some(Reason::Redirected));
+            self.bytes += u64::from(piece.size);
+        }
+    }
+}
+
+/// For a message, a signal, or a moment.
+fn wait(capture: &Capture) -> Result<()> {
+    let mut ring = [PollFd::new(capture.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut ring, PollTimeout::from(LOOK_EVERY)) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(error) => Err(error).context("wait for messages"),
+    }
+}
+
+fn say(seen: &Seen, lost: u64, args: &CaptureArgs) {
+    let Seen { messages, redirected, bytes: sent } = seen;
+    let mut text = format!("{messages} messages with {}, {redirected} of them redirected", bytes(*sent));
+    if let Some(path) = args.write.as_ref().filter(|path| path.as_os_str() != "-") {
+        text.push_str(&format!(", in {}", path.display()));
+    }
+    if lost > 0 {
+        text.push_str(&format!(
+            "; warning: {lost} pieces found no room and are missing: narrow it with --port or --snaplen"
+        ));
+    }
+    out::complain(text);
+}
