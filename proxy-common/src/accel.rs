@@ -4,6 +4,7 @@ mod asked;
 mod captured;
 mod choose;
 mod reason;
+mod seen;
 mod server;
 
 use core::mem::offset_of;
@@ -20,9 +21,9 @@ pub use asked::{ASKS_SIZE, Asked};
 pub use captured::{CAPTURED_SIZE, Capture, Captured, MOST_CAPTURED, NOBODY, PIECE, PIECES, SMALL_PIECE};
 pub use choose::{DirectionState, Path, PathInputs, SMALL_RUN, WORTH_ALONE, choose, direction_bit, mode};
 pub use reason::Reason;
+pub use seen::{LARGE, LOOKS, SEEN, Seen, Turned, sends_little};
 pub use server::{
-    Clients, Connections, Knowledge, LONG, Listener, SAMPLE, SEEN, SERVER_SETS, SHORT_RUN, Seen, ServerAt,
-    Servers,
+    Clients, Connections, Knowledge, LONG, Listener, SAMPLE, SERVER_SETS, SHORT_RUN, ServerAt, Servers,
 };
 
 /// One end of a connection, as that end sees it. Addresses of loopback are every namespace's, so that with them goes
@@ -116,6 +117,9 @@ pub mod end_flag {
     pub const WATCHED: u32 = 1 << 3;
     /// Of a program: it is trusted where splice(2) from sockets that are redirected to is refused.
     pub const GUARDED: u32 = 1 << 4;
+    /// Of a program: nothing is redirected to it, and what its servers send may be. In the map it reads what comes over the
+    /// stack as it does outside.
+    pub const SENDS: u32 = 1 << 5;
 }
 
 /// What is known of a listener or a connecting socket before its connection exists (socket storage, inherited by
@@ -125,16 +129,20 @@ pub mod end_flag {
 pub struct Mark {
     /// Bits of [`end_flag`].
     pub flags: u32,
-    pub reserved: u32,
+    /// How often it was looked at ([`end_flag::WATCHED`]).
+    pub looks: u32,
     /// The marked socket as a number (0: marked by userspace), and its cookie. It stays when it is inherited, so that an
     /// accepted socket has its listener's.
     pub sk: u64,
     pub cookie: u64,
+    /// Whose process runs it; all zero: it does not matter. What is known of it is asked when a connection is accepted: somebody
+    /// may have looked at it since.
+    pub program: Executable,
 }
 
 impl Mark {
     /// Nothing is known of the socket.
-    pub const NONE: Self = Self { flags: 0, reserved: 0, sk: 0, cookie: 0 };
+    pub const NONE: Self = Self { flags: 0, looks: 0, sk: 0, cookie: 0, program: Executable::NONE };
 }
 
 /// What a socket in the map remembers (socket storage); only its own sends touch it, under its lock. What each message
@@ -172,6 +180,10 @@ pub struct Executable {
     pub reserved: u32,
     /// When its inode changed last (ctime), in nanoseconds: a write sets it, and no call sets it to a time of choice.
     pub changed: u64,
+}
+
+impl Executable {
+    pub const NONE: Self = Self { ino: 0, dev: 0, reserved: 0, changed: 0 };
 }
 
 /// [`Executable::changed`].
@@ -218,6 +230,8 @@ pub mod switch_flag {
     pub const SENDS: u32 = 1 << 1;
     /// They enter before any was seen. Tests alone set it, in the map.
     pub const AT_ONCE: u32 = 1 << 2;
+    /// However little they send. Tests alone set it, in the map.
+    pub const ANY_SIZE: u32 = 1 << 3;
 }
 
 /// Counters of the acceleration: three (sockets, messages, bytes) per reason and slot.
@@ -265,7 +279,7 @@ pub const PEER_STAYS: u32 = 8;
 const _: () = assert!(size_of::<EndKey>() == 48 && size_of::<PublishedEnd>() == 24);
 const _: () = assert!(size_of::<EndEntry>() == 32);
 const _: () = assert!(SLOTS <= 1 << 16, "a slot has 16 bits in an end");
-const _: () = assert!(size_of::<Mark>() == 24 && size_of::<Switch>() == 24);
+const _: () = assert!(size_of::<Mark>() == 48 && size_of::<Switch>() == 24);
 const _: () = assert!(size_of::<Record>() == 168 && offset_of!(Record, tally) == 56);
 
 #[cfg(test)]

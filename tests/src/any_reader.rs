@@ -13,7 +13,7 @@ pub const UNKNOWN_SENDS: &str = "unknown-sends";
 pub const UNKNOWN_SENDS_AT_ONCE: &str = "unknown-sends-at-once";
 
 /// Each in the place of the mode, with its bits of `proxy_common::accel::switch_flag`.
-const WORDS: [(&str, u32); 3] = [(ANY_READER, 1), (UNKNOWN_SENDS, 2), (UNKNOWN_SENDS_AT_ONCE, 2 | 4)];
+const WORDS: [(&str, u32); 3] = [(ANY_READER, 1), (UNKNOWN_SENDS, 2 | 8), (UNKNOWN_SENDS_AT_ONCE, 2 | 4 | 8)];
 
 /// `proxy_common::accel::Switch`, in words: enabled, limit, flags, number, and until when it is paused.
 #[cfg(feature = "plane")]
@@ -55,8 +55,8 @@ mod tests {
         use proxy_common::accel::switch_flag;
         let of = [
             (ANY_READER, switch_flag::ANY_READER),
-            (UNKNOWN_SENDS, switch_flag::SENDS),
-            (UNKNOWN_SENDS_AT_ONCE, switch_flag::SENDS | switch_flag::AT_ONCE),
+            (UNKNOWN_SENDS, switch_flag::SENDS | switch_flag::ANY_SIZE),
+            (UNKNOWN_SENDS_AT_ONCE, switch_flag::SENDS | switch_flag::AT_ONCE | switch_flag::ANY_SIZE),
         ];
         for (word, bits) in of {
             assert_eq!(of_product(&["--accelerate", word]), (vec!["--accelerate", "safe-readers"], bits));

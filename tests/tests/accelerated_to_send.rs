@@ -23,7 +23,7 @@ const AT: ([u8; 4], u16) = ([127, 0, 0, 1], 7000);
 /// `proxy_common::accel::SEEN`: so many sockets tell how the next ones turn out.
 const SEEN: u64 = 3;
 const BYTES: u64 = 1 << 20;
-const WITHIN: Duration = Duration::from_secs(300);
+const WITHIN: Duration = Duration::from_secs(60);
 
 fn pod(name: &str, mode: &str) -> (Network, Sidestep) {
     let network = Network::new(name).unwrap();

@@ -3,7 +3,7 @@
 
 use core::marker::PhantomData;
 
-use super::Reason;
+use super::{Reason, Seen, Turned};
 use crate::{
     addr::{Addr, Port},
     places::{PLACES, mark, place_of, set_of},
@@ -20,10 +20,6 @@ pub const SAMPLE: u8 = 128;
 /// After so many seconds one connection tries a listener again: another one may have its address by now. Not each second:
 /// the client of a connection that tried in vain stays in the map for as long as that lasts.
 const HELD: u8 = 60;
-/// So many sockets of an unknown program have to have been non-blocking when they had sent something before the next ones
-/// enter. One is not enough: a program may turn its socket blocking only for a request.
-pub const SEEN: u8 = 3;
-
 /// What is known of servers, in sets by workload ([`crate::places`]).
 pub const SERVER_SETS: u32 = 32;
 
@@ -123,40 +119,6 @@ impl<T: Knowledge> Servers<T> {
     }
 }
 
-/// How sockets of programs that nobody knows turned out: 0: none was seen; up to [`SEEN`]: so many in a row were
-/// non-blocking; all bits: one was not.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(transparent)]
-pub struct Seen(u8);
-
-impl Seen {
-    const BLOCKING: Self = Self(u8::MAX);
-    /// Enough were.
-    pub const ENOUGH: Self = Self(SEEN);
-
-    /// Whether the next ones enter.
-    #[inline(always)]
-    pub const fn is_enough(self) -> bool {
-        self.0 == Self::ENOUGH.0
-    }
-
-    /// Whether they stay out.
-    #[inline(always)]
-    pub const fn is_blocking(self) -> bool {
-        self.0 == Self::BLOCKING.0
-    }
-
-    /// One has sent something, and was or was not blocking then. One that was is enough against all.
-    #[inline(always)]
-    pub const fn add(&mut self, blocking: bool) {
-        if blocking {
-            *self = Self::BLOCKING;
-        } else if self.0 < SEEN {
-            self.0 += 1;
-        }
-    }
-}
-
 /// What is known of how a listener's sockets read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
@@ -193,16 +155,16 @@ impl Listener {
     /// How the sockets turned out that the listener with this cookie has accepted.
     #[inline(always)]
     pub const fn seen(&self, cookie: u64) -> Seen {
-        if self.whose == cookie as u8 { self.seen } else { Seen(0) }
+        if self.whose == cookie as u8 { self.seen } else { Seen::NONE }
     }
 
     /// One that it has accepted turned out so. The next clients are asked in again as soon as that is enough.
     #[inline(always)]
-    pub fn add(&mut self, cookie: u64, blocking: bool, now: u64) {
+    pub fn add(&mut self, cookie: u64, turned: Turned, now: u64) {
         self.seen = self.seen(cookie);
         self.whose = cookie as u8;
-        self.seen.add(blocking);
-        if blocking {
+        self.seen.add(turned);
+        if matches!(turned, Turned::Blocking) {
             self.has_declined(Reason::BlockingSocket, now);
         } else if self.seen.is_enough() {
             self.declined = 0;
@@ -279,6 +241,7 @@ const _: () = assert!(size_of::<Servers<Connections>>() == size_of::<Servers<Lis
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accel::SEEN;
 
     const SECOND: u64 = 1 << 30;
 
@@ -315,13 +278,13 @@ mod tests {
         for _ in 0..SEEN {
             assert!(!listener.seen(FIRST).is_enough());
             assert_eq!(listener.declines(SECOND), Some(Reason::UntrustedReader));
-            listener.add(FIRST, false, SECOND);
+            listener.add(FIRST, Turned::Large, SECOND);
         }
         assert!(listener.seen(FIRST).is_enough());
         assert_eq!(listener.declines(SECOND), None);
         // Another one at its address is not.
         assert!(!listener.seen(NEXT).is_enough());
-        listener.add(NEXT, false, SECOND);
+        listener.add(NEXT, Turned::Large, SECOND);
         assert!(!listener.seen(FIRST).is_enough() && !listener.seen(NEXT).is_enough());
     }
 
@@ -330,8 +293,8 @@ mod tests {
     fn one_that_blocked_is_enough_against_a_listener() {
         const COOKIE: u64 = 7;
         let mut listener = Listener::default();
-        for blocking in [false, false, true, false, false, false, false] {
-            listener.add(COOKIE, blocking, SECOND);
+        for turned in [Turned::Large, Turned::Large, Turned::Blocking, Turned::Large, Turned::Large, Turned::Large] {
+            listener.add(COOKIE, turned, SECOND);
         }
         assert!(!listener.seen(COOKIE).is_enough());
         assert_eq!(listener.declines(SECOND), Some(Reason::BlockingSocket));

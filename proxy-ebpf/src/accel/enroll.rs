@@ -102,7 +102,7 @@ pub(crate) fn client(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     }
     let key = key(me, call, local, remote);
     let entered = admissible(me.slot, sk).and_then(|(number, flags)| {
-        let bits = match class(flags, &mark)? {
+        let bits = match class(flags, Some(mark))? {
             Class::Any => 0,
             _ if !peer::file(number).is_some_and(peer::is_nonblocking) => {
                 return Err(Reason::BlockingSocket);
@@ -140,16 +140,20 @@ pub(crate) fn server(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     }
     let key = key(me, call, local, remote);
     let is_met = maps::end(&key.reversed()).is_some();
-    let mark = record::mark_of(sk).unwrap_or(Mark::NONE);
+    let mut mark = record::mark_of(sk);
+    if let Some(mark) = mark.as_deref_mut() {
+        reader::judge_again(mark);
+    }
+    let mark = mark.as_deref();
     let entered = admissible(me.slot, sk).and_then(|(number, flags)| {
         // The socket is not accepted yet, and has no file: its listener stands for it, or what that one has accepted before.
-        let bits = match class(flags, &mark)? {
+        let bits = match class(flags, mark)? {
             Class::Any => 0,
-            Class::Reads if !reader::is_event_loop(&mark) => return Err(Reason::BlockingSocket),
+            Class::Reads if !mark.is_some_and(reader::is_event_loop) => return Err(Reason::BlockingSocket),
             Class::Reads => 0,
             Class::Sends => {
-                let seen = watch::of_listener(me, &key, flags, &mark);
-                to_send(seen, is_met, || watch::begin(call, sk, mark))?;
+                let seen = watch::of_listener(me, &key, flags, mark);
+                to_send(seen, is_met, key.remote_port, || watch::begin(call, sk))?;
                 direction_bit::SENDS
             }
         };
@@ -247,26 +251,27 @@ enum Class {
 
 /// An error: being in the map is enough to change what it reads, also of what comes over the stack.
 #[inline(always)]
-fn class(flags: u32, mark: &Mark) -> Result<Class, Reason> {
+fn class(flags: u32, mark: Option<&Mark>) -> Result<Class, Reason> {
+    let known = mark.map_or(0, |mark| mark.flags);
     if flags & switch_flag::ANY_READER != 0 {
         Ok(Class::Any)
-    } else if mark.flags & end_flag::TRUSTED != 0 {
+    } else if known & end_flag::TRUSTED != 0 {
         Ok(Class::Reads)
-    } else if flags & switch_flag::SENDS != 0 {
+    } else if known & end_flag::SENDS != 0 || flags & switch_flag::SENDS != 0 {
         Ok(Class::Sends)
     } else {
         Err(Reason::UntrustedReader)
     }
 }
 
-/// Whether a socket of an unknown program enters, as those before it turned out; it is watched where that has to be known,
-/// and in the map.
+/// Whether a socket of a program to which nothing is redirected enters, as those before it turned out; it is watched where
+/// that has to be known, and in the map.
 #[inline(always)]
-fn to_send(seen: Seen, enters: bool, watch: impl FnOnce()) -> Result<(), Reason> {
+fn to_send(seen: Seen, is_met: bool, port: Port, watch: impl FnOnce()) -> Result<(), Reason> {
     if seen.is_blocking() {
         return Err(Reason::BlockingSocket);
     }
-    if enters || !seen.is_enough() {
+    if if seen.is_enough() { is_met } else { seen.is_open(port.get()) } {
         watch();
     }
     if seen.is_enough() { Ok(()) } else { Err(Reason::UntrustedReader) }

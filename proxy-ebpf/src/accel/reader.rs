@@ -18,13 +18,34 @@ use crate::{owner, rodata, workload::Workload};
 pub(super) fn mark(me: &Workload, sk: *mut bpf_sock) {
     let Some(number) = peer::number(sk) else { return };
     let Some(cookie) = peer::cookie(number) else { return };
-    let flags = if is_sidecar_socket(me, sk) {
+    let is_sidecar = is_sidecar_socket(me, sk);
+    let Some(mark) = record::mark_or_new(sk) else { return };
+    mark.looks = 0;
+    mark.sk = number;
+    mark.cookie = cookie;
+    mark.program = Executable::NONE;
+    mark.flags = if is_sidecar {
         end_flag::TRUSTED | end_flag::DRAINS
+    } else if read_program(&mut mark.program) {
+        judged(me, &mark.program)
     } else {
-        program().map_or(0, |program| judged(me, &program))
+        0
     };
-    record::set_mark(sk, Mark { flags, reserved: 0, sk: number, cookie });
 }
+
+/// A socket is accepted: what is known by now of its listener's program.
+#[inline(always)]
+pub(super) fn judge_again(mark: &mut Mark) {
+    if mark.program.ino == 0 {
+        return;
+    }
+    if let Some(flags) = maps::reader_flags(&mark.program) {
+        mark.flags = mark.flags & !OF_PROGRAM | trusted(flags);
+    }
+}
+
+/// Bits that say how a program reads. That its listener did not block is the listener's.
+const OF_PROGRAM: u32 = end_flag::TRUSTED | end_flag::DRAINS | end_flag::GUARDED | end_flag::SENDS;
 
 /// As userspace has found it by now. Of a program that nobody has looked at, somebody is asked to.
 #[inline(always)]
@@ -33,7 +54,12 @@ fn judged(me: &Workload, program: &Executable) -> u32 {
     if known.is_none() {
         maps::ask(me, program);
     }
-    let flags = known.unwrap_or(0);
+    trusted(known.unwrap_or(0))
+}
+
+/// With what the guard makes of them.
+#[inline(always)]
+fn trusted(flags: u32) -> u32 {
     let is_guarded = flags & end_flag::GUARDED != 0 && rodata::guards();
     flags | if is_guarded { end_flag::TRUSTED } else { 0 }
 }
@@ -57,7 +83,12 @@ fn is_sidecar_socket(me: &Workload, sk: *mut bpf_sock) -> bool {
     owner::recorded(sk).is_some_and(|owner| is_sidecar(me, &policy, owner.uid, owner.gid))
 }
 
-/// The program the calling process runs.
+/// The program the calling process runs. False: it cannot be told.
+#[inline(always)]
+fn read_program(to: &mut Executable) -> bool {
+    program().map(|program| *to = program).is_some()
+}
+
 #[inline(always)]
 fn program() -> Option<Executable> {
     let at = peer::program_offsets()?;

@@ -24,15 +24,14 @@ static RECORDS: OwnStorage<Record> = OwnStorage::new();
 static READER_MARKS: InheritedStorage<Mark> = InheritedStorage::new();
 
 #[inline(always)]
-pub(super) fn mark_of(sk: *mut bpf_sock) -> Option<Mark> {
-    READER_MARKS.get(sk, 0).map(|mark| *mark)
+pub(super) fn mark_of(sk: *mut bpf_sock) -> Option<&'static mut Mark> {
+    READER_MARKS.get(sk, 0)
 }
 
+/// Its mark, empty if it had none.
 #[inline(always)]
-pub(super) fn set_mark(sk: *mut bpf_sock, mark: Mark) {
-    if let Some(slot) = READER_MARKS.get_or_create(sk) {
-        *slot = mark;
-    }
+pub(super) fn mark_or_new(sk: *mut bpf_sock) -> Option<&'static mut Mark> {
+    READER_MARKS.get_or_create(sk)
 }
 
 /// Takes the mark of an earlier connection of the same socket away.

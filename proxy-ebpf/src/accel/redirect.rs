@@ -56,7 +56,8 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
             short::long(record);
         }
     }
-    let off = !is_attached || !own.redirects(now);
+    let is_small = watch::sends_small(record) && own.flags & switch_flag::ANY_SIZE == 0;
+    let off = !is_attached || !own.redirects(now) || is_small;
     let path = if watch::is_blocking(record) {
         if is_attached {
             watch::blocks(record, sk);
@@ -66,6 +67,7 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
         choose_path(record, off, state, size)
     };
     let reason = match path.unwrap_or_else(Path::Stack) {
+        Path::Stack(Reason::Off) if is_small => Reason::UntrustedReader,
         Path::Stack(reason) => reason,
         Path::Redirect if maps::hand_over(&ctx, &mut record.peer.cookie) => Reason::Redirected,
         Path::Redirect => Reason::PeerGone,

@@ -1,12 +1,13 @@
-//! What programs that nobody knows accept. It may send in the map, where nothing is redirected to it, but only if it does
-//! not block: a wake-up without data, as for room to write, ends a blocking recv in the map with EAGAIN (docs/kernel.md: "A
+//! What programs accept to which nothing is redirected. It may send in the map, but only if it does not block: a wake-up without data, as for room to write, ends a blocking recv in the map with EAGAIN (docs/kernel.md: "A
 //! socket in the map"). What a socket will do is not known when it could enter, it has no file yet. So the ones before it tell:
 //! each is looked at when something it has sent is acknowledged, which on one node is nearly always within that call of send.
+//! And what they send has to be large: small answers gain nothing by it (`seen`).
 
 use aya_ebpf::bindings::{BPF_SOCK_OPS_RTT_CB_FLAG, bpf_sock};
 use proxy_common::{
     accel::{
-        Clients, EndKey, Listener, Mark, Reason, Record, Seen, ServerAt, direction_bit, end_flag, switch_flag,
+        Clients, EndKey, LARGE, LOOKS, Listener, Mark, Reason, Record, Seen, ServerAt, Turned, direction_bit,
+        end_flag, sends_little, switch_flag,
     },
     ingress::is_over_lo,
 };
@@ -16,8 +17,10 @@ use crate::{clock::now, rodata, sock_ops_call::SockOps, workload::Workload};
 
 /// Looks at a socket when its next message is acknowledged, and while it is in the map.
 #[inline(always)]
-pub(super) fn begin(call: SockOps, sk: *mut bpf_sock, mark: Mark) {
-    record::set_mark(sk, Mark { flags: mark.flags | end_flag::WATCHED, ..mark });
+pub(super) fn begin(call: SockOps, sk: *mut bpf_sock) {
+    let Some(mark) = record::mark_or_new(sk) else { return };
+    mark.flags |= end_flag::WATCHED;
+    mark.looks = 0;
     call.call_back(BPF_SOCK_OPS_RTT_CB_FLAG);
 }
 
@@ -29,11 +32,12 @@ pub(crate) fn is_watched(sk: *mut bpf_sock) -> bool {
 
 /// `flags`: of the workload's switch. How the sockets turned out that the listener of an accepted socket has accepted before.
 #[inline(always)]
-pub(super) fn of_listener(me: &Workload, key: &EndKey, flags: u32, mark: &Mark) -> Seen {
+pub(super) fn of_listener(me: &Workload, key: &EndKey, flags: u32, mark: Option<&Mark>) -> Seen {
     if flags & switch_flag::AT_ONCE != 0 {
         return Seen::ENOUGH;
     }
-    maps::server(listener_of(me, key)).map_or(Seen::default(), |listener| listener.seen(mark.cookie))
+    let cookie = mark.map_or(0, |mark| mark.cookie);
+    maps::server(listener_of(me, key)).map_or(Seen::NONE, |listener| listener.seen(cookie))
 }
 
 /// RTT_CB: what a socket has sent is acknowledged.
@@ -49,23 +53,38 @@ pub(crate) fn acknowledged(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     let Some(number) = peer::number(sk) else { return };
     // Not accepted yet, or closed.
     let Some(file) = peer::file(number) else { return };
-    let blocking = !peer::is_nonblocking(file);
-    if let Some(record) = record::get(sk).filter(|it| it.direction.bits & direction_bit::COUNTED != 0) {
-        if !blocking {
+    let is_blocking = !peer::is_nonblocking(file);
+    let any_size = maps::switch(me.slot).is_some_and(|switch| switch.flags & switch_flag::ANY_SIZE != 0);
+    let turned = if let Some(record) = record::get(sk).filter(|it| it.direction.bits & direction_bit::COUNTED != 0) {
+        let (turned, reason) = if is_blocking {
+            (Turned::Blocking, Reason::BlockingSocket)
+        } else if sends_small(record) && !any_size {
+            (Turned::Left, Reason::UntrustedReader)
+        } else {
             return;
-        }
+        };
         // Nothing is redirected to it, so that nothing is lost.
         if let Some(cookie) = peer::cookie(number) {
             maps::leave(cookie);
         }
         enroll::left(record);
-        maps::count_socket(me.slot, Reason::BlockingSocket);
-    }
+        maps::count_socket(me.slot, reason);
+        turned
+    } else if is_blocking {
+        Turned::Blocking
+    } else if any_size || call.acknowledged() >= LARGE {
+        Turned::Large
+    } else if mark.looks >= LOOKS {
+        Turned::Small
+    } else {
+        mark.looks += 1;
+        return;
+    };
     let (local, remote) = call.addresses();
     let (local_port, remote_port) = call.ports();
     let key = EndKey { local, remote, local_port, remote_port, snd: 0, rcv: 0, netns: 0 };
-    turned_out(me, &key, &mark, blocking);
-    record::set_mark(sk, Mark { flags: mark.flags & !end_flag::WATCHED, ..mark });
+    turned_out(me, &key, mark, turned);
+    mark.flags &= !end_flag::WATCHED;
     // The observation asks for it as well, and no more once it has had what this was.
     if !rodata::observes() {
         call.call_back_no_more(BPF_SOCK_OPS_RTT_CB_FLAG);
@@ -78,7 +97,7 @@ pub(crate) fn acknowledged(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
 pub(super) fn blocks(record: &Record, sk: *mut bpf_sock) {
     let Some(me) = Workload::at(record.slot) else { return };
     let Some(mark) = record::mark_of(sk) else { return };
-    turned_out(&me, &record.own, &mark, true);
+    turned_out(&me, &record.own, mark, Turned::Blocking);
 }
 
 /// Whether a socket in the map to send has turned blocking.
@@ -88,10 +107,19 @@ pub(super) fn is_blocking(record: &Record) -> bool {
         && !peer::file(record.sk).is_some_and(peer::is_nonblocking)
 }
 
+/// Whether a socket in the map to send has sent too little a time: it goes on over the stack, and leaves when that is
+/// acknowledged.
 #[inline(always)]
-fn turned_out(me: &Workload, key: &EndKey, mark: &Mark, blocking: bool) {
+pub(super) fn sends_small(record: &Record) -> bool {
+    let tally = &record.tally;
+    record.direction.bits & direction_bit::SENDS != 0
+        && sends_little(tally.redirected_messages, tally.redirected_bytes)
+}
+
+#[inline(always)]
+fn turned_out(me: &Workload, key: &EndKey, mark: &Mark, turned: Turned) {
     if let Some(listener) = maps::server_or_new(listener_of(me, key)) {
-        listener.add(mark.cookie, blocking, now());
+        listener.add(mark.cookie, turned, now());
     }
 }
 

@@ -114,12 +114,12 @@ fn switches(dir: &Path) -> Result<Array<MapData, Raw<Switch>>> {
 /// Makes the programs known that read what they are sent, and those unknown again that turned out not to.
 pub(super) fn trust(dir: &Path, programs: &Programs, vouched: &[Executable]) -> Result<()> {
     let mut readers = Readers::open(dir)?;
-    for program in programs.hazardous.keys() {
+    for (program, named) in &programs.hazardous {
         if programs.unclear.contains(program) {
             readers.forget(*program);
         } else {
             // Known, and nobody has to be asked again.
-            readers.note(*program, 0)?;
+            readers.note(*program, named.flags())?;
         }
     }
     for program in &programs.safe {

@@ -53,7 +53,13 @@ impl Plan {
     /// Whether programs that are not known to read what is redirected to them take part all the same, to send: on this kernel
     /// the map changes nothing for a socket to which nothing is redirected.
     pub(super) const fn unknown_send(&self) -> bool {
-        UNKNOWN_SEND && self.is_on() && !self.findings.misreads_stack
+        UNKNOWN_SEND && self.may_send(true)
+    }
+
+    /// Whether what a program's servers send may be redirected, though nothing is redirected to it; `asks`: it may ask
+    /// FIONREAD. How it reads is known but for how it asks and splices.
+    pub(super) const fn may_send(&self, asks: bool) -> bool {
+        self.is_on() && !self.findings.missplices_stack && !(asks && self.findings.misreads_stack)
     }
 
     /// Whether splice(2) is refused from sockets that are redirected to.

@@ -120,8 +120,11 @@ impl Judge {
             self.lowered.clear();
         }
         for (program, hazardous) in &self.lowered {
-            if programs.safe.contains(program) || programs.guarded.contains_key(program) {
-                programs.hazardous.insert(*program, hazardous.clone());
+            let runs = programs.safe.contains(program)
+                || programs.guarded.contains_key(program)
+                || programs.hazardous.contains_key(program);
+            if runs {
+                programs.add_hazardous(*program, hazardous.clone());
             }
         }
         programs.settle();

@@ -45,8 +45,10 @@ pub(super) struct Findings {
     pub(super) differs: Vec<String>,
     /// FIONREAD does not count all bytes that wait at a socket in the map.
     pub(super) miscounts_waiting: bool,
-    /// What a socket in the map reads differs even where nothing is handed over to it.
+    /// FIONREAD differs even where nothing is handed over to a socket in the map.
     pub(super) misreads_stack: bool,
+    /// The same by splice(2).
+    pub(super) missplices_stack: bool,
     /// Why splice(2) cannot be refused from sockets in the map, if it cannot.
     pub(super) unguarded: Option<String>,
 }
@@ -120,7 +122,7 @@ impl Pair {
 
         self.send(b"spliced", false)?;
         if self.spliced()? != b"spliced" {
-            found.misreads_stack = true;
+            found.missplices_stack = true;
             found.differs.push("splice(2) does not see what came over the stack".to_owned());
             ensure!(self.receive(7)? == b"spliced", "splice(2) loses what came over the stack");
         }

@@ -22,6 +22,12 @@ pub(in crate::dataplane) struct Programs {
 }
 
 impl Programs {
+    /// By one more of its processes. What one of them may not do the others' may not.
+    pub(in crate::dataplane) fn add_hazardous(&mut self, program: Executable, mut named: Hazardous) {
+        named.sends &= self.hazardous.get(&program).is_none_or(|known| known.sends);
+        self.hazardous.insert(program, named);
+    }
+
     /// One process is enough against its program: another one may map the library later.
     pub(in crate::dataplane) fn settle(&mut self) {
         let Self { safe, guarded, hazardous, unclear } = self;
@@ -46,7 +52,7 @@ impl Programs {
             if was_unclear && is_known(self, program) {
                 continue;
             }
-            self.hazardous.insert(*program, named.clone());
+            self.add_hazardous(*program, named.clone());
             self.unclear.remove(program);
             if was_unclear {
                 self.unclear.insert(*program);
@@ -86,10 +92,10 @@ impl Trust<'_> {
         let Programs { safe, guarded, hazardous, .. } = self.programs;
         if self.vouched.contains(program) {
             Some(TRUSTED_ANYWAY)
-        } else if hazardous.contains_key(program) {
-            Some(0)
-        } else if let Some((flags, _)) = guarded.get(program) {
-            Some(if self.guards { flags & !end_flag::GUARDED | end_flag::TRUSTED } else { 0 })
+        } else if let Some(named) = hazardous.get(program) {
+            Some(named.flags())
+        } else if let Some((flags, named)) = guarded.get(program) {
+            Some(if self.guards { flags & !end_flag::GUARDED | end_flag::TRUSTED } else { named.flags() })
         } else {
             safe.contains(program).then_some(end_flag::TRUSTED)
         }
@@ -101,12 +107,17 @@ impl Trust<'_> {
 pub struct Hazardous {
     pub program: PathBuf,
     pub reason: String,
-    /// Whether what its servers send is redirected all the same, where their sockets do not block.
+    /// Whether what its servers send is redirected all the same, where their sockets do not block and their answers are large.
     #[serde(default)]
     pub sends: bool,
 }
 
 impl Hazardous {
+    /// Of [`end_flag`].
+    pub(in crate::dataplane) const fn flags(&self) -> u32 {
+        if self.sends { end_flag::SENDS } else { 0 }
+    }
+
     /// Whether it stays on the stack because it may splice.
     pub fn may_splice(&self) -> bool {
         self.reason == Hazard::Splices.describe()

@@ -38,6 +38,11 @@ impl Hazard {
         }
     }
 
+    /// Whether how it reads is known, but for that.
+    pub(super) const fn is_known(self) -> bool {
+        matches!(self, Self::Splices | Self::AsksWaiting)
+    }
+
     /// Whether another look may find another answer.
     pub(super) const fn may_pass(self) -> bool {
         matches!(self, Self::Changing | Self::Unread)
@@ -50,12 +55,15 @@ pub(super) struct Look {
     pub(super) hazard: Option<Hazard>,
     /// The same where splice(2) is refused. None: it may still.
     pub(super) guarded: Option<Reads>,
+    /// It may ask FIONREAD where this kernel answers wrongly.
+    pub(super) asks: bool,
     /// It may have io_uring splice, which the guard does not see.
     pub(super) uring: bool,
 }
 
 impl Look {
-    pub(super) const HIDDEN: Self = Self { hazard: Some(Hazard::Hidden), guarded: None, uring: false };
+    pub(super) const HIDDEN: Self =
+        Self { hazard: Some(Hazard::Hidden), guarded: None, asks: true, uring: false };
     pub(super) const UNREAD: Self = Self { hazard: Some(Hazard::Unread), ..Self::HIDDEN };
 }
 
@@ -88,7 +96,7 @@ fn in_elf(data: &[u8], is_program: bool, asking: bool, guards: bool) -> Result<L
         (Some(Hazard::Splices), None) => splicing::of_others(&elf, data, is_program),
         _ => None,
     };
-    Ok(Look { hazard, guarded, uring: guards && splicing::knows_uring(data) })
+    Ok(Look { hazard, guarded, asks: waiting.is_some(), uring: guards && splicing::knows_uring(data) })
 }
 
 /// Whether the code loads FIONREAD into a register. A program that has the number from elsewhere is not noticed.

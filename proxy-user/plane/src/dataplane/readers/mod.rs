@@ -45,8 +45,23 @@ use crate::{
 enum Class {
     Safe,
     /// Safe where splice(2) is refused.
-    Guarded(Reads, Hazard),
-    Hazardous(Hazard),
+    Guarded(Reads, Unsafe),
+    Hazardous(Unsafe),
+}
+
+/// Why nothing is redirected to it.
+#[derive(Clone, Copy)]
+struct Unsafe {
+    hazard: Hazard,
+    /// What its servers send may be redirected all the same.
+    sends: bool,
+}
+
+impl Unsafe {
+    /// Of [`end_flag`].
+    const fn flags(self) -> u32 {
+        if self.sends { end_flag::SENDS } else { 0 }
+    }
 }
 
 /// Looks into processes, each file of code once.
@@ -56,6 +71,9 @@ pub(super) struct Readers<'a> {
     asking: bool,
     /// Programs that are not safe send in the map all the same.
     unknown_send: bool,
+    /// Those do of which that is all that is not safe: which ask FIONREAD, and which do not.
+    asking_send: bool,
+    silent_send: bool,
     /// splice(2) is refused from what is redirected to.
     guards: bool,
     known: Files,
@@ -98,6 +116,8 @@ impl<'a> Readers<'a> {
             config,
             asking: plan.findings.miscounts_waiting,
             unknown_send: plan.unknown_send(),
+            asking_send: plan.may_send(true),
+            silent_send: plan.may_send(false),
             guards: plan.guards(),
             known,
             deadline: Instant::now() + PATIENCE,
@@ -122,20 +142,21 @@ impl<'a> Readers<'a> {
             }
             let Ok(program) = executable(pid) else { continue };
             let class =
-                if is_recent(program.changed) { Class::Hazardous(Hazard::Changing) } else { self.class(pid) };
-            let named = |hazard: Hazard| Hazardous {
+                if is_recent(program.changed) { self.hazardous(Hazard::Changing) } else { self.class(pid) };
+            let named = |why: Unsafe| Hazardous {
                 program: fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default(),
-                reason: hazard.describe().to_owned(),
-                sends: self.unknown_send,
+                reason: why.hazard.describe().to_owned(),
+                sends: why.sends,
             };
             match class {
                 Class::Safe => drop(found.safe.insert(program)),
-                Class::Guarded(reads, hazard) => {
-                    found.guarded.insert(program, (end_flag::GUARDED | reads.flags(), named(hazard)));
+                Class::Guarded(reads, why) => {
+                    let flags = end_flag::GUARDED | reads.flags() | why.flags();
+                    found.guarded.insert(program, (flags, named(why)));
                 }
-                Class::Hazardous(hazard) => {
-                    found.hazardous.insert(program, named(hazard));
-                    if hazard.may_pass() {
+                Class::Hazardous(why) => {
+                    found.add_hazardous(program, named(why));
+                    if why.hazard.may_pass() {
                         found.unclear.insert(program);
                     }
                 }
@@ -177,13 +198,13 @@ impl<'a> Readers<'a> {
                 match self.class(pid) {
                     Class::Safe => end_flag::TRUSTED,
                     Class::Guarded(reads, _) if trust.guards => end_flag::TRUSTED | reads.flags(),
-                    Class::Guarded(..) | Class::Hazardous(_) => 0,
+                    Class::Guarded(_, why) | Class::Hazardous(why) => why.flags(),
                 }
             };
             let nonblocking = fcntl(&socket, FcntlArg::F_GETFL)
                 .is_ok_and(|flags| OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
             let flags = reads | if nonblocking { end_flag::EVENT_LOOP } else { 0 };
-            let trusts = |flags: u32| flags & TRUSTED_ANYWAY;
+            let trusts = |flags: u32| flags & (TRUSTED_ANYWAY | end_flag::SENDS);
             let old = marks.get(&socket.as_fd(), 0).ok().map(|old| old.0);
             if old.is_some_and(|old| trusts(old.flags) == trusts(flags)) {
                 continue;
@@ -192,7 +213,8 @@ impl<'a> Readers<'a> {
             let cookie = socket_cookie::socket_cookie(socket.as_fd()).context("SO_COOKIE")?;
             // Whether it blocks can be asked of the socket itself where it is known.
             let sk = old.filter(|old| old.cookie == cookie).map_or(0, |old| old.sk);
-            let mark = Mark { flags, reserved: 0, sk, cookie };
+            let program = if sidecar { None } else { executable(pid).ok() };
+            let mark = Mark { flags, looks: 0, sk, cookie, program: program.unwrap_or(Executable::NONE) };
             marks.insert(&socket.as_fd(), Raw(mark), 0).context("mark a listener")?;
         }
         Ok(changed)
@@ -207,22 +229,32 @@ impl<'a> Readers<'a> {
 
     /// Of the process's program and every library it has mapped.
     fn class(&mut self, pid: i32) -> Class {
-        let Ok(files) = code::files_of(pid) else { return Class::Hazardous(Hazard::Unread) };
-        let (mut hazard, mut reads, mut uring) = (None, Some(Reads::Otherwise), false);
+        let Ok(files) = code::files_of(pid) else { return self.hazardous(Hazard::Unread) };
+        let (mut worst, mut reads) = (None::<Hazard>, Some(Reads::Otherwise));
+        let (mut asks, mut uring) = (false, false);
         for file in &files {
             let look = self.look_into(file).unwrap_or(Look::UNREAD);
-            hazard = hazard.or(look.hazard);
+            // Whatever else it does, one that could not be looked into is not known.
+            worst = worst.filter(|worst| !worst.is_known() || look.hazard.is_none_or(Hazard::is_known)).or(look.hazard);
+            asks |= look.asks;
             uring |= look.uring;
             reads = reads.zip(look.guarded).map(|(one, other)| one.max(other));
-            if let Some(hazard) = hazard.filter(|_| !self.guards || reads.is_none()) {
-                return Class::Hazardous(hazard);
+            if let Some(hazard) = worst.filter(|worst| !worst.is_known()) {
+                return self.hazardous(hazard);
             }
         }
-        match (hazard, reads.filter(|_| !uring)) {
-            (None, _) => Class::Safe,
-            (Some(hazard), Some(reads)) => Class::Guarded(reads, hazard),
-            (Some(hazard), None) => Class::Hazardous(hazard),
+        let Some(hazard) = worst else { return Class::Safe };
+        let sends = if asks { self.asking_send } else { self.silent_send };
+        let why = Unsafe { hazard, sends: sends || self.unknown_send };
+        match reads.filter(|_| self.guards && !uring) {
+            Some(reads) => Class::Guarded(reads, why),
+            None => Class::Hazardous(why),
         }
+    }
+
+    /// One of which nothing else is known.
+    fn hazardous(&self, hazard: Hazard) -> Class {
+        Class::Hazardous(Unsafe { hazard, sends: self.unknown_send })
     }
 
     /// What one file of code may do, which is read once.
