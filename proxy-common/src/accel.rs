@@ -21,7 +21,7 @@ pub use asked::{ASKS_SIZE, Asked};
 pub use captured::{CAPTURED_SIZE, Capture, Captured, MOST_CAPTURED, NOBODY, PIECE, PIECES, SMALL_PIECE};
 pub use choose::{DirectionState, Path, PathInputs, SMALL_RUN, WORTH_ALONE, choose, direction_bit, mode};
 pub use reason::Reason;
-pub use seen::{LARGE, LOOKS, SEEN, Seen, Turned, sends_little};
+pub use seen::{SEEN, Seen, sends_little};
 pub use server::{
     Clients, Connections, Knowledge, LONG, Listener, SAMPLE, SERVER_SETS, SHORT_RUN, ServerAt, Servers,
 };
@@ -120,6 +120,8 @@ pub mod end_flag {
     /// Of a program: nothing is redirected to it, and what its servers send may be. In the map it reads what comes over the
     /// stack as it does outside.
     pub const SENDS: u32 = 1 << 5;
+    /// Of a program: none of its sockets blocks.
+    pub const NONBLOCKING: u32 = 1 << 6;
 }
 
 /// What is known of a listener or a connecting socket before its connection exists (socket storage, inherited by
@@ -129,8 +131,7 @@ pub mod end_flag {
 pub struct Mark {
     /// Bits of [`end_flag`].
     pub flags: u32,
-    /// How often it was looked at ([`end_flag::WATCHED`]).
-    pub looks: u32,
+    pub reserved: u32,
     /// The marked socket as a number (0: marked by userspace), and its cookie. It stays when it is inherited, so that an
     /// accepted socket has its listener's.
     pub sk: u64,
@@ -142,7 +143,7 @@ pub struct Mark {
 
 impl Mark {
     /// Nothing is known of the socket.
-    pub const NONE: Self = Self { flags: 0, looks: 0, sk: 0, cookie: 0, program: Executable::NONE };
+    pub const NONE: Self = Self { flags: 0, reserved: 0, sk: 0, cookie: 0, program: Executable::NONE };
 }
 
 /// What a socket in the map remembers (socket storage); only its own sends touch it, under its lock. What each message

@@ -113,12 +113,6 @@ impl SockOps {
         Port::new(u32::from_be(load32!(self.ctx, bpf_sock_ops, remote_port)) as u16)
     }
 
-    /// Bytes it has sent that the other end has acknowledged.
-    #[inline(always)]
-    pub(crate) fn acknowledged(self) -> u64 {
-        load64!(self.ctx, bpf_sock_ops, bytes_acked)
-    }
-
     /// State of TCP.
     #[inline(always)]
     pub(crate) fn state(self) -> u32 {

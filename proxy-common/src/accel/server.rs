@@ -3,7 +3,7 @@
 
 use core::marker::PhantomData;
 
-use super::{Reason, Seen, Turned};
+use super::{Reason, Seen};
 use crate::{
     addr::{Addr, Port},
     places::{PLACES, mark, place_of, set_of},
@@ -160,11 +160,11 @@ impl Listener {
 
     /// One that it has accepted turned out so. The next clients are asked in again as soon as that is enough.
     #[inline(always)]
-    pub fn add(&mut self, cookie: u64, turned: Turned, now: u64) {
+    pub fn add(&mut self, cookie: u64, blocking: bool, now: u64) {
         self.seen = self.seen(cookie);
         self.whose = cookie as u8;
-        self.seen.add(turned);
-        if matches!(turned, Turned::Blocking) {
+        self.seen.add(blocking);
+        if blocking {
             self.has_declined(Reason::BlockingSocket, now);
         } else if self.seen.is_enough() {
             self.declined = 0;
@@ -278,13 +278,13 @@ mod tests {
         for _ in 0..SEEN {
             assert!(!listener.seen(FIRST).is_enough());
             assert_eq!(listener.declines(SECOND), Some(Reason::UntrustedReader));
-            listener.add(FIRST, Turned::Large, SECOND);
+            listener.add(FIRST, false, SECOND);
         }
         assert!(listener.seen(FIRST).is_enough());
         assert_eq!(listener.declines(SECOND), None);
         // Another one at its address is not.
         assert!(!listener.seen(NEXT).is_enough());
-        listener.add(NEXT, Turned::Large, SECOND);
+        listener.add(NEXT, false, SECOND);
         assert!(!listener.seen(FIRST).is_enough() && !listener.seen(NEXT).is_enough());
     }
 
@@ -293,8 +293,8 @@ mod tests {
     fn one_that_blocked_is_enough_against_a_listener() {
         const COOKIE: u64 = 7;
         let mut listener = Listener::default();
-        for turned in [Turned::Large, Turned::Large, Turned::Blocking, Turned::Large, Turned::Large, Turned::Large] {
-            listener.add(COOKIE, turned, SECOND);
+        for blocking in [false, false, true, false, false, false, false] {
+            listener.add(COOKIE, blocking, SECOND);
         }
         assert!(!listener.seen(COOKIE).is_enough());
         assert_eq!(listener.declines(SECOND), Some(Reason::BlockingSocket));

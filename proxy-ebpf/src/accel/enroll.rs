@@ -153,7 +153,7 @@ pub(crate) fn server(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
             Class::Reads => 0,
             Class::Sends => {
                 let seen = watch::of_listener(me, &key, flags, mark);
-                to_send(seen, is_met, key.remote_port, || watch::begin(call, sk))?;
+                to_send(seen, is_met, || watch::begin(call, sk))?;
                 direction_bit::SENDS
             }
         };
@@ -267,11 +267,11 @@ fn class(flags: u32, mark: Option<&Mark>) -> Result<Class, Reason> {
 /// Whether a socket of a program to which nothing is redirected enters, as those before it turned out; it is watched where
 /// that has to be known, and in the map.
 #[inline(always)]
-fn to_send(seen: Seen, is_met: bool, port: Port, watch: impl FnOnce()) -> Result<(), Reason> {
+fn to_send(seen: Seen, enters: bool, watch: impl FnOnce()) -> Result<(), Reason> {
     if seen.is_blocking() {
         return Err(Reason::BlockingSocket);
     }
-    if if seen.is_enough() { is_met } else { seen.is_open(port.get()) } {
+    if enters || !seen.is_enough() {
         watch();
     }
     if seen.is_enough() { Ok(()) } else { Err(Reason::UntrustedReader) }

@@ -20,7 +20,6 @@ pub(super) fn mark(me: &Workload, sk: *mut bpf_sock) {
     let Some(cookie) = peer::cookie(number) else { return };
     let is_sidecar = is_sidecar_socket(me, sk);
     let Some(mark) = record::mark_or_new(sk) else { return };
-    mark.looks = 0;
     mark.sk = number;
     mark.cookie = cookie;
     mark.program = Executable::NONE;
@@ -45,7 +44,11 @@ pub(super) fn judge_again(mark: &mut Mark) {
 }
 
 /// Bits that say how a program reads. That its listener did not block is the listener's.
-const OF_PROGRAM: u32 = end_flag::TRUSTED | end_flag::DRAINS | end_flag::GUARDED | end_flag::SENDS;
+const OF_PROGRAM: u32 = end_flag::TRUSTED
+    | end_flag::DRAINS
+    | end_flag::GUARDED
+    | end_flag::SENDS
+    | end_flag::NONBLOCKING;
 
 /// As userspace has found it by now. Of a program that nobody has looked at, somebody is asked to.
 #[inline(always)]

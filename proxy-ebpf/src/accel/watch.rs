@@ -1,13 +1,13 @@
 //! What programs accept to which nothing is redirected. It may send in the map, but only if it does not block: a wake-up without data, as for room to write, ends a blocking recv in the map with EAGAIN (docs/kernel.md: "A
 //! socket in the map"). What a socket will do is not known when it could enter, it has no file yet. So the ones before it tell:
 //! each is looked at when something it has sent is acknowledged, which on one node is nearly always within that call of send.
-//! And what they send has to be large: small answers gain nothing by it (`seen`).
+//! Small answers gain nothing by it: who sends only such leaves again.
 
 use aya_ebpf::bindings::{BPF_SOCK_OPS_RTT_CB_FLAG, bpf_sock};
 use proxy_common::{
     accel::{
-        Clients, EndKey, LARGE, LOOKS, Listener, Mark, Reason, Record, Seen, ServerAt, Turned, direction_bit,
-        end_flag, sends_little, switch_flag,
+        Clients, EndKey, Listener, Mark, Reason, Record, Seen, ServerAt, direction_bit, end_flag, sends_little,
+        switch_flag,
     },
     ingress::is_over_lo,
 };
@@ -20,7 +20,6 @@ use crate::{clock::now, rodata, sock_ops_call::SockOps, workload::Workload};
 pub(super) fn begin(call: SockOps, sk: *mut bpf_sock) {
     let Some(mark) = record::mark_or_new(sk) else { return };
     mark.flags |= end_flag::WATCHED;
-    mark.looks = 0;
     call.call_back(BPF_SOCK_OPS_RTT_CB_FLAG);
 }
 
@@ -33,7 +32,8 @@ pub(crate) fn is_watched(sk: *mut bpf_sock) -> bool {
 /// `flags`: of the workload's switch. How the sockets turned out that the listener of an accepted socket has accepted before.
 #[inline(always)]
 pub(super) fn of_listener(me: &Workload, key: &EndKey, flags: u32, mark: Option<&Mark>) -> Seen {
-    if flags & switch_flag::AT_ONCE != 0 {
+    let known = mark.map_or(0, |mark| mark.flags);
+    if known & end_flag::NONBLOCKING != 0 || flags & switch_flag::AT_ONCE != 0 {
         return Seen::ENOUGH;
     }
     let cookie = mark.map_or(0, |mark| mark.cookie);
@@ -53,37 +53,27 @@ pub(crate) fn acknowledged(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     let Some(number) = peer::number(sk) else { return };
     // Not accepted yet, or closed.
     let Some(file) = peer::file(number) else { return };
-    let is_blocking = !peer::is_nonblocking(file);
-    let any_size = maps::switch(me.slot).is_some_and(|switch| switch.flags & switch_flag::ANY_SIZE != 0);
-    let turned = if let Some(record) = record::get(sk).filter(|it| it.direction.bits & direction_bit::COUNTED != 0) {
-        let (turned, reason) = if is_blocking {
-            (Turned::Blocking, Reason::BlockingSocket)
-        } else if sends_small(record) && !any_size {
-            (Turned::Left, Reason::UntrustedReader)
-        } else {
-            return;
-        };
+    let blocking = !peer::is_nonblocking(file);
+    let counted = record::get(sk).filter(|it| it.direction.bits & direction_bit::COUNTED != 0);
+    if let Some(record) = counted {
+        let any_size = maps::switch(me.slot).is_some_and(|switch| switch.flags & switch_flag::ANY_SIZE != 0);
+        if !blocking {
+            if any_size || !sends_small(record) {
+                return;
+            }
+            leave_together(record);
+        }
         // Nothing is redirected to it, so that nothing is lost.
         if let Some(cookie) = peer::cookie(number) {
             maps::leave(cookie);
         }
         enroll::left(record);
-        maps::count_socket(me.slot, reason);
-        turned
-    } else if is_blocking {
-        Turned::Blocking
-    } else if any_size || call.acknowledged() >= LARGE {
-        Turned::Large
-    } else if mark.looks >= LOOKS {
-        Turned::Small
-    } else {
-        mark.looks += 1;
-        return;
-    };
+        maps::count_socket(me.slot, if blocking { Reason::BlockingSocket } else { Reason::UntrustedReader });
+    }
     let (local, remote) = call.addresses();
     let (local_port, remote_port) = call.ports();
     let key = EndKey { local, remote, local_port, remote_port, snd: 0, rcv: 0, netns: 0 };
-    turned_out(me, &key, mark, turned);
+    turned_out(me, &key, mark, blocking);
     mark.flags &= !end_flag::WATCHED;
     // The observation asks for it as well, and no more once it has had what this was.
     if !rodata::observes() {
@@ -97,7 +87,7 @@ pub(crate) fn acknowledged(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
 pub(super) fn blocks(record: &Record, sk: *mut bpf_sock) {
     let Some(me) = Workload::at(record.slot) else { return };
     let Some(mark) = record::mark_of(sk) else { return };
-    turned_out(&me, &record.own, mark, Turned::Blocking);
+    turned_out(&me, &record.own, mark, true);
 }
 
 /// Whether a socket in the map to send has turned blocking.
@@ -116,10 +106,19 @@ pub(super) fn sends_small(record: &Record) -> bool {
         && sends_little(tally.redirected_messages, tally.redirected_bytes)
 }
 
+/// Its messages have gone over the stack for a while, so that the other end has read all that was redirected to it: that one
+/// gains nothing in the map either.
 #[inline(always)]
-fn turned_out(me: &Workload, key: &EndKey, mark: &Mark, turned: Turned) {
+fn leave_together(record: &Record) {
+    if record.peer.sk != 0 && peer::cookie(record.peer.sk) == Some(record.peer.cookie) && peer::queued(record.peer.sk) == Some(0) {
+        maps::leave(record.peer.cookie);
+    }
+}
+
+#[inline(always)]
+fn turned_out(me: &Workload, key: &EndKey, mark: &Mark, blocking: bool) {
     if let Some(listener) = maps::server_or_new(listener_of(me, key)) {
-        listener.add(mark.cookie, turned, now());
+        listener.add(mark.cookie, blocking, now());
     }
 }
 

@@ -126,8 +126,8 @@ pub(super) fn trust(dir: &Path, programs: &Programs, vouched: &[Executable]) -> 
         readers.note(*program, end_flag::TRUSTED)?;
     }
     // Programs look at these where the guard is.
-    for (program, (flags, _)) in &programs.guarded {
-        readers.note(*program, *flags)?;
+    for (program, (flags, named)) in &programs.guarded {
+        readers.note(*program, *flags | named.flags())?;
     }
     for program in vouched {
         readers.note(*program, TRUSTED_ANYWAY)?;

@@ -24,7 +24,10 @@ pub(in crate::dataplane) struct Programs {
 impl Programs {
     /// By one more of its processes. What one of them may not do the others' may not.
     pub(in crate::dataplane) fn add_hazardous(&mut self, program: Executable, mut named: Hazardous) {
-        named.sends &= self.hazardous.get(&program).is_none_or(|known| known.sends);
+        if let Some(known) = self.hazardous.get(&program) {
+            named.sends &= known.sends;
+            named.nonblocking &= known.nonblocking;
+        }
         self.hazardous.insert(program, named);
     }
 
@@ -110,12 +113,24 @@ pub struct Hazardous {
     /// Whether what its servers send is redirected all the same, where their sockets do not block and their answers are large.
     #[serde(default)]
     pub sends: bool,
+    /// Whether none of its sockets blocks.
+    #[serde(default)]
+    pub nonblocking: bool,
+}
+
+/// What such a program may, as bits of [`end_flag`].
+pub(super) const fn flags(sends: bool, nonblocking: bool) -> u32 {
+    match (sends, nonblocking) {
+        (true, true) => end_flag::SENDS | end_flag::NONBLOCKING,
+        (true, false) => end_flag::SENDS,
+        (false, _) => 0,
+    }
 }
 
 impl Hazardous {
     /// Of [`end_flag`].
     pub(in crate::dataplane) const fn flags(&self) -> u32 {
-        if self.sends { end_flag::SENDS } else { 0 }
+        flags(self.sends, self.nonblocking)
     }
 
     /// Whether it stays on the stack because it may splice.
@@ -133,7 +148,7 @@ mod tests {
     }
 
     fn hazardous(name: &str) -> Hazardous {
-        Hazardous { program: name.into(), reason: String::new(), sends: false }
+        Hazardous { program: name.into(), reason: String::new(), sends: false, nonblocking: false }
     }
 
     #[test]

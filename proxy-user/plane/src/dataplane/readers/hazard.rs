@@ -82,7 +82,8 @@ fn in_elf(data: &[u8], is_program: bool, asking: bool, guards: bool) -> Result<L
     let imports = dynamic.iter().any(|it| it.is_undefined() && it.name() == Ok("splice"));
     let is_go = is_program && splicing::is_go(data);
     let waiting = (asking && asks_waiting(&elf)? && !exempt()).then_some(Hazard::AsksWaiting);
-    let hazard = if is_program && dynamic.is_empty() {
+    // A Go program shows what it does, linked as it may be.
+    let hazard = if is_program && dynamic.is_empty() && !is_go {
         Some(Hazard::Hidden)
     } else if imports || is_go {
         Some(Hazard::Splices)

@@ -55,13 +55,8 @@ struct Unsafe {
     hazard: Hazard,
     /// What its servers send may be redirected all the same.
     sends: bool,
-}
-
-impl Unsafe {
-    /// Of [`end_flag`].
-    const fn flags(self) -> u32 {
-        if self.sends { end_flag::SENDS } else { 0 }
-    }
+    /// None of its sockets blocks.
+    nonblocking: bool,
 }
 
 /// Looks into processes, each file of code once.
@@ -147,11 +142,12 @@ impl<'a> Readers<'a> {
                 program: fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default(),
                 reason: why.hazard.describe().to_owned(),
                 sends: why.sends,
+                nonblocking: why.nonblocking,
             };
             match class {
                 Class::Safe => drop(found.safe.insert(program)),
                 Class::Guarded(reads, why) => {
-                    let flags = end_flag::GUARDED | reads.flags() | why.flags();
+                    let flags = end_flag::GUARDED | reads.flags();
                     found.guarded.insert(program, (flags, named(why)));
                 }
                 Class::Hazardous(why) => {
@@ -198,7 +194,7 @@ impl<'a> Readers<'a> {
                 match self.class(pid) {
                     Class::Safe => end_flag::TRUSTED,
                     Class::Guarded(reads, _) if trust.guards => end_flag::TRUSTED | reads.flags(),
-                    Class::Guarded(_, why) | Class::Hazardous(why) => why.flags(),
+                    Class::Guarded(_, why) | Class::Hazardous(why) => found::flags(why.sends, why.nonblocking),
                 }
             };
             let nonblocking = fcntl(&socket, FcntlArg::F_GETFL)
@@ -214,7 +210,7 @@ impl<'a> Readers<'a> {
             // Whether it blocks can be asked of the socket itself where it is known.
             let sk = old.filter(|old| old.cookie == cookie).map_or(0, |old| old.sk);
             let program = if sidecar { None } else { executable(pid).ok() };
-            let mark = Mark { flags, looks: 0, sk, cookie, program: program.unwrap_or(Executable::NONE) };
+            let mark = Mark { flags, reserved: 0, sk, cookie, program: program.unwrap_or(Executable::NONE) };
             marks.insert(&socket.as_fd(), Raw(mark), 0).context("mark a listener")?;
         }
         Ok(changed)
@@ -245,7 +241,8 @@ impl<'a> Readers<'a> {
         }
         let Some(hazard) = worst else { return Class::Safe };
         let sends = if asks { self.asking_send } else { self.silent_send };
-        let why = Unsafe { hazard, sends: sends || self.unknown_send };
+        let nonblocking = reads == Some(Reads::Drained);
+        let why = Unsafe { hazard, sends: sends || self.unknown_send, nonblocking };
         match reads.filter(|_| self.guards && !uring) {
             Some(reads) => Class::Guarded(reads, why),
             None => Class::Hazardous(why),
@@ -254,7 +251,7 @@ impl<'a> Readers<'a> {
 
     /// One of which nothing else is known.
     fn hazardous(&self, hazard: Hazard) -> Class {
-        Class::Hazardous(Unsafe { hazard, sends: self.unknown_send })
+        Class::Hazardous(Unsafe { hazard, sends: self.unknown_send, nonblocking: false })
     }
 
     /// What one file of code may do, which is read once.
