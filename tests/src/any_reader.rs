@@ -12,8 +12,15 @@ pub const UNKNOWN_SENDS: &str = "unknown-sends";
 /// The same, from their first sockets on.
 pub const UNKNOWN_SENDS_AT_ONCE: &str = "unknown-sends-at-once";
 
+/// The same, for as long as what they send is large.
+pub const UNKNOWN_SENDS_WHILE_LARGE: &str = "unknown-sends-while-large";
 /// Each in the place of the mode, with its bits of `proxy_common::accel::switch_flag`.
-const WORDS: [(&str, u32); 3] = [(ANY_READER, 1), (UNKNOWN_SENDS, 2 | 8), (UNKNOWN_SENDS_AT_ONCE, 2 | 4 | 8)];
+const WORDS: [(&str, u32); 4] = [
+    (ANY_READER, 1),
+    (UNKNOWN_SENDS, 2 | 8),
+    (UNKNOWN_SENDS_AT_ONCE, 2 | 4 | 8),
+    (UNKNOWN_SENDS_WHILE_LARGE, 2 | 4),
+];
 
 /// `proxy_common::accel::Switch`, in words: enabled, limit, flags, number, and until when it is paused.
 #[cfg(feature = "plane")]
@@ -56,6 +63,7 @@ mod tests {
         let of = [
             (ANY_READER, switch_flag::ANY_READER),
             (UNKNOWN_SENDS, switch_flag::SENDS | switch_flag::ANY_SIZE),
+            (UNKNOWN_SENDS_WHILE_LARGE, switch_flag::SENDS | switch_flag::AT_ONCE),
             (UNKNOWN_SENDS_AT_ONCE, switch_flag::SENDS | switch_flag::AT_ONCE | switch_flag::ANY_SIZE),
         ];
         for (word, bits) in of {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tests::accelerated::{Accelerated, streams};
-use tests::any_reader::{UNKNOWN_SENDS, UNKNOWN_SENDS_AT_ONCE};
+use tests::any_reader::{UNKNOWN_SENDS, UNKNOWN_SENDS_AT_ONCE, UNKNOWN_SENDS_WHILE_LARGE};
 use tests::counters::Acceleration;
 use tests::data_plane::DataPlane;
 use tests::flows::{split, wait_closed};
@@ -145,6 +145,35 @@ fn a_socket_that_blocks_later_leaves() {
         assert!(exchanges.failed.is_empty(), "{exchanges:?}");
     }
     assert_eq!((sockets(&network.pod, "enrolled_to_send"), sockets(&network.pod, "blocking_socket")), (1, 1));
+}
+
+/// What is sent back over the stack has to be acknowledged by itself: small answers gain nothing. Both ends leave, the connection
+/// lasts, and whose answers are large stays.
+#[test]
+fn who_sends_little_leaves() {
+    if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
+        return;
+    }
+    let (network, _attached) = pod("send-little", UNKNOWN_SENDS_WHILE_LARGE);
+    let _server = streams::serve(&network.pod, at(), &[]).unwrap();
+    // With pauses, so that neither end has sent all before the other has read some.
+    let client = streams::Client::to(at(), 1, 200_000).chunk(200).burst(2000).user(PROXY_USER);
+    let seen = client.run(&network.pod).unwrap();
+    assert_eq!((seen.completed, seen.corrupted), (1, 0), "{seen:?}");
+    let seen = Acceleration::of_pod(&network.pod).unwrap();
+    assert_eq!(seen.of("untrusted_reader").sockets, 1, "it has left: {seen:?}");
+    // Thousands were sent: neither end's messages pass the map from then on.
+    let passed = |reason| seen.of(reason).messages;
+    assert!((1..200).contains(&passed("redirected")), "{seen:?}");
+    assert!(passed("untrusted_reader") < 500, "{seen:?}");
+
+    let (network, _attached) = pod("send-much", UNKNOWN_SENDS_WHILE_LARGE);
+    let _server = streams::serve(&network.pod, at(), &[]).unwrap();
+    let client = streams::Client::to(at(), 4, 8 * BYTES).chunk(1 << 20).user(PROXY_USER);
+    let seen = client.run(&network.pod).unwrap();
+    assert_eq!((seen.completed, seen.corrupted), (4, 0), "{seen:?}");
+    let redirected = Acceleration::of_pod(&network.pod).unwrap().of("redirected").bytes;
+    assert!(redirected > 4 * BYTES, "{redirected} of {seen:?}");
 }
 
 #[test]

@@ -34,8 +34,11 @@ pub mod direction_bit {
     pub const EDGE: u8 = 1 << 2;
     /// This end counts among its workload's sockets in the map.
     pub const COUNTED: u8 = 1 << 3;
-    /// This end is in the map to send: nothing is redirected to it, and it leaves when it turns out to block.
+    /// This end is in the map to send: nothing is redirected to it, and it leaves when it turns out to block, or to
+    /// send little.
     pub const SENDS: u8 = 1 << 4;
+    /// What it sends is small: all that was redirected is read, and nothing is any more.
+    pub const DONE: u8 = 1 << 5;
 }
 
 pub mod mode {

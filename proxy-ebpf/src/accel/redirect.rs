@@ -63,11 +63,17 @@ pub(crate) fn redirect(ctx: SkMsgContext) -> u32 {
             watch::blocks(record, sk);
         }
         Err(Reason::BlockingSocket)
+    } else if record.direction.bits & direction_bit::DONE != 0 {
+        Err(Reason::UntrustedReader)
     } else {
         choose_path(record, off, state, size)
     };
     let reason = match path.unwrap_or_else(Path::Stack) {
-        Path::Stack(Reason::Off) if is_small => Reason::UntrustedReader,
+        // All that was redirected is read, and nothing will be again.
+        Path::Stack(Reason::Off) if is_small => {
+            record.direction.bits |= direction_bit::DONE;
+            Reason::UntrustedReader
+        }
         Path::Stack(reason) => reason,
         Path::Redirect if maps::hand_over(&ctx, &mut record.peer.cookie) => Reason::Redirected,
         Path::Redirect => Reason::PeerGone,

@@ -56,9 +56,8 @@ pub(crate) fn acknowledged(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     let blocking = !peer::is_nonblocking(file);
     let counted = record::get(sk).filter(|it| it.direction.bits & direction_bit::COUNTED != 0);
     if let Some(record) = counted {
-        let any_size = maps::switch(me.slot).is_some_and(|switch| switch.flags & switch_flag::ANY_SIZE != 0);
         if !blocking {
-            if any_size || !sends_small(record) {
+            if record.direction.bits & direction_bit::DONE == 0 {
                 return;
             }
             leave_together(record);
@@ -97,8 +96,8 @@ pub(super) fn is_blocking(record: &Record) -> bool {
         && !peer::file(record.sk).is_some_and(peer::is_nonblocking)
 }
 
-/// Whether a socket in the map to send has sent too little a time: it goes on over the stack, and leaves when that is
-/// acknowledged.
+/// Whether a socket in the map to send has sent too little a time: it goes on over the stack once all is read that was
+/// redirected, and leaves when that is acknowledged.
 #[inline(always)]
 pub(super) fn sends_small(record: &Record) -> bool {
     let tally = &record.tally;
@@ -106,11 +105,10 @@ pub(super) fn sends_small(record: &Record) -> bool {
         && sends_little(tally.redirected_messages, tally.redirected_bytes)
 }
 
-/// Its messages have gone over the stack for a while, so that the other end has read all that was redirected to it: that one
-/// gains nothing in the map either.
+/// The other end has read all that was redirected to it, and gains nothing in the map either.
 #[inline(always)]
 fn leave_together(record: &Record) {
-    if record.peer.sk != 0 && peer::cookie(record.peer.sk) == Some(record.peer.cookie) && peer::queued(record.peer.sk) == Some(0) {
+    if record.peer.sk != 0 && peer::cookie(record.peer.sk) == Some(record.peer.cookie) {
         maps::leave(record.peer.cookie);
     }
 }

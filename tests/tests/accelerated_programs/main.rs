@@ -73,6 +73,22 @@ fn as_over_the_stack(#[case] program: Program, #[case] modes: &[&str]) {
     }
 }
 
+/// It splices: nothing is redirected to it, and what it sends is, without a word about it.
+#[test]
+fn what_a_splicing_proxy_sends() {
+    let program = &web::HAPROXY_MANY;
+    if !DataPlane::Sidestep.met(&[program.needs, &[Requirement::Acceleration]].concat()) {
+        return;
+    }
+    let (plain, _) = answers(program, &Accelerated::new("off"));
+    let (seen, acceleration) = answers(program, &Accelerated::new("safe-readers"));
+    assert_eq!(seen, plain);
+    // With the guard it is redirected to.
+    let entered = acceleration.of("enrolled_to_send").sockets + acceleration.of("enrolled").sockets;
+    assert!(entered >= 10, "most are short: {acceleration:?}");
+    assert!(acceleration.of("redirected").bytes > 1_000_000, "{acceleration:?}");
+}
+
 /// FIONREAD: where the kernel counts wrongly, who asks it stays out of the map, or it waits for what is there already.
 #[rstest]
 #[case::nginx(web::NGINX_ASKING, "nginx")]
