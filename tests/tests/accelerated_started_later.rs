@@ -7,7 +7,7 @@ use std::sync::MutexGuard;
 use std::thread::sleep;
 use std::time::Duration;
 
-use tests::accelerated::Accelerated;
+use tests::accelerated::{Accelerated, streams};
 use tests::alone::alone;
 use tests::counters::{Acceleration, Paths};
 use tests::data_plane::DataPlane;
@@ -16,7 +16,7 @@ use tests::pod::Pod;
 use tests::process::{Process, path_of};
 use tests::requirement::Requirement;
 use tests::serve::Serve;
-use tests::server::APP_USER;
+use tests::server::{APP_USER, PROXY_USER};
 use tests::sidestep::Sidestep;
 use tests::wait::until;
 
@@ -130,6 +130,44 @@ fn who_does_not_see_them_says_so() {
     let (redirected, stays) = loaded(pod);
     assert!(redirected.messages == 0 && stays.sockets > 0, "{redirected:?} {stays:?}");
 }
+
+/// As Go programs listen: its mark is at a socket of the kernel's, which no process has, and is of a time when nobody knew the
+/// program.
+#[test]
+fn what_an_mptcp_listener_accepts_is_judged_when_it_accepts() {
+    let needs = [
+        Requirement::Acceleration,
+        Requirement::Mptcp,
+        Requirement::Program("perl", "perl-base"),
+        Requirement::Program("rustc", "rustc"),
+    ];
+    if !DataPlane::Sidestep.met(&needs) {
+        return;
+    }
+    let _alone = alone();
+    let network = Network::new("later").unwrap();
+    let pod = &network.pod;
+    let _attached = attached(&network);
+    let _serve = Serve::start(&[]).unwrap();
+    let library = splicing_library(pod.scratch());
+    let server = pod.command(own_copy(pod, "perl")).args(["-e", ECHOING, "7000", &library]);
+    let server = server.user(APP_USER.0, APP_USER.1).spawn().unwrap();
+    server.wait_for("ready").unwrap();
+    until("what it sends is let in", LOOKED_AT_WITHIN, || {
+        // It is told its own bytes, and says so.
+        let asking = streams::Client::to(([127, 0, 0, 1], 7000).into(), 1, 1000).user(PROXY_USER);
+        assert!(asking.run(pod).unwrap().bytes >= 2000);
+        Acceleration::of_pod(pod).unwrap().of("enrolled_to_send").sockets >= 1
+    });
+}
+
+/// Listens with MPTCP (262), has a library that splices, and sends back what comes, without blocking.
+const ECHOING: &str = "use Socket; use Fcntl; socket(S, PF_INET, SOCK_STREAM, 262) or die $!; \
+    bind(S, sockaddr_in($ARGV[0], INADDR_LOOPBACK)) or die $!; listen(S, 5); \
+    require DynaLoader; DynaLoader::dl_load_file($ARGV[1], 0) or die; $| = 1; print \"ready\\n\"; \
+    while (accept(C, S)) { fcntl(C, F_SETFL, O_NONBLOCK); while (1) { \
+    my $r = ''; vec($r, fileno(C), 1) = 1; select($r, undef, undef, undef); \
+    last unless sysread(C, my $b, 65536); syswrite(C, $b) } close(C) }";
 
 /// What a program may do is what one process of it has shown, whatever the next one shows.
 #[test]

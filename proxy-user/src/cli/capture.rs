@@ -39,9 +39,9 @@ const GO_ON_EVERY: Duration = Duration::from_secs(1);
     sidestep capture --workload shop/reviews-0 --port 8080 --count 20\n  \
     sidestep capture --workload shop/reviews-0 --for 10s --write reviews.pcapng\n  \
     sidestep capture --workload shop/reviews-0 --write - | wireshark -k -i -\n\n\
-    Shown is what sockets of the acceleration send, redirected or not, to the workload and from it: the bytes of\n\
-    connections between processes and sidecars of this node. What never entered it tcpdump sees; `sidestep pause`\n\
-    turns everything to the stack for a while. Payload is shown as it is sent: who may run this may read it.")]
+    Shown is what sockets of the acceleration send, redirected or not, to the workload and from it: between processes and \
+    sidecars of this node. What never took part tcpdump sees; `sidestep pause` gives everything back to the stack for a while. \
+    Payload stands in the file as it was sent.")]
 pub(crate) struct CaptureArgs {
     /// The workload, as `sidestep status` names it, or the pod, as NAMESPACE/NAME; repeatable
     #[arg(long, value_name = "NAME", required = true)]

@@ -18,7 +18,7 @@ const MOST: Duration = Duration::from_secs(3600);
     sidestep pause --workload shop/reviews-0\n  \
     sidestep pause --workload shop/reviews-0 --for 5m\n  \
     sidestep pause --workload shop/reviews-0 --for 0s\n\n\
-    Connections go on, over the stack, from their next message on; what waits redirected at a reader is read first.\n\
+    Connections go on, over the stack, from their next message on; what waits redirected at a reader is read first. \
     The kernel ends the pause, whatever becomes of sidestep; `status` shows how long it lasts.")]
 pub(crate) struct PauseArgs {
     /// The workload, as `sidestep status` names it, or the pod, as NAMESPACE/NAME; repeatable

@@ -31,7 +31,7 @@ pub struct Entry {
     pub given_up: Vec<GivenUp>,
     /// Who had attached it before, where that was another version.
     pub from: Option<Predecessor>,
-    /// Why it was detached, where nobody asked for that.
+    /// Why it was detached, where nobody asked for that; how long it is paused, which port is captured.
     pub reason: Option<String>,
 }
 
