@@ -179,8 +179,12 @@ mod tests {
         let said =
             "app keeps 2.0K of 3 connections on the stack, blocking_reader: the other end reads blocking";
         assert_eq!(cause.sentence, said);
-        let known =
-            Hazardous { program: "/usr/sbin/nginx".into(), reason: "may splice".to_owned(), sends: false, nonblocking: false };
+        let known = Hazardous {
+            program: "/usr/sbin/nginx".into(),
+            reason: "may splice".to_owned(),
+            sends: false,
+            nonblocking: false,
+        };
         let found = found_by_attach(&known, &[culprit("nginx", Reason::UntrustedReader, 5, 1)]);
         assert_eq!(
             found.sentence,

@@ -1,46 +1,24 @@
-//! What is sent: bytes that depend on the flow and on their place in it, so that a receiver knows each of them; and the
-//! small generator behind everything random here.
+//! What is sent: bytes that depend on the flow and on their place in it, so that a receiver knows each of them.
+
+use crate::random::Random;
 
 /// A prime, so that no power of two hides a chunk that is out of place.
 const BLOCK: usize = 1_048_573;
-
-/// xorshift64*.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// Below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        (self.next() >> 16) % end.max(1)
-    }
-
-    /// As many small numbers as large ones: even over the digits, up to `end`.
-    pub fn size(&mut self, end: usize) -> usize {
-        let bits = u64::from(end.max(1).ilog2()) + 1;
-        let top = 1u64 << self.below(bits);
-        ((top + self.below(top)) as usize).min(end)
-    }
-}
 
 /// The same random bytes in every process.
 #[derive(Debug)]
 pub struct Content(Vec<u8>);
 
+impl Default for Content {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Content {
     pub fn new() -> Self {
-        let mut random = Random::new(42);
-        Self((0..BLOCK).map(|_| (random.next() >> 32) as u8).collect())
+        let mut random = Random::of(42, 0);
+        Self((0..BLOCK).map(|_| (random.number() >> 32) as u8).collect())
     }
 
     /// Bytes of flow `seed` from `offset` on: at most `length`, perhaps fewer.
@@ -93,13 +71,5 @@ mod tests {
         stream.rotate_left(3);
         assert!(!content.is_of_a_flow(&stream[1000..]));
         assert!(content.difference(5, 0, &stream).is_some());
-    }
-
-    #[test]
-    fn sizes_stay_in_their_bounds() {
-        let mut random = Random::new(1);
-        let sizes: Vec<usize> = (0..10_000).map(|_| random.size(65_536)).collect();
-        assert!(sizes.iter().all(|size| (1..=65_536).contains(size)));
-        assert!(sizes.iter().any(|size| *size < 8) && sizes.iter().any(|size| *size > 40_000));
     }
 }

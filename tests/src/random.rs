@@ -26,6 +26,13 @@ impl Random {
         (self.number() % end as u64) as usize
     }
 
+    /// As many small numbers as large ones: even over the digits, from 1 to `end`.
+    pub fn size(&mut self, end: usize) -> usize {
+        let bits = end.max(1).ilog2() as usize + 1;
+        let top = 1 << self.below(bits);
+        (top + self.below(top)).min(end)
+    }
+
     /// True once in `n`, on average.
     pub fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
@@ -55,5 +62,13 @@ mod tests {
         assert_eq!(numbers(1, 2), numbers(1, 2));
         assert_ne!(numbers(1, 2), numbers(1, 3));
         assert_ne!(numbers(1, 2), numbers(2, 2));
+    }
+
+    #[test]
+    fn sizes_stay_in_their_bounds() {
+        let mut random = Random::of(1, 0);
+        let sizes: Vec<usize> = (0..10_000).map(|_| random.size(65_536)).collect();
+        assert!(sizes.iter().all(|size| (1..=65_536).contains(size)));
+        assert!(sizes.iter().any(|size| *size < 8) && sizes.iter().any(|size| *size > 40_000));
     }
 }

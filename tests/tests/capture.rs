@@ -119,8 +119,10 @@ fn read(path: &Path) -> Result<BTreeMap<Direction, Stream>> {
         let stream = streams.entry(((source, ports.0).into(), (target, ports.1).into())).or_default();
         let first = *stream.first.get_or_insert(tcp.sequence_number());
         let bytes = tcp.payload().to_vec();
-        let is_redirected =
-            packet.options.iter().any(|it| matches!(it, EnhancedPacketOption::Comment(text) if text.starts_with("redirected")));
+        let is_redirected = packet
+            .options
+            .iter()
+            .any(|it| matches!(it, EnhancedPacketOption::Comment(text) if text.starts_with("redirected")));
         stream.redirected += if is_redirected { bytes.len() } else { 0 };
         stream.pieces.insert(tcp.sequence_number().wrapping_sub(first), bytes);
     }
@@ -238,7 +240,8 @@ fn it_ends_by_count_and_by_size() {
     assert!(said.contains("3 messages"), "{said}");
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("some.pcapng");
-    let sized = Capture::start(&name, &["--write", path.to_str().unwrap(), "--max-mib", "1", "--snaplen", "100"]);
+    let sized =
+        Capture::start(&name, &["--write", path.to_str().unwrap(), "--max-mib", "1", "--snaplen", "100"]);
     until("it captures", WITHIN, || is_capturing(&attached));
     let run_until = || fs::metadata(&path).is_ok_and(|file| file.len() >= 1 << 20);
     until("it has written enough", WITHIN, || {

@@ -13,8 +13,8 @@ use aya_ebpf::{
 use proxy_common::{
     accel::{
         ACCEL_COUNTERS as COUNTERS, ACCELERATED, ACTIVITY as CONNECTIONS, ASKS_SIZE, Activity, Asked,
-        CAPTURED_SIZE, Capture, Connections, EndEntry, EndKey, Executable, Knowledge, PEER_STAYS, Reason, SERVER_SETS, ServerAt,
-        Servers, Switch, counter_index,
+        CAPTURED_SIZE, Capture, Connections, EndEntry, EndKey, Executable, Knowledge, PEER_STAYS, Reason,
+        SERVER_SETS, ServerAt, Servers, Switch, counter_index,
     },
     addr::Addr,
     workload::{SLOTS, SOCKETS},

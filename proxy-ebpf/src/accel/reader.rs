@@ -44,11 +44,8 @@ pub(super) fn judge_again(mark: &mut Mark) {
 }
 
 /// Bits that say how a program reads. That its listener did not block is the listener's.
-const OF_PROGRAM: u32 = end_flag::TRUSTED
-    | end_flag::DRAINS
-    | end_flag::GUARDED
-    | end_flag::SENDS
-    | end_flag::NONBLOCKING;
+const OF_PROGRAM: u32 =
+    end_flag::TRUSTED | end_flag::DRAINS | end_flag::GUARDED | end_flag::SENDS | end_flag::NONBLOCKING;
 
 /// As userspace has found it by now. Of a program that nobody has looked at, somebody is asked to.
 #[inline(always)]

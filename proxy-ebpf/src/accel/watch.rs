@@ -6,8 +6,8 @@
 use aya_ebpf::bindings::{BPF_SOCK_OPS_RTT_CB_FLAG, bpf_sock};
 use proxy_common::{
     accel::{
-        Clients, EndKey, Listener, Mark, Reason, Record, Seen, ServerAt, direction_bit, end_flag, sends_little,
-        switch_flag,
+        Clients, EndKey, Listener, Mark, Reason, Record, Seen, ServerAt, direction_bit, end_flag,
+        sends_little, switch_flag,
     },
     ingress::is_over_lo,
 };

@@ -1,7 +1,10 @@
 //! Messages as the packets the stack would have made of them: addresses, ports, sequence numbers. What no message has is
 //! not made up: no handshake, no FIN, no time to live that means anything.
 
-use std::{collections::HashMap, net::{IpAddr, SocketAddr}};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use anyhow::{Context as _, Result, bail};
 use etherparse::PacketBuilder;
@@ -30,7 +33,8 @@ impl Packets {
         }
         let Piece { source, target, first, first_received, .. } = *piece;
         // Its receiver has acknowledged nothing we know of: what the sender has been sent is.
-        let received = self.next.get(&(target, source, first_received, first)).copied().unwrap_or(first_received);
+        let received =
+            self.next.get(&(target, source, first_received, first)).copied().unwrap_or(first_received);
         let sequence = piece.sequence.wrapping_add(piece.start);
         self.next.insert((source, target, first, first_received), piece.sequence.wrapping_add(piece.size));
         let builder = match (source.ip(), target.ip()) {

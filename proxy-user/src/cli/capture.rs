@@ -96,7 +96,8 @@ pub(crate) fn run(args: &CaptureArgs) -> Result<ExitCode> {
         }
         Claim::Absent => return Err(Failure::error(Class::Other, "no workload is attached any more")),
     };
-    let seen = Look { args, stopped: &stopped, began: Instant::now() }.until_it_ends(&mut capture, &mut *sink)?;
+    let seen =
+        Look { args, stopped: &stopped, began: Instant::now() }.until_it_ends(&mut capture, &mut *sink)?;
     sink.end()?;
     say(&seen, capture.lost(), args);
     Ok(ExitCode::SUCCESS)

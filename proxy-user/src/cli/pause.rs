@@ -32,7 +32,10 @@ pub(crate) struct PauseArgs {
 
 pub(crate) fn run(args: &PauseArgs) -> Result<ExitCode> {
     if args.span > MOST {
-        return Err(Failure::error(Class::Usage, "--for: at most 1h; pause again, or attach with --accelerate off"));
+        return Err(Failure::error(
+            Class::Usage,
+            "--for: at most 1h; pause again, or attach with --accelerate off",
+        ));
     }
     let mut found = Vec::new();
     for name in &args.workload {

@@ -56,9 +56,7 @@ pub(super) fn switch_on(dir: &Path, slot: u32, switch: Switch, addresses: &[IpAd
 pub(super) fn pause(dir: &Path, slot: u32, until: u64) -> Result<()> {
     let mut switches = switches(dir)?;
     let old = switches.get(&slot, 0).context("read the workload's switch")?.0;
-    switches
-        .set(slot, Raw(Switch { paused_until: until, ..old }), 0)
-        .context("set the workload's switch")
+    switches.set(slot, Raw(Switch { paused_until: until, ..old }), 0).context("set the workload's switch")
 }
 
 /// Until when the workload is paused; 0: not, or never.

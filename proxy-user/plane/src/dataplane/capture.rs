@@ -27,7 +27,10 @@ use super::{
     wire,
     workloads::Workloads,
 };
-use crate::{flows::{Clock, monotonic_ns}, sys::bpf_mmap::Mapping};
+use crate::{
+    flows::{Clock, monotonic_ns},
+    sys::bpf_mmap::Mapping,
+};
 
 /// It ends so long after nobody has said that it goes on.
 const LASTS: Duration = Duration::from_secs(5);

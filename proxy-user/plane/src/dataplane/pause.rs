@@ -6,7 +6,9 @@ use anyhow::{Context, Result, ensure};
 use proxy_common::names::map;
 use proxy_core::config::Accelerate;
 
-use super::{accelerated, bpffs, layout::layout, lock::Lock, meta::Meta, node_pins, pins::WorkloadPins, recorded};
+use super::{
+    accelerated, bpffs, layout::layout, lock::Lock, meta::Meta, node_pins, pins::WorkloadPins, recorded,
+};
 use crate::flows::monotonic_ns;
 
 /// For this long from now on; none: no longer.

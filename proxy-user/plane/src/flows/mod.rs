@@ -24,8 +24,8 @@ mod totals;
 mod walk;
 mod way;
 
-pub(crate) use clock::{Clock, monotonic_ns};
 pub use callers::{By, Caller, callers};
+pub(crate) use clock::{Clock, monotonic_ns};
 pub use culprits::{Culprit, culprits};
 pub use filter::{Filter, Verdict, one_of};
 pub use flow::{Flow, Named, Path, Process, SCHEMA, Side, Split, State, Stream, Times, Waiting};

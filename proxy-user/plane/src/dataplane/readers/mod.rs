@@ -194,7 +194,9 @@ impl<'a> Readers<'a> {
                 match self.class(pid) {
                     Class::Safe => end_flag::TRUSTED,
                     Class::Guarded(reads, _) if trust.guards => end_flag::TRUSTED | reads.flags(),
-                    Class::Guarded(_, why) | Class::Hazardous(why) => found::flags(why.sends, why.nonblocking),
+                    Class::Guarded(_, why) | Class::Hazardous(why) => {
+                        found::flags(why.sends, why.nonblocking)
+                    }
                 }
             };
             let nonblocking = fcntl(&socket, FcntlArg::F_GETFL)
@@ -231,7 +233,9 @@ impl<'a> Readers<'a> {
         for file in &files {
             let look = self.look_into(file).unwrap_or(Look::UNREAD);
             // Whatever else it does, one that could not be looked into is not known.
-            worst = worst.filter(|worst| !worst.is_known() || look.hazard.is_none_or(Hazard::is_known)).or(look.hazard);
+            worst = worst
+                .filter(|worst| !worst.is_known() || look.hazard.is_none_or(Hazard::is_known))
+                .or(look.hazard);
             asks |= look.asks;
             uring |= look.uring;
             reads = reads.zip(look.guarded).map(|(one, other)| one.max(other));

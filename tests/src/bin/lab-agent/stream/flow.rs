@@ -4,7 +4,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use tests::content::{Content, Random};
+use tests::content::Content;
+use tests::random::Random;
 
 /// seed, bytes each way, largest chunk, longest burst: what a client says first.
 const HEADER: usize = 32;
@@ -83,8 +84,8 @@ impl Flow {
 
     fn new(stream: TcpStream, is_client: bool, seed: u64) -> Self {
         let now = Instant::now();
-        let mut random = Random::new(seed ^ now.elapsed().as_nanos() as u64 ^ u64::from(is_client) << 40);
-        let reader = [Reader::Fast, Reader::Fast, Reader::Slow, Reader::Bursty][random.below(4) as usize];
+        let mut random = Random::of(seed ^ now.elapsed().as_nanos() as u64 ^ u64::from(is_client) << 40, 0);
+        let reader = [Reader::Fast, Reader::Fast, Reader::Slow, Reader::Bursty][random.below(4)];
         Self {
             stream,
             is_client,
@@ -186,7 +187,7 @@ impl Flow {
         let due = if plan.burst > 0 { self.burst == 0 } else { self.random.below(500) == 0 };
         if due {
             self.burst = self.random.size(plan.burst.max(1)) as u64;
-            self.write_after = now + Duration::from_micros(self.random.below(2000));
+            self.write_after = now + Duration::from_micros(self.random.below(2000) as u64);
         }
     }
 
@@ -206,8 +207,10 @@ impl Flow {
         };
         self.take(content, &buffer[..got])?;
         self.read_after = match self.reader {
-            Reader::Slow if self.random.below(8) == 0 => now + Duration::from_micros(self.random.below(1000)),
-            Reader::Bursty if got == 0 => now + Duration::from_micros(self.random.below(5000)),
+            Reader::Slow if self.random.below(8) == 0 => {
+                now + Duration::from_micros(self.random.below(1000) as u64)
+            }
+            Reader::Bursty if got == 0 => now + Duration::from_micros(self.random.below(5000) as u64),
             _ => now,
         };
         Ok(got)

@@ -15,8 +15,8 @@ use nix::sys::socket::{
 };
 use tests::report::Streams;
 
-use tests::content::Content;
 use flow::{Flow, Plan, Turn};
+use tests::content::Content;
 
 const LISTENER: u64 = u64::MAX;
 const STALLED_AFTER: Duration = Duration::from_secs(20);
