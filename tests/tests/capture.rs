@@ -141,6 +141,8 @@ fn every_byte_is_in_the_file() {
     let attached = Accelerated::new(ANY_READER).limit(50_000).attach(&network.pod).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("all.pcapng");
+    fs::write(&path, "of before, for all to read").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let capture = Capture::start(&name_of(&attached), &["--write", path.to_str().unwrap()]);
     until("it captures", WITHIN, || is_capturing(&attached));
     let _server = streams::serve(&network.pod, AT.into(), &[]).unwrap();

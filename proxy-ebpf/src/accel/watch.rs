@@ -1,6 +1,7 @@
-//! What programs accept to which nothing is redirected. It may send in the map, but only if it does not block: a wake-up without data, as for room to write, ends a blocking recv in the map with EAGAIN (docs/kernel.md: "A
-//! socket in the map"). What a socket will do is not known when it could enter, it has no file yet. So the ones before it tell:
-//! each is looked at when something it has sent is acknowledged, which on one node is nearly always within that call of send.
+//! What programs accept to which nothing is redirected. It may send in the map, but only if it does not block: a wake-up
+//! without data, as for room to write, ends a blocking recv in the map with EAGAIN (docs/kernel.md: "A socket in the map").
+//! What a socket will do is not known when it could enter, it has no file yet. So the ones before it tell: each is looked at
+//! when something it has sent is acknowledged, which on one node is nearly always within that call of send.
 //! Small answers gain nothing by it: who sends only such leaves again.
 
 use aya_ebpf::bindings::{BPF_SOCK_OPS_RTT_CB_FLAG, bpf_sock};

@@ -40,7 +40,8 @@ impl Sink for Lines {
         self.written
     }
 
-    fn end(&mut self) -> Result<()> {
-        Ok(())
+    /// Each line is printed at once.
+    fn flush(&mut self) -> Result<bool> {
+        Ok(true)
     }
 }

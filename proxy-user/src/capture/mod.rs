@@ -22,7 +22,8 @@ pub(crate) trait Sink {
     /// Bytes written so far.
     fn written(&self) -> u64;
 
-    fn end(&mut self) -> Result<()>;
+    /// Somebody may wait for what was taken. False: as above.
+    fn flush(&mut self) -> Result<bool>;
 }
 
 /// Who has sent it.

@@ -115,8 +115,8 @@ impl<W: Write> Sink for File<W> {
         self.writer.get_ref().bytes
     }
 
-    fn end(&mut self) -> Result<()> {
-        is_read(self.writer.get_mut().flush()).map(drop)
+    fn flush(&mut self) -> Result<bool> {
+        is_read(self.writer.get_mut().flush())
     }
 }
 

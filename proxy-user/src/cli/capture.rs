@@ -1,9 +1,12 @@
 //! `sidestep capture`.
 
 use std::{
-    fs::OpenOptions,
+    fs::{OpenOptions, Permissions},
     io::{self, BufWriter, IsTerminal as _},
-    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
+    os::{
+        fd::AsFd as _,
+        unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    },
     path::PathBuf,
     process::ExitCode,
     sync::{
@@ -98,7 +101,7 @@ pub(crate) fn run(args: &CaptureArgs) -> Result<ExitCode> {
     };
     let seen =
         Look { args, stopped: &stopped, began: Instant::now() }.until_it_ends(&mut capture, &mut *sink)?;
-    sink.end()?;
+    sink.flush()?;
     say(&seen, capture.lost(), args);
     Ok(ExitCode::SUCCESS)
 }
@@ -162,6 +165,12 @@ fn sink(args: &CaptureArgs, names: Names) -> Result<Box<dyn Sink>> {
         .map_err(|error| {
             Failure::error(Class::of_argument(&error), format!("--write {}: {error}", path.display()))
         })?;
+    // One that was there may have been for others to read.
+    let meta = file.metadata().with_context(|| format!("stat {}", path.display()))?;
+    if meta.is_file() {
+        file.set_permissions(Permissions::from_mode(0o600))
+            .with_context(|| format!("--write {}: make it root's alone", path.display()))?;
+    }
     Ok(Box::new(File::begin(BufWriter::new(file), names)?))
 }
 
@@ -195,6 +204,9 @@ impl Look<'_> {
             for _ in 0..1024 {
                 let Some(piece) = capture.next_piece() else {
                     if is_over {
+                        return Ok(seen);
+                    }
+                    if !sink.flush()? {
                         return Ok(seen);
                     }
                     wait(capture)?;
