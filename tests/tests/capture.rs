@@ -172,6 +172,36 @@ fn every_byte_is_in_the_file() {
     assert!(!is_capturing(&attached));
 }
 
+/// A reader of such files that is not ours finds nothing wrong with it.
+#[test]
+fn tcpdump_reads_it() {
+    let needs = [Requirement::Acceleration, Requirement::Program("tcpdump", "tcpdump")];
+    if !DataPlane::Sidestep.met(&needs) {
+        return;
+    }
+    let _turn = turn();
+    let network = Network::new("capture-read").unwrap();
+    let attached = Accelerated::new(ANY_READER).attach(&network.pod).unwrap();
+    let _server = streams::serve(&network.pod, AT.into(), &[]).unwrap();
+    let mut capture = Capture::start(&name_of(&attached), &["--write", "-", "--port", "7000"]);
+    until("it captures", WITHIN, || is_capturing(&attached));
+    let file = capture.0.stdout.take().unwrap();
+    let reading = Command::new("tcpdump").args(["-nnvv", "--number", "-r", "-"]).stdin(file);
+    let reading = reading.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // In one piece each.
+    let seen = streams::Client::to(AT.into(), 1, 20_000).chunk(8000).run(&network.pod).unwrap();
+    assert_eq!((seen.completed, seen.corrupted), (1, 0), "{seen:?}");
+    let (_, said) = capture.interrupt();
+    let read = reading.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&read.stdout);
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let packets: Vec<&str> = text.lines().filter(|line| line.contains("Flags [P.]")).collect();
+    let messages = said.split(' ').nth(1).and_then(|count| count.parse::<usize>().ok());
+    assert_eq!(Some(packets.len()), messages, "{said}{text}");
+    let right = |line: &&str| line.contains("127.0.0.1") && line.contains("(correct)") && line.contains(".7000");
+    assert!(!packets.is_empty() && packets.iter().all(right), "{text}");
+}
+
 /// What another workload sends to the one that is captured is shown as well, and what others say to each other is not.
 #[test]
 fn of_others_only_what_they_say_to_it() {

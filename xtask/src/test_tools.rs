@@ -14,6 +14,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("ip6tables-restore", "iptables"),
     ("nsenter", "util-linux"),
     ("nginx", "nginx-light"),
+    ("tcpdump", "tcpdump"),
     ("haproxy", "haproxy"),
     ("conntrack", "conntrack"),
     ("wrk", "wrk"),
