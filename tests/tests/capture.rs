@@ -198,7 +198,8 @@ fn tcpdump_reads_it() {
     let packets: Vec<&str> = text.lines().filter(|line| line.contains("Flags [P.]")).collect();
     let messages = said.split(' ').nth(1).and_then(|count| count.parse::<usize>().ok());
     assert_eq!(Some(packets.len()), messages, "{said}{text}");
-    let right = |line: &&str| line.contains("127.0.0.1") && line.contains("(correct)") && line.contains(".7000");
+    let right =
+        |line: &&str| line.contains("127.0.0.1") && line.contains("(correct)") && line.contains(".7000");
     assert!(!packets.is_empty() && packets.iter().all(right), "{text}");
 }
 

@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod cgroup;
+mod clock;
 pub mod dataplane;
 mod flock;
 pub mod flows;

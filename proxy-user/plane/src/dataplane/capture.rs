@@ -28,7 +28,7 @@ use super::{
     workloads::Workloads,
 };
 use crate::{
-    flows::{Clock, monotonic_ns},
+    clock::{Clock, monotonic_ns},
     sys::bpf_mmap::Mapping,
 };
 

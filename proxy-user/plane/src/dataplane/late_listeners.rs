@@ -19,6 +19,7 @@ use proxy_core::exit::{Class, Failure};
 
 use super::{adopt::Adopter, pins::open_map, socket_states, wire::Raw};
 use crate::{
+    clock::monotonic_ns,
     netns::{Listener, Netns, OpenSocket, listeners, open_sockets, sockets_of},
     sys::bpf_map_elem,
 };
@@ -145,8 +146,7 @@ impl Found {
 
 /// Two numbers, others than those of a moment ago.
 fn runs() -> [u8; 2] {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
-    let first = now.map_or(1, |now| (now.tv_nsec() / 1000 % 254) as u8 + 1);
+    let first = monotonic_ns().map_or(1, |now| (now / 1000 % 254) as u8 + 1);
     [first, first + 1]
 }
 

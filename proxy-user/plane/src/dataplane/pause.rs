@@ -9,7 +9,7 @@ use proxy_core::config::Accelerate;
 use super::{
     accelerated, bpffs, layout::layout, lock::Lock, meta::Meta, node_pins, pins::WorkloadPins, recorded,
 };
-use crate::flows::monotonic_ns;
+use crate::clock::monotonic_ns;
 
 /// For this long from now on; none: no longer.
 ///

@@ -92,7 +92,10 @@ pub fn callers(flows: &[Flow], by: By, most: usize) -> Vec<Caller> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flows::{clock::Clock, end::tests::pair, join};
+    use crate::{
+        clock::Clock,
+        flows::{end::tests::pair, join},
+    };
 
     /// Flows of one process to 10.0.0.9, on these ports, each with so many bytes.
     fn flows(of: &[(u16, u64)]) -> Vec<Flow> {

@@ -8,7 +8,6 @@ use std::{
 use anyhow::Result;
 
 use super::{
-    clock::Clock,
     end::{End, EndKey},
     flow::Flow,
     join,
@@ -16,6 +15,7 @@ use super::{
     list,
     names::Names,
 };
+use crate::clock::Clock;
 
 /// The other end of a connection closes a moment later; its process may take longer to let go of it.
 const PATIENCE: Duration = Duration::from_millis(500);

@@ -12,12 +12,12 @@ use proxy_common::{
 };
 
 use super::{
-    clock::Clock,
     end::{End, EndKey},
     flow::{Flow, Named as _, Path, Process, Side, State, Stream, Times},
     names::{Name, Names},
     way::{stream, waiting},
 };
+use crate::clock::Clock;
 
 /// Ends by what they are an end of.
 pub(super) type Known = HashMap<EndKey, End>;

@@ -5,7 +5,6 @@
 //! [`totals`] at the sums.
 
 mod callers;
-mod clock;
 mod culprits;
 mod end;
 mod filter;
@@ -25,7 +24,6 @@ mod walk;
 mod way;
 
 pub use callers::{By, Caller, callers};
-pub(crate) use clock::{Clock, monotonic_ns};
 pub use culprits::{Culprit, culprits};
 pub use filter::{Filter, Verdict, one_of};
 pub use flow::{Flow, Named, Path, Process, SCHEMA, Side, Split, State, Stream, Times, Waiting};

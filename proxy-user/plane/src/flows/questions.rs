@@ -5,8 +5,10 @@ use proxy_common::questions::Outcome;
 
 pub use proxy_common::questions::Questions;
 
-use super::clock::monotonic_ns;
-use crate::dataplane::{QuestionMaps, WorkloadStatus, is_observed};
+use crate::{
+    clock::monotonic_ns,
+    dataplane::{QuestionMaps, WorkloadStatus, is_observed},
+};
 
 /// Of each of these workloads, in their order; none: its packets are not looked at. A question that nobody waits for any
 /// more counts as unanswered.

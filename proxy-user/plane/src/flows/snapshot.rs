@@ -9,7 +9,6 @@ use std::{
 use anyhow::Result;
 
 use super::{
-    clock::Clock,
     end::{End, EndKey},
     filter::Filter,
     flow::{Flow, State},
@@ -17,7 +16,7 @@ use super::{
     journal::Reader,
     list,
 };
-use crate::dataplane::is_observed;
+use crate::{clock::Clock, dataplane::is_observed};
 
 /// Open flows.
 pub fn live(filter: &Filter) -> Result<Vec<Flow>> {

@@ -10,13 +10,13 @@ use proxy_common::flow::{Direction, Hop};
 use serde::Serialize;
 
 use super::{
-    clock::Clock,
     end::{End, EndKey},
     filter::Filter,
     flow::{Flow, Side, Waiting},
     join::{self, Known},
     list,
 };
+use crate::clock::Clock;
 
 /// Looks, and remembers since when nothing has moved.
 #[derive(Debug, Default)]

@@ -16,6 +16,7 @@ use proxy_core::{
 
 use crate::{
     cgroup::Cgroup,
+    clock::monotonic_ns,
     dataplane::{
         acceleration::Plan,
         attach_options::AttachOptions,
@@ -165,9 +166,7 @@ pub(super) fn features(compiled: &Compiled, extras: &Extras) -> u32 {
 
 /// The clock, in microseconds: it tells a workload from the one that had its slot before.
 fn number() -> u32 {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |now| now.tv_sec() as u64 * 1_000_000 + now.tv_nsec() as u64 / 1000);
-    (now as u32).max(1)
+    monotonic_ns().map_or(1, |now| ((now / 1000) as u32).max(1))
 }
 
 fn no_address(netns: &Netns) -> anyhow::Error {
