@@ -186,7 +186,8 @@ fn tcpdump_reads_it() {
     let mut capture = Capture::start(&name_of(&attached), &["--write", "-", "--port", "7000"]);
     until("it captures", WITHIN, || is_capturing(&attached));
     let file = capture.0.stdout.take().unwrap();
-    let reading = Command::new("tcpdump").args(["-nnvv", "--number", "-r", "-"]).stdin(file);
+    let mut reading = Command::new("tcpdump");
+    reading.args(["-nnvv", "--number", "-r", "-"]).stdin(file);
     let reading = reading.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // In one piece each.
     let seen = streams::Client::to(AT.into(), 1, 20_000).chunk(8000).run(&network.pod).unwrap();
