@@ -32,6 +32,7 @@ mod out;
 pub mod relay;
 pub mod serve;
 mod sheet;
+mod span;
 pub mod top;
 mod units;
 pub mod verify;

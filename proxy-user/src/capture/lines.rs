@@ -4,7 +4,7 @@ use anyhow::Result;
 use proxy_plane::dataplane::Piece;
 
 use super::{Names, Sink, path, sender};
-use crate::{cli::span::timestamp, out};
+use crate::{out, span::timestamp};
 
 pub(crate) struct Lines {
     names: Names,

@@ -38,7 +38,6 @@ mod rules;
 mod run;
 mod serve;
 mod settings;
-pub(crate) mod span;
 mod status;
 mod status_share;
 mod stop;
@@ -60,7 +59,7 @@ use proxy_core::exit::Class;
 use tracing::Level;
 
 use self::istio_iptables::IstioIptables;
-use crate::{out, relay, yaml};
+use crate::{out, relay, span, yaml};
 
 /// Istio sidecar redirection with eBPF in place of iptables.
 #[derive(Parser, Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// For clap: `90s`, `1h30m`, `500ms`.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || "write numbers with units, as 30s, 5m, 1h30m or 1d".to_owned();
     let mut rest = text;
     let mut sum = 0u64;
@@ -22,7 +22,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
 }
 
 /// At most four characters.
-pub(super) fn short(us: u64) -> String {
+pub(crate) fn short(us: u64) -> String {
     const SECOND: u64 = 1_000_000;
     const MINUTE: u64 = 60 * SECOND;
     const HOUR: u64 = 60 * MINUTE;
@@ -40,7 +40,7 @@ pub(super) fn short(us: u64) -> String {
 }
 
 /// The time of day where it was within a day of `now`, else the day; both in UTC, of microseconds since the epoch.
-pub(super) fn clock(at_us: u64, now_us: u64) -> String {
+pub(crate) fn clock(at_us: u64, now_us: u64) -> String {
     const DAY: u64 = 86_400;
     let seconds = at_us / 1_000_000;
     if now_us.saturating_sub(at_us) < DAY * 1_000_000 {
