@@ -147,7 +147,7 @@ fn every_byte_is_in_the_file() {
     until("it captures", WITHIN, || is_capturing(&attached));
     let _server = streams::serve(&network.pod, AT.into(), &[]).unwrap();
     // With pauses, so that whoever reads the ring keeps up.
-    let client = streams::Client::to(AT.into(), FLOWS, BYTES).burst(100_000);
+    let client = streams::Client::to(AT.into(), FLOWS, BYTES).chunk(30_000).burst(100_000);
     let seen = client.run(&network.pod).unwrap();
     assert_eq!((seen.completed, seen.corrupted), (FLOWS, 0), "{seen:?}");
     let (_, said) = capture.interrupt();

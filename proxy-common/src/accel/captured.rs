@@ -5,9 +5,8 @@ use crate::addr::Port;
 
 /// Bytes of the ring in which they wait.
 pub const CAPTURED_SIZE: u32 = 4 << 20;
-/// Bytes of a message that one piece has at most, and how many pieces there are of one.
-pub const PIECE: u32 = 16 << 10;
-pub const PIECES: u32 = 16;
+/// Bytes of a message that are kept at most, in one piece: in several, the verifier of Linux 6.1 finds the program too large.
+pub const PIECE: u32 = 32 << 10;
 /// What is no longer takes little of the ring.
 pub const SMALL_PIECE: u32 = 512;
 

@@ -9,7 +9,7 @@ use aya_ebpf::{
     maps::ring_buf::RingBufEntry,
     programs::SkMsgContext,
 };
-use proxy_common::accel::{Capture, Captured, PIECE, PIECES, Reason, Record, SMALL_PIECE};
+use proxy_common::accel::{Capture, Captured, PIECE, Reason, Record, SMALL_PIECE};
 
 use super::{maps, peer};
 use crate::{atomic, clock::now, ctx::load64};
@@ -33,34 +33,27 @@ pub(super) fn keep(ctx: &SkMsgContext, capture: &mut Capture, record: &Record, r
         return;
     }
     let Some(written) = peer::write_seq(record.sk) else { return };
-    let most = if size < capture.most { size } else { capture.most };
-    for number in 0..PIECES {
-        let start = number * PIECE;
-        // Of an empty message, or of none of its bytes, there is a piece as well: it says that there was one.
-        if start != 0 && start >= most {
-            break;
-        }
-        let left = most - start;
-        let kept = if left > PIECE { PIECE } else { left };
-        let head = Captured {
-            at,
-            tenancy: sender,
-            own: record.own,
-            sequence: written.wrapping_add(record.tally.redirected_bytes as u32),
-            size,
-            start,
-            kept,
-            reason: reason as u32,
-            reserved: 0,
-        };
-        let is_kept = if kept > SMALL_PIECE {
-            piece::<{ PIECE as usize }>(ctx, &head, kept)
-        } else {
-            piece::<{ SMALL_PIECE as usize }>(ctx, &head, kept)
-        };
-        if !is_kept {
-            atomic::add(&mut capture.lost, 1);
-        }
+    let most = if capture.most < PIECE { capture.most } else { PIECE };
+    // Of an empty message, or of none of its bytes, there is a piece as well: it says that there was one.
+    let kept = if size < most { size } else { most };
+    let head = Captured {
+        at,
+        tenancy: sender,
+        own: record.own,
+        sequence: written.wrapping_add(record.tally.redirected_bytes as u32),
+        size,
+        start: 0,
+        kept,
+        reason: reason as u32,
+        reserved: 0,
+    };
+    let is_kept = if kept > SMALL_PIECE {
+        piece::<{ PIECE as usize }>(ctx, &head, kept)
+    } else {
+        piece::<{ SMALL_PIECE as usize }>(ctx, &head, kept)
+    };
+    if !is_kept {
+        atomic::add(&mut capture.lost, 1);
     }
 }
 
@@ -103,7 +96,7 @@ fn fill<const BYTES: usize>(
     }
     // In one place: a message lies in as many as it was written from.
     // SAFETY: the context of this very call.
-    if unsafe { bpf_msg_pull_data(ctx.msg, head.start, head.start + kept, 0) } != 0 {
+    if unsafe { bpf_msg_pull_data(ctx.msg, 0, kept, 0) } != 0 {
         return false;
     }
     let data = load64!(ctx.msg, sk_msg_md, __bindgen_anon_1) as *const c_void;

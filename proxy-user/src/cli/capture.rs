@@ -70,9 +70,9 @@ pub(crate) struct CaptureArgs {
     #[arg(long, value_name = "MIB", default_value_t = 100)]
     max_mib: u64,
 
-    /// Bytes of each message, at most 262144
-    #[arg(short, long, value_name = "BYTES", default_value_t = 262_144,
-        value_parser = clap::value_parser!(u32).range(0..=262_144))]
+    /// Bytes of each message, at most 32768
+    #[arg(short, long, value_name = "BYTES", default_value_t = 32_768,
+        value_parser = clap::value_parser!(u32).range(0..=32_768))]
     snaplen: u32,
 }
 
