@@ -94,7 +94,9 @@ pub fn choose(direction: &mut DirectionState, inputs: &PathInputs) -> Path {
     } else {
         direction.small_run = direction.small_run.saturating_add(1);
     }
-    let reason = if !inputs.drained {
+    // What was read of the stack is charged a moment longer: nothing is redirected behind it that is not redirected now.
+    let charged = inputs.off && direction.mode == mode::STACK && inputs.queued != 0;
+    let reason = if !inputs.drained || charged {
         Some(Reason::Draining)
     } else if inputs.queued > inputs.limit || inputs.size > inputs.limit - inputs.queued {
         Some(Reason::Limit)
@@ -146,6 +148,21 @@ mod tests {
         stops_short: false,
         reads_blocking: false,
     };
+
+    /// The receiver has read all of the stack's bytes, and the kernel has not freed them.
+    #[test]
+    fn what_is_off_begins_no_redirection() {
+        let off = PathInputs { off: true, ..CALM };
+        let mut direction = DirectionState::default();
+        assert_eq!(choose(&mut direction, &off), Path::Stack(Reason::Off));
+        let charged = PathInputs { queued: 1, ..off };
+        assert_eq!(choose(&mut direction, &charged), Path::Stack(Reason::Draining));
+        // What was redirected and waits is followed by more, until it is read.
+        let mut direction = DirectionState::default();
+        assert_eq!(choose(&mut direction, &CALM), Path::Redirect);
+        assert_eq!(choose(&mut direction, &charged), Path::Redirect);
+        assert_eq!(choose(&mut direction, &off), Path::Stack(Reason::Off));
+    }
 
     #[test]
     fn nothing_overtakes_what_is_on_the_stack() {
