@@ -18,7 +18,7 @@ use crate::{
 
 pub use crate::kernel::AccelKernel;
 pub use asked::{ASKS_SIZE, Asked};
-pub use captured::{CAPTURED_SIZE, Capture, Captured, MOST_CAPTURED, NOBODY, PIECE, SMALL_PIECE};
+pub use captured::{CAPTURED_SIZE, Capture, Captured, KEPT_SMALL, MOST_CAPTURED, MOST_KEPT, NOBODY};
 pub use choose::{DirectionState, Path, PathInputs, SMALL_RUN, WORTH_ALONE, choose, direction_bit, mode};
 pub use reason::Reason;
 pub use seen::{SEEN, Seen, sends_little};

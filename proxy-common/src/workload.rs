@@ -31,8 +31,14 @@ impl Workload {
     /// This workload in this slot, and nobody before or after it.
     #[inline(always)]
     pub const fn tenancy(&self, slot: u32) -> u64 {
-        (self.number as u64) << 32 | slot as u64
+        tenancy(self.number, slot)
     }
+}
+
+/// Of a workload with this number in this slot.
+#[inline(always)]
+pub const fn tenancy(number: u32, slot: u32) -> u64 {
+    (number as u64) << 32 | slot as u64
 }
 
 /// What becomes of a workload's traffic.

@@ -27,6 +27,7 @@ pub mod bench;
 mod capture;
 pub mod cli;
 pub mod doctor;
+mod ended;
 pub mod nodes;
 mod out;
 pub mod relay;

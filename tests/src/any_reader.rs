@@ -11,9 +11,9 @@ pub const ANY_READER: &str = "any-reader";
 pub const UNKNOWN_SENDS: &str = "unknown-sends";
 /// The same, from their first sockets on.
 pub const UNKNOWN_SENDS_AT_ONCE: &str = "unknown-sends-at-once";
-
 /// The same, for as long as what they send is large.
 pub const UNKNOWN_SENDS_WHILE_LARGE: &str = "unknown-sends-while-large";
+
 /// Each in the place of the mode, with its bits of `proxy_common::accel::switch_flag`.
 const WORDS: [(&str, u32); 4] = [
     (ANY_READER, 1),

@@ -11,16 +11,12 @@ pub struct Content(Vec<u8>);
 
 impl Default for Content {
     fn default() -> Self {
-        Self::new()
+        let mut random = Random::of(42, 0);
+        Self((0..BLOCK).map(|_| (random.number() >> 32) as u8).collect())
     }
 }
 
 impl Content {
-    pub fn new() -> Self {
-        let mut random = Random::of(42, 0);
-        Self((0..BLOCK).map(|_| (random.number() >> 32) as u8).collect())
-    }
-
     /// Bytes of flow `seed` from `offset` on: at most `length`, perhaps fewer.
     pub fn at(&self, seed: u64, offset: u64, length: usize) -> &[u8] {
         let start = ((seed.wrapping_mul(7919) % BLOCK as u64 + offset) % BLOCK as u64) as usize;
@@ -57,7 +53,7 @@ mod tests {
 
     #[test]
     fn what_is_out_of_place_is_seen() {
-        let content = Content::new();
+        let content = Content::default();
         let mut stream = Vec::new();
         while stream.len() < 3 * BLOCK {
             stream.extend_from_slice(content.at(5, stream.len() as u64, 65_536));

@@ -25,6 +25,12 @@ const NEEDS: [Requirement; 3] = [
     Requirement::Program("redis-server", "redis-server"),
     Requirement::Program("redis-cli", "redis-tools"),
 ];
+/// And a library that splices.
+const PERL: [Requirement; 3] = [
+    Requirement::Acceleration,
+    Requirement::Program("perl", "perl-base"),
+    Requirement::Program("rustc", "rustc"),
+];
 const LOOKED_AT_WITHIN: Duration = Duration::from_secs(20);
 /// Two looks, the second after two seconds.
 const SEEN_WITHIN: Duration = Duration::from_secs(4);
@@ -54,32 +60,43 @@ fn redis(pod: &Pod) -> Process {
     server
 }
 
-/// Redis in such a pod.
-struct Later {
-    _server: Process,
+/// Such a pod.
+struct Waiting {
     _serve: Option<Serve>,
     _attached: Sidestep,
     network: Network,
     _alone: MutexGuard<'static, ()>,
 }
 
-impl Later {
+impl Waiting {
     /// `looks`: whether somebody serves meanwhile. None: what it needs is not here.
-    fn new(looks: bool) -> Option<Self> {
-        if !DataPlane::Sidestep.met(&NEEDS) {
+    fn new(needs: &[Requirement], looks: bool) -> Option<Self> {
+        if !DataPlane::Sidestep.met(needs) {
             return None;
         }
         let alone = alone();
         let network = Network::new("later").unwrap();
         let attached = attached(&network);
         let serve = looks.then(|| Serve::start(&[]).unwrap());
-        Some(Self {
-            _server: redis(&network.pod),
-            _serve: serve,
-            _attached: attached,
-            network,
-            _alone: alone,
-        })
+        Some(Self { _serve: serve, _attached: attached, network, _alone: alone })
+    }
+}
+
+/// Redis in it.
+struct Later {
+    _server: Process,
+    waiting: Waiting,
+}
+
+impl Later {
+    fn new(looks: bool) -> Option<Self> {
+        let waiting = Waiting::new(&NEEDS, looks)?;
+        let server = redis(&waiting.network.pod);
+        Some(Self { _server: server, waiting })
+    }
+
+    fn pod(&self) -> &Pod {
+        &self.waiting.network.pod
     }
 }
 
@@ -95,7 +112,7 @@ fn loaded(pod: &Pod) -> (Paths, Paths) {
 #[test]
 fn a_server_and_its_clients_are_redirected_to() {
     let Some(later) = Later::new(true) else { return };
-    let pod = &later.network.pod;
+    let pod = later.pod();
     until("questions and answers are redirected", LOOKED_AT_WITHIN, || {
         let before = Acceleration::of_pod(pod).unwrap().of("redirected").messages;
         loaded(pod).0.messages - before >= 2 * 2000
@@ -107,7 +124,7 @@ fn a_server_and_its_clients_are_redirected_to() {
 #[test]
 fn where_nobody_looks_they_stay_on_the_stack() {
     let Some(later) = Later::new(false) else { return };
-    let pod = &later.network.pod;
+    let pod = later.pod();
     loaded(pod);
     let (redirected, stays) = loaded(pod);
     assert!(redirected.messages == 0 && stays.sockets > 0, "{redirected:?} {stays:?}");
@@ -117,7 +134,7 @@ fn where_nobody_looks_they_stay_on_the_stack() {
 #[test]
 fn who_does_not_see_them_says_so() {
     let Some(later) = Later::new(false) else { return };
-    let pod = &later.network.pod;
+    let pod = later.pod();
     let pod_of_serve = Pod::new("serve").unwrap();
     let binary = tests::sidestep::binary().unwrap();
     let apart = ["--pid", "--fork", "--kill-child", "--mount-proc"];
@@ -135,20 +152,9 @@ fn who_does_not_see_them_says_so() {
 /// program.
 #[test]
 fn what_an_mptcp_listener_accepts_is_judged_when_it_accepts() {
-    let needs = [
-        Requirement::Acceleration,
-        Requirement::Mptcp,
-        Requirement::Program("perl", "perl-base"),
-        Requirement::Program("rustc", "rustc"),
-    ];
-    if !DataPlane::Sidestep.met(&needs) {
-        return;
-    }
-    let _alone = alone();
-    let network = Network::new("later").unwrap();
-    let pod = &network.pod;
-    let _attached = attached(&network);
-    let _serve = Serve::start(&[]).unwrap();
+    let needs = [&PERL[..], &[Requirement::Mptcp]].concat();
+    let Some(waiting) = Waiting::new(&needs, true) else { return };
+    let pod = &waiting.network.pod;
     let library = splicing_library(pod.scratch());
     let server = pod.command(own_copy(pod, "perl")).args(["-e", ECHOING, "7000", &library]);
     let server = server.user(APP_USER.0, APP_USER.1).spawn().unwrap();
@@ -172,19 +178,8 @@ const ECHOING: &str = "use Socket; use Fcntl; socket(S, PF_INET, SOCK_STREAM, 26
 /// What a program may do is what one process of it has shown, whatever the next one shows.
 #[test]
 fn a_library_that_comes_later_lowers_and_nothing_raises() {
-    let needs = [
-        Requirement::Acceleration,
-        Requirement::Program("perl", "perl-base"),
-        Requirement::Program("rustc", "rustc"),
-    ];
-    if !DataPlane::Sidestep.met(&needs) {
-        return;
-    }
-    let _alone = alone();
-    let network = Network::new("later").unwrap();
-    let pod = &network.pod;
-    let _attached = attached(&network);
-    let _serve = Serve::start(&[]).unwrap();
+    let Some(waiting) = Waiting::new(&PERL, true) else { return };
+    let pod = &waiting.network.pod;
     let start = |port: &str, library: &str| {
         let process =
             pod.command(own_copy(pod, "perl")).args(["-e", LISTENING, port, library]).spawn().unwrap();

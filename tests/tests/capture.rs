@@ -7,13 +7,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use pcap_file::pcapng::{Block, PcapNgReader, blocks::enhanced_packet::EnhancedPacketOption};
 use tests::accelerated::{Accelerated, attach_both, streams};
+use tests::alone::alone;
 use tests::any_reader::ANY_READER;
 use tests::content::Content;
 use tests::counters::Acceleration;
@@ -30,13 +30,6 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// What a flow of `lab-agent stream` sends before its content, and at most after it.
 const AROUND: usize = 32;
 
-/// A node has one capture at a time.
-static TURN: Mutex<()> = Mutex::new(());
-
-fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn name_of(attached: &Sidestep) -> String {
     let meta = attached.meta().unwrap();
     format!("{}-{}", meta["netns"]["ino"], meta["cgroup_id"])
@@ -46,10 +39,12 @@ fn name_of(attached: &Sidestep) -> String {
 struct Capture(Child);
 
 impl Capture {
-    fn start(workload: &str, flags: &[&str]) -> Self {
+    /// Of this workload, with these flags; when it has begun.
+    fn start(attached: &Sidestep, flags: &[&str]) -> Self {
         let mut command = Command::new(sidestep::binary().unwrap());
-        command.args(["capture", "--workload", workload]).args(flags);
+        command.args(["capture", "--workload", &name_of(attached)]).args(flags);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        until("it captures", WITHIN, || is_capturing(attached));
         Self(child)
     }
 
@@ -135,7 +130,8 @@ fn every_byte_is_in_the_file() {
     if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
-    let _turn = turn();
+    // A node has one capture at a time.
+    let _turn = alone();
     const FLOWS: u64 = 4;
     let network = Network::new("capture").unwrap();
     let attached = Accelerated::new(ANY_READER).limit(50_000).attach(&network.pod).unwrap();
@@ -143,8 +139,7 @@ fn every_byte_is_in_the_file() {
     let path = directory.path().join("all.pcapng");
     fs::write(&path, "of before, for all to read").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    let capture = Capture::start(&name_of(&attached), &["--write", path.to_str().unwrap()]);
-    until("it captures", WITHIN, || is_capturing(&attached));
+    let capture = Capture::start(&attached, &["--write", path.to_str().unwrap()]);
     let _server = streams::serve(&network.pod, AT.into(), &[]).unwrap();
     // With pauses, so that whoever reads the ring keeps up.
     let client = streams::Client::to(AT.into(), FLOWS, BYTES).chunk(30_000).burst(100_000);
@@ -157,7 +152,7 @@ fn every_byte_is_in_the_file() {
     assert_eq!(mode & 0o777, 0o600, "payload is nobody else's");
     let streams = read(&path).unwrap();
     assert_eq!(streams.len() as u64, 2 * FLOWS);
-    let content = Content::new();
+    let content = Content::default();
     let (mut redirected, mut all) = (0, 0);
     for (direction, stream) in &streams {
         let whole = stream.whole().with_context(|| format!("{direction:?}")).unwrap();
@@ -179,12 +174,12 @@ fn tcpdump_reads_it() {
     if !DataPlane::Sidestep.met(&needs) {
         return;
     }
-    let _turn = turn();
+    // A node has one capture at a time.
+    let _turn = alone();
     let network = Network::new("capture-read").unwrap();
     let attached = Accelerated::new(ANY_READER).attach(&network.pod).unwrap();
     let _server = streams::serve(&network.pod, AT.into(), &[]).unwrap();
-    let mut capture = Capture::start(&name_of(&attached), &["--write", "-", "--port", "7000"]);
-    until("it captures", WITHIN, || is_capturing(&attached));
+    let mut capture = Capture::start(&attached, &["--write", "-", "--port", "7000"]);
     let file = capture.0.stdout.take().unwrap();
     let mut reading = Command::new("tcpdump");
     reading.args(["-nnvv", "--number", "-r", "-"]).stdin(file);
@@ -210,7 +205,8 @@ fn of_others_only_what_they_say_to_it() {
     if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
-    let _turn = turn();
+    // A node has one capture at a time.
+    let _turn = alone();
     let network = Network::with_own_addresses("captured").unwrap();
     let both = attach_both(&network, &Accelerated::new(ANY_READER)).unwrap();
     let (to_pod, alone) = (network.pod4(7000), SocketAddr::from(([127, 0, 0, 1], 7001)));
@@ -218,8 +214,7 @@ fn of_others_only_what_they_say_to_it() {
         streams::serve(&network.pod, to_pod, &[]).unwrap(),
         streams::serve(&network.outside, alone, &[]).unwrap(),
     ];
-    let capture = Capture::start(&name_of(&both[0]), &[]);
-    until("it captures", WITHIN, || is_capturing(&both[0]));
+    let capture = Capture::start(&both[0], &[]);
     let run = |to, from: &Pod| {
         let seen = streams::Client::to(to, 1, 100_000).run(from).unwrap();
         assert_eq!((seen.completed, seen.corrupted), (1, 0), "{seen:?}");
@@ -238,15 +233,19 @@ fn one_process_captures_and_a_killed_one_does_not_stay() {
     if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
-    let _turn = turn();
+    // A node has one capture at a time.
+    let _turn = alone();
     let network = Network::new("capture-one").unwrap();
     let attached = Accelerated::new(ANY_READER).attach(&network.pod).unwrap();
     let name = name_of(&attached);
-    let mut first = Capture::start(&name, &[]);
-    until("it captures", WITHIN, || is_capturing(&attached));
-    let second = ended(["capture", "--workload", &name, "--for", "1s"]).unwrap();
+    let mut first = Capture::start(&attached, &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("of before");
+    fs::write(&path, "of before").unwrap();
+    let second = ended(["capture", "--workload", &name, "--write", path.to_str().unwrap()]).unwrap();
     assert_eq!(second.code, Some(69), "{second:?}");
     assert!(second.stderr.contains("another process captures"), "{second:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "of before");
     first.0.kill().unwrap();
     first.0.wait().unwrap();
     let third = ended(["capture", "--workload", &name, "--for", "100ms"]).unwrap();
@@ -260,13 +259,12 @@ fn it_ends_by_count_and_by_size() {
     if !DataPlane::Sidestep.met(&[Requirement::Acceleration]) {
         return;
     }
-    let _turn = turn();
+    // A node has one capture at a time.
+    let _turn = alone();
     let network = Network::new("capture-ends").unwrap();
     let attached = Accelerated::new(ANY_READER).attach(&network.pod).unwrap();
     let _server = streams::serve(&network.pod, AT.into(), &[]).unwrap();
-    let name = name_of(&attached);
-    let counted = Capture::start(&name, &["--count", "3"]);
-    until("it captures", WITHIN, || is_capturing(&attached));
+    let counted = Capture::start(&attached, &["--count", "3"]);
     let run = || streams::Client::to(AT.into(), 2, BYTES).run(&network.pod).unwrap();
     run();
     let (lines, said) = counted.end();
@@ -275,8 +273,7 @@ fn it_ends_by_count_and_by_size() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("some.pcapng");
     let sized =
-        Capture::start(&name, &["--write", path.to_str().unwrap(), "--max-mib", "1", "--snaplen", "100"]);
-    until("it captures", WITHIN, || is_capturing(&attached));
+        Capture::start(&attached, &["--write", path.to_str().unwrap(), "--max-mib", "1", "--snaplen", "100"]);
     let run_until = || fs::metadata(&path).is_ok_and(|file| file.len() >= 1 << 20);
     until("it has written enough", WITHIN, || {
         run();

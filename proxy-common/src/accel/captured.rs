@@ -5,10 +5,10 @@ use crate::addr::Port;
 
 /// Bytes of the ring in which they wait.
 pub const CAPTURED_SIZE: u32 = 4 << 20;
-/// Bytes of a message that are kept at most, in one piece: in several, the verifier of Linux 6.1 finds the program too large.
-pub const PIECE: u32 = 32 << 10;
+/// Bytes of a message that are kept at most. In several pieces, the verifier of Linux 6.1 finds the program too large.
+pub const MOST_KEPT: u32 = 32 << 10;
 /// What is no longer takes little of the ring.
-pub const SMALL_PIECE: u32 = 512;
+pub const KEPT_SMALL: u32 = 512;
 
 /// Workloads that are captured at once.
 pub const MOST_CAPTURED: usize = 16;
@@ -19,7 +19,7 @@ pub const MOST_CAPTURED: usize = 16;
 pub struct Capture {
     /// Until when, monotonic nanoseconds; 0: nothing is.
     pub until: u64,
-    /// Pieces for which there was no room, or that could not be read.
+    /// Messages for which there was no room, or that could not be read.
     pub lost: u64,
     /// Of these workloads (`Workload::tenancy`), what they send and what they are sent; [`NOBODY`]: of none.
     pub whose: [u64; MOST_CAPTURED],
@@ -41,7 +41,7 @@ impl Capture {
     }
 }
 
-/// Begins each piece of a message.
+/// A message as it waits; its bytes follow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct Captured {
@@ -52,14 +52,11 @@ pub struct Captured {
     pub own: EndKey,
     /// Sequence number of its first byte: what the stack carries and what is redirected are numbered in a row.
     pub sequence: u32,
-    /// Bytes of the whole message.
+    /// Its bytes, and how many of them follow.
     pub size: u32,
-    /// Where in it the piece begins, and how many bytes of it follow.
-    pub start: u32,
     pub kept: u32,
     /// Its path: [`super::Reason`].
     pub reason: u32,
-    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Capture>() == 152 && size_of::<Captured>() == 88);
+const _: () = assert!(size_of::<Capture>() == 152 && size_of::<Captured>() == 80);

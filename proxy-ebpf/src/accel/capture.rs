@@ -9,14 +9,17 @@ use aya_ebpf::{
     maps::ring_buf::RingBufEntry,
     programs::SkMsgContext,
 };
-use proxy_common::accel::{Capture, Captured, PIECE, Reason, Record, SMALL_PIECE};
+use proxy_common::{
+    accel::{Capture, Captured, KEPT_SMALL, MOST_KEPT, Reason, Record},
+    workload::tenancy,
+};
 
 use super::{maps, peer};
 use crate::{atomic, clock::now, ctx::load64};
 
-/// A piece as it lies in the ring.
+/// A message as it lies in the ring.
 #[repr(C)]
-struct Piece<const BYTES: usize> {
+struct Message<const BYTES: usize> {
     head: Captured,
     bytes: [u8; BYTES],
 }
@@ -33,33 +36,24 @@ pub(super) fn keep(ctx: &SkMsgContext, capture: &mut Capture, record: &Record, r
         return;
     }
     let Some(written) = peer::write_seq(record.sk) else { return };
-    let most = if capture.most < PIECE { capture.most } else { PIECE };
-    // Of an empty message, or of none of its bytes, there is a piece as well: it says that there was one.
-    let kept = if size < most { size } else { most };
+    let most = if capture.most < MOST_KEPT { capture.most } else { MOST_KEPT };
     let head = Captured {
         at,
         tenancy: sender,
         own: record.own,
         sequence: written.wrapping_add(record.tally.redirected_bytes as u32),
         size,
-        start: 0,
-        kept,
+        kept: if size < most { size } else { most },
         reason: reason as u32,
-        reserved: 0,
     };
-    let is_kept = if kept > SMALL_PIECE {
-        piece::<{ PIECE as usize }>(ctx, &head, kept)
+    let is_kept = if head.kept > KEPT_SMALL {
+        message::<{ MOST_KEPT as usize }>(ctx, &head)
     } else {
-        piece::<{ SMALL_PIECE as usize }>(ctx, &head, kept)
+        message::<{ KEPT_SMALL as usize }>(ctx, &head)
     };
     if !is_kept {
         atomic::add(&mut capture.lost, 1);
     }
-}
-
-#[inline(always)]
-fn tenancy(number: u32, slot: u32) -> u64 {
-    u64::from(number) << 32 | u64::from(slot)
 }
 
 #[inline(always)]
@@ -70,9 +64,9 @@ fn has_port(capture: &Capture, record: &Record) -> bool {
 
 /// False: there is no room, or no memory to read it.
 #[inline(always)]
-fn piece<const BYTES: usize>(ctx: &SkMsgContext, head: &Captured, kept: u32) -> bool {
-    let Some(mut room) = maps::captured::<Piece<BYTES>>() else { return false };
-    if fill(ctx, &mut room, head, kept) {
+fn message<const BYTES: usize>(ctx: &SkMsgContext, head: &Captured) -> bool {
+    let Some(mut room) = maps::captured::<Message<BYTES>>() else { return false };
+    if fill(ctx, &mut room, head) {
         room.submit(0);
         true
     } else {
@@ -84,23 +78,23 @@ fn piece<const BYTES: usize>(ctx: &SkMsgContext, head: &Captured, kept: u32) -> 
 #[inline(always)]
 fn fill<const BYTES: usize>(
     ctx: &SkMsgContext,
-    room: &mut RingBufEntry<Piece<BYTES>>,
+    room: &mut RingBufEntry<Message<BYTES>>,
     head: &Captured,
-    kept: u32,
 ) -> bool {
-    let piece: *mut Piece<BYTES> = MaybeUninit::as_mut_ptr(room);
+    let message: *mut Message<BYTES> = MaybeUninit::as_mut_ptr(room);
     // SAFETY: in the room that was reserved.
-    unsafe { ptr::write(&raw mut (*piece).head, *head) };
-    if kept == 0 {
+    unsafe { ptr::write(&raw mut (*message).head, *head) };
+    // That there was a message is told without its bytes.
+    if head.kept == 0 {
         return true;
     }
     // In one place: a message lies in as many as it was written from.
     // SAFETY: the context of this very call.
-    if unsafe { bpf_msg_pull_data(ctx.msg, 0, kept, 0) } != 0 {
+    if unsafe { bpf_msg_pull_data(ctx.msg, 0, head.kept, 0) } != 0 {
         return false;
     }
     let data = load64!(ctx.msg, sk_msg_md, __bindgen_anon_1) as *const c_void;
-    let length = if kept as usize > BYTES { BYTES as u32 } else { kept };
+    let length = if head.kept as usize > BYTES { BYTES as u32 } else { head.kept };
     // SAFETY: not more than there is room for; the helper checks the source itself.
-    unsafe { bpf_probe_read_kernel((&raw mut (*piece).bytes).cast(), length, data) == 0 }
+    unsafe { bpf_probe_read_kernel((&raw mut (*message).bytes).cast(), length, data) == 0 }
 }

@@ -13,6 +13,7 @@ use proxy_common::{
     },
     addr::{Addr, Port},
     flow::{PEERS, Tally},
+    workload::tenancy,
 };
 
 use super::{maps, peer, reader, record, short, watch};
@@ -142,7 +143,7 @@ pub(crate) fn server(me: &Workload, call: SockOps, sk: *mut bpf_sock) {
     let is_met = maps::end(&key.reversed()).is_some();
     let mut mark = record::mark_of(sk);
     if let Some(mark) = mark.as_deref_mut() {
-        reader::judge_again(mark);
+        reader::judge(mark);
     }
     let mark = mark.as_deref();
     let entered = admissible(me.slot, sk).and_then(|(number, flags)| {
@@ -345,8 +346,7 @@ fn uncount(record: &mut Record) {
         return;
     }
     record.direction.bits &= !direction_bit::COUNTED;
-    let tenancy = u64::from(record.number) << 32 | u64::from(record.slot);
-    if let Some(share) = workload::share_of(tenancy) {
+    if let Some(share) = workload::share_of(tenancy(record.number, record.slot)) {
         atomic::add(&mut share.sockets, u64::MAX);
     }
 }

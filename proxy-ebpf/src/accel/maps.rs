@@ -178,7 +178,7 @@ pub(super) fn capture() -> Option<&'static mut Capture> {
     (capture.until != 0).then_some(capture)
 }
 
-/// Room for a piece of a message.
+/// Room for a message.
 #[inline(always)]
 pub(super) fn captured<T: 'static>() -> Option<RingBufEntry<T>> {
     CAPTURED.reserve(0)

@@ -20,49 +20,32 @@ pub(super) fn mark(me: &Workload, sk: *mut bpf_sock) {
     let Some(cookie) = peer::cookie(number) else { return };
     let is_sidecar = is_sidecar_socket(me, sk);
     let Some(mark) = record::mark_or_new(sk) else { return };
-    mark.sk = number;
-    mark.cookie = cookie;
-    mark.program = Executable::NONE;
-    mark.flags = if is_sidecar {
-        end_flag::TRUSTED | end_flag::DRAINS
-    } else if read_program(&mut mark.program) {
-        judged(me, &mark.program)
+    let (flags, program) = if is_sidecar {
+        (end_flag::TRUSTED | end_flag::DRAINS, Executable::NONE)
     } else {
-        0
+        (0, program().unwrap_or(Executable::NONE))
     };
+    *mark = Mark { flags, reserved: 0, sk: number, cookie, program };
+    if !judge(mark) {
+        maps::ask(me, &mark.program);
+    }
 }
 
-/// A socket is accepted: what is known by now of its listener's program.
+/// What userspace has found of its program by now. False: nobody has looked at it.
 #[inline(always)]
-pub(super) fn judge_again(mark: &mut Mark) {
+pub(super) fn judge(mark: &mut Mark) -> bool {
     if mark.program.ino == 0 {
-        return;
+        return true;
     }
-    if let Some(flags) = maps::reader_flags(&mark.program) {
-        mark.flags = mark.flags & !OF_PROGRAM | trusted(flags);
-    }
+    let Some(flags) = maps::reader_flags(&mark.program) else { return false };
+    let is_guarded = flags & end_flag::GUARDED != 0 && rodata::guards();
+    mark.flags = mark.flags & !OF_PROGRAM | flags | if is_guarded { end_flag::TRUSTED } else { 0 };
+    true
 }
 
 /// Bits that say how a program reads. That its listener did not block is the listener's.
 const OF_PROGRAM: u32 =
     end_flag::TRUSTED | end_flag::DRAINS | end_flag::GUARDED | end_flag::SENDS | end_flag::NONBLOCKING;
-
-/// As userspace has found it by now. Of a program that nobody has looked at, somebody is asked to.
-#[inline(always)]
-fn judged(me: &Workload, program: &Executable) -> u32 {
-    let known = maps::reader_flags(program);
-    if known.is_none() {
-        maps::ask(me, program);
-    }
-    trusted(known.unwrap_or(0))
-}
-
-/// With what the guard makes of them.
-#[inline(always)]
-fn trusted(flags: u32) -> u32 {
-    let is_guarded = flags & end_flag::GUARDED != 0 && rodata::guards();
-    flags | if is_guarded { end_flag::TRUSTED } else { 0 }
-}
 
 /// Whether what a marked listener accepts belongs to an event loop. Asked of the listener itself at that time: some
 /// make it non-blocking only after listen(2).
@@ -83,12 +66,7 @@ fn is_sidecar_socket(me: &Workload, sk: *mut bpf_sock) -> bool {
     owner::recorded(sk).is_some_and(|owner| is_sidecar(me, &policy, owner.uid, owner.gid))
 }
 
-/// The program the calling process runs. False: it cannot be told.
-#[inline(always)]
-fn read_program(to: &mut Executable) -> bool {
-    program().map(|program| *to = program).is_some()
-}
-
+/// The program the calling process runs.
 #[inline(always)]
 fn program() -> Option<Executable> {
     let at = peer::program_offsets()?;

@@ -161,7 +161,7 @@ fn pods(force: bool, say: Say<'_>) -> Result<()> {
         if meta.sandbox.is_none() {
             continue;
         }
-        let name = meta.pod.map_or_else(|| pins.name(), |pod| pod.to_string());
+        let name = meta.called(&pins);
         if force {
             Node::open()?.release(&pins).with_context(|| format!("release {name}"))?;
             say(format!("{name} has left the mesh: its new connections pass its sidecar by"))?;

@@ -1,11 +1,18 @@
 //! The kernel's monotonic times as wall-clock times.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use nix::time::{ClockId, clock_gettime};
 
 /// Now, as the programs see it.
 pub(crate) fn monotonic_ns() -> Result<u64> {
     ns(ClockId::CLOCK_MONOTONIC)
+}
+
+/// So long from now.
+pub(crate) fn monotonic_after(span: Duration) -> Result<u64> {
+    Ok(monotonic_ns()?.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
 }
 
 fn ns(clock: ClockId) -> Result<u64> {

@@ -9,16 +9,17 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::ended;
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Interrupt {
     came: Arc<AtomicBool>,
     /// Process groups to end.
@@ -28,10 +29,7 @@ pub(super) struct Interrupt {
 impl Interrupt {
     /// Catches signals from now on.
     pub(super) fn catch() -> Result<Self> {
-        let interrupt = Self::default();
-        for signal in [SIGTERM, SIGINT, SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&interrupt.came)).context("catch signals")?;
-        }
+        let interrupt = Self { came: ended::by_signal()?, groups: Arc::default() };
         let watched = interrupt.clone();
         thread::Builder::new().name("interrupt".into()).spawn(move || watched.watch())?;
         Ok(interrupt)

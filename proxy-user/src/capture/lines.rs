@@ -1,7 +1,7 @@
 //! A line for each message.
 
 use anyhow::Result;
-use proxy_plane::dataplane::Piece;
+use proxy_plane::dataplane::Message;
 
 use super::{Names, Sink, path, sender};
 use crate::{out, span::timestamp};
@@ -18,19 +18,15 @@ impl Lines {
 }
 
 impl Sink for Lines {
-    fn take(&mut self, piece: &Piece) -> Result<bool> {
-        // The pieces behind the first one belong to the same message.
-        if piece.start != 0 {
-            return Ok(true);
-        }
+    fn take(&mut self, message: &Message) -> Result<bool> {
         let line = format!(
             "{} {} {} > {} {} bytes, {}\n",
-            timestamp(piece.at),
-            sender(&self.names, piece),
-            piece.source,
-            piece.target,
-            piece.size,
-            path(piece)
+            timestamp(message.at),
+            sender(&self.names, message),
+            message.source,
+            message.target,
+            message.size,
+            path(message)
         );
         self.written += line.len() as u64;
         out::lines(&line)

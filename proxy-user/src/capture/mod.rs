@@ -7,7 +7,8 @@ mod pcapng;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use proxy_plane::dataplane::Piece;
+use proxy_common::accel::Reason;
+use proxy_plane::dataplane::Message;
 
 pub(crate) use self::{lines::Lines, pcapng::File};
 
@@ -17,7 +18,7 @@ pub(crate) type Names = BTreeMap<u64, String>;
 /// Where messages go.
 pub(crate) trait Sink {
     /// False: nobody reads any more.
-    fn take(&mut self, piece: &Piece) -> Result<bool>;
+    fn take(&mut self, message: &Message) -> Result<bool>;
 
     /// Bytes written so far.
     fn written(&self) -> u64;
@@ -27,14 +28,13 @@ pub(crate) trait Sink {
 }
 
 /// Who has sent it.
-fn sender<'a>(names: &'a Names, piece: &Piece) -> &'a str {
-    names.get(&piece.tenancy).map_or("another workload", String::as_str)
+fn sender<'a>(names: &'a Names, message: &Message) -> &'a str {
+    names.get(&message.tenancy).map_or("another workload", String::as_str)
 }
 
 /// How a message went, as its reason says.
-fn path(piece: &Piece) -> String {
-    use proxy_common::accel::Reason;
-    match piece.reason {
+fn path(message: &Message) -> String {
+    match message.reason {
         Some(Reason::Redirected) => "redirected".to_owned(),
         Some(reason) => format!("over the stack: {}", reason.name()),
         None => "over the stack".to_owned(),

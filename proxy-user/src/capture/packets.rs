@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use etherparse::PacketBuilder;
-use proxy_plane::dataplane::Piece;
+use proxy_plane::dataplane::Message;
 
 const HOP_LIMIT: u8 = 64;
 /// What a receiver would take; no packet of ours has asked it.
@@ -27,16 +27,15 @@ pub(super) struct Packets {
 
 impl Packets {
     /// An IP packet with these bytes.
-    pub(super) fn of(&mut self, piece: &Piece) -> Result<Vec<u8>> {
+    pub(super) fn of(&mut self, message: &Message) -> Result<Vec<u8>> {
         if self.next.len() >= MOST {
             self.next.clear();
         }
-        let Piece { source, target, first, first_received, .. } = *piece;
+        let Message { source, target, first, first_received, sequence, .. } = *message;
         // Its receiver has acknowledged nothing we know of: what the sender has been sent is.
         let received =
             self.next.get(&(target, source, first_received, first)).copied().unwrap_or(first_received);
-        let sequence = piece.sequence.wrapping_add(piece.start);
-        self.next.insert((source, target, first, first_received), piece.sequence.wrapping_add(piece.size));
+        self.next.insert((source, target, first, first_received), sequence.wrapping_add(message.size));
         let builder = match (source.ip(), target.ip()) {
             (IpAddr::V4(source), IpAddr::V4(target)) => {
                 PacketBuilder::ipv4(source.octets(), target.octets(), HOP_LIMIT)
@@ -47,8 +46,8 @@ impl Packets {
             _ => bail!("a connection from {source} to {target}"),
         };
         let builder = builder.tcp(source.port(), target.port(), sequence, WINDOW).psh().ack(received);
-        let mut packet = Vec::with_capacity(builder.size(piece.bytes.len()));
-        builder.write(&mut packet, &piece.bytes).context("build a packet")?;
+        let mut packet = Vec::with_capacity(builder.size(message.bytes.len()));
+        builder.write(&mut packet, &message.bytes).context("build a packet")?;
         Ok(packet)
     }
 }
@@ -59,8 +58,8 @@ mod tests {
 
     use super::*;
 
-    fn piece(from: &str, to: &str, sequence: u32, first: [u32; 2], bytes: &[u8]) -> Piece {
-        Piece {
+    fn message(from: &str, to: &str, sequence: u32, first: [u32; 2], bytes: &[u8]) -> Message {
+        Message {
             at: 0,
             tenancy: 1,
             source: from.parse().unwrap(),
@@ -69,7 +68,6 @@ mod tests {
             first_received: first[1],
             sequence,
             size: u32::try_from(bytes.len()).unwrap(),
-            start: 0,
             reason: None,
             bytes: bytes.to_vec(),
         }
@@ -93,20 +91,13 @@ mod tests {
     fn each_direction_acknowledges_the_other() {
         for [client, server] in [["10.0.0.1:4000", "10.0.0.2:80"], ["[fd00::1]:4000", "[fd00::2]:80"]] {
             let mut packets = Packets::default();
-            let mut next = |piece: Piece| seen(&packets.of(&piece).unwrap());
-            let ask = next(piece(client, server, 100, [100, u32::MAX], b"ask"));
+            let mut next = |message: Message| seen(&packets.of(&message).unwrap());
+            let ask = next(message(client, server, 100, [100, u32::MAX], b"ask"));
             assert_eq!(ask, (100, u32::MAX, b"ask".to_vec()));
-            let answer = next(piece(server, client, u32::MAX, [u32::MAX, 100], b"answer"));
+            let answer = next(message(server, client, u32::MAX, [u32::MAX, 100], b"answer"));
             assert_eq!(answer, (u32::MAX, 103, b"answer".to_vec()));
-            let again = next(piece(client, server, 103, [100, u32::MAX], b"ask"));
+            let again = next(message(client, server, 103, [100, u32::MAX], b"ask"));
             assert_eq!(again, (103, 5, b"ask".to_vec()), "sequence numbers wrap");
         }
-    }
-
-    #[test]
-    fn a_later_piece_has_the_sequence_number_of_its_place() {
-        let mut packets = Packets::default();
-        let later = Piece { start: 16, ..piece("10.0.0.1:1", "10.0.0.2:2", 100, [1, 1], b"late") };
-        assert_eq!(seen(&packets.of(&later).unwrap()).0, 116);
     }
 }

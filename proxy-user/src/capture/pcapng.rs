@@ -20,7 +20,7 @@ use pcap_file::{
     },
 };
 use proxy_core::harmless::harmless;
-use proxy_plane::dataplane::Piece;
+use proxy_plane::dataplane::Message;
 
 use super::{Names, Sink, packets::Packets, path, sender};
 
@@ -66,11 +66,11 @@ impl<W: Write> File<W> {
     }
 
     /// Each workload is an interface.
-    fn interface_of(&mut self, piece: &Piece) -> Result<u32, PcapError> {
-        if let Some(number) = self.interfaces.get(&piece.tenancy) {
+    fn interface_of(&mut self, message: &Message) -> Result<u32, PcapError> {
+        if let Some(number) = self.interfaces.get(&message.tenancy) {
             return Ok(*number);
         }
-        let name = harmless(sender(&self.names, piece)).into_owned();
+        let name = harmless(sender(&self.names, message)).into_owned();
         self.writer.write_pcapng_block(InterfaceDescriptionBlock {
             linktype: DataLink::RAW,
             snaplen: 0,
@@ -80,20 +80,20 @@ impl<W: Write> File<W> {
             ],
         })?;
         let number = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
-        self.interfaces.insert(piece.tenancy, number);
+        self.interfaces.insert(message.tenancy, number);
         Ok(number)
     }
 
-    fn packet(&mut self, piece: &Piece, data: &[u8]) -> Result<(), PcapError> {
-        let interface_id = self.interface_of(piece)?;
-        let mut comment = path(piece);
-        let end = piece.start as usize + piece.bytes.len();
-        if piece.start > 0 || end < piece.size as usize {
-            comment.push_str(&format!("; bytes {} to {end} of {}", piece.start, piece.size));
+    fn packet(&mut self, message: &Message, data: &[u8]) -> Result<(), PcapError> {
+        let interface_id = self.interface_of(message)?;
+        let mut comment = path(message);
+        let kept = message.bytes.len();
+        if kept < message.size as usize {
+            comment.push_str(&format!("; the first {kept} of {} bytes", message.size));
         }
         self.writer.write_pcapng_block(EnhancedPacketBlock {
             interface_id,
-            timestamp: Duration::from_micros(piece.at),
+            timestamp: Duration::from_micros(message.at),
             original_len: u32::try_from(data.len()).unwrap_or(u32::MAX),
             data: Cow::Borrowed(data),
             options: vec![EnhancedPacketOption::Comment(Cow::Owned(comment))],
@@ -103,9 +103,9 @@ impl<W: Write> File<W> {
 }
 
 impl<W: Write> Sink for File<W> {
-    fn take(&mut self, piece: &Piece) -> Result<bool> {
-        let data = self.packets.of(piece)?;
-        is_read(self.packet(piece, &data).map_err(|error| match error {
+    fn take(&mut self, message: &Message) -> Result<bool> {
+        let data = self.packets.of(message)?;
+        is_read(self.packet(message, &data).map_err(|error| match error {
             PcapError::IoError(error) => error,
             other => io::Error::other(other),
         }))

@@ -9,25 +9,24 @@ use std::{
     },
     path::PathBuf,
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use proxy_common::{accel::MOST_CAPTURED, names::map};
+use proxy_common::{
+    accel::{MOST_KEPT, Reason},
+    names::map,
+};
 use proxy_core::exit::{Class, Failure};
-use proxy_plane::dataplane::{self, Capture, CaptureFilter, Claim, Meta, WorkloadPins};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use proxy_plane::dataplane::{self, Capture, CaptureFilter, Claim, Message, Meta, WorkloadPins};
 
 use super::{port, span};
 use crate::{
     capture::{File, Lines, Names, Sink},
-    out,
+    ended, out,
     units::bytes,
 };
 
@@ -71,24 +70,18 @@ pub(crate) struct CaptureArgs {
     max_mib: u64,
 
     /// Bytes of each message, at most 32768
-    #[arg(short, long, value_name = "BYTES", default_value_t = 32_768,
-        value_parser = clap::value_parser!(u32).range(0..=32_768))]
+    #[arg(short, long, value_name = "BYTES", default_value_t = MOST_KEPT,
+        value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_KEPT)))]
     snaplen: u32,
 }
 
 pub(crate) fn run(args: &CaptureArgs) -> Result<ExitCode> {
     let workloads = accelerated(&args.workload)?;
     let names = names()?;
-    let is_lines = args.write.is_none();
     // A line needs no payload.
-    let most = if is_lines { 0 } else { args.snaplen };
-    let stopped = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&stopped)).context("catch signals")?;
-    }
-    let mut sink = sink(args, names)?;
-    let filter = CaptureFilter { workloads, most, port: args.port };
-    let mut capture = match Capture::begin(&filter)? {
+    let most = if args.write.is_none() { 0 } else { args.snaplen };
+    let ended = ended::by_signal()?;
+    let mut capture = match Capture::claim()? {
         Claim::Granted(capture) => capture,
         Claim::Taken => {
             return Err(Failure::error(
@@ -99,8 +92,11 @@ pub(crate) fn run(args: &CaptureArgs) -> Result<ExitCode> {
         }
         Claim::Absent => return Err(Failure::error(Class::Other, "no workload is attached any more")),
     };
-    let seen =
-        Look { args, stopped: &stopped, began: Instant::now() }.until_it_ends(&mut capture, &mut *sink)?;
+    // A file that is there is emptied once there is something to write.
+    let mut sink = sink(args, names)?;
+    capture.begin(&CaptureFilter { workloads, most, port: args.port })?;
+    let look = Look { args, ended: &ended, began: Instant::now() };
+    let seen = look.until_it_ends(&mut capture, &mut *sink)?;
     sink.flush()?;
     say(&seen, capture.lost(), args);
     Ok(ExitCode::SUCCESS)
@@ -111,11 +107,6 @@ fn accelerated(names: &[String]) -> Result<Vec<WorkloadPins>> {
     let mut found: Vec<WorkloadPins> = Vec::new();
     for name in names {
         found.extend(dataplane::attached_as(name)?);
-    }
-    if found.len() > MOST_CAPTURED {
-        let count = found.len();
-        let text = format!("--workload: {count} workloads, of which {MOST_CAPTURED} can be captured at once");
-        return Err(Failure::error(Class::Usage, text));
     }
     for pins in &found {
         let meta = Meta::read(&pins.map(map::META)).with_context(|| format!("workload {}", pins.name()))?;
@@ -137,8 +128,7 @@ fn accelerated(names: &[String]) -> Result<Vec<WorkloadPins>> {
 /// Of all workloads of the node: a captured one may talk to each.
 fn names() -> Result<Names> {
     let name = |pins: WorkloadPins| {
-        let pod = Meta::read(&pins.map(map::META)).ok().and_then(|meta| meta.pod);
-        pod.map_or_else(|| pins.name(), |pod| pod.to_string())
+        Meta::read(&pins.map(map::META)).map_or_else(|_| pins.name(), |meta| meta.called(&pins))
     };
     Ok(dataplane::tenants()?.into_iter().map(|(tenancy, pins)| (tenancy, name(pins))).collect())
 }
@@ -183,7 +173,7 @@ struct Seen {
 
 struct Look<'a> {
     args: &'a CaptureArgs,
-    stopped: &'a AtomicBool,
+    ended: &'a AtomicBool,
     began: Instant,
 }
 
@@ -202,22 +192,18 @@ impl Look<'_> {
             }
             // A bounded number, so that signals and time are looked at when messages never end.
             for _ in 0..1024 {
-                let Some(piece) = capture.next_piece() else {
-                    if is_over {
-                        return Ok(seen);
-                    }
-                    if !sink.flush()? {
+                let Some(message) = capture.next_message() else {
+                    if is_over || !sink.flush()? {
                         return Ok(seen);
                     }
                     wait(capture)?;
                     break;
                 };
-                if self.args.count.is_some_and(|most| piece.start == 0 && seen.messages >= most) {
-                    capture.end();
+                if self.args.count.is_some_and(|most| seen.messages >= most) {
                     return Ok(seen);
                 }
-                seen.add(&piece);
-                if !sink.take(&piece)? {
+                seen.add(&message);
+                if !sink.take(&message)? {
                     return Ok(seen);
                 }
             }
@@ -225,20 +211,17 @@ impl Look<'_> {
     }
 
     fn is_over(&self, sink: &dyn Sink) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+        self.ended.load(Ordering::Relaxed)
             || self.began.elapsed() >= self.args.span
             || sink.written() >= self.args.max_mib << 20
     }
 }
 
 impl Seen {
-    fn add(&mut self, piece: &dataplane::Piece) {
-        use proxy_common::accel::Reason;
-        if piece.start == 0 {
-            self.messages += 1;
-            self.redirected += u64::from(piece.reason == Some(Reason::Redirected));
-            self.bytes += u64::from(piece.size);
-        }
+    fn add(&mut self, message: &Message) {
+        self.messages += 1;
+        self.redirected += u64::from(message.reason == Some(Reason::Redirected));
+        self.bytes += u64::from(message.size);
     }
 }
 
@@ -259,7 +242,7 @@ fn say(seen: &Seen, lost: u64, args: &CaptureArgs) {
     }
     if lost > 0 {
         text.push_str(&format!(
-            "; warning: {lost} pieces found no room and are missing: narrow it with --port or --snaplen"
+            "; warning: {lost} messages found no room and are missing: narrow it with --port or --snaplen"
         ));
     }
     out::complain(text);

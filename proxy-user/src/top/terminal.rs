@@ -15,7 +15,8 @@ use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use proxy_core::exit::{Class, Failure};
 use ratatui::{DefaultTerminal, Terminal, backend::CrosstermBackend, crossterm};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::ended;
 
 pub(super) const LEAST_WIDTH: u16 = 80;
 pub(super) const LEAST_HEIGHT: u16 = 24;
@@ -61,10 +62,7 @@ pub(super) struct Screen {
 impl Screen {
     /// Takes the terminal. A panic gives it back before it prints.
     pub(super) fn take() -> Result<Self> {
-        let ended = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT, SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&ended)).context("catch signals")?;
-        }
+        let ended = ended::by_signal()?;
         end_in_any_case(Arc::clone(&ended));
         let terminal: Terminal<CrosstermBackend<Stdout>> = ratatui::try_init()
             // It may have got half way.

@@ -44,25 +44,17 @@ pub(super) fn begin(dir: &Path, slot: u32, number: u32) -> Result<()> {
 
 /// Sets the workload's switch and makes its addresses known.
 pub(super) fn switch_on(dir: &Path, slot: u32, switch: Switch, addresses: &[IpAddr]) -> Result<()> {
-    let mut switches = switches(dir)?;
-    let old = switches.get(&slot, 0).context("read the workload's switch")?.0;
-    // A second attach ends no pause.
-    let paused_until = if old.number == switch.number { old.paused_until } else { 0 };
-    switches.set(slot, Raw(Switch { paused_until, ..switch }), 0).context("set the workload's switch")?;
+    change_switch(dir, slot, |old| {
+        // A second attach ends no pause.
+        let paused_until = if old.number == switch.number { old.paused_until } else { 0 };
+        Switch { paused_until, ..switch }
+    })?;
     publish(dir, slot, addresses, true)
 }
 
 /// Nothing of the workload is redirected until then, monotonic nanoseconds; 0: no pause, or none any more.
 pub(super) fn pause(dir: &Path, slot: u32, until: u64) -> Result<()> {
-    let mut switches = switches(dir)?;
-    let old = switches.get(&slot, 0).context("read the workload's switch")?.0;
-    switches.set(slot, Raw(Switch { paused_until: until, ..old }), 0).context("set the workload's switch")
-}
-
-/// Until when the workload is paused; 0: not, or never.
-pub(super) fn paused_until(dir: &Path, slot: u32) -> Result<u64> {
-    let switch = switches(dir)?.get(&slot, 0).context("read the workload's switch")?.0;
-    Ok(switch.paused_until)
+    change_switch(dir, slot, |old| Switch { paused_until: until, ..old })
 }
 
 /// Makes its addresses known: what talks to them talks to a workload of this node, and may be accelerated if it is.
@@ -83,9 +75,7 @@ pub(super) fn switch_off(dir: &Path, slot: u32, addresses: &[IpAddr]) -> Result<
     if !map_in(dir, map::SWITCHES).exists() {
         return Ok(());
     }
-    let mut switches = switches(dir)?;
-    let old = switches.get(&slot, 0).context("read the workload's switch")?.0;
-    switches.set(slot, Raw(Switch { enabled: 0, ..old }), 0).context("set the workload's switch")?;
+    change_switch(dir, slot, |old| Switch { enabled: 0, ..old })?;
     withdraw(dir, slot, addresses.iter())
 }
 
@@ -105,7 +95,14 @@ pub(super) fn withdraw<'a>(dir: &Path, slot: u32, addresses: impl Iterator<Item 
     Ok(())
 }
 
-fn switches(dir: &Path) -> Result<Array<MapData, Raw<Switch>>> {
+fn change_switch(dir: &Path, slot: u32, change: impl FnOnce(Switch) -> Switch) -> Result<()> {
+    let mut switches = switches(dir)?;
+    let old = switches.get(&slot, 0).context("read the workload's switch")?.0;
+    switches.set(slot, Raw(change(old)), 0).context("set the workload's switch")
+}
+
+/// Switches of all workloads, by slot.
+pub(super) fn switches(dir: &Path) -> Result<Array<MapData, Raw<Switch>>> {
     Array::try_from(Map::Array(pinned(dir, map::SWITCHES)?)).context("open the switches")
 }
 

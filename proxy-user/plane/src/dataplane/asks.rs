@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use aya::maps::{Map, MapData, MapInfo, RingBuf};
 use nix::fcntl::Flock;
-use proxy_common::{accel::ASKS_SIZE, names::map, workload::Workload};
+use proxy_common::{accel::ASKS_SIZE, names::map};
 
 use super::{
     node_pins,
@@ -77,8 +77,7 @@ impl AsFd for Asks {
 /// Those that are attached, by tenancy.
 pub fn tenants() -> Result<BTreeMap<u64, WorkloadPins>> {
     let Some(table) = Workloads::if_there(&node_pins::dir())? else { return Ok(BTreeMap::new()) };
-    let pins = |entry: &Workload| WorkloadPins::of(entry.netns.into(), entry.cgroup);
-    Ok(table.taken().map(|(slot, entry)| (entry.tenancy(slot), pins(&entry))).collect())
+    Ok(table.taken().map(|(slot, entry)| (entry.tenancy(slot), WorkloadPins::of_entry(&entry))).collect())
 }
 
 fn current() -> Option<u32> {

@@ -4,38 +4,38 @@ use std::{
     fs::File,
     mem::offset_of,
     net::{IpAddr, SocketAddr},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsFd, BorrowedFd},
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use aya::maps::{Map, MapData, RingBuf};
 use nix::fcntl::Flock;
 use proxy_common::{
     accel::{Capture as Wanted, Captured as Head, MOST_CAPTURED, NOBODY, Reason},
     addr::{Addr, Port},
     names::map,
-    workload::Workload,
 };
+use proxy_core::exit::{Class, Failure};
 
 use super::{
+    asks::tenants,
     meta::Meta,
     node_pins,
     pins::{WorkloadPins, open_map, pinned},
     recorded,
     ring_turn::{self, Claim},
     wire,
-    workloads::Workloads,
 };
 use crate::{
-    clock::{Clock, monotonic_ns},
+    clock::{Clock, monotonic_after},
     sys::bpf_mmap::Mapping,
 };
 
 /// It ends so long after nobody has said that it goes on.
 const LASTS: Duration = Duration::from_secs(5);
 
-/// What is captured, for as long as this lives.
+/// The right to capture. What is captured is so for as long as this lives.
 pub struct Capture {
     ring: RingBuf<MapData>,
     wanted: Mapping,
@@ -54,9 +54,9 @@ pub struct CaptureFilter {
     pub port: Option<u16>,
 }
 
-/// A piece of a message that a socket in the map has sent.
+/// A message that a socket in the map has sent.
 #[derive(Clone, Debug)]
-pub struct Piece {
+pub struct Message {
     /// Microseconds since the epoch.
     pub at: u64,
     /// The workload that sent it, as its tenancy.
@@ -66,60 +66,62 @@ pub struct Piece {
     /// First sequence number that each end has sent.
     pub first: u32,
     pub first_received: u32,
-    /// Of the message's first byte.
+    /// Of its first byte.
     pub sequence: u32,
-    /// Bytes of the whole message.
+    /// Bytes of all of it.
     pub size: u32,
-    /// Where in it the piece begins.
-    pub start: u32,
     pub reason: Option<Reason>,
+    /// The first of them.
     pub bytes: Vec<u8>,
 }
 
 impl Capture {
-    /// Begins, and ends what somebody has left who was killed.
-    pub fn begin(filter: &CaptureFilter) -> Result<Claim<Self>> {
-        ensure!(
-            filter.workloads.len() <= MOST_CAPTURED,
-            "{} workloads: at most {MOST_CAPTURED} are captured at once; name fewer",
-            filter.workloads.len()
-        );
+    /// Ends what somebody has left who was killed.
+    pub fn claim() -> Result<Claim<Self>> {
         let dir = node_pins::dir();
-        let Some(table) = Workloads::if_there(&dir)? else { return Ok(Claim::Absent) };
-        let tenancies: Vec<u64> = table
-            .taken()
-            .filter(|(_, entry)| filter.workloads.contains(&pins_of(entry)))
-            .map(|(slot, entry)| entry.tenancy(slot))
-            .collect();
+        if !node_pins::is_whole(&dir) {
+            return Ok(Claim::Absent);
+        }
         let Some(lock) = ring_turn::take("capture")? else { return Ok(Claim::Taken) };
         let map = open_map(&dir, map::CAPTURE)?;
         let wanted = Mapping::writable(map.as_fd(), size_of::<Wanted>()).context("map what is captured")?;
         let ring = RingBuf::try_from(Map::RingBuf(pinned(&dir, map::CAPTURED)?))
             .context("open the ring of captured messages")?;
         let mut this = Self { ring, wanted, clock: Clock::now()?, _lock: lock };
-        this.wanted.write(offset_of!(Wanted, until), 0);
+        this.end();
         // What somebody else has not read.
         while this.ring.next().is_some() {}
+        Ok(Claim::Granted(this))
+    }
+
+    /// # Errors
+    /// Too many workloads.
+    pub fn begin(&mut self, filter: &CaptureFilter) -> Result<()> {
         let mut whose = [NOBODY; MOST_CAPTURED];
-        whose.iter_mut().zip(&tenancies).for_each(|(place, tenancy)| *place = *tenancy);
+        let count = filter.workloads.len();
+        if count > whose.len() {
+            let text = format!("{count} workloads: at most {MOST_CAPTURED} are captured at once; name fewer");
+            return Err(Failure::error(Class::Usage, text));
+        }
+        let wanted = tenants()?.into_iter().filter(|(_, pins)| filter.workloads.contains(pins));
+        whose.iter_mut().zip(wanted).for_each(|(place, (tenancy, _))| *place = tenancy);
         let port = Port::new(filter.port.unwrap_or(0));
         let value = Wanted { until: 0, lost: 0, whose, most: filter.most, port, reserved: 0 };
         for (number, word) in wire::bytes(&value).as_chunks::<8>().0.iter().enumerate() {
-            this.wanted.write(number * 8, u64::from_ne_bytes(*word));
+            self.wanted.write(number * 8, u64::from_ne_bytes(*word));
         }
-        this.go_on()?;
+        self.go_on()?;
         for pins in &filter.workloads {
             if let Ok(meta) = Meta::read(&pins.map(map::META)) {
                 recorded::captured(pins, &meta, filter.port);
             }
         }
-        Ok(Claim::Granted(this))
+        Ok(())
     }
 
     /// Goes on for a few seconds more.
     pub fn go_on(&mut self) -> Result<()> {
-        let until = monotonic_ns()? + u64::try_from(LASTS.as_nanos()).unwrap_or(u64::MAX);
-        self.wanted.write(offset_of!(Wanted, until), until);
+        self.wanted.write(offset_of!(Wanted, until), monotonic_after(LASTS)?);
         Ok(())
     }
 
@@ -128,18 +130,18 @@ impl Capture {
         self.wanted.write(offset_of!(Wanted, until), 0);
     }
 
-    /// The next piece that waits.
-    pub fn next_piece(&mut self) -> Option<Piece> {
+    /// The next one that waits.
+    pub fn next_message(&mut self) -> Option<Message> {
         loop {
             let item = self.ring.next()?;
             let (head, rest) = item.split_at_checked(size_of::<Head>())?;
             let Some(head) = wire::value::<Head>(head) else { continue };
             let kept = rest.get(..head.kept as usize).unwrap_or(rest);
-            return Some(Piece::of(&head, kept, self.clock));
+            return Some(Message::of(&head, kept, self.clock));
         }
     }
 
-    /// Pieces that found no room.
+    /// Messages that found no room.
     pub fn lost(&self) -> u64 {
         let mut lost = [0];
         self.wanted.read(offset_of!(Wanted, lost), &mut lost);
@@ -147,7 +149,7 @@ impl Capture {
     }
 }
 
-impl Piece {
+impl Message {
     fn of(head: &Head, bytes: &[u8], clock: Clock) -> Self {
         let socket = |addr: Addr, port: Port| (IpAddr::from(addr), port.get()).into();
         Self {
@@ -159,7 +161,6 @@ impl Piece {
             first_received: head.own.rcv,
             sequence: head.sequence,
             size: head.size,
-            start: head.start,
             reason: u8::try_from(head.reason).ok().and_then(Reason::from_index),
             bytes: bytes.to_vec(),
         }
@@ -172,17 +173,7 @@ impl Drop for Capture {
     }
 }
 
-fn pins_of(entry: &Workload) -> WorkloadPins {
-    WorkloadPins::of(entry.netns.into(), entry.cgroup)
-}
-
 // To wait for it.
-impl AsRawFd for Capture {
-    fn as_raw_fd(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
-    }
-}
-
 impl AsFd for Capture {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()

@@ -90,7 +90,7 @@ fn refuse_second_namespace(table: &Workloads, pins: &WorkloadPins) -> Result<()>
 
 /// Those of the node's workloads that are meant.
 fn attached(table: &Workloads, meant: impl Fn(&WorkloadPins) -> bool) -> Vec<WorkloadPins> {
-    let all = table.taken().map(|(_, other)| WorkloadPins::of(other.netns.into(), other.cgroup));
+    let all = table.taken().map(|(_, other)| WorkloadPins::of_entry(&other));
     all.filter(meant).collect()
 }
 

@@ -3,12 +3,16 @@
 use std::{
     collections::BTreeMap,
     os::fd::{AsFd as _, OwnedFd},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use aya::util::nr_cpus;
+use aya::{
+    maps::{Array, MapData},
+    util::nr_cpus,
+};
 use proxy_common::{
-    accel::{Reason, counter_index},
+    accel::{Reason, Switch, counter_index},
     counter::{Counters as Counts, Event},
     names::map,
     verdict::Rule,
@@ -16,11 +20,11 @@ use proxy_common::{
 use serde::Serialize;
 
 use super::{
-    node_pins,
+    accelerated, node_pins,
     pins::{map_in, open_map},
-    wire::value,
+    wire::{Raw, value},
 };
-use crate::sys::bpf_range;
+use crate::{clock::monotonic_ns, sys::bpf_range};
 
 /// Decisions and events since attach; only those that happened.
 #[derive(Debug, Default, Serialize)]
@@ -52,6 +56,8 @@ pub(super) struct NodeCounters {
     counters: OwnedFd,
     /// None where nothing is accelerated.
     acceleration: Option<OwnedFd>,
+    /// The same.
+    switches: Option<Array<MapData, Raw<Switch>>>,
     cpus: usize,
 }
 
@@ -62,6 +68,7 @@ impl NodeCounters {
         Ok(Self {
             counters: open_map(&dir, map::COUNTERS)?,
             acceleration: accelerates.then(|| open_map(&dir, map::ACCEL_COUNTERS)).transpose()?,
+            switches: accelerates.then(|| accelerated::switches(&dir)).transpose()?,
             cpus: nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?,
         })
     }
@@ -78,6 +85,14 @@ impl NodeCounters {
             rules: Rule::ALL.iter().filter_map(|rule| happened(rule.name(), *rule as usize)).collect(),
             events: Event::ALL.iter().filter_map(|event| happened(event.name(), event.index())).collect(),
         })
+    }
+
+    /// What is left of a workload's pause.
+    pub(super) fn pause_of(&self, slot: u32) -> Result<Option<Duration>> {
+        let Some(switches) = &self.switches else { return Ok(None) };
+        let until = switches.get(&slot, 0).context("read the workload's switch")?.0.paused_until;
+        let left = until.saturating_sub(monotonic_ns()?);
+        Ok((left > 0).then(|| Duration::from_nanos(left)))
     }
 
     /// What became of a workload's messages, by reason, since the slot was made; only those that happened.

@@ -118,6 +118,11 @@ impl Meta {
         done
     }
 
+    /// How people call it: by its pod, where that is known.
+    pub fn called(&self, pins: &WorkloadPins) -> String {
+        self.pod.as_ref().map_or_else(|| pins.name(), ToString::to_string)
+    }
+
     /// Nobody has to say again which pod it is.
     pub(super) fn is_still(&mut self, old: &Self) {
         self.pod = self.pod.take().or_else(|| old.pod.clone());

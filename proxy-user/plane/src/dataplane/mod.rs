@@ -68,7 +68,7 @@ pub use asked_pod::asked_pod;
 pub use asks::{Asked, Asks, tenants};
 pub use attach_options::{AttachOptions, Sandbox};
 pub use bpffs::{never_mount, root as pin_root};
-pub use capture::{Capture, CaptureFilter, Piece};
+pub use capture::{Capture, CaptureFilter, Message};
 pub use counters::{Counters, Traffic};
 pub use described::Described;
 pub use enroll::Enrolled;

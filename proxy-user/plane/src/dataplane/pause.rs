@@ -9,7 +9,7 @@ use proxy_core::config::Accelerate;
 use super::{
     accelerated, bpffs, layout::layout, lock::Lock, meta::Meta, node_pins, pins::WorkloadPins, recorded,
 };
-use crate::clock::monotonic_ns;
+use crate::clock::monotonic_after;
 
 /// For this long from now on; none: no longer.
 ///
@@ -25,16 +25,8 @@ pub fn pause(pins: &WorkloadPins, span: Duration) -> Result<()> {
         "workload {}: it is not accelerated: nothing of it is redirected, and tcpdump sees all of it",
         pins.name()
     );
-    let span_ns = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-    let until = if span.is_zero() { 0 } else { monotonic_ns()?.saturating_add(span_ns) };
+    let until = if span.is_zero() { 0 } else { monotonic_after(span)? };
     accelerated::pause(&node_pins::dir(), meta.slot, until)?;
     recorded::paused(pins, &meta, span);
     Ok(())
-}
-
-/// What is left of a pause.
-pub(super) fn left(slot: u32) -> Result<Option<Duration>> {
-    let until = accelerated::paused_until(&node_pins::dir(), slot)?;
-    let left = until.saturating_sub(monotonic_ns()?);
-    Ok((left > 0).then(|| Duration::from_nanos(left)))
 }

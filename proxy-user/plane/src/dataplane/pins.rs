@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use aya::maps::MapData;
-use proxy_common::names::map;
+use proxy_common::{names::map, workload::Workload};
 
 use super::{bpffs, stamp::Stamp};
 use crate::{
@@ -32,6 +32,11 @@ impl WorkloadPins {
 
     pub(super) fn of(netns: u64, cgroup: u64) -> Self {
         Self { dir: bpffs::root().join(format!("{netns}-{cgroup}")), netns, cgroup }
+    }
+
+    /// Of a workload in the table.
+    pub(super) fn of_entry(entry: &Workload) -> Self {
+        Self::of(entry.netns.into(), entry.cgroup)
     }
 
     /// All attached workloads.

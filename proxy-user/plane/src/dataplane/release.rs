@@ -210,7 +210,7 @@ pub(super) fn remains(table: &Workloads) -> Result<()> {
     let left: Vec<Workload> =
         table.taken().map(|(_, found)| found).filter(|found| found.state != state::CAPTURES).collect();
     for found in left {
-        let pins = WorkloadPins::of(found.netns.into(), found.cgroup);
+        let pins = WorkloadPins::of_entry(&found);
         tracing::warn!(workload = pins.name(), "what a killed attach or detach left is cleared away");
         workload(&pins, Some("an attach or a detach of it was killed"))?;
     }

@@ -16,7 +16,6 @@ use super::{
     hooks::{HOOKS, Needs},
     layout::layout,
     meta::Meta,
-    pause,
     pins::{WorkloadPins, entries, name_of, program_of},
     presence::{Gone, hangs_on_nothing},
 };
@@ -97,7 +96,7 @@ fn of(pins: &WorkloadPins, node: &mut Option<NodeCounters>) -> Result<WorkloadSt
         programs,
         counters: node.of(meta.slot)?,
         acceleration: node.acceleration_of(meta.slot)?,
-        paused_ms: pause::left(meta.slot)?.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+        paused_ms: node.pause_of(meta.slot)?.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
         meta: meta.into(),
     })
 }

@@ -228,22 +228,20 @@ impl<'a> Readers<'a> {
     /// Of the process's program and every library it has mapped.
     fn class(&mut self, pid: i32) -> Class {
         let Ok(files) = code::files_of(pid) else { return self.hazardous(Hazard::Unread) };
-        let (mut worst, mut reads) = (None::<Hazard>, Some(Reads::Otherwise));
+        let (mut first, mut reads) = (None, Some(Reads::Otherwise));
         let (mut asks, mut uring) = (false, false);
         for file in &files {
             let look = self.look_into(file).unwrap_or(Look::UNREAD);
-            // Whatever else it does, one that could not be looked into is not known.
-            worst = worst
-                .filter(|worst| !worst.is_known() || look.hazard.is_none_or(Hazard::is_known))
-                .or(look.hazard);
+            match look.hazard {
+                // Whatever else it does.
+                Some(hazard) if !hazard.is_known() => return self.hazardous(hazard),
+                hazard => first = first.or(hazard),
+            }
             asks |= look.asks;
             uring |= look.uring;
             reads = reads.zip(look.guarded).map(|(one, other)| one.max(other));
-            if let Some(hazard) = worst.filter(|worst| !worst.is_known()) {
-                return self.hazardous(hazard);
-            }
         }
-        let Some(hazard) = worst else { return Class::Safe };
+        let Some(hazard) = first else { return Class::Safe };
         let sends = if asks { self.asking_send } else { self.silent_send };
         let nonblocking = reads == Some(Reads::Drained);
         let why = Unsafe { hazard, sends: sends || self.unknown_send, nonblocking };

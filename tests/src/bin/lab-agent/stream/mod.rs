@@ -13,10 +13,10 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
 };
+use tests::content::Content;
 use tests::report::Streams;
 
 use flow::{Flow, Plan, Turn};
-use tests::content::Content;
 
 const LISTENER: u64 = u64::MAX;
 const STALLED_AFTER: Duration = Duration::from_secs(20);
@@ -94,7 +94,7 @@ impl Loop {
     fn new() -> Result<Self> {
         Ok(Self {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
-            content: Content::new(),
+            content: Content::default(),
             buffer: vec![0; BUFFER],
             flows: BTreeMap::new(),
             next: 0,
