@@ -17,6 +17,7 @@ mod helm;
 mod lab;
 mod lint;
 mod machine;
+mod room;
 mod services;
 mod setup;
 mod step;

@@ -11,7 +11,9 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{apt, build, cluster, dist, earlier, envoy, setup, step, tally::Tally, workspace::Workspace};
+use crate::{
+    apt, build, cluster, dist, earlier, envoy, room, setup, step, tally::Tally, workspace::Workspace,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -37,10 +39,13 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         "the lab tests make network namespaces and load BPF programs: run as root, \
          or name a package without them: `cargo xtask test -- -p proxy-common`"
     );
+    let everything = args.cargo.is_empty();
+    if everything {
+        room::for_tests(workspace)?;
+    }
     setup::run(workspace)?;
     build::binaries(workspace)?;
     dist::image::prepare(workspace)?;
-    let everything = args.cargo.is_empty();
     // Some tests run programs of the cluster's.
     let of_cluster = if everything { cluster::prepare(workspace)? } else { None };
     if everything {
