@@ -60,6 +60,7 @@ pub mod sidecar;
 pub mod sidestep;
 pub mod tmux;
 pub mod transcript;
+pub mod turnarounds;
 pub mod veth;
 pub mod wait;
 pub mod web_server;

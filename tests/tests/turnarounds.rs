@@ -7,19 +7,17 @@ use std::time::Duration;
 
 use proxy_common::flow::FIRST;
 use rstest::rstest;
-use serde_json::Value;
 use tests::accelerated::{Accelerated, attach_both};
 use tests::any_reader::ANY_READER;
 use tests::data_plane::DataPlane;
 use tests::envoy_config::{Forward, SidecarConfig};
 use tests::network::Network;
 use tests::pod::Pod;
-use tests::process::Process;
-use tests::report::Turns;
 use tests::requirement::{Requirement, met};
-use tests::serve::{Metrics, Serve, label};
+use tests::serve::label;
 use tests::sidecar::{Kind, Logged, Sidecar};
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
+use tests::turnarounds::{End, Seen, answerer, ask};
 use tests::wait::until;
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -29,84 +27,24 @@ const WAITS_MS: [u64; 2] = [5, 50];
 const EACH: u32 = FIRST / 2;
 const ALL: u64 = FIRST as u64;
 
-/// An application that waits as it is asked to.
-fn answerer(pod: &Pod, listen: SocketAddr) -> Process {
-    let command = pod.agent_as_app("turns").unwrap().args(["answer", "--listen", &listen.to_string()]);
-    let process = command.spawn().unwrap();
-    process.wait_for("ready").unwrap();
-    process
-}
-
-fn ask(pod: &Pod, to: SocketAddr, flags: &[&str]) -> Vec<u64> {
-    let command = pod.agent_as_app("turns").unwrap().args(["ask", "--to", &to.to_string()]).args(flags);
-    let mut process = command.spawn().unwrap();
-    let status = process.wait(WITHIN).unwrap();
-    assert!(status.success(), "{}", process.stderr());
-    process.records::<Turns>().pop().unwrap().us
-}
-
 fn ask_slow_ones(pod: &Pod, to: SocketAddr) -> Vec<u64> {
-    ask(pod, to, &["--wait-ms", "5,50", "--requests", &EACH.to_string()])
+    ask(pod, to, &["--wait-ms", "5,50", "--requests", &EACH.to_string()]).unwrap()
 }
 
-/// The turnarounds at one end of a pod's hop.
-#[derive(Clone, Copy, PartialEq, Debug)]
-struct End {
-    count: u64,
-    measured: u64,
-    /// Microseconds.
-    sum: u64,
-    p50: u64,
-    p99: u64,
-}
-
-/// What `serve` says of the turnarounds, as JSON and as metrics.
-struct Seen {
-    page: Value,
-    metrics: Metrics,
-}
-
-impl Seen {
-    fn now() -> Self {
-        let serve = Serve::start(&[]).unwrap();
-        let page = serve.get("/api/v1/node", &[]).unwrap().body;
-        Self { page: serde_json::from_str(&page).unwrap(), metrics: serve.metrics().unwrap() }
-    }
-
-    /// At the client's end of this hop, or the server's.
-    fn of(&self, pod: &Pod, hop: &str, end: &str) -> End {
-        let name = pod.workload().unwrap();
-        let workloads = self.page["workloads"].as_array().unwrap();
-        let workload = workloads.iter().find(|of| of["workload"] == *name).unwrap();
-        let classes = workload["classes"].as_array().unwrap().iter().filter(|class| class["hop"] == hop);
-        let seen: Vec<&Value> =
-            classes.map(|class| &class[format!("{end}_turnaround")]).filter(|it| !it.is_null()).collect();
-        let [of] = seen[..] else { panic!("{hop}, {end}: {workload:#}") };
-        let number = |name: &str| of[name].as_u64().unwrap();
-        let found = End {
-            count: number("requests"),
-            measured: number("measured"),
-            sum: number("sum_us"),
-            p50: number("p50_us"),
-            p99: number("p99_us"),
-        };
-        self.assert_metrics(&name, hop, end, found);
-        found
-    }
-
-    /// The metrics say the same, of the end that is a sidecar's.
-    fn assert_metrics(&self, workload: &str, hop: &str, end: &str, found: End) {
-        let labels = [("workload", workload), ("hop", hop), ("end", end)];
-        let labels = labels.map(|(name, value)| format!("{name}=\"{value}\""));
-        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-        let of =
-            |part: &str| self.metrics.of(&format!("sidestep_turnaround_duration_seconds_{part}"), &labels);
-        let shown = (of("count") as u64, (of("sum") * 1e6).round() as u64);
-        let sidecars =
-            [("inbound", "server"), ("inner", "client"), ("outbound", "server"), ("upstream", "client")];
-        let wanted = if sidecars.contains(&(hop, end)) { (found.count, found.sum) } else { (0, 0) };
-        assert_eq!(shown, wanted, "{hop}, {end}");
-    }
+/// At one end of a hop, where the metrics say the same of the end that is a sidecar's.
+fn end_of(seen: &Seen, pod: &Pod, hop: &str, end: &str) -> End {
+    let found = seen.of(pod, hop, end).unwrap();
+    let workload = pod.workload().unwrap();
+    let labels = [("workload", &*workload), ("hop", hop), ("end", end)];
+    let labels = labels.map(|(name, value)| format!("{name}=\"{value}\""));
+    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+    let of = |part: &str| seen.metrics.of(&format!("sidestep_turnaround_duration_seconds_{part}"), &labels);
+    let shown = (of("count") as u64, (of("sum") * 1e6).round() as u64);
+    let sidecars =
+        [("inbound", "server"), ("inner", "client"), ("outbound", "server"), ("upstream", "client")];
+    let wanted = if sidecars.contains(&(hop, end)) { (found.count, found.sum) } else { (0, 0) };
+    assert_eq!(shown, wanted, "{hop}, {end}");
+    found
 }
 
 fn can(mode: &str, needs: &[Requirement]) -> bool {
@@ -162,13 +100,16 @@ fn inbound(
     let sidecar =
         Sidecar::start_kind(Kind::Envoy, &network.pod, &SidecarConfig::new(forward, &[8080]).http()).unwrap();
     let at = if name == "lo" { "127.0.0.1:8080".parse().unwrap() } else { network.pod4(8080) };
-    let _app = answerer(&network.pod, at);
+    let _app = answerer(&network.pod, at).unwrap();
     ask_slow_ones(&network.outside, network.pod4(8080));
 
-    let seen = Seen::now();
-    let (client, outer) =
-        (seen.of(&network.outside, "direct", "client"), seen.of(&network.pod, "inbound", "server"));
-    let (inner, app) = (seen.of(&network.pod, "inner", "client"), seen.of(&network.pod, "inner", "server"));
+    let seen = Seen::now().unwrap();
+    let (client, outer) = (
+        end_of(&seen, &network.outside, "direct", "client"),
+        end_of(&seen, &network.pod, "inbound", "server"),
+    );
+    let (inner, app) =
+        (end_of(&seen, &network.pod, "inner", "client"), end_of(&seen, &network.pod, "inner", "server"));
     assert_ordered(&[
         ("client", client),
         ("sidecar in", outer),
@@ -203,14 +144,14 @@ fn outbound(#[values(ANY_READER, "off")] mode: &str) {
     let _attached = attached(&network, mode);
     let config = SidecarConfig::new(Forward::Passthrough, &[]).http();
     let sidecar = Sidecar::start_kind(Kind::Envoy, &network.pod, &config).unwrap();
-    let _service = answerer(&network.outside, network.outside4(80));
+    let _service = answerer(&network.outside, network.outside4(80)).unwrap();
     ask_slow_ones(&network.pod, network.outside4(80));
 
-    let seen = Seen::now();
-    let app = seen.of(&network.pod, "outbound", "client");
-    let outer = seen.of(&network.pod, "outbound", "server");
-    let inner = seen.of(&network.pod, "upstream", "client");
-    let service = seen.of(&network.outside, "direct", "server");
+    let seen = Seen::now().unwrap();
+    let app = end_of(&seen, &network.pod, "outbound", "client");
+    let outer = end_of(&seen, &network.pod, "outbound", "server");
+    let inner = end_of(&seen, &network.pod, "upstream", "client");
+    let service = end_of(&seen, &network.outside, "direct", "server");
     assert_ordered(&[
         ("application", app),
         ("sidecar in", outer),
@@ -231,15 +172,16 @@ fn requests_are_sampled_and_counted(#[values(ANY_READER, "off")] mode: &str, #[v
     let network = Network::with_own_addresses("turn-many").unwrap();
     let _attached = attach_both(&network, &Accelerated::new(mode)).unwrap();
     let at = network.pod4(8080);
-    let _app = answerer(&network.pod, at);
+    let _app = answerer(&network.pod, at).unwrap();
     let pieces = pieces.to_string();
     let of_connection = |requests: u64| {
         let requests = requests.to_string();
-        ask(&network.outside, at, &["--wait-ms", "0", "--pieces", &pieces, "--requests", &requests]);
+        ask(&network.outside, at, &["--wait-ms", "0", "--pieces", &pieces, "--requests", &requests]).unwrap();
     };
     let ends = || {
-        let seen = Seen::now();
-        [(&network.outside, "client"), (&network.pod, "server")].map(|(pod, end)| seen.of(pod, "direct", end))
+        let seen = Seen::now().unwrap();
+        [(&network.outside, "client"), (&network.pod, "server")]
+            .map(|(pod, end)| end_of(&seen, pod, "direct", end))
     };
     (0..SHORT).for_each(|_| of_connection(1));
     let short = ends();
@@ -266,11 +208,11 @@ fn what_was_measured_goes_with_the_workload() {
     }
     let network = Network::with_own_addresses("turn-gone").unwrap();
     let at = network.pod4(8080);
-    let _app = answerer(&network.pod, at);
+    let _app = answerer(&network.pod, at).unwrap();
     for _ in 0..2 {
         let attached = attach_both(&network, &Accelerated::new("off")).unwrap();
-        ask(&network.outside, at, &["--wait-ms", "0", "--requests", "3"]);
-        assert_eq!(Seen::now().of(&network.pod, "direct", "server").count, 3);
+        ask(&network.outside, at, &["--wait-ms", "0", "--requests", "3"]).unwrap();
+        assert_eq!(end_of(&Seen::now().unwrap(), &network.pod, "direct", "server").count, 3);
         drop(attached);
     }
 }

@@ -9,7 +9,7 @@ use crate::{apt, bench_mesh, build, setup, step, test, workspace::Workspace};
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  cargo xtask bench --quick\n  cargo xtask bench --only small-32 --rounds 9\n  cargo xtask bench --apps\n  \
-    cargo xtask bench agent\n  cargo xtask bench connect\n  cargo xtask bench enroll\n  cargo xtask bench mesh\n  cargo xtask bench --help-bench"
+    cargo xtask bench agent\n  cargo xtask bench connect\n  cargo xtask bench enroll\n  cargo xtask bench mesh\n  cargo xtask bench turnarounds\n  cargo xtask bench --help-bench"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]

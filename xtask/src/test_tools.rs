@@ -18,6 +18,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("haproxy", "haproxy"),
     ("conntrack", "conntrack"),
     ("wrk", "wrk"),
+    ("h2load", "nghttp2-client"),
     ("bpftool", "bpftool"),
     ("curl", "curl"),
     ("python3", "python3"),

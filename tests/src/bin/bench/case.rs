@@ -4,6 +4,7 @@ use ::tests::envoy_config::{Forward, Protocol};
 use serde::Serialize;
 
 use crate::app::App;
+use crate::client::Client;
 
 /// Who calls whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -45,16 +46,17 @@ pub(crate) struct Setup {
     pub(crate) protocol: Protocol,
     pub(crate) cpus: Cpus,
     pub(crate) app: App,
+    pub(crate) client: Client,
 }
 
 impl Setup {
     pub(crate) fn describe(self) -> String {
-        let app = self.app.name();
+        let (app, client) = (self.app.name(), self.client.name());
         let topology = match self.topology {
-            Topology::Inbound => format!("client -> Envoy -> {app}"),
-            Topology::Elsewhere => format!("client elsewhere -> Envoy -> {app}"),
-            Topology::Outbound => format!("wrk -> its Envoy -> outside {app}"),
-            Topology::TwoSidecars => format!("client -> its Envoy -> Envoy -> {app}"),
+            Topology::Inbound => format!("{client} -> Envoy -> {app}"),
+            Topology::Elsewhere => format!("{client} elsewhere -> Envoy -> {app}"),
+            Topology::Outbound => format!("{client} -> its Envoy -> outside {app}"),
+            Topology::TwoSidecars => format!("{client} -> its Envoy -> Envoy -> {app}"),
         };
         let forward = match (self.topology, self.forward) {
             (Topology::Outbound, _) => "",
@@ -115,6 +117,7 @@ const ETH0: Setup = Setup {
     protocol: Protocol::Tcp,
     cpus: Cpus::One,
     app: App::Nginx,
+    client: Client::Wrk,
 };
 const LO: Setup = Setup { forward: Forward::Localhost, ..ETH0 };
 const HTTP: Setup = Setup { protocol: Protocol::Http, ..ETH0 };
@@ -124,6 +127,11 @@ const TWO_CPUS: Setup = Setup { cpus: Cpus::Two, ..ETH0 };
 
 const fn meshed(app: App) -> Setup {
     Setup { app, ..TWO_SIDECARS }
+}
+
+/// By a client whose own hop can take part.
+const fn meshed_h2load(app: App) -> Setup {
+    Setup { client: Client::H2load, ..meshed(app) }
 }
 
 const fn elsewhere(app: App) -> Setup {
@@ -160,6 +168,10 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "app-node-meshed-bulk", setup: meshed(App::Node), work: Work::Bulk(4) },
     Case { name: "app-go-meshed-small", setup: meshed(App::Go), work: Work::Small(16) },
     Case { name: "app-asyncio-meshed-small", setup: meshed(App::Asyncio), work: Work::Small(16) },
+    Case { name: "app-node-meshed-h2load", setup: meshed_h2load(App::Node), work: Work::Small(16) },
+    Case { name: "app-go-meshed-h2load", setup: meshed_h2load(App::Go), work: Work::Small(16) },
+    Case { name: "app-nginx-meshed-h2load", setup: meshed_h2load(App::Nginx), work: Work::Small(16) },
+    Case { name: "app-asyncio-meshed-h2load", setup: meshed_h2load(App::Asyncio), work: Work::Small(16) },
     Case { name: "app-node-elsewhere-small", setup: elsewhere(App::Node), work: Work::Small(16) },
     Case { name: "app-node-elsewhere-bulk", setup: elsewhere(App::Node), work: Work::Bulk(4) },
     Case { name: "app-go-elsewhere-small", setup: elsewhere(App::Go), work: Work::Small(16) },

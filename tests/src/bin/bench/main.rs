@@ -1,15 +1,17 @@
-//! `bench`: sidestep against iptables and against no sidecar, with real Envoy, nginx and wrk. `sidestep bench` is
+//! `bench`: sidestep against iptables and against no sidecar, with real Envoy, nginx, wrk and h2load. `sidestep bench` is
 //! another one, and `proxy-user/src/bench/mod.rs` says why.
 
 mod agent;
 mod app;
 mod background;
 mod case;
+mod client;
 mod connect;
 mod cpu;
 mod enroll;
 mod evidence;
 mod figures;
+mod h2load;
 mod hook;
 mod machine;
 mod markdown;
@@ -28,6 +30,7 @@ mod spread;
 mod stage;
 mod summary;
 mod svg;
+mod turnarounds;
 mod wrk;
 
 use std::process::ExitCode;
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Some(What::Connect(options)) => connect::run(options),
         Some(What::Enroll(options)) => enroll::run(options),
         Some(What::Mesh(options)) => mesh::run(options),
+        Some(What::Turnarounds(options)) => turnarounds::run(options),
         None => run(&cli.options),
     };
     match outcome {
@@ -118,6 +122,7 @@ fn modes(options: &Options) -> Result<Vec<Mode>> {
         Requirement::Sidestep,
         Requirement::Program("nginx", "nginx-light"),
         Requirement::Program("wrk", "wrk"),
+        Requirement::Program("h2load", "nghttp2-client"),
     ] {
         if let Some(why) = need.missing() {
             bail!(why);

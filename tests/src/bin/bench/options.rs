@@ -30,6 +30,8 @@ pub(crate) enum What {
     Enroll(EnrollOptions),
     /// What a request through a real Istio costs; `cargo xtask bench mesh` brings the cluster
     Mesh(MeshOptions),
+    /// How near what is told of turnarounds is to Envoy's own durations, and to an application that waits
+    Turnarounds(TurnaroundOptions),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -99,6 +101,19 @@ impl ConnectOptions {
     pub(crate) fn rounds(&self) -> usize {
         self.rounds.unwrap_or(if self.quick { 20 } else { 200 }).max(1)
     }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TurnaroundOptions {
+    /// Connections of 15 requests, of each way
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) connections: u32,
+    /// Write turnarounds.json and turnarounds.md here
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    pub(crate) out: PathBuf,
+    /// Fail when one is off by more than a tenth
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(Clone, Debug, Args)]

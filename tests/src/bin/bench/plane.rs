@@ -9,7 +9,7 @@ use ::tests::pod::Pod;
 use ::tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 use anyhow::Result;
 
-use crate::case::Topology;
+use crate::case::{Setup, Topology};
 use crate::mode::Mode;
 use crate::options::Options;
 use crate::wrk;
@@ -32,13 +32,8 @@ pub(crate) enum Plane {
 impl Plane {
     /// Puts `mode` underneath `network`. Pods with a sidecar get istio-init's rules or flags; under sidestep the
     /// other pod is attached as well, with nothing captured, so that its sockets take part.
-    pub(crate) fn set_up(
-        mode: Mode,
-        topology: Topology,
-        network: &Network,
-        options: &Options,
-    ) -> Result<Self> {
-        let (captured, others) = match topology {
+    pub(crate) fn set_up(mode: Mode, setup: Setup, network: &Network, options: &Options) -> Result<Self> {
+        let (captured, others) = match setup.topology {
             Topology::Inbound | Topology::Outbound => {
                 (vec![network.pod.clone()], vec![network.outside.clone()])
             }
@@ -61,8 +56,11 @@ impl Plane {
             Mode::SidestepSends => UNKNOWN_SENDS,
             _ => options.accelerate.as_str(),
         };
-        let vouched =
-            if mode.is_vouched() { vec![wrk::binary("wrk")?, wrk::binary("nginx")?] } else { vec![] };
+        let vouched = if mode.is_vouched() {
+            vec![wrk::binary(setup.client.name())?, wrk::binary("nginx")?]
+        } else {
+            vec![]
+        };
         let observe = if mode == Mode::SidestepUnobserved { "off" } else { "on" };
         let acceleration = acceleration(wish, &vouched, observe);
         let mut attached = Vec::new();

@@ -60,7 +60,7 @@ impl Stage {
             Forward::Localhost => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             Forward::Passthrough => address.ip(),
         };
-        let set_up = || Plane::set_up(mode, setup.topology, &network, options);
+        let set_up = || Plane::set_up(mode, setup, &network, options);
         let plane = if mode.is_unknown() { Some(set_up()?) } else { None };
         let app =
             setup.app.start(server, bind, address).with_context(|| format!("start {}", setup.app.name()))?;
@@ -77,7 +77,7 @@ impl Stage {
         };
         if mode == Mode::SidestepInstalled {
             let client = if setup.topology == Topology::Outbound { &network.pod } else { &network.outside };
-            wrk::run(client, address, Work::Small(1), 1)?;
+            setup.client.run(client, address, Work::Small(1), 1)?;
             std::thread::sleep(LOOKED_AT);
         }
         Ok(Self { mode, plane, envoys, _app: app, network, setup })
@@ -104,7 +104,7 @@ impl Stage {
         let _follower = (self.mode == Mode::SidestepFollowed).then(Background::follows).transpose()?;
         let before = self.evidence()?;
         let (started, cpu_before) = (Instant::now(), cpu::used_us(&self.pods())?);
-        let answered = wrk::run(client, at, case.work, seconds)?;
+        let answered = self.setup.client.run(client, at, case.work, seconds)?;
         if self.mode != Mode::None {
             wrk::check_ports(case.work, &answered)?;
         }

@@ -22,6 +22,9 @@ enum Role {
     Answer {
         #[arg(long)]
         listen: SocketAddr,
+        /// Ends a connection with its answer to so many requests
+        #[arg(long, default_value_t = u32::MAX)]
+        most: u32,
     },
     Ask {
         #[arg(long)]
@@ -41,31 +44,34 @@ enum Role {
 impl Verb {
     pub(crate) fn run(self) -> Result<()> {
         match self.role {
-            Role::Answer { listen } => answer(listen),
+            Role::Answer { listen, most } => answer(listen, most),
             Role::Ask { to, wait_ms, requests, pieces } => ask(to, &wait_ms, requests, pieces),
         }
     }
 }
 
-fn answer(listen: SocketAddr) -> Result<()> {
+fn answer(listen: SocketAddr, most: u32) -> Result<()> {
     let listener = TcpListener::bind(listen).with_context(|| format!("listen on {listen}"))?;
     println!("ready");
     for stream in listener.incoming() {
         let stream = stream.context("accept")?;
-        std::thread::spawn(move || converse(stream));
+        std::thread::spawn(move || converse(stream, most));
     }
     Ok(())
 }
 
-/// Until the client closes.
-fn converse(stream: TcpStream) -> Result<()> {
+/// Until the client closes, or has had its answers.
+fn converse(stream: TcpStream, most: u32) -> Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
-    while let Some(line) = head(&mut stream)? {
+    for number in 1..=most {
+        let Some(line) = head(&mut stream)? else { break };
         let path = line.split(' ').nth(1).context("no path")?;
         let wait = path.trim_start_matches('/').parse().with_context(|| format!("wait for {path}"))?;
         std::thread::sleep(Duration::from_millis(wait));
-        stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
+        let close = if number == most { "Connection: close\r\n" } else { "" };
+        let answer = format!("HTTP/1.1 200 OK\r\n{close}Content-Length: 0\r\n\r\n");
+        stream.get_mut().write_all(answer.as_bytes())?;
     }
     Ok(())
 }
