@@ -180,7 +180,7 @@ fn wider_terminals_show_more() {
     let live = vec![six];
     let interval = Rates::default().next(Snapshot { at: Instant::now(), live, closed: Vec::new(), lost: 0 });
     let narrow = screen_of(&interval, &mut View::default(), 80, 24);
-    assert!(narrow[10].starts_with("…:def0:1234:5678]:50000 10.10.0.26:8080"), "{}", narrow[10]);
+    assert!(narrow[10].starts_with("…def0:1234:5678]:50000 10.10.0.26:8080"), "{}", narrow[10]);
     let wide = screen_of(&interval, &mut View::default(), 220, 24);
     assert!(wide[10].starts_with("[2001:db8:1234:5678:9abc:def0:1234:5678]:50000 "), "{}", wide[10]);
     assert!(narrow[10].ends_with("-         -"), "of the first look no rates are known: {}", narrow[10]);
