@@ -37,5 +37,6 @@ mod span;
 pub mod top;
 mod units;
 pub mod verify;
+mod whose;
 mod why;
 mod yaml;

@@ -21,6 +21,20 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_millis(sum)) }
 }
 
+/// As [`parse`] takes it.
+pub(crate) fn exact(span: Duration) -> String {
+    let mut left = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    for (unit, millis) in UNITS.iter().rev() {
+        let number = left / millis;
+        left %= millis;
+        if number > 0 || (left == 0 && text.is_empty() && *unit == "ms") {
+            text += &format!("{number}{unit}");
+        }
+    }
+    text
+}
+
 /// At most four characters.
 pub(crate) fn short(us: u64) -> String {
     const SECOND: u64 = 1_000_000;
@@ -86,6 +100,13 @@ fn date(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_is_said_as_it_is_typed() {
+        for text in ["0ms", "500ms", "30s", "1h30m", "1d", "2d3h4m5s6ms"] {
+            assert_eq!(exact(parse(text).unwrap()), text);
+        }
+    }
 
     #[test]
     fn spans_have_units() {

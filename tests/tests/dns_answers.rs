@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rstest::rstest;
+use serde_json::{Value, json};
 use tests::data_plane::DataPlane;
 use tests::dns::{AGENT, Ask};
 use tests::network::Network;
@@ -44,6 +45,15 @@ impl Lab {
         let process = command.spawn().unwrap();
         process.wait_for("ready").unwrap();
         process
+    }
+
+    /// The same in the page's API.
+    fn questions(&self) -> Value {
+        let node = self.serve.get("/api/v1/node", &[]).unwrap().body;
+        let node: Value = serde_json::from_str(&node).unwrap();
+        let name = self.network.pod.workload().unwrap();
+        let workloads = node["workloads"].as_array().unwrap();
+        workloads.iter().find(|workload| workload["workload"] == *name).unwrap()["questions"].clone()
     }
 
     fn metrics(&self) -> Seen<'_> {
@@ -100,7 +110,7 @@ fn servers(texts: &[&str]) -> Vec<SocketAddr> {
 #[case::mapped(Ask::new(servers(&["10.96.0.10", "fd00:96::10"])), 16)]
 fn a_slow_resolver_is_seen(#[case] ask: Ask, #[case] questions: u32) {
     let Some(lab) = Lab::new("dns-slow", &DNS) else { return };
-    assert!(!lab.metrics().has_any(), "nobody has asked");
+    assert!(!lab.metrics().has_any() && lab.questions().is_null(), "nobody has asked");
     let _agent = lab.agent(&["--after-ms", "50"]);
     let answers = ask.rounds(8).from(&lab.network.pod).unwrap();
     assert!(answers.iter().all(|answer| answer.from == Some(answer.server)), "{answers:?}");
@@ -109,6 +119,13 @@ fn a_slow_resolver_is_seen(#[case] ask: Ask, #[case] questions: u32) {
     assert_eq!((seen.within("0.016384"), seen.within("+Inf")), (0.0, expected));
     // A busy machine may take its time.
     assert!(seen.within("1.048576") == expected && seen.seconds() >= 0.05 * expected, "{}", seen.seconds());
+    let of_page = lab.questions();
+    let answered = json!([{
+        "outcome": "noerror", "questions": questions, "describe": "answered", "failed": false,
+    }]);
+    assert_eq!((&of_page["asked"], &of_page["outcomes"]), (&json!(questions), &answered), "{of_page:#}");
+    let [half, most] = ["p50_us", "p99_us"].map(|share| of_page[share].as_u64().unwrap());
+    assert!((1 << 16..=1 << 20).contains(&half) && half <= most && most.is_power_of_two(), "{of_page:#}");
 }
 
 #[rstest]
@@ -127,6 +144,9 @@ fn a_failing_resolver_is_seen(#[case] code: &str, #[case] outcome: &str) {
         (seen.asked(), seen.outcome(outcome), seen.outcomes(), seen.within("+Inf")),
         (5.0, 5.0, 5.0, 5.0)
     );
+    let came = &lab.questions()["outcomes"][0];
+    assert_eq!((&came["outcome"], &came["questions"]), (&json!(outcome), &json!(5)), "{came:#}");
+    assert_eq!(came["failed"], outcome != "nxdomain", "that there is no such name is an answer");
 }
 
 #[test]
@@ -137,6 +157,8 @@ fn questions_without_an_answer_are_counted_after_five_seconds() {
     let ask = Ask::new(servers(&["10.96.0.10"])).rounds(7).within(quick);
     assert!(ask.from(&lab.network.pod).unwrap().iter().all(|answer| answer.from.is_none()));
     assert_eq!((lab.metrics().asked(), lab.metrics().outcomes()), (7.0, 0.0), "they wait");
+    let waiting = json!({ "asked": 7, "outcomes": [], "p50_us": null, "p99_us": null });
+    assert_eq!(lab.questions(), waiting);
     std::thread::sleep(OVER);
     let seen = lab.metrics();
     assert_eq!((seen.asked(), seen.outcome("unanswered"), seen.within("+Inf")), (7.0, 7.0, 0.0));

@@ -147,6 +147,45 @@ fn a_terminal_it_cannot_use_is_left_alone() {
     assert!(screen.replace('\n', "").contains("TERM says"), "{screen}");
 }
 
+/// What is typed holds for real flows, and what the command line left out is said.
+#[test]
+fn keys_order_filter_and_scroll() {
+    let Some(stage) = Stage::new("top-keys", Forward::Localhost) else { return };
+    let load = Load::lasting(stage.network.pod4(8080), 12).start(&stage.network.outside).unwrap();
+    let tmux = Tmux::new(170, 30).unwrap();
+    tmux.type_line(&stage.top()).unwrap();
+    let given = format!("--workload {}", stage.workload());
+    let wide = ["AGE", "TOTAL", "PROCESSES", "WORKLOAD", "CONNS"];
+    let screen = tmux
+        .wait(|screen| screen.contains("of 24") && wide.iter().all(|name| screen.contains(name)))
+        .unwrap();
+    assert!(screen.lines().next().unwrap().contains(&given), "{screen}");
+    tmux.press("End").unwrap();
+    tmux.wait(|screen| screen.contains("-24 of 24")).unwrap();
+    tmux.press("3").unwrap();
+    tmux.wait(|screen| screen.contains("by age") && screen.contains("1-19 of 24")).unwrap();
+    tmux.press("?").unwrap();
+    tmux.wait(|screen| screen.contains("the least first, or the most")).unwrap();
+    tmux.press("?").unwrap();
+    // Half of them are from outside.
+    tmux.type_line("/INBOUND nobody").unwrap();
+    tmux.wait(|screen| screen.contains("/INBOUND nobody") && screen.contains("no flow")).unwrap();
+    tmux.press("Escape").unwrap();
+    tmux.wait(|screen| !screen.contains("/INBOUND") && screen.contains("of 24")).unwrap();
+    tmux.type_line("/INBOUND :8080").unwrap();
+    tmux.wait(|screen| screen.contains("12 flows match") && screen.contains("of 12")).unwrap();
+    // What closes while the picture stands is shown afterwards, and not before.
+    tmux.press("Space").unwrap();
+    tmux.wait(|screen| screen.contains("PAUSED")).unwrap();
+    assert!(load.finish().unwrap().failed.is_empty());
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert!(tmux.screen().unwrap().contains("12 flows match"));
+    tmux.press("Space").unwrap();
+    tmux.wait(|screen| screen.contains("0 flows match") && !screen.contains("PAUSED")).unwrap();
+    tmux.press("q").unwrap();
+    tmux.wait(|screen| screen.contains("exit 0")).unwrap();
+}
+
 /// A terminal that goes away takes the program with it, also one that gets no SIGHUP, because it is another session's.
 #[rstest]
 #[case::its_terminal_goes(None)]

@@ -1,17 +1,19 @@
 //! The node's page in a real browser: wide, and on a phone. The screenshots stay under target/screenshots.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tests::accelerated::Accelerated;
 use tests::agent;
 use tests::any_reader::ANY_READER;
 use tests::data_plane::DataPlane;
+use tests::dns::{AGENT, Ask};
 use tests::envoy_config::{Forward, SidecarConfig};
 use tests::load::Load;
 use tests::network::Network;
 use tests::requirement::Requirement;
 use tests::serve::Serve;
-use tests::server::Server;
+use tests::server::{PROXY_USER, Server};
 use tests::sidecar::Sidecar;
 use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 
@@ -59,7 +61,9 @@ fn the_page_shows_the_workload_wide_and_on_a_phone() {
     }
     let network = Network::with_own_addresses("page").unwrap();
     let own = Accelerated::new(ANY_READER).flags();
-    let flags: Vec<&str> = DEFAULT_FLAGS.into_iter().chain(own.iter().map(String::as_str)).collect();
+    let dns = ["--redirect-dns", "--capture-all-dns"];
+    let flags = DEFAULT_FLAGS.into_iter().chain(dns).chain(own.iter().map(String::as_str));
+    let flags: Vec<&str> = flags.collect();
     let _client = Accelerated::new(ANY_READER).attach(&network.outside).unwrap();
     let sidestep = Sidestep::attach(&network.pod, &flags).unwrap();
     let _sidecar = Sidecar::start(&network.pod, &SidecarConfig::new(Forward::Passthrough, &[8080])).unwrap();
@@ -68,6 +72,11 @@ fn the_page_shows_the_workload_wide_and_on_a_phone() {
     let _service = Server::on(&network.outside).listen(service).echo().start().unwrap();
     let load = Load::lasting(network.pod4(8080), 8).start(&network.outside).unwrap();
     let calls = Load::lasting(service, 3).start(&network.pod).unwrap();
+    // Six names that there are not, from a resolver in the agent's place.
+    let resolver = network.pod.lab_agent("dns-answer").unwrap().user(PROXY_USER.0, PROXY_USER.1);
+    let resolver = resolver.args(["--listen", AGENT[0], "--code", "3"]).spawn().unwrap();
+    resolver.wait_for("ready").unwrap();
+    Ask::new([SocketAddr::from(([10, 96, 0, 10], 53))]).rounds(6).from(&network.pod).unwrap();
     let serve = Serve::start(&[]).unwrap();
 
     let dom = browser(&serve, "--dump-dom", WIDE);
@@ -85,6 +94,14 @@ fn the_page_shows_the_workload_wide_and_on_a_phone() {
     let captured = format!("{} open calls", 8 + 3);
     assert!(dom.replace("</b><span class=\"dim\">", " ").contains(&captured), "{captured}: {dom}");
     assert!(dom.contains(">live<") && !dom.contains(">not answering"), "{dom}");
+
+    // Of the other workload, which has asked for nothing, there is no such block.
+    assert_eq!(dom.matches(" DNS questions<").count(), 1, "{dom}");
+    assert!(
+        dom.contains(">6 DNS questions<") && dom.contains("there is no such name\">nxdomain 6<"),
+        "{dom}"
+    );
+    assert!(dom.contains(">half of the answers within ") && !dom.contains(">no answer yet<"), "{dom}");
 
     let wide = screenshot(&serve, "page", WIDE);
     screenshot(&serve, "page-phone", PHONE);

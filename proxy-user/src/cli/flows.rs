@@ -11,10 +11,13 @@ use proxy_common::{
     flow::{Direction, Forward},
     names::map,
 };
-use proxy_core::exit::{Class, Failure};
+use proxy_core::{
+    exit::{Class, Failure},
+    harmless::harmless,
+};
 use proxy_plane::{
     dataplane::{self, Meta, WorkloadPins},
-    flows::{self, By, Filter, Journal, Path, State, Verdict, one_of},
+    flows::{self, By, Filter, Journal, Named as _, Path, State, Verdict, one_of},
 };
 
 use super::{
@@ -134,7 +137,10 @@ pub(crate) fn run(args: &FlowsArgs) -> Result<ExitCode> {
     check(&filter)?;
     let output = args.output.unwrap_or_default();
     match args.top {
-        Some(None) => return top::run(&mut Records::open(filter)?).map(|()| ExitCode::SUCCESS),
+        Some(None) => {
+            let mut records = Records::open(filter, given(args))?;
+            return top::run(&mut records).map(|()| ExitCode::SUCCESS);
+        }
         Some(Some(most)) => {
             let by = args.by.unwrap_or_default().into();
             flows_callers::print(&flows::callers(&flows::recent(&filter)?, by, most), output)?;
@@ -158,6 +164,25 @@ pub(crate) fn run(args: &FlowsArgs) -> Result<ExitCode> {
         follow(journal, &filter, &mut printer, listed.collect())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The filters, as somebody would type them.
+fn given(args: &FlowsArgs) -> String {
+    fn words<T>(flag: &str, values: &[T], word: impl Fn(&T) -> String) -> Vec<String> {
+        values.iter().map(|value| format!("{flag} {}", word(value))).collect()
+    }
+    [
+        words("--workload", &args.workload, |name| harmless(name).into_owned()),
+        words("--port", &args.port, u16::to_string),
+        words("--direction", &args.direction, |value| value.label().to_owned()),
+        words("--forward", &args.forward, |value| value.label().to_owned()),
+        words("--path", &args.path, |value| value.label().to_owned()),
+        words("--verdict", &args.verdict, Verdict::to_string),
+        words("--pid", &args.pid, u32::to_string),
+        words("--since", args.since.as_slice(), |span| span::exact(*span)),
+    ]
+    .concat()
+    .join(" ")
 }
 
 /// What is printed needs a number: the live view has keys for it.
@@ -219,5 +244,31 @@ fn check(filter: &Filter) -> Result<()> {
                 "connections are not observed: {reason}; attach with --observe on where the kernel allows it"
             ),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        flows: FlowsArgs,
+    }
+
+    #[test]
+    fn filters_are_shown_as_they_are_typed() {
+        let of = |line: &str| given(&Line::parse_from(format!("x {line}").split_whitespace()).flows);
+        for line in [
+            "",
+            "--port 8080 --port 9090 --pid 4711",
+            "--workload shop/web-0 --direction inbound --forward lo --path mixed --verdict O15' --since 5m",
+            "--verdict refused --verdict bypass --since 1h30m",
+        ] {
+            assert_eq!(of(line), line);
+        }
     }
 }

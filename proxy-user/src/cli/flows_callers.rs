@@ -7,8 +7,8 @@ use proxy_core::harmless::harmless;
 use proxy_plane::flows::{self, Caller, Named as _};
 use serde_json::Value;
 
-use super::{Output, flows_table};
-use crate::{out, sheet::Sheet, units::bytes, yaml};
+use super::Output;
+use crate::{out, sheet::Sheet, units::bytes, whose::pod, yaml};
 
 /// One line or document each.
 pub(super) fn print(callers: &[Caller], output: Output) -> Result<bool> {
@@ -42,7 +42,7 @@ fn table(callers: &[Caller]) -> Sheet {
             name(caller),
             caller.hop.map_or("any", |hop| hop.label()).to_owned(),
             destination,
-            flows_table::pod(&caller.workload, caller.namespace.as_deref(), caller.pod.as_deref()),
+            pod(&caller.workload, caller.namespace.as_deref(), caller.pod.as_deref()),
         ]);
     }
     sheet

@@ -9,7 +9,11 @@ use proxy_core::harmless::harmless;
 use proxy_plane::flows::{Flow, Named as _, Path, Process};
 
 use super::span;
-use crate::{sheet, units::bytes};
+use crate::{
+    sheet,
+    units::bytes,
+    whose::{pod, processes},
+};
 
 /// The first seven are always there.
 const HEAD: [&str; 10] = [
@@ -112,23 +116,6 @@ impl Layout {
     }
 }
 
-/// Who calls whom; `-` whose process is not known here.
-fn processes(flow: &Flow) -> String {
-    let name = |process: &Option<Process>| match process {
-        Some(process) => format!("{} {}", harmless(&process.comm), process.pid),
-        None => "-".to_owned(),
-    };
-    format!("{} > {}", name(&flow.client_process), name(&flow.server_process))
-}
-
-/// The pod, where it is known which one it is; else the workload.
-pub(super) fn pod(workload: &str, namespace: Option<&str>, name: Option<&str>) -> String {
-    match (namespace, name) {
-        (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
-        _ => workload.to_owned(),
-    }
-}
-
 /// The end of an address tells more than its beginning; of words the beginning.
 fn fit(text: &str, width: usize) -> String {
     let length = text.chars().count();
@@ -189,11 +176,5 @@ mod tests {
         // An IPv4 address of a pod, and its port, whole.
         let Layout::Columns(widths) = Layout::within(80) else { panic!("no columns") };
         assert!(widths[3] >= "10.244.0.26:42432".len(), "{widths:?}");
-    }
-
-    #[test]
-    fn a_pod_is_called_by_its_name_where_it_has_one() {
-        assert_eq!(pod("1-2", Some("shop"), Some("web-0")), "shop/web-0");
-        assert_eq!(pod("1-2", None, None), "1-2");
     }
 }

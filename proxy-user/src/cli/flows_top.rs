@@ -11,13 +11,15 @@ use crate::top::{Snapshot, Source};
 /// The kernel's records.
 pub(super) struct Records {
     filter: Filter,
+    given: String,
     journal: Journal,
     watched: Watched,
 }
 
 impl Records {
-    pub(super) fn open(filter: Filter) -> Result<Self> {
-        Ok(Self { journal: Journal::open(false)?, watched: Watched::of(&filter)?, filter })
+    /// `given`: the filter as the command line has it.
+    pub(super) fn open(filter: Filter, given: String) -> Result<Self> {
+        Ok(Self { journal: Journal::open(false)?, watched: Watched::of(&filter)?, filter, given })
     }
 }
 
@@ -28,5 +30,9 @@ impl Source for Records {
         batch.flows.retain(|flow| self.filter.matches(flow));
         let live = flows::live(&self.filter)?;
         Ok(Snapshot { at: Instant::now(), live, closed: batch.flows, lost: batch.lost })
+    }
+
+    fn given(&self) -> String {
+        self.given.clone()
     }
 }

@@ -34,6 +34,7 @@ mod pods;
 mod port;
 mod prune;
 mod report;
+mod report_history;
 mod rules;
 mod run;
 mod serve;

@@ -20,6 +20,7 @@ use proxy_plane::dataplane;
 use serde_json::Value;
 use tar::{Builder, Header};
 
+use super::report_history;
 use crate::{
     out,
     serve::{DEFAULT_LISTEN, Listen},
@@ -46,8 +47,19 @@ pub(crate) struct ReportArgs {
     cni_conf_dir: PathBuf,
 }
 
-/// One file of the archive, or why there is nothing to put in.
-type Part = (&'static str, Result<String>);
+/// One file of the archive.
+struct Part {
+    name: &'static str,
+    what: String,
+    /// Or why there is nothing to put in.
+    text: Result<String>,
+}
+
+impl Part {
+    fn new(name: &'static str, what: &str, text: Result<String>) -> Self {
+        Self { name, what: what.to_owned(), text }
+    }
+}
 
 pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {
     let parts = parts(args);
@@ -61,8 +73,8 @@ pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {
         pack(file, &parts)?;
         out::line(format!("wrote {}: look through it before you give it away", args.file.display()))?;
     }
-    for (name, part) in &parts {
-        if let Err(error) = part {
+    for Part { name, text, .. } in &parts {
+        if let Err(error) = text {
             out::complain(format!("report: without {name}: {error:#}"));
         }
     }
@@ -72,16 +84,55 @@ pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {
 fn parts(args: &ReportArgs) -> Vec<Part> {
     let lists = args.cni_conf_dir.display().to_string();
     let doctor = |output: &str| ours(&["doctor", "--output", output, "--cni-conf-dir", &lists]);
-    vec![
-        ("version.txt", system()),
-        ("doctor.txt", doctor("table")),
-        ("doctor.json", doctor("json")),
-        ("status.json", ours(&["status", "--output", "json"])),
-        ("pins.txt", pins(&dataplane::pin_root())),
-        ("ready.txt", get(&args.agent, "/readyz").map(|(status, text)| format!("{status}\n{text}"))),
-        ("metrics.txt", found(&args.agent, "/metrics")),
-        ("node.json", found(&args.agent, "/api/v1/node").and_then(|text| without_flows(&text))),
-    ]
+    let mut parts = vec![
+        Part::new("version.txt", "the versions of this program and of the kernel", system()),
+        Part::new("doctor.txt", "`sidestep doctor`: what this machine can do", doctor("table")),
+        Part::new("doctor.json", "the same for programs", doctor("json")),
+        Part::new(
+            "status.json",
+            "`sidestep status`: the attached workloads, their settings and counters",
+            ours(&["status", "--output", "json"]),
+        ),
+        history(),
+        Part::new("pins.txt", "the paths of the pins", pins(&dataplane::pin_root())),
+        Part::new(
+            "ready.txt",
+            "whether the agent is ready",
+            get(&args.agent, "/readyz").map(|(status, text)| format!("{status}\n{text}")),
+        ),
+        Part::new("metrics.txt", "the agent's metrics", found(&args.agent, "/metrics")),
+        Part::new(
+            "node.json",
+            "what the agent says of its node, without the connections",
+            found(&args.agent, "/api/v1/node").and_then(|text| without_flows(&text)),
+        ),
+    ];
+    let readme = readme(&parts);
+    parts.insert(0, Part::new("README.txt", "", Ok(readme)));
+    parts
+}
+
+fn history() -> Part {
+    const WHAT: &str = "`sidestep history`: what was done to workloads, also to those that are gone";
+    match report_history::youngest() {
+        Ok(youngest) => {
+            let without = youngest.left_out.map(|what| format!("; without {what}")).unwrap_or_default();
+            Part::new("history.jsonl", &format!("{WHAT}{without}"), Ok(youngest.lines))
+        }
+        Err(error) => Part::new("history.jsonl", WHAT, Err(error)),
+    }
+}
+
+/// What is in the archive, for who opens it.
+fn readme(parts: &[Part]) -> String {
+    let mut text = "A report of one node, by `sidestep report`. It has names of pods and programs and the pods' settings; no\n\
+                    connection, no payload, no process's environment.\n\n"
+        .to_owned();
+    for Part { name, what, text: there } in parts {
+        let missing = if there.is_err() { "; not there, it says why" } else { "" };
+        text += &format!("{name:<15}{what}{missing}\n");
+    }
+    text
 }
 
 /// What this program prints for this verb, whatever it exits with.
@@ -170,8 +221,8 @@ fn ask(mut stream: impl Read + Write, path: &str) -> io::Result<String> {
 
 fn pack(to: impl Write, parts: &[Part]) -> Result<()> {
     let mut archive = Builder::new(GzEncoder::new(to, Compression::default()));
-    for (name, part) in parts {
-        let text = match part {
+    for Part { name, text, .. } in parts {
+        let text = match text {
             Ok(text) => text.clone(),
             Err(error) => format!("not there: {error:#}\n"),
         };

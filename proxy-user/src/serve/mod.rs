@@ -19,6 +19,7 @@ pub mod metrics;
 mod node;
 mod paths;
 mod program_log;
+mod questions;
 mod routes;
 pub mod snapshot;
 mod stuck;

@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::{
     metrics::is_refusal,
     paths::{self, Path},
+    questions::Questions,
     snapshot::{Snapshot, names},
 };
 use crate::why::{self, Cause};
@@ -75,6 +76,8 @@ struct Workload<'a> {
     share: Accounted,
     /// What keeps bytes on the stack, the largest first; of programs by the flows that are listed.
     why: Vec<Cause>,
+    /// None: nobody has asked the agent over UDP, or its questions are not looked at.
+    questions: Option<Questions>,
 }
 
 impl<'a> Node<'a> {
@@ -94,7 +97,10 @@ impl<'a> Node<'a> {
             workloads: seen
                 .workloads
                 .iter()
-                .map(|workload| Workload::of(workload, &paths, &seen.totals, &flows.flows))
+                .zip(&seen.questions)
+                .map(|(workload, asked)| {
+                    Workload::of(workload, &paths, &seen.totals, &flows.flows, asked.as_ref())
+                })
                 .collect(),
             flows: flows.flows,
             flows_live: flows.live,
@@ -120,6 +126,7 @@ impl<'a> Workload<'a> {
         paths: &[(String, Path)],
         totals: &[ClassTotals],
         listed: &[Flow],
+        asked: Option<&flows::Questions>,
     ) -> Self {
         let [workload, namespace] = names(status);
         let meta = &status.meta;
@@ -142,6 +149,7 @@ impl<'a> Workload<'a> {
             acceleration: &status.acceleration,
             why: why::causes(status, Some(&share), &culprits),
             share,
+            questions: asked.and_then(Questions::of),
             classes: paths.iter().filter(|(of, _)| of == workload).map(|(_, path)| path.clone()).collect(),
         }
     }

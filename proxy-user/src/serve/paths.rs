@@ -1,6 +1,6 @@
 //! The edges of the page's picture: sums over the connections of one hop.
 
-use proxy_common::flow::{Histogram, Turnarounds};
+use proxy_common::flow::Turnarounds;
 use proxy_plane::flows::{ClassTotals, Named, Share};
 use serde::Serialize;
 
@@ -64,7 +64,7 @@ pub(super) fn of(totals: &[ClassTotals]) -> Vec<(String, Path)> {
                 + carried.sent_stacked
                 + carried.received_stacked,
             share: Share::of_class(class, carried),
-            connect_us: median_us(&totals.connect),
+            connect_us: upper_end_us(&totals.connect.buckets, 50),
             client_turnaround: of.turnarounds[0].as_deref().and_then(Turnaround::of),
             server_turnaround: of.turnarounds[1].as_deref().and_then(Turnaround::of),
         };
@@ -73,15 +73,15 @@ pub(super) fn of(totals: &[ClassTotals]) -> Vec<(String, Path)> {
     totals.iter().map(path).collect()
 }
 
-/// The upper end of the bucket in the middle.
-fn median_us(of: &Histogram) -> Option<u64> {
-    let all: u64 = of.buckets.iter().sum();
+/// The upper end of the bucket within which this share of all is reached.
+pub(super) fn upper_end_us(buckets: &[u64], percent: u64) -> Option<u64> {
+    let all: u64 = buckets.iter().sum();
     let mut seen = 0;
-    let middle = of.buckets.iter().position(|count| {
+    let found = buckets.iter().position(|count| {
         seen += count;
-        seen * 2 >= all && seen > 0
+        seen > 0 && u128::from(seen) * 100 >= u128::from(all) * u128::from(percent)
     });
-    middle.map(|bucket| 1 << bucket)
+    found.map(|bucket| 1 << bucket)
 }
 
 #[cfg(test)]
@@ -91,13 +91,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_in_the_middle_and_nothing_has_none() {
-        let mut of = Histogram { buckets: [0; BUCKETS], sum: 0 };
-        assert_eq!(median_us(&of), None);
-        of.buckets[4] = 3;
-        of.buckets[9] = 2;
-        assert_eq!(median_us(&of), Some(16));
-        of.buckets[9] = 4;
-        assert_eq!(median_us(&of), Some(512));
+    fn a_share_is_reached_in_its_bucket_and_nothing_has_none() {
+        let mut of = [0; BUCKETS];
+        assert_eq!(upper_end_us(&of, 50), None);
+        of[4] = 3;
+        of[9] = 2;
+        assert_eq!((upper_end_us(&of, 50), upper_end_us(&of, 99)), (Some(16), Some(512)));
+        of[9] = 4;
+        assert_eq!(upper_end_us(&of, 50), Some(512));
+        (of[4], of[9]) = (99, 1);
+        assert_eq!(upper_end_us(&of, 99), Some(16));
     }
 }

@@ -26,11 +26,11 @@ pub fn run(source: &mut dyn Source) -> Result<()> {
     terminal::check()?;
     let mut rates = Rates::default();
     let mut interval = rates.next(source.snapshot()?);
-    let mut view = View::default();
+    let mut view = View { given: source.given(), ..View::default() };
     let mut screen = Screen::take()?;
     let mut due = Instant::now() + EVERY;
     loop {
-        let draw = |frame: &mut ratatui::Frame<'_>| screen::draw(frame, &interval, &view);
+        let draw = |frame: &mut ratatui::Frame<'_>| screen::draw(frame, &interval, &mut view);
         if let Err(error) = screen.terminal.draw(draw) {
             // Nobody to draw for.
             if screen.is_ended() {
@@ -56,8 +56,10 @@ pub fn run(source: &mut dyn Source) -> Result<()> {
             }
             if Instant::now() >= due {
                 due = Instant::now() + EVERY;
+                // Also while the picture stands: rates are of a second again when it goes on, and no record is missed.
+                let next = rates.next(source.snapshot()?);
                 if !view.paused {
-                    interval = rates.next(source.snapshot()?);
+                    interval = next;
                     break;
                 }
             }

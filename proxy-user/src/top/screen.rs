@@ -1,32 +1,35 @@
 //! What the screen shows: sums, the path hop by hop, the flows.
 
-use proxy_common::flow::{Direction, Forward, Hop};
-use proxy_plane::flows::{State, Stream};
+use proxy_common::flow::{Direction, Forward};
+use proxy_plane::flows::State;
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
     style::{Color, Modifier, Style},
     text::{Line, Span},
-    widgets::{Paragraph, Row, Table},
+    widgets::{Block, Clear, Paragraph, Row, Table},
 };
 
 use super::{
-    keys::{Sort, View},
+    keys::{KEYS, Mode, View},
+    list::{self, Columns, Listed},
     path::{HopSum, Path},
     rates::{Interval, Rated},
     terminal::{LEAST_HEIGHT, LEAST_WIDTH},
-    units::{fit, rate, time},
+    units::{fit, fit_end, rate, time},
 };
 
 /// Lines of one hop: the drawing, flows, bytes, times, path, and one to keep apart.
 const HOP_HEIGHT: u16 = 6;
-const HELP: &str = "q quit  Tab in/outbound  w workload  s sort  space pause";
+const HELP: &str = "q quit  ? keys  / filter  s order  Tab in/outbound  space pause";
+const TYPING: &str = "  Enter keeps them, Esc drops them";
 
-pub(super) fn draw(frame: &mut Frame<'_>, interval: &Interval, view: &View) {
+/// What is shown of the list is remembered in the view, for the keys that scroll it.
+pub(super) fn draw(frame: &mut Frame<'_>, interval: &Interval, view: &mut View) {
     let area = frame.area();
     if area.width < LEAST_WIDTH || area.height < LEAST_HEIGHT {
         let text = format!(
-            "{}x{} is too small: enlarge the terminal to {LEAST_WIDTH}x{LEAST_HEIGHT}, or q to quit",
+            "{}x{} is too small: enlarge the terminal to {LEAST_WIDTH}x{LEAST_HEIGHT}, or Ctrl-C to end",
             area.width, area.height
         );
         frame.render_widget(Paragraph::new(text), area);
@@ -34,7 +37,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, interval: &Interval, view: &View) {
     }
     let path = Path::of(interval, view.direction, view.workload.as_deref());
     let blocks = u16::try_from(path.second.len().max(1)).unwrap_or(1);
-    let [title, sums, hops, list, help] = Layout::vertical([
+    let [title, sums, hops, below, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(2),
         Constraint::Length(HOP_HEIGHT * blocks),
@@ -42,35 +45,52 @@ pub(super) fn draw(frame: &mut Frame<'_>, interval: &Interval, view: &View) {
         Constraint::Length(1),
     ])
     .areas(area);
-    frame.render_widget(heading(interval, view), title);
-    frame.render_widget(totals(interval, view), sums);
+    let flows = list::of(interval, view);
+    // A line is the head's.
+    view.rows = usize::from(below.height.saturating_sub(1)).max(1);
+    view.first = view.first.min(flows.len().saturating_sub(view.rows));
+    frame.render_widget(heading(interval, view, usize::from(area.width)), title);
+    frame.render_widget(totals(interval, &flows, !view.filter.is_empty()), sums);
     draw_path(frame, hops, &path);
-    draw_list(frame, list, &view.list(interval));
-    frame.render_widget(Paragraph::new(HELP).style(Style::new().add_modifier(Modifier::DIM)), help);
+    draw_list(frame, below, interval, &flows, view);
+    draw_foot(frame, foot, flows.len(), view);
+    if view.mode == Mode::Help {
+        draw_help(frame, area);
+    }
 }
 
-fn heading(interval: &Interval, view: &View) -> Paragraph<'static> {
-    let workload = view.workload.as_deref().unwrap_or("all workloads");
-    let sort = match view.sort {
-        Sort::Rate => "rate",
-        Sort::Total => "total",
-        Sort::Newest => "newest",
+/// What is left out comes last, and is cut where there is no room.
+fn heading(interval: &Interval, view: &View, width: usize) -> Paragraph<'static> {
+    let mut parts = vec![
+        "sidestep flows".to_owned(),
+        view.workload.as_deref().unwrap_or("all workloads").to_owned(),
+        format!("by {}{}", view.sort.name(), if view.reversed { ", least first" } else { "" }),
+    ];
+    if view.paused {
+        parts.push("PAUSED".to_owned());
+    }
+    if interval.lost > 0 {
+        parts.push(format!("{} records lost", interval.lost));
+    }
+    if !view.filter.is_empty() {
+        parts.push(format!("/{}", view.filter));
+    }
+    if !view.given.is_empty() {
+        parts.push(view.given.clone());
+    }
+    Paragraph::new(fit(&parts.join("  "), width)).style(Style::new().add_modifier(Modifier::REVERSED))
+}
+
+/// All directions in one line, as a check on what the path leaves out; of the flows of the list.
+fn totals(interval: &Interval, flows: &[Listed<'_>], filtered: bool) -> Paragraph<'static> {
+    let live = flows.iter().filter(|of| of.rated.flow.state == State::Live).count();
+    let sum = |of: fn(&Rated) -> u64| {
+        interval.seconds.map(|s| flows.iter().map(|flow| of(flow.rated)).sum::<u64>() as f64 / s)
     };
-    let paused = if view.paused { "  PAUSED" } else { "" };
-    let lost = if interval.lost > 0 { format!("  {} records lost", interval.lost) } else { String::new() };
-    Paragraph::new(format!("sidestep flows  {workload}  by {sort}{paused}{lost}"))
-        .style(Style::new().add_modifier(Modifier::REVERSED))
-}
-
-/// All directions in one line, as a check on what the path leaves out.
-fn totals(interval: &Interval, view: &View) -> Paragraph<'static> {
-    let flows = view.list(interval);
-    let live = flows.iter().filter(|rated| rated.flow.state == State::Live).count();
-    let sum =
-        |of: fn(&Rated) -> u64| interval.seconds.map(|s| flows.iter().map(|r| of(r)).sum::<u64>() as f64 / s);
-    let opened = interval.seconds.map(|s| flows.iter().filter(|rated| rated.new).count() as f64 / s);
+    let opened = interval.seconds.map(|s| flows.iter().filter(|of| of.rated.new).count() as f64 / s);
     Paragraph::new(format!(
-        "{live} flows, {} new/s, {} up, {} down on all hops",
+        "{live} flows{}, {} new/s, {} up, {} down on all hops",
+        if filtered { " match" } else { "" },
         opened.map_or("-".to_owned(), |opened| format!("{opened:.1}")),
         rate(sum(|rated| rated.up.total())),
         rate(sum(|rated| rated.down.total())),
@@ -141,46 +161,46 @@ fn hop(nodes: &[&str; 3], sum: &HopSum, name: &str, width: usize) -> Paragraph<'
     Paragraph::new([drawing].into_iter().chain(details).collect::<Vec<_>>())
 }
 
-fn draw_list(frame: &mut Frame<'_>, area: Rect, flows: &[&Rated]) {
-    let wide = usize::from(area.width.saturating_sub(LEAST_WIDTH)) / 2;
-    let address = 21 + wide;
-    let rows = flows.iter().take(usize::from(area.height)).map(|rated| {
-        let flow = &rated.flow;
-        let hop = match (flow.hop, flow.forward) {
-            (Hop::Inner, Some(forward)) => forward.name(),
-            (hop, _) => hop.name(),
-        };
-        let closed = flow.state == State::Closed;
-        let row = Row::new([
-            fit(&flow.client.to_string(), address),
-            fit(&flow.original_destination.to_string(), address),
-            fit(hop, 8),
-            fit(way(&flow.upload, &flow.download), 5),
-            if closed { "closed".to_owned() } else { amount(rated.up.total()) },
-            if closed {
-                flow.close.map_or("", |close| close.name()).to_owned()
-            } else {
-                amount(rated.down.total())
-            },
-        ]);
+fn draw_list(frame: &mut Frame<'_>, area: Rect, interval: &Interval, flows: &[Listed<'_>], view: &View) {
+    let columns = Columns::within(usize::from(area.width), view.sort);
+    let rows = flows.iter().skip(view.first).take(view.rows).map(|of| {
+        let row = Row::new(columns.row(of, interval.seconds));
+        let closed = of.rated.flow.state == State::Closed;
         if closed { row.style(Style::new().add_modifier(Modifier::DIM)) } else { row }
     });
-    let length = |at: usize| Constraint::Length(u16::try_from(at).unwrap_or(u16::MAX));
-    let widths = [length(address), length(address), length(8), length(5), length(9), length(9)];
-    let header = Row::new(["CLIENT", "DESTINATION", "HOP", "PATH", "UP", "DOWN"]);
-    let bold = Style::new().add_modifier(Modifier::BOLD);
-    frame.render_widget(Table::new(rows, widths).column_spacing(1).header(header.style(bold)), area);
+    let widths = columns.widths().map(|width| Constraint::Length(u16::try_from(width).unwrap_or(u16::MAX)));
+    let header = Row::new(columns.head()).style(Style::new().add_modifier(Modifier::BOLD));
+    frame.render_widget(Table::new(rows, widths).column_spacing(1).header(header), area);
 }
 
-/// Bytes of an interval of about a second.
-fn amount(bytes: u64) -> String {
-    rate(Some(bytes as f64)).trim_end_matches("/s").to_owned()
-}
-
-fn way(upload: &Stream, download: &Stream) -> &'static str {
-    match proxy_plane::flows::Path::of(upload, download) {
-        proxy_plane::flows::Path::Redirected => "redir",
-        proxy_plane::flows::Path::Stacked => "stack",
-        proxy_plane::flows::Path::Mixed => "mixed",
+/// The keys, and where in the list this is; or the filter while it is typed.
+fn draw_foot(frame: &mut Frame<'_>, area: Rect, flows: usize, view: &View) {
+    let last = flows.min(view.first + view.rows);
+    let place =
+        if flows == 0 { "no flow".to_owned() } else { format!("{}-{last} of {flows}", view.first + 1) };
+    let [left, right] =
+        Layout::horizontal([Constraint::Min(0), Constraint::Length(u16::try_from(place.len()).unwrap_or(0))])
+            .areas(area);
+    let dim = Style::new().add_modifier(Modifier::DIM);
+    frame.render_widget(Paragraph::new(place).style(dim), right);
+    if view.mode != Mode::Type {
+        frame.render_widget(Paragraph::new(HELP).style(dim), left);
+        return;
     }
+    // The end of what is typed stays in sight.
+    let room = usize::from(left.width).saturating_sub(TYPING.len() + 2);
+    let typed = format!("/{}", fit_end(&view.filter, room));
+    let at = u16::try_from(typed.chars().count()).unwrap_or(u16::MAX);
+    frame.render_widget(Line::from(vec![Span::raw(typed), Span::styled(TYPING, dim)]), left);
+    frame.set_cursor_position((left.x.saturating_add(at).min(left.right()), left.y));
+}
+
+/// Over everything else.
+fn draw_help(frame: &mut Frame<'_>, area: Rect) {
+    let height = u16::try_from(KEYS.len()).unwrap_or(u16::MAX).saturating_add(2);
+    let area = area.centered(Constraint::Length(LEAST_WIDTH), Constraint::Length(height));
+    let lines = KEYS.map(|(keys, what)| Line::raw(format!(" {keys:<13}{what}")));
+    let block = Block::bordered().title(" Keys, and the next one leaves this ");
+    frame.render_widget(Clear, area);
+    frame.render_widget(Paragraph::new(lines.to_vec()).block(block), area);
 }

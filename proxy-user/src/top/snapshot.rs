@@ -19,4 +19,7 @@ pub struct Snapshot {
 /// Where snapshots come from.
 pub trait Source {
     fn snapshot(&mut self) -> Result<Snapshot>;
+
+    /// What it leaves out, in the words of the command line; empty: nothing.
+    fn given(&self) -> String;
 }

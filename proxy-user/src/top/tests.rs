@@ -25,6 +25,8 @@ use super::{
     snapshot::Snapshot,
 };
 
+mod list;
+
 const WORKLOAD: &str = "4026532185-28487";
 
 pub(crate) fn flow(id: u64, hop: Hop, forward: Option<Forward>, up: Split, down: Split) -> Flow {
@@ -106,7 +108,7 @@ fn interval() -> Interval {
     rates.next(Snapshot { at, live: after, closed: vec![short], lost: 7 })
 }
 
-fn screen_of(interval: &Interval, view: &View, width: u16, height: u16) -> Vec<String> {
+fn screen_of(interval: &Interval, view: &mut View, width: u16, height: u16) -> Vec<String> {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| screen::draw(frame, interval, view)).unwrap();
     let buffer = terminal.backend().buffer().clone();
@@ -159,7 +161,7 @@ fn a_flow_whose_last_record_comes_late_is_not_counted_from_its_beginning() {
 
 #[test]
 fn the_path_is_drawn_hop_by_hop_in_80_columns() {
-    let lines = screen_of(&interval(), &View::default(), 80, 24);
+    let lines = screen_of(&interval(), &mut View::default(), 80, 24);
     let all = lines.join("\n");
     assert!(lines[0].starts_with("sidestep flows  all workloads  by rate  7 records lost"), "{all}");
     assert!(lines[1].starts_with("2 flows, 0.5 new/s, 2.0 kB/s up, 20.0 kB/s down"), "{all}");
@@ -175,15 +177,15 @@ fn the_path_is_drawn_hop_by_hop_in_80_columns() {
         assert_eq!((l.trim_end(), r.collect::<String>().as_str()), (left, right), "{all}");
     }
     assert_eq!(
-        lines[9], "CLIENT                DESTINATION           HOP      PATH  UP        DOWN",
+        lines[9], "CLIENT                 DESTINATION            HOP      PATH  UP        DOWN",
         "{all}"
     );
     assert_eq!(
-        lines[10], "10.10.0.9:40000       10.10.0.26:8080       lo       redir 2.0 kB    20.0 kB",
+        lines[10], "10.10.0.9:40000        10.10.0.26:8080        lo       redir 1.0 kB/s  10.0 kB/s",
         "{all}"
     );
     assert!(lines[12].contains("closed    fin"), "{all}");
-    assert!(lines[23].starts_with("q quit"), "{all}");
+    assert!(lines[23].starts_with("q quit  ? keys") && lines[23].ends_with("1-3 of 3"), "{all}");
 }
 
 #[test]
@@ -194,14 +196,14 @@ fn both_modes_at_once_are_drawn_below_each_other() {
         flow(2, Hop::Inner, Some(Forward::Eth0), stacked(1), stacked(1)),
     ];
     let interval = rates.next(Snapshot { at: Instant::now(), live, closed: Vec::new(), lost: 0 });
-    let lines = screen_of(&interval, &View::default(), 80, 24);
+    let lines = screen_of(&interval, &mut View::default(), 80, 24);
     assert!(lines[3].contains("> lo ") && lines[9].contains("> eth0 "), "{}", lines.join("\n"));
     assert!(lines[4].contains("1 flows, - new/s"), "the first look knows no rates: {}", lines[4]);
 }
 
 #[test]
 fn a_screen_that_became_too_small_says_so() {
-    let lines = screen_of(&interval(), &View::default(), 60, 24);
+    let lines = screen_of(&interval(), &mut View::default(), 60, 24);
     assert!(lines[0].starts_with("60x24 is too small: enlarge the terminal to 80x24"), "{}", lines[0]);
 }
 
@@ -214,7 +216,7 @@ fn keys_change_the_view() {
     assert_eq!(press(KeyCode::Char('q')), After::Quit);
     assert_eq!((view.direction, view.paused), (Direction::Outbound, true));
     assert_eq!(view.workload.as_deref(), Some(WORKLOAD));
-    let lines = screen_of(&interval, &view, 80, 24).join("\n");
+    let lines = screen_of(&interval, &mut view, 80, 24).join("\n");
     assert!(lines.contains(WORKLOAD) && lines.contains("PAUSED"), "{lines}");
     assert!(lines.contains("app ─") && lines.contains("> :15001"), "{lines}");
     view.press(KeyEvent::new(KeyCode::Char('w'), KeyModifiers::NONE), &interval);

@@ -1,6 +1,6 @@
 //! Which flows are wanted.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use proxy_common::{
     flow::{Close, Direction, Forward},
@@ -69,6 +69,18 @@ impl Verdict {
             Self::Target(target) => flow.verdict == target,
             Self::Rule(rule) => flow.rule == Some(rule),
         }
+    }
+}
+
+/// As it is parsed.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Captured => "captured",
+            Self::Refused => "refused",
+            Self::Target(target) => target.label(),
+            Self::Rule(rule) => rule.label(),
+        })
     }
 }
 
