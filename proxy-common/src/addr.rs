@@ -47,6 +47,12 @@ impl Addr {
         [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])]
     }
 
+    /// Of both halves.
+    pub const fn of_words([a, b]: [u64; 2]) -> Self {
+        let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) = (a.to_ne_bytes(), b.to_ne_bytes());
+        Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+    }
+
     /// `0.0.0.0`, `::` or `::ffff:0.0.0.0`: what an unbound socket carries.
     #[inline(always)]
     pub fn is_unspecified(&self) -> bool {

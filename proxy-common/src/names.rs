@@ -126,6 +126,7 @@ pub mod map {
         NO_TURNAROUNDS = "NO_TURNAROUNDS";
         DNS_ASKED = "DNS_ASKED";
         DNS_QUESTIONS = "DNS_QUESTIONS";
+        DNS_RESOLVERS = "DNS_RESOLVERS";
 
         /// Room of the programs on virtual machines' interfaces, which each set of them has to itself.
         GUEST_WORK = "GUEST_WORK";
@@ -189,6 +190,7 @@ pub mod map {
         TURNAROUNDS,
         DNS_ASKED,
         DNS_QUESTIONS,
+        DNS_RESOLVERS,
     ];
     /// The same, once a workload has virtual machines.
     pub const GUESTS: &[&str] = &[GUEST_GATEWAYS, GUEST_PORTS, GUEST_FLOWS, GUEST_IN, GUEST_OUT];

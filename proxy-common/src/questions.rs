@@ -1,6 +1,8 @@
-//! Questions to the agent over UDP, as the packets of a workload's sockets show them: what came of each, and when.
+//! Questions for names over UDP, as the packets of a workload's sockets show them: what came of each, and when. The
+//! workload asks the agent; agent and sidecar ask resolvers.
 
 use crate::{
+    addr::Addr,
     flow::{BUCKETS, Histogram},
     named::named,
     places::{PLACES, mark},
@@ -9,7 +11,23 @@ use crate::{
 /// Nanoseconds that a question waits for its answer. What comes later is none.
 pub const PATIENCE: u64 = 5_000_000_000;
 /// Sets of places of each workload: so many times [`PLACES`] questions wait at once.
-pub const ASKED_SETS: u32 = 16;
+pub const ASKED_SETS: u32 = 32;
+/// Resolvers of a workload that are told apart: those its sidecar asked first.
+pub const RESOLVERS: usize = 4;
+
+/// Who is asked, as a number.
+pub mod who {
+    /// The agent, by the workload.
+    pub const AGENT: usize = 0;
+    /// The first of the resolvers that are told apart.
+    pub const FIRST: usize = 1;
+    /// All other resolvers.
+    pub const OTHERS: usize = FIRST + super::RESOLVERS;
+    pub const COUNT: usize = OTHERS + 1;
+}
+
+/// Bits of a question's mark that say who is asked.
+const WHO: u64 = 7;
 
 named! {
     /// What came of a question.
@@ -56,11 +74,20 @@ impl Head {
         Outcome::of_code(self.code)
     }
 
-    /// What a question and its answer have in common: its number, and the port of who asks.
+    /// What a question and its answer have in common: its number, the port of who asks, and the server. `whom`: see
+    /// [`who`].
     #[inline(always)]
-    pub const fn mark(self, port: u16, is_v4: bool) -> u64 {
-        mark([(is_v4 as u64) << 32 | (port as u64) << 16 | self.id as u64])
+    pub const fn mark(self, port: u16, server: [u64; 2], whom: usize) -> u64 {
+        let [a, b] = server;
+        // One that is asked: never 0.
+        mark([(port as u64) << 16 | self.id as u64, a, b]) & !WHO | (whom as u64 + 1)
     }
+}
+
+/// Who is asked, by the mark of a question.
+#[inline(always)]
+pub const fn whom_of(mark: u64) -> usize {
+    (mark & WHO).wrapping_sub(1) as usize
 }
 
 /// A question that waits for its answer.
@@ -86,7 +113,29 @@ impl Asked {
 #[repr(C)]
 pub struct AskedSet(pub [Asked; PLACES]);
 
-/// A workload's questions, since it was attached. Not per CPU: names are not asked for that often.
+/// The resolvers of a workload that are told apart, in the order in which they were asked first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Resolvers {
+    /// Whoever writes the mark writes the address next. 0: free.
+    pub marks: [u64; RESOLVERS],
+    pub addresses: [[u64; 2]; RESOLVERS],
+}
+
+impl Resolvers {
+    pub const fn mark_of(address: [u64; 2]) -> u64 {
+        mark(address)
+    }
+
+    /// By its number. None: there is no such, or it is being written.
+    pub fn address(&self, whom: usize) -> Option<Addr> {
+        let at = whom.checked_sub(who::FIRST)?;
+        let words = *self.addresses.get(at)?;
+        (self.marks[at] == Self::mark_of(words)).then(|| Addr::of_words(words))
+    }
+}
+
+/// A workload's questions to one server, since it was attached. Not per CPU: names are not asked for that often.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
 pub struct Questions {
@@ -98,6 +147,8 @@ pub struct Questions {
 }
 
 const _: () = assert!(size_of::<AskedSet>() == 16 * PLACES);
+const _: () = assert!(size_of::<Resolvers>() == 24 * RESOLVERS);
+const _: () = assert!((who::COUNT as u64) < WHO);
 const _: () = assert!(size_of::<Questions>() == 8 * (1 + Outcome::COUNT + BUCKETS + 1));
 
 #[cfg(test)]
@@ -118,13 +169,32 @@ mod tests {
     #[test]
     fn an_answer_has_the_mark_of_its_question_and_no_other() {
         let [question, answer] = [[7, 7, 1, 0], [7, 7, 0x81, 0x80]].map(Head::of);
-        let mark = question.mark(4711, true);
-        assert_eq!(mark, answer.mark(4711, true));
-        for other in
-            [answer.mark(4712, true), answer.mark(4711, false), Head::of([7, 8, 0x81, 0x80]).mark(4711, true)]
-        {
+        let [server, another] = [[9, 9, 9, 9], [9, 9, 9, 8]].map(|address| Addr::v4(address).words());
+        let mark = question.mark(4711, server, who::OTHERS);
+        assert_eq!(mark, answer.mark(4711, server, who::OTHERS));
+        for other in [
+            answer.mark(4712, server, who::OTHERS),
+            answer.mark(4711, another, who::OTHERS),
+            answer.mark(4711, server, who::FIRST),
+            Head::of([7, 8, 0x81, 0x80]).mark(4711, server, who::OTHERS),
+        ] {
             assert_ne!(mark, other);
         }
+        for whom in 0..who::COUNT {
+            assert_eq!(whom_of(question.mark(4711, server, whom)), whom);
+        }
+        assert!(whom_of(0) >= who::COUNT, "nobody is asked");
+    }
+
+    #[test]
+    fn a_resolver_that_is_being_written_has_no_address() {
+        let words = Addr::v4([10, 96, 0, 10]).words();
+        let mut resolvers = Resolvers::default();
+        assert!((0..=who::COUNT).all(|whom| resolvers.address(whom).is_none()));
+        resolvers.marks[1] = Resolvers::mark_of(words);
+        assert_eq!(resolvers.address(who::FIRST + 1), None);
+        resolvers.addresses[1] = words;
+        assert_eq!(resolvers.address(who::FIRST + 1), Some(Addr::v4([10, 96, 0, 10])));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use proxy_common::{
         PeerKey, ToldPeer, Totals, Turnarounds, bucket, totals_key, turn_key,
     },
     places::{PLACES, place_of, set_of},
-    questions::{ASKED_SETS, Asked, AskedSet, Questions},
+    questions::{ASKED_SETS, Asked, AskedSet, Questions, Resolvers, who},
     workload::{PEERS, SLOTS},
 };
 
@@ -96,13 +96,17 @@ static TURNAROUNDS: HashMap<u32, Turnarounds> =
 #[map]
 static NO_TURNAROUNDS: Array<Turnarounds> = Array::with_max_entries(1, 0);
 
-/// Questions to the agent that wait for their answers, in sets of the workload that asks.
+/// Questions for names that wait for their answers, in sets of the workload that asks.
 #[map]
 static DNS_ASKED: Array<AskedSet> = Array::with_max_entries(SLOTS * ASKED_SETS, BPF_F_MMAPABLE);
 
-/// What has come of them; by slot, mapped by readers.
+/// What has come of them; by slot and who was asked, mapped by readers.
 #[map]
-static DNS_QUESTIONS: Array<Questions> = Array::with_max_entries(SLOTS, BPF_F_MMAPABLE);
+static DNS_QUESTIONS: Array<Questions> = Array::with_max_entries(SLOTS * who::COUNT as u32, BPF_F_MMAPABLE);
+
+/// The resolvers that are told apart; by slot, mapped by readers.
+#[map]
+static DNS_RESOLVERS: Array<Resolvers> = Array::with_max_entries(SLOTS, BPF_F_MMAPABLE);
 
 #[inline(always)]
 pub(super) fn record(sk: *mut bpf_sock) -> Option<&'static mut FlowRecord> {
@@ -261,14 +265,21 @@ pub(super) fn turnarounds(slot: u32, class: u8, is_server: bool) -> Option<*mut 
 }
 
 #[inline(always)]
-pub(super) fn questions(slot: u32) -> Option<&'static mut Questions> {
+pub(super) fn questions(slot: u32, whom: usize) -> Option<&'static mut Questions> {
+    let index = slot * who::COUNT as u32 + whom as u32;
     // SAFETY: a map value; its words are added to.
-    DNS_QUESTIONS.get_ptr_mut(slot).map(|sums| unsafe { &mut *sums })
+    DNS_QUESTIONS.get_ptr_mut(index).map(|sums| unsafe { &mut *sums })
+}
+
+#[inline(always)]
+pub(super) fn resolvers(slot: u32) -> Option<&'static mut Resolvers> {
+    // SAFETY: a map value; its words are written and read whole.
+    DNS_RESOLVERS.get_ptr_mut(slot).map(|resolvers| unsafe { &mut *resolvers })
 }
 
 /// The places of a question.
 #[inline(always)]
-pub(super) fn asked(slot: u32, mark: u64) -> Option<&'static mut [Asked; PLACES]> {
+pub(super) fn places(slot: u32, mark: u64) -> Option<&'static mut [Asked; PLACES]> {
     let set = DNS_ASKED.get_ptr_mut(set_of(slot, ASKED_SETS, mark))?;
     // SAFETY: a map value; its words are written and read whole.
     Some(unsafe { &mut (*set).0 })

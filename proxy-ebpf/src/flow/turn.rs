@@ -51,7 +51,7 @@ pub(crate) fn flow_out(ctx: SkBuffContext) -> i32 {
 fn passes(skb: *mut __sk_buff, sends: bool) -> Option<()> {
     let transport = headers::transport(skb)?;
     if transport.protocol == IPPROTO_UDP && rodata::captures_dns() {
-        questions::passes(transport, sends);
+        questions::passes(skb, transport, sends);
     }
     let (seq, end_of_payload) = payload(skb, transport)?;
     let sk = load64!(skb, __sk_buff, __bindgen_anon_2) as *mut bpf_sock;

@@ -10,7 +10,7 @@ use anyhow::Result;
 use proxy_agent::{agent::Agent, report::Report};
 use proxy_plane::{
     dataplane::{self, Gone, MapUsage, Programs, Run, WorkloadStatus},
-    flows::{self, ClassTotals, Questions, Records},
+    flows::{self, ClassTotals, Names, Records},
 };
 
 use super::{
@@ -33,8 +33,8 @@ pub struct Snapshot {
     pub runs: Vec<Run>,
     /// Sums over flows, of observed workloads.
     pub totals: Vec<ClassTotals>,
-    /// What the workloads have asked for, in their order; none: nobody looks.
-    pub questions: Vec<Option<Questions>>,
+    /// What the workloads and their sidecars have asked for, in their order; none: nobody looks.
+    pub questions: Vec<Option<Names>>,
     /// What became of the records of closed ends.
     pub records: Records,
     /// Connections that were stuck at the last look.

@@ -14,6 +14,7 @@ const EVERYTHING: &[&str] = &[
     "--set=pullPolicy=Always,imagePullSecrets[0].name=pull,env.RUST_LOG=debug,extraCapabilities={CHOWN}",
     "--set=seccompProfile.type=RuntimeDefault,seLinuxOptions.type=spc_t,podLabels.a=b,daemonSetLabels.a=b",
     "--set=podAnnotations.a=b,podMonitor.labels.a=b,rules.labels.a=b,resources.limits.memory=1Gi",
+    "--set=podMonitor.convertClassicHistogramsToNHCB=true",
     "--set-json=networkPolicy.from=[{\"namespaceSelector\":{\"matchLabels\":{\"a\":\"b\"}}}]",
     "--set-json=affinity={\"nodeAffinity\":{}}",
 ];

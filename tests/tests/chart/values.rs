@@ -52,6 +52,22 @@ fn what_changes_them_restarts_nobody() {
     assert_eq!(of_kind(&before, "DaemonSet").unwrap(), of_kind(&after, "DaemonSet").unwrap());
 }
 
+/// Of the alerts and the dashboard every histogram is a classic one.
+#[test]
+fn native_histograms_come_besides_the_classic_ones() {
+    if !helm_is_there() {
+        return;
+    }
+    const MONITOR: &str = "--set=podMonitor.enabled=true";
+    const NATIVE: &str = "--set=podMonitor.convertClassicHistogramsToNHCB=true";
+    for (flags, expected) in [(&[MONITOR][..], Value::Null), (&[MONITOR, NATIVE], json!(true))] {
+        let documents = rendered(flags).unwrap();
+        let spec = &of_kind(&documents, "PodMonitor").unwrap()["spec"];
+        let found = [&spec["convertClassicHistogramsToNHCB"], &spec["scrapeClassicHistograms"]];
+        assert_eq!(found, [&expected, &expected], "{flags:?}");
+    }
+}
+
 /// Verb and flags of a container's command.
 fn words(container: &Value) -> (String, Vec<String>) {
     let texts = |key: &str| -> Vec<String> {

@@ -1,11 +1,11 @@
-//! Where a workload's questions to its agent are counted.
+//! Where a workload's questions for names are counted.
 
 use std::{os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context as _, Result};
 use proxy_common::{
     names::map,
-    questions::{ASKED_SETS, Asked, AskedSet, Questions},
+    questions::{ASKED_SETS, Asked, AskedSet, Questions, Resolvers, who},
     workload::SLOTS,
 };
 
@@ -16,29 +16,43 @@ use super::{
 };
 use crate::sys::bpf_mmap::Mapping;
 
-const OF_SLOT: usize = size_of::<Questions>();
+const OF_ONE: usize = size_of::<Questions>();
+const OF_SLOT: usize = OF_ONE * who::COUNT;
+const KNOWN: usize = size_of::<Resolvers>();
 /// Those that wait.
 const WAITING: usize = size_of::<AskedSet>() * ASKED_SETS as usize;
 
-/// Both maps, to read.
+const ALL: [(&str, usize); 3] =
+    [(map::DNS_QUESTIONS, OF_SLOT), (map::DNS_ASKED, WAITING), (map::DNS_RESOLVERS, KNOWN)];
+
+/// The maps, to read.
 pub(crate) struct QuestionMaps {
     questions: Mapping,
     asked: Mapping,
+    resolvers: Mapping,
 }
 
 impl QuestionMaps {
     pub(crate) fn open() -> Result<Self> {
         let dir = node_pins::dir();
-        let mapped = |name: &str, of_slot: usize| {
+        let mapped = |(name, of_slot): (&str, usize)| {
             let map = open_map(&dir, name)?;
             Mapping::new(map.as_fd(), of_slot * SLOTS as usize).with_context(|| format!("map {name}"))
         };
-        Ok(Self { questions: mapped(map::DNS_QUESTIONS, OF_SLOT)?, asked: mapped(map::DNS_ASKED, WAITING)? })
+        let [questions, asked, resolvers] = ALL.map(mapped);
+        Ok(Self { questions: questions?, asked: asked?, resolvers: resolvers? })
     }
 
-    pub(crate) fn questions(&self, slot: u32) -> Option<Questions> {
-        let mut words = [0; OF_SLOT / 8];
-        self.questions.read(slot as usize * OF_SLOT, &mut words);
+    /// To a server: see [`who`].
+    pub(crate) fn questions(&self, slot: u32, whom: usize) -> Option<Questions> {
+        let mut words = [0; OF_ONE / 8];
+        self.questions.read(slot as usize * OF_SLOT + whom * OF_ONE, &mut words);
+        decode(&words)
+    }
+
+    pub(crate) fn resolvers(&self, slot: u32) -> Option<Resolvers> {
+        let mut words = [0; KNOWN / 8];
+        self.resolvers.read(slot as usize * KNOWN, &mut words);
         decode(&words)
     }
 
@@ -52,7 +66,7 @@ impl QuestionMaps {
 
 /// A slot that is given out again has asked nothing.
 pub(super) fn forget(dir: &Path, slot: u32) -> Result<()> {
-    for (name, of_slot) in [(map::DNS_QUESTIONS, OF_SLOT), (map::DNS_ASKED, WAITING)] {
+    for (name, of_slot) in ALL {
         if !map_in(dir, name).exists() {
             continue;
         }

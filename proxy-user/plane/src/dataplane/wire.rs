@@ -11,7 +11,7 @@ use proxy_common::{
     },
     guest::{GuestGateway, InterfaceKey},
     policy::Policy,
-    questions::Questions,
+    questions::{Questions, Resolvers},
     self_test::Trial,
     wire::{ConnectionKey, Kernel, ListKey, PrefixKey, Route, SocketState},
     workload::{Shares, Workload},
@@ -54,6 +54,7 @@ impl Plain for PeerKey {}
 impl Plain for PrefixKey {}
 impl Plain for Questions {}
 impl Plain for Record {}
+impl Plain for Resolvers {}
 impl Plain for Route {}
 impl Plain for Shares {}
 impl Plain for SocketState {}

@@ -29,7 +29,7 @@ pub use filter::{Filter, Verdict, one_of};
 pub use flow::{Flow, Named, Path, Process, SCHEMA, Side, Split, State, Stream, Times, Waiting};
 pub use follow::{Batch, Journal};
 pub use journal::{Records, records};
-pub use questions::{Questions, questions};
+pub use questions::{Names, Questions, questions};
 pub use share::{Accounted, Share};
 pub use snapshot::{Busiest, busiest, lasting, live, recent};
 pub use stuck::{Reader, Stuck, Watch};

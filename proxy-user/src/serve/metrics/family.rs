@@ -14,7 +14,7 @@ pub struct Family {
     /// Part of the exposed name.
     pub unit: Option<Unit>,
     pub help: &'static str,
-    /// Bounded ones only: never an address or a process id.
+    /// Bounded ones only: no process id, and no address but those of a workload's first resolvers.
     pub labels: &'static [&'static str],
 }
 
