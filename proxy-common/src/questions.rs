@@ -79,7 +79,7 @@ impl Head {
     #[inline(always)]
     pub const fn mark(self, port: u16, server: [u64; 2], whom: usize) -> u64 {
         let [a, b] = server;
-        // One that is asked: never 0.
+        // Never 0: that is a place where nobody waits.
         mark([(port as u64) << 16 | self.id as u64, a, b]) & !WHO | (whom as u64 + 1)
     }
 }
