@@ -299,7 +299,7 @@ fn what_the_agent_passes_on_is_seen_on_both_sides() {
     let resolver = "10.96.0.20";
     let at = lab.address(resolver);
     let _resolver = lab.resolver(&at, &["--after-ms", "50", "--code", "3"]);
-    let agent = lab.network.pod.agent("dns-forward").unwrap().user(PROXY_USER.0, PROXY_USER.1);
+    let agent = lab.network.pod.lab_agent("dns-forward").unwrap().user(PROXY_USER.0, PROXY_USER.1);
     let agent = agent.args(["--listen", AGENT[0], "--upstream", &at]).spawn().unwrap();
     agent.wait_for("ready").unwrap();
     let ask = Ask::new(servers(&["10.96.0.10"])).rounds(4);

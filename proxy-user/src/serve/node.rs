@@ -99,7 +99,8 @@ impl<'a> Node<'a> {
                 .iter()
                 .zip(&seen.questions)
                 .map(|(workload, asked)| {
-                    Workload::of(workload, &paths, &seen.totals, &flows.flows, asked.as_ref())
+                    let captured = asked.as_ref().map(|names| &names.captured);
+                    Workload::of(workload, &paths, &seen.totals, &flows.flows, captured)
                 })
                 .collect(),
             flows: flows.flows,
