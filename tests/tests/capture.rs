@@ -132,6 +132,12 @@ fn every_byte_is_in_the_file() {
     }
     // A node has one capture at a time.
     let _turn = alone();
+    // On a loaded machine whoever reads the ring may come too late, and says so.
+    assert!((0..5).any(|_| has_every_byte()), "five times there was no room for some");
+}
+
+/// False: there was no room for some messages, as it was said.
+fn has_every_byte() -> bool {
     const FLOWS: u64 = 4;
     let network = Network::new("capture").unwrap();
     let attached = Accelerated::new(ANY_READER).limit(50_000).attach(&network.pod).unwrap();
@@ -146,7 +152,10 @@ fn every_byte_is_in_the_file() {
     let seen = client.run(&network.pod).unwrap();
     assert_eq!((seen.completed, seen.corrupted), (FLOWS, 0), "{seen:?}");
     let (_, said) = capture.interrupt();
-    assert!(said.contains("redirected, in") && !said.contains("no room"), "{said}");
+    assert!(said.contains("redirected, in"), "{said}");
+    if said.contains("no room") {
+        return false;
+    }
 
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "payload is nobody else's");
@@ -165,6 +174,7 @@ fn every_byte_is_in_the_file() {
     assert_eq!(redirected as u64, counted.of("redirected").bytes);
     assert!(redirected > all / 10 && redirected < all, "both paths: {redirected} of {all}");
     assert!(!is_capturing(&attached));
+    true
 }
 
 /// A reader of such files that is not ours finds nothing wrong with it.

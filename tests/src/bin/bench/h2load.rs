@@ -61,7 +61,7 @@ mod tests {
     fn what_it_prints_is_read() {
         let answered = parsed(OUTPUT).expect("what it prints");
         assert_eq!((answered.requests, answered.errors, answered.bytes), (82_469, 6, 18_889_000));
-        assert_eq!(answered.duration_us, 1_999_999);
+        assert_eq!(answered.duration_us, 2_000_000);
         assert!(parsed("finished in 1.00s").is_none());
     }
 }
