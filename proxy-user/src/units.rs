@@ -1,4 +1,4 @@
-//! Numbers for people.
+//! Numbers and addresses for people.
 
 /// Three digits and a unit.
 pub(crate) fn bytes(count: u64) -> String {
@@ -16,6 +16,16 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
+/// Cut to `width` columns where the end tells more than the beginning, as of an address; what is cut begins with a mark.
+pub(crate) fn fit_end(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width {
+        return text.to_owned();
+    }
+    let tail = text.chars().skip(length + 1 - width.max(1));
+    ['…'].into_iter().chain(tail).take(width).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,6 +41,13 @@ mod tests {
             (u64::MAX, "16384P"),
         ] {
             assert_eq!(bytes(count), text);
+        }
+    }
+
+    #[test]
+    fn an_address_keeps_its_end() {
+        for (width, text) in [(13, "10.0.0.1:8080"), (8, "….1:8080"), (1, "…"), (0, "")] {
+            assert_eq!(fit_end("10.0.0.1:8080", width), text);
         }
     }
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::agent;
 use crate::network::Network;
 use crate::pod::Pod;
-use crate::sidestep::Sidestep;
+use crate::sidestep::{DEFAULT_FLAGS, Sidestep};
 
 /// How to attach: no redirection unless flags say so, only the acceleration.
 #[derive(Clone, Debug)]
@@ -56,7 +56,14 @@ impl Accelerated {
         Sidestep::attach(pod, &flags.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// All flags of such an attach.
+    /// Attaches `pod` as istio-init captures one.
+    pub fn capture(&self, pod: &Pod) -> Result<Sidestep> {
+        let own = self.flags();
+        let flags: Vec<&str> = DEFAULT_FLAGS.into_iter().chain(own.iter().map(String::as_str)).collect();
+        Sidestep::attach(pod, &flags)
+    }
+
+    /// All flags of an attach that captures nothing.
     pub fn attach_flags(&self) -> Vec<String> {
         NO_CAPTURE.map(str::to_owned).into_iter().chain(self.flags()).collect()
     }

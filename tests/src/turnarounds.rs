@@ -71,12 +71,12 @@ impl Seen {
     /// At the client's end of this hop, or the server's.
     pub fn of(&self, pod: &Pod, hop: &str, end: &str) -> Result<End> {
         let name = pod.workload()?;
-        let listed = |of: &Value, field: &str| of[field].as_array().cloned().unwrap_or_default();
-        let workloads = listed(&self.page, "workloads");
+        let workloads = self.page["workloads"].as_array().context("no workloads")?;
         let workload = workloads.iter().find(|of| of["workload"] == *name).context("no such workload")?;
-        let classes = listed(workload, "classes").into_iter().filter(|class| class["hop"] == hop);
-        let seen: Vec<Value> = classes.map(|class| class[format!("{end}_turnaround")].clone()).collect();
-        let seen: Vec<&Value> = seen.iter().filter(|it| !it.is_null()).collect();
+        let classes = workload["classes"].as_array().context("no classes")?.iter();
+        let classes = classes.filter(|class| class["hop"] == hop);
+        let seen: Vec<&Value> =
+            classes.map(|class| &class[format!("{end}_turnaround")]).filter(|it| !it.is_null()).collect();
         let [of] = seen[..] else { bail!("{hop}, {end}: {workload:#}") };
         let number = |name: &str| of[name].as_u64().with_context(|| format!("no {name}: {of}"));
         Ok(End {

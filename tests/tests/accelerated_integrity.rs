@@ -17,7 +17,6 @@ use tests::requirement::Requirement;
 use tests::scale::full_or;
 use tests::server::PROXY_USER;
 use tests::sidecar::{Kind, Sidecar};
-use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 
 /// So low that larger chunks, and many small ones, do not fit.
 const TINY: u32 = 20_000;
@@ -118,9 +117,7 @@ fn through_envoy(#[case] limit: u32, #[case] burst: usize) {
     let network = Network::with_own_addresses("integrity-envoy").unwrap();
     let accelerated = Accelerated::new("safe-readers").limit(limit);
     let _outside = accelerated.attach(&network.outside).unwrap();
-    let own = accelerated.flags();
-    let flags: Vec<&str> = DEFAULT_FLAGS.into_iter().chain(own.iter().map(String::as_str)).collect();
-    let _pod = Sidestep::attach(&network.pod, &flags).unwrap();
+    let _pod = accelerated.capture(&network.pod).unwrap();
     let config = SidecarConfig::new(Forward::Passthrough, &[]);
     let _sidecar = Sidecar::start_kind(Kind::Envoy, &network.pod, &config).unwrap();
     let flows = 32;

@@ -16,7 +16,7 @@ use tests::pod::Pod;
 use tests::requirement::{Requirement, met};
 use tests::serve::label;
 use tests::sidecar::{Kind, Logged, Sidecar};
-use tests::sidestep::{DEFAULT_FLAGS, Sidestep};
+use tests::sidestep::Sidestep;
 use tests::turnarounds::{End, Seen, answerer, ask};
 use tests::wait::until;
 
@@ -129,10 +129,8 @@ fn inbound(
 
 /// The pod with a sidecar, the other one with nothing captured.
 fn attached(network: &Network, mode: &str) -> [Sidestep; 2] {
-    let flags = Accelerated::new(mode).flags();
-    let flags: Vec<&str> = DEFAULT_FLAGS.into_iter().chain(flags.iter().map(String::as_str)).collect();
-    let other = Accelerated::new(mode).attach(&network.outside).unwrap();
-    [Sidestep::attach(&network.pod, &flags).unwrap(), other]
+    let mode = Accelerated::new(mode);
+    [mode.capture(&network.pod).unwrap(), mode.attach(&network.outside).unwrap()]
 }
 
 #[rstest]

@@ -7,21 +7,16 @@ use nix::sys::statvfs::statvfs;
 
 use crate::workspace::Workspace;
 
-/// What every test takes from a clean clone, with the cluster's programs and the caches of Go and cargo.
-const TESTS: Room = Room { first: 14, again: 3 };
-
-struct Room {
-    /// GB where nothing is built yet.
-    first: u64,
-    /// GB where the cluster's programs are there.
-    again: u64,
-}
+/// GB that every test takes from a clean clone, with the cluster's programs and the caches of Go and cargo.
+const FIRST: u64 = 14;
+/// GB once everything is built.
+const AGAIN: u64 = 3;
 
 pub(crate) fn for_tests(workspace: &Workspace) -> Result<()> {
     let target = workspace.target();
     fs::create_dir_all(target).with_context(|| format!("create {}", target.display()))?;
-    let built = workspace.target_for("cluster").join("bin").is_dir();
-    let needed = if built { TESTS.again } else { TESTS.first };
+    let built = ["release/deps", "cluster/bin"].iter().all(|part| target.join(part).is_dir());
+    let needed = if built { AGAIN } else { FIRST };
     enough(target, free(target)?, needed)
 }
 

@@ -11,7 +11,7 @@ use proxy_plane::flows::{Flow, Named as _, Path, Process};
 use super::span;
 use crate::{
     sheet,
-    units::bytes,
+    units::{bytes, fit_end},
     whose::{pod, processes},
 };
 
@@ -118,14 +118,7 @@ impl Layout {
 
 /// The end of an address tells more than its beginning; of words the beginning.
 fn fit(text: &str, width: usize) -> String {
-    let length = text.chars().count();
-    if length <= width {
-        return text.to_owned();
-    }
-    if text.contains(':') {
-        return format!("…{}", text.chars().skip(length + 1 - width).collect::<String>());
-    }
-    text.chars().take(width).collect()
+    if text.contains(':') { fit_end(text, width) } else { text.chars().take(width).collect() }
 }
 
 /// The process where the address says nothing.

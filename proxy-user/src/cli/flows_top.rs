@@ -32,7 +32,7 @@ impl Source for Records {
         Ok(Snapshot { at: Instant::now(), live, closed: batch.flows, lost: batch.lost })
     }
 
-    fn given(&self) -> String {
-        self.given.clone()
+    fn given(&self) -> &str {
+        &self.given
     }
 }

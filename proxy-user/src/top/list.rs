@@ -1,23 +1,19 @@
 //! The list of flows: which, in which order, and the columns there is room for.
 
-use std::{
-    cmp::Reverse,
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-};
+use std::{cmp::Reverse, collections::HashMap};
 
 use proxy_common::flow::Hop;
 use proxy_core::harmless::harmless;
-use proxy_plane::flows::{Flow, Named as _, Path, State};
+use proxy_plane::flows::{By, CallerKey, Flow, Named as _, Path, State};
 
 use super::{
     keys::{Sort, View},
     rates::{Interval, Rated},
-    units::{fit, fit_end, rate},
+    units::{fit, rate},
 };
 use crate::{
     span,
-    units::bytes,
+    units::{bytes, fit_end},
     whose::{pod, processes},
 };
 
@@ -143,18 +139,13 @@ pub(super) fn of<'a>(interval: &'a Interval, view: &View) -> Vec<Listed<'a>> {
     list
 }
 
-/// Who connects, over which hop, and where to.
-type Caller<'a> = (&'a str, Option<(u32, &'a str)>, Option<IpAddr>, Hop, SocketAddr);
-
-/// The client's process; its address, where that is not known here.
-fn caller(flow: &Flow) -> Caller<'_> {
-    let process = flow.client_process.as_ref().map(|process| (process.pid, process.comm.as_str()));
-    let address = process.is_none().then(|| flow.original_client.unwrap_or(flow.client).ip());
-    (&flow.workload, process, address, flow.hop, flow.original_destination)
+/// Of one process to one destination.
+fn caller(flow: &Flow) -> CallerKey<'_> {
+    CallerKey::of(flow, By::Connections)
 }
 
 /// Open ones.
-fn connections(interval: &Interval) -> HashMap<Caller<'_>, usize> {
+fn connections(interval: &Interval) -> HashMap<CallerKey<'_>, usize> {
     let mut counts = HashMap::new();
     for rated in interval.flows.iter().filter(|rated| rated.flow.state == State::Live) {
         *counts.entry(caller(&rated.flow)).or_default() += 1;

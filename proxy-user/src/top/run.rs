@@ -26,7 +26,7 @@ pub fn run(source: &mut dyn Source) -> Result<()> {
     terminal::check()?;
     let mut rates = Rates::default();
     let mut interval = rates.next(source.snapshot()?);
-    let mut view = View { given: source.given(), ..View::default() };
+    let mut view = View { given: source.given().to_owned(), ..View::default() };
     let mut screen = Screen::take()?;
     let mut due = Instant::now() + EVERY;
     loop {

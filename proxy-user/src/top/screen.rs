@@ -16,8 +16,9 @@ use super::{
     path::{HopSum, Path},
     rates::{Interval, Rated},
     terminal::{LEAST_HEIGHT, LEAST_WIDTH},
-    units::{fit, fit_end, rate, time},
+    units::{fit, rate, time},
 };
+use crate::units::fit_end;
 
 /// Lines of one hop: the drawing, flows, bytes, times, path, and one to keep apart.
 const HOP_HEIGHT: u16 = 6;

@@ -21,5 +21,5 @@ pub trait Source {
     fn snapshot(&mut self) -> Result<Snapshot>;
 
     /// What it leaves out, in the words of the command line; empty: nothing.
-    fn given(&self) -> String;
+    fn given(&self) -> &str;
 }

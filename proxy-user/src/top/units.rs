@@ -37,16 +37,6 @@ pub(super) fn fit(text: &str, width: usize) -> String {
     cut
 }
 
-/// The same of an address, whose end tells more than its beginning.
-pub(super) fn fit_end(text: &str, width: usize) -> String {
-    let length = text.chars().count();
-    if length <= width {
-        return text.to_owned();
-    }
-    let tail = text.chars().skip(length + 1 - width.max(1));
-    ['…'].into_iter().chain(tail).take(width).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,8 +55,5 @@ mod tests {
         }
         assert_eq!([time(None), time(Some(52)), time(Some(1400))], ["-", "52 us", "1.4 ms"]);
         assert_eq!([fit("10.0.0.1:80", 11), fit("10.0.0.1:8080", 11)], ["10.0.0.1:80", "10.0.0.1:8…"]);
-        for (width, text) in [(13, "10.0.0.1:8080"), (8, "….1:8080"), (1, "…"), (0, "")] {
-            assert_eq!(fit_end("10.0.0.1:8080", width), text);
-        }
     }
 }

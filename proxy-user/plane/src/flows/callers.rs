@@ -41,8 +41,9 @@ pub struct Caller {
     pub bytes: u64,
 }
 
-#[derive(PartialEq, Eq, Hash)]
-struct Key<'a> {
+/// Who connects, and where to: flows with the same one are one caller's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct CallerKey<'a> {
     workload: &'a str,
     /// Number and name: a process may become another program.
     process: Option<(u32, &'a str)>,
@@ -50,27 +51,31 @@ struct Key<'a> {
     to: Option<(Hop, SocketAddr)>,
 }
 
-/// Of these flows, at most so many, the largest first.
-pub fn callers(flows: &[Flow], by: By, most: usize) -> Vec<Caller> {
-    let mut found: HashMap<Key<'_>, Caller> = HashMap::new();
-    for flow in flows {
+impl<'a> CallerKey<'a> {
+    pub fn of(flow: &'a Flow, by: By) -> Self {
         let process = flow.client_process.as_ref();
-        let address = process.is_none().then(|| flow.original_client.unwrap_or(flow.client).ip());
-        let to = (by != By::Process).then_some((flow.hop, flow.original_destination));
-        let key = Key {
+        Self {
             workload: &flow.workload,
             process: process.map(|process| (process.pid, process.comm.as_str())),
-            address,
-            to,
-        };
+            address: process.is_none().then(|| flow.original_client.unwrap_or(flow.client).ip()),
+            to: (by != By::Process).then_some((flow.hop, flow.original_destination)),
+        }
+    }
+}
+
+/// Of these flows, at most so many, the largest first.
+pub fn callers(flows: &[Flow], by: By, most: usize) -> Vec<Caller> {
+    let mut found: HashMap<CallerKey<'_>, Caller> = HashMap::new();
+    for flow in flows {
+        let key = CallerKey::of(flow, by);
         let caller = found.entry(key).or_insert_with(|| Caller {
             workload: flow.workload.clone(),
             namespace: flow.namespace.clone(),
             pod: flow.pod.clone(),
-            process: process.cloned(),
-            address,
-            hop: to.map(|(hop, _)| hop),
-            destination: to.map(|(_, destination)| destination),
+            process: flow.client_process.clone(),
+            address: key.address,
+            hop: key.to.map(|(hop, _)| hop),
+            destination: key.to.map(|(_, destination)| destination),
             connections: 0,
             live: 0,
             bytes: 0,

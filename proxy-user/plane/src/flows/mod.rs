@@ -23,7 +23,7 @@ mod totals;
 mod walk;
 mod way;
 
-pub use callers::{By, Caller, callers};
+pub use callers::{By, Caller, CallerKey, callers};
 pub use culprits::{Culprit, culprits};
 pub use filter::{Filter, Verdict, one_of};
 pub use flow::{Flow, Named, Path, Process, SCHEMA, Side, Split, State, Stream, Times, Waiting};

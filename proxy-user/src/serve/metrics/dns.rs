@@ -73,13 +73,12 @@ impl Source for Dns {
     }
 
     fn write(&self, page: &mut Page<'_>, seen: &Snapshot) -> fmt::Result {
-        let asked = |names: &Names| (names.captured.asked > 0).then_some(names.captured);
         let mut questions = page.family(&QUESTIONS)?;
-        each(seen, |labels, of| asked(of).map_or(Ok(()), |of| questions.count(&labels, of.asked)))?;
+        each_asker(seen, |labels, of| questions.count(&labels, of.asked))?;
         let mut outcomes = page.family(&OUTCOMES)?;
-        each(seen, |labels, of| asked(of).map_or(Ok(()), |of| write_outcomes(&mut outcomes, &labels, &of)))?;
+        each_asker(seen, |labels, of| write_outcomes(&mut outcomes, &labels, of))?;
         let mut answers = page.family(&ANSWERS)?;
-        each(seen, |labels, of| asked(of).map_or(Ok(()), |of| write_answers(&mut answers, &labels, &of)))?;
+        each_asker(seen, |labels, of| write_answers(&mut answers, &labels, of))?;
         let mut outcomes = page.family(&UPSTREAM_OUTCOMES)?;
         each_resolver(seen, |labels, of| write_outcomes(&mut outcomes, &labels, of))?;
         let mut answers = page.family(&UPSTREAM_ANSWERS)?;
@@ -103,6 +102,14 @@ fn each(seen: &Snapshot, mut write: impl FnMut([&str; 2], &Names) -> fmt::Result
     let found = seen.workloads.iter().zip(&seen.questions);
     let mut looked_at = found.filter_map(|(workload, of)| Some((names(workload), of.as_ref()?)));
     looked_at.try_for_each(|(labels, of)| write(labels, of))
+}
+
+/// Those that have asked their agent.
+fn each_asker(seen: &Snapshot, mut write: impl FnMut([&str; 2], &Questions) -> fmt::Result) -> fmt::Result {
+    each(
+        seen,
+        |labels, Names { captured, .. }| if captured.asked > 0 { write(labels, captured) } else { Ok(()) },
+    )
 }
 
 /// The resolvers that their sidecars have asked.

@@ -11,6 +11,7 @@ mod cpu;
 mod enroll;
 mod evidence;
 mod figures;
+mod files;
 mod h2load;
 mod hook;
 mod machine;
@@ -36,7 +37,7 @@ mod wrk;
 use std::process::ExitCode;
 
 use ::tests::requirement::Requirement;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Parser;
 
 use background::Background;
@@ -99,18 +100,10 @@ fn run(options: &Options) -> Result<bool> {
 }
 
 fn write(options: &Options, measured: &Measured, judged: &[Judged]) -> Result<()> {
-    std::fs::create_dir_all(&options.out).with_context(|| format!("make {}", options.out.display()))?;
     let json = serde_json::json!({ "measured": measured, "figures": judged });
-    let files = [
-        ("bench.json", serde_json::to_string_pretty(&json)?),
-        ("bench.md", markdown::render(measured, judged)),
-        ("bench.svg", svg::bars(measured)),
-    ];
-    for (name, text) in files {
-        let path = options.out.join(name);
-        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-    }
-    Ok(())
+    let json = serde_json::to_string_pretty(&json)?;
+    let (table, chart) = (markdown::render(measured, judged), svg::bars(measured));
+    files::write(&options.out, [("bench.json", json), ("bench.md", table), ("bench.svg", chart)])
 }
 
 /// The modes that were asked for, or all this machine has. One that was asked for has to be there.

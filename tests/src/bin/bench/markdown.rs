@@ -33,11 +33,23 @@ pub(crate) fn render(measured: &Measured, judged: &[Judged]) -> String {
 }
 
 fn machine(out: &mut String, machine: &Machine) {
-    let Machine { kernel, cpu, cpus, sidestep, commit, envoy, nginx, wrk, iptables, load_before, load_after } =
-        machine;
+    let Machine {
+        kernel,
+        cpu,
+        cpus,
+        sidestep,
+        commit,
+        envoy,
+        nginx,
+        wrk,
+        h2load,
+        iptables,
+        load_before,
+        load_after,
+    } = machine;
     writeln!(out, "- Linux {kernel}, {cpus} x {cpu}; load average {load_before} before, {load_after} after")
         .ok();
-    writeln!(out, "- {sidestep} ({commit}), Envoy {envoy}, {nginx}, {wrk}, {iptables}").ok();
+    writeln!(out, "- {sidestep} ({commit}), Envoy {envoy}, {nginx}, {wrk}, {h2load}, {iptables}").ok();
 }
 
 fn figures(out: &mut String, judged: &[Judged]) {

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
+use crate::files;
 use crate::machine::Machine;
 use crate::spread::{Spread, Times};
 
@@ -99,13 +100,7 @@ impl Report {
     }
 
     pub(super) fn write(&self, dir: &Path) -> Result<()> {
-        std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
-        for (name, text) in
-            [("agent.json", serde_json::to_string_pretty(self)?), ("agent.md", self.markdown())]
-        {
-            let path = dir.join(name);
-            std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-        }
-        Ok(())
+        let json = serde_json::to_string_pretty(self)?;
+        files::write(dir, [("agent.json", json), ("agent.md", self.markdown())])
     }
 }

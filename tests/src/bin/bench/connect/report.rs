@@ -3,10 +3,11 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::subject::{Decider, Subject, Way};
+use crate::files;
 use crate::machine::Machine;
 use crate::spread::Spread;
 use crate::svg::{self, Curve};
@@ -62,17 +63,9 @@ impl Report {
     }
 
     pub(crate) fn write(&self, out: &Path) -> Result<()> {
-        std::fs::create_dir_all(out).with_context(|| format!("make {}", out.display()))?;
-        let files = [
-            ("connect.json", serde_json::to_string_pretty(self)?),
-            ("connect.md", self.markdown()),
-            ("connect.svg", self.svg()),
-        ];
-        for (name, text) in files {
-            let path = out.join(name);
-            std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-        }
-        Ok(())
+        let json = serde_json::to_string_pretty(self)?;
+        let (table, chart) = (self.markdown(), self.svg());
+        files::write(out, [("connect.json", json), ("connect.md", table), ("connect.svg", chart)])
     }
 
     fn added(&self, decider: Decider, way: Way) -> Option<f64> {

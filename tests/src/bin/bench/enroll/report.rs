@@ -3,10 +3,11 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::NODE;
+use crate::files;
 use crate::machine::Machine;
 use crate::spread::{Spread, Times};
 use crate::svg::{self, Curve};
@@ -143,14 +144,8 @@ impl Report {
     }
 
     pub(super) fn write(&self, dir: &Path) -> Result<()> {
-        std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
         let json = serde_json::to_string_pretty(self)?;
-        for (name, text) in
-            [("enroll.json", json), ("enroll.md", self.markdown()), ("enroll.svg", self.chart())]
-        {
-            let path = dir.join(name);
-            std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-        }
-        Ok(())
+        let (table, chart) = (self.markdown(), self.chart());
+        files::write(dir, [("enroll.json", json), ("enroll.md", table), ("enroll.svg", chart)])
     }
 }

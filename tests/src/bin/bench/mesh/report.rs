@@ -3,29 +3,22 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::chart;
 use super::results::{Line, Results};
 use super::setting::Setting;
 use super::way::Way;
+use crate::files;
 use crate::machine::Machine;
 use crate::spread::Spread;
 
 const HEAD: [&str; 9] = ["load", "mode", "req/s", "p50 ms", "p99 ms", "CPU us", "less CPU", "rate", "redir."];
 
 pub(crate) fn write(results: &Results, out: &Path) -> Result<()> {
-    std::fs::create_dir_all(out).with_context(|| format!("make {}", out.display()))?;
-    let files = [
-        ("mesh.json", serde_json::to_string_pretty(results)?),
-        ("mesh.md", markdown(results)),
-        ("mesh.svg", chart::draw(results)),
-    ];
-    for (name, text) in files {
-        let path = out.join(name);
-        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-    }
-    Ok(())
+    let json = serde_json::to_string_pretty(results)?;
+    let (table, chart) = (markdown(results), chart::draw(results));
+    files::write(out, [("mesh.json", json), ("mesh.md", table), ("mesh.svg", chart)])
 }
 
 pub(crate) fn markdown(results: &Results) -> String {

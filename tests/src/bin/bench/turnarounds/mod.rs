@@ -14,7 +14,6 @@ use ::tests::envoy_config::{Forward, SidecarConfig};
 use ::tests::network::Network;
 use ::tests::requirement::Requirement;
 use ::tests::sidecar::{Kind, Logged, Sidecar};
-use ::tests::sidestep::{DEFAULT_FLAGS, Sidestep};
 use ::tests::turnarounds::{Seen, answerer_of, ask};
 use ::tests::wait::until;
 use anyhow::{Context, Result, bail, ensure};
@@ -70,10 +69,8 @@ impl TurnaroundOptions {
 
 fn measure(forward: Forward, mode: &str, connections: u32) -> Result<Vec<Compared>> {
     let network = Network::with_own_addresses("bench-turns")?;
-    let flags = Accelerated::new(mode).flags();
-    let flags: Vec<&str> = DEFAULT_FLAGS.into_iter().chain(flags.iter().map(String::as_str)).collect();
-    let _other = Accelerated::new(mode).attach(&network.outside)?;
-    let _captured = Sidestep::attach(&network.pod, &flags)?;
+    let mode = Accelerated::new(mode);
+    let _attached = [mode.capture(&network.pod)?, mode.attach(&network.outside)?];
     let config = SidecarConfig::new(forward, &[8080]).http();
     let sidecar = Sidecar::start_kind(Kind::Envoy, &network.pod, &config)?;
     let at = match forward {

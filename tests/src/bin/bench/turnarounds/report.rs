@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
+use crate::files;
 use crate::machine::Machine;
 
 /// How far a quantile may be from the known one.
@@ -61,21 +62,19 @@ impl Report {
     }
 
     pub(super) fn write(&self, out: &Path) -> Result<()> {
-        std::fs::create_dir_all(out).with_context(|| format!("make {}", out.display()))?;
-        let files =
-            [("turnarounds.json", serde_json::to_string_pretty(self)?), ("turnarounds.md", self.markdown())];
-        for (name, text) in files {
-            let path = out.join(name);
-            std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-        }
-        Ok(())
+        let json = serde_json::to_string_pretty(self)?;
+        files::write(out, [("turnarounds.json", json), ("turnarounds.md", self.markdown())])
     }
 
     pub(super) fn markdown(&self) -> String {
         let mut out = String::new();
         let Machine { kernel, sidestep, commit, envoy, .. } = &self.machine;
-        writeln!(out, "- {kernel}; {sidestep} ({commit}), Envoy {envoy}; {} requests each", self.requests)
-            .ok();
+        writeln!(
+            out,
+            "- Linux {kernel}; {sidestep} ({commit}), Envoy {envoy}; {} requests each",
+            self.requests
+        )
+        .ok();
         out += "\n| forwarded over | messages | hop, end | beside | p50 ms: told, known | off | p99 ms: told, known | off |\n";
         out += "|---|---|---|---|---|---|---|---|\n";
         for line in &self.compared {
